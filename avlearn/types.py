@@ -1,0 +1,82 @@
+"""The values that pass between the parts of avlearn: what a network eats, a batch, and what comes out."""
+
+import dataclasses
+from typing import Any
+
+import jax
+from jaxtyping import Bool, Float, Int, UInt8
+
+# Of NumPy, of JAX, or just a shape and a type.
+Array = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """What a network eats; the input pipeline reads it and delivers exactly that.
+
+    Attributes:
+      frame_pixels: side of the square frame, pixels (224 in the papers).
+      crop_fraction: side of the crop as a share of the stored frame's shorter side (224 / 256 in the papers);
+        the crop is resized to `frame_pixels` where it has another size.
+      front_end: audio front end of the stored records, `l3` (48 kHz, 480-sample window, 240 hop) or `lvs`.
+      columns: columns of log-spectrogram cut from a record: 200 (Objects that Sound) or 199 (Look, Listen and
+        Learn), one second at a hop of 5 ms.
+      bins: frequency bins of the stored log-spectrogram (257).
+      pool: the cut is averaged over `pool` x `pool` cells, remainders dropped: 1 in the papers, 4 in miniature.
+    """
+
+    frame_pixels: int = 224
+    crop_fraction: float = 224 / 256
+    front_end: str = "l3"
+    columns: int = 200
+    bins: int = 257
+    pool: int = 1
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """Shape of one frame: height, width, channels."""
+        return (self.frame_pixels, self.frame_pixels, 3)
+
+    @property
+    def spectrogram_shape(self) -> tuple[int, int]:
+        """Shape of one log-spectrogram: columns (time), bins (frequency)."""
+        return (self.columns // self.pool, self.bins // self.pool)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Pairs of one frame and one second of sound; the leading axes are `[batch]` or `[workers, batch_per_worker]`.
+
+    Attributes:
+      frames: RGB, 0 to 255.
+      log_spectrogram: natural log of power, scaled as the config names it; time first, then frequency.
+      corresponds: whether frame and sound are of one moment of one video.
+      video: fingerprint of the frame's video: pairs of equal fingerprints are never used as negatives.
+      weight: 1 for a pair, 0 for padding.
+    """
+
+    frames: UInt8[Array, "*batch height width 3"]
+    log_spectrogram: Float[Array, "*batch columns bins"]
+    corresponds: Bool[Array, "*batch"]
+    video: Int[Array, "*batch"]
+    weight: Float[Array, "*batch"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What a network says about a batch of pairs.
+
+    Attributes:
+      logit: log-odds that frame and sound correspond. For a two-way softmax this is the difference of the
+        two logits, so softmax cross-entropy and the logistic loss on it are the same number.
+      image_embedding: vector of each frame, compared by Euclidean distance in retrieval.
+      audio_embedding: vector of each second of sound.
+      heat_map: log-odds for each cell of the image (AVOL-Net); None where the network has no map.
+    """
+
+    logit: Float[Array, "*batch"]
+    image_embedding: Float[Array, "*batch dim"]
+    audio_embedding: Float[Array, "*batch dim"]
+    heat_map: Float[Array, "*batch rows cols"] | None = None

@@ -1,0 +1,115 @@
+"""Every key a config can have, with its unit and the papers' setting. The experiments' files state differences only.
+
+Override on the command line: `--config.train.learning_rate=5e-5`. A key that is not declared here is refused.
+"""
+
+from ml_collections import ConfigDict
+
+VARIANTS = ("", "miniature")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """Settings common to the experiments; locked against new keys.
+
+    Args:
+      variant: what follows the colon in `--config=configs/avenet.py:miniature`; empty for the papers' settings,
+        `miniature` for the same system on the synthetic world at a size for two CPU cores.
+
+    Raises:
+      ValueError: unknown variant.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(
+            f"variant {variant!r} is unknown; --config=FILE.py holds the papers' settings, --config=FILE.py:miniature "
+            f"the same system at a size for two CPU cores."
+        )
+    config = papers()
+    if variant == "miniature":
+        config.update(miniature())
+    return config
+
+
+def miniature() -> dict:
+    """What every miniature experiment changes."""
+    return {
+        "model": {"width": 0.25},
+        "inputs": {"frame_pixels": 64, "pool": 4},
+        "data": {"dataset": "synthetic_av/miniature", "pairing": "all_pairs"},
+        "train": {
+            "num_workers": 1,
+            "batch_per_worker": 32,
+            "steps": 2500,
+            "learning_rate": 1e-3,
+            "schedule": "warmup_cosine",
+            "warmup_steps": 200,
+            "log_every_steps": 50,
+            "checkpoint_every_steps": 500,
+        },
+    }
+
+
+def papers() -> ConfigDict:
+    """Every key, with the papers' settings as far as they agree."""
+    config = ConfigDict()
+    config.seed = 0  # of the weights, the order of the clips and every draw
+
+    config.model = ConfigDict()
+    config.model.name = "avenet"  # a file of avlearn/models
+    config.model.width = 1.0  # factor on the papers' channels (64, 128, 256, 512)
+    config.model.conv1_stride = 2  # 2: Objects that Sound; 1: Look, Listen and Learn
+    config.model.batch_norm_momentum = 0.9  # running = momentum * running + (1 - momentum) * batch
+    config.model.dtype = "float32"  # of the computation: float32 | bfloat16; parameters are always float32
+    config.model.fc3_scale = 0.7  # AVE-Net: start of fc3, logits -+ scale * (distance - threshold)
+    config.model.fc3_threshold = 1.2  # AVE-Net: distance (0 to 2) at which fc3 starts undecided
+    config.model.conv7_scale = 1.0  # AVOL-Net: start of conv7's factor on the scalar product
+    config.model.conv7_bias = -1.0  # AVOL-Net: start of conv7's bias
+
+    config.inputs = ConfigDict()  # avlearn.types.InputSpec
+    config.inputs.frame_pixels = 224
+    config.inputs.crop_fraction = 224 / 256
+    config.inputs.front_end = "l3"
+    config.inputs.columns = 200
+    config.inputs.bins = 257
+    config.inputs.pool = 1
+
+    config.data = ConfigDict()
+    config.data.dataset = "audioset/instruments"  # builder/config
+    config.data.data_dir = "data"  # where `tfds build --data_dir` wrote it
+    config.data.train_split = "train"
+    config.data.validation_split = "validation"
+    config.data.pairing = "avc"  # avc: half positives, half negatives | all_pairs: every pair of a worker's batch
+    config.data.negatives = "on_grid"  # on_grid: sound at frame times (OtS 3.3) | off_grid: the unprotected draw
+    config.data.misalignment_seconds = 1.0  # sound up to this far from the frame, positives and negatives alike
+    config.data.spectrogram_scaling = "ln_12"  # a name in avlearn/data/augment.py
+    config.data.flip = True  # left-right, half of the frames
+    config.data.brightness = 0.2  # added, uniform within +- this share of the full range
+    config.data.saturation = 0.2  # factor, uniform in 1 +- this
+    config.data.volume = 0.1  # factor on the amplitude, uniform in 1 +- this, one for the whole second
+    config.data.samples_per_clip = 1  # pairs drawn from one read, in as many consecutive batches
+    config.data.threads = 0  # of the input pipeline; 0: as many as there are cores
+
+    config.train = ConfigDict()
+    config.train.num_workers = 16  # unit of the algorithm, not of the machine
+    config.train.batch_per_worker = 128  # pairs
+    config.train.steps = 100_000
+    config.train.learning_rate = 1e-4  # of the first step, or at the end of the warm-up
+    config.train.schedule = "staircase"  # staircase | warmup_cosine
+    config.train.decay_factor = 0.94  # staircase: on the learning rate
+    config.train.decay_epochs = 16  # staircase: every so many epochs
+    config.train.warmup_steps = 0  # warmup_cosine
+    config.train.weight_decay = 1e-5
+    config.train.weight_decay_kind = "l2"  # l2: in the gradient, the meaning of 2018 | decoupled: AdamW
+    config.train.log_every_steps = 100
+    config.train.checkpoint_every_steps = 1000  # validates, then saves
+    config.train.keep_checkpoints = 3  # latest ones; the best by validation loss is kept besides
+
+    config.evaluation = ConfigDict()
+    config.evaluation.split = "test"
+    config.evaluation.evaluators = ("avc_accuracy", "ndcg")  # files of avlearn/evaluators
+    config.evaluation.batch = 64  # clips
+    config.evaluation.checkpoint = "best"  # best | latest
+    config.evaluation.k = 30  # of nDCG@k
+    config.evaluation.gain = "exponential"  # exponential | linear
+    config.evaluation.max_relevance = 20  # C in relevance = C - distance
+    config.evaluation.after_training = True  # --mode=train ends with --mode=evaluate
+    return config.lock()

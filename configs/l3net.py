@@ -1,0 +1,20 @@
+"""L3-Net on AudioSet-Instruments, as Objects that Sound trains it (section 3.2; stride 2 in conv1_1).
+
+    python -m avlearn.main --config=configs/l3net.py
+    python -m avlearn.main --config=configs/l3net.py:miniature
+
+Objects that Sound reports an AVC accuracy of 80.8 % and nDCG@30 of .567 im-im, .418 im-aud, .385 aud-im, .653 aud-aud
+(table 1). Look, Listen and Learn's own settings: --config.model.conv1_stride=1 --config.inputs.columns=199
+--config.train.batch_per_worker=16.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The paper's settings, or `miniature`."""
+    config = base.get_config(variant)
+    config.model.name = "l3net"
+    return config

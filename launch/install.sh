@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Makes the virtual environment .venv and installs avlearn into it; does nothing where it is up to date.
+# Usage: source launch/install.sh [EXTRA], where EXTRA is test, cuda or tpu. AVLEARN_VENV names another place.
+venv="${AVLEARN_VENV:-.venv}"
+python="${PYTHON:-python3}"
+extra="${1:-}"
+stamp="$venv/.avlearn${extra:+-$extra}"
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+  echo "error: avlearn needs Python 3.11 or later; $python is $("$python" --version 2>&1). Name another with PYTHON=..." >&2
+  exit 1
+fi
+if [ ! -e "$stamp" ] || [ setup.py -nt "$stamp" ]; then
+  echo "Installing into $venv (a few minutes) ..."
+  "$python" -m venv "$venv"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extra:+[$extra]}"
+  touch "$stamp"
+fi
+export PATH="$PWD/$venv/bin:$PATH"

@@ -1,0 +1,51 @@
+"""Installs avlearn. `pip install -e .` for CPU; extras `cuda`, `tpu` and `test`."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="avlearn",
+    version="0.1.0",
+    description="Audio-visual correspondence learning in JAX/Flax: from video files to retrieval and localization",
+    python_requires=">=3.11",
+    packages=find_packages(include=["avlearn*", "data_builders*", "configs*"]),
+    package_data={
+        "avlearn": ["visuals/templates/*"],
+        "data_builders": ["*/*.json", "*/*.bib", "*/*.md", "*/*.txt"],
+    },
+    install_requires=[
+        "absl-py>=2.1,<3",
+        # `tfds build` imports the next three, which tensorflow-datasets does not declare.
+        "apache-beam>=2.70,<3",
+        "importlib_resources>=6,<8",
+        "mlcroissant>=1.0,<2",
+        "av>=14,<19",
+        "flax>=0.12,<0.13",
+        "jax>=0.10,<0.12",
+        "jaxtyping>=0.3,<0.4",
+        "jinja2>=3.1,<4",
+        "librosa>=0.11,<0.12",
+        "matplotlib>=3.9,<4",
+        "ml-collections>=1.0,<2",
+        "numpy>=2,<3",
+        "opencv-python-headless>=4.10,<6",
+        "optax>=0.2.5,<0.3",
+        "orbax-checkpoint>=0.12,<0.13",
+        "pillow>=11",
+        "tensorboardX>=2.6,<3",
+        # TensorFlow only reads records: the CPU build is enough beside any accelerator.
+        "tensorflow-cpu>=2.20,<2.22; sys_platform == 'linux' and platform_machine == 'x86_64'",
+        "tensorflow>=2.20,<2.22; sys_platform != 'linux' or platform_machine != 'x86_64'",
+        "tensorflow-datasets>=4.9.9,<5",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={
+        "cuda": ["jax[cuda12]>=0.10,<0.12"],
+        "tpu": ["jax[tpu]>=0.10,<0.12"],
+        "test": [
+            "beartype>=0.18,<1",
+            "pytest>=8,<10",
+            "ruff>=0.14,<0.16",
+            "scikit-learn>=1.5,<2",
+        ],
+    },
+)

@@ -1,0 +1,92 @@
+"""Where numbers go while a network trains: `metrics.jsonl`, TensorBoard, and one line on the terminal."""
+
+import json
+import pathlib
+import time
+from collections.abc import Mapping
+
+from absl import logging
+from tensorboardX import SummaryWriter
+
+
+def read_rows(path: pathlib.Path) -> list[dict]:
+    """The rows of a `metrics.jsonl`, oldest first; a last line that a kill cut short is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            logging.warning("%s: a line cut short is left out: %r", path, line[:80])
+    return rows
+
+
+class MetricsLog:
+    """Writes the scalars of one run; opened at a step, it forgets what was written for later ones.
+
+    Args:
+      workdir: the run's directory.
+      first_step: number of steps already done, 0 at a fresh start.
+    """
+
+    def __init__(self, workdir: pathlib.Path, first_step: int):
+        path = workdir / "metrics.jsonl"
+        kept = [row for row in read_rows(path) if row["step"] <= first_step]
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        self._file = path.open("a")
+        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Adds one row; names are `train/...` and `validation/...`."""
+        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        self._file.flush()
+        for name, value in scalars.items():
+            self._tensorboard.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes both files."""
+        self._file.close()
+        self._tensorboard.close()
+
+
+class Clock:
+    """Pairs per second, the share of time spent waiting for input, and the time left.
+
+    Args:
+      pairs_per_step: workers x batch_per_worker.
+      steps_left: until the end of the run.
+    """
+
+    def __init__(self, pairs_per_step: int, steps_left: int):
+        self._pairs_per_step = pairs_per_step
+        self._steps_left = steps_left
+        self._steps = 0
+        self._waiting_seconds = 0.0
+        self._since = time.perf_counter()
+
+    def step(self, waiting_seconds: float) -> None:
+        """Counts one step, of which so long was spent waiting for its batch."""
+        self._steps += 1
+        self._steps_left -= 1
+        self._waiting_seconds += waiting_seconds
+
+    def lap(self) -> dict[str, float]:
+        """Rates since the last lap: pairs/s, waiting share (0 to 1), seconds left."""
+        seconds = time.perf_counter() - self._since
+        rates = {
+            "train/pairs_per_second": self._steps * self._pairs_per_step / seconds,
+            "train/waiting_share": self._waiting_seconds / seconds,
+            "train/seconds_left": self._steps_left * seconds / self._steps,
+        }
+        self._steps, self._waiting_seconds, self._since = 0, 0.0, time.perf_counter()
+        return rates
+
+
+def progress_line(step: int, steps: int, scalars: Mapping[str, float]) -> str:
+    """One line for the terminal: step, loss, accuracy, speed, waiting, time left."""
+    minutes, seconds = divmod(round(scalars["train/seconds_left"]), 60)
+    return (
+        f"step {step:>{len(str(steps))}}/{steps}  loss {scalars['train/loss']:.3f}"
+        f"  accuracy {scalars['train/accuracy']:.3f}  positives {scalars['train/predicted_positive']:.2f}"
+        f"  {scalars['train/pairs_per_second']:.0f} pairs/s  waiting {scalars['train/waiting_share']:.0%}"
+        f"  left {minutes}:{seconds:02d}"
+    )

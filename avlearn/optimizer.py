@@ -1,0 +1,39 @@
+"""Adam as the papers use it, and the learning rate over time."""
+
+import optax
+
+SCHEDULES = ("staircase", "warmup_cosine")
+WEIGHT_DECAYS = ("l2", "decoupled")
+
+
+def staircase(learning_rate: float, *, steps_per_epoch: float, decay_factor: float, decay_epochs: int):
+    """Learning rate times `decay_factor` every `decay_epochs` epochs (Objects that Sound 3.3: 0.94, 16)."""
+    steps = max(1, round(decay_epochs * steps_per_epoch))
+    return optax.exponential_decay(learning_rate, steps, decay_factor, staircase=True)
+
+
+def warmup_cosine(learning_rate: float, *, warmup_steps: int, steps: int):
+    """Linear warm-up to `learning_rate`, then a cosine to zero at `steps`."""
+    return optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, steps)
+
+
+def adam(schedule, *, weight_decay: float, weight_decay_kind: str) -> optax.GradientTransformation:
+    """Adam with weight decay.
+
+    Args:
+      schedule: learning rate as a function of the step.
+      weight_decay: 1e-5 in the papers.
+      weight_decay_kind: `l2` adds it to the gradient, which is what the papers' frameworks called weight decay;
+        `decoupled` shrinks the weights directly (AdamW).
+
+    Raises:
+      ValueError: unknown `weight_decay_kind`.
+    """
+    if weight_decay_kind == "l2":
+        return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(schedule))
+    if weight_decay_kind == "decoupled":
+        return optax.adamw(schedule, weight_decay=weight_decay)
+    raise ValueError(
+        f"weight_decay_kind {weight_decay_kind!r} is unknown; use --config.train.weight_decay_kind="
+        f"{' or '.join(WEIGHT_DECAYS)}."
+    )

@@ -1,0 +1,139 @@
+"""One step of training and one of prediction, as pure functions of state and batch."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Int, PyTree
+
+from avlearn.parallel import AXIS
+from avlearn.types import Batch, Outputs
+
+Score = Callable[[nnx.Module, Batch], tuple[Array, dict[str, Array]]]
+Loss = Callable[[Array, Array, Array], tuple[Array, dict[str, Array]]]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that training changes.
+
+    Attributes:
+      step: number of updates done.
+      params: parameters, float32.
+      batch_stats: running means and variances, averaged over the workers.
+      opt_state: state of the optimizer.
+    """
+
+    step: Int[Array, ""]
+    params: PyTree
+    batch_stats: PyTree
+    opt_state: PyTree
+
+
+def initial_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    _, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    params, batch_stats = nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
+    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
+
+
+def with_values(model: nnx.Module, params: PyTree, batch_stats: PyTree) -> nnx.Module:
+    """A model with these parameters and running statistics, in the mode (training, evaluation) of `model`."""
+    graph, param_state, stat_state = nnx.split(model, nnx.Param, nnx.BatchStat)
+    nnx.replace_by_pure_dict(param_state, params)
+    nnx.replace_by_pure_dict(stat_state, batch_stats)
+    return nnx.merge(graph, param_state, stat_state)
+
+
+def score_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
+    """Loss over the pairs of the batch as they come: half of them correspond (L3 2.2, OtS 3)."""
+    outputs = model(batch)
+    return loss(outputs.logit, batch.corresponds, batch.weight)
+
+
+def score_all_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
+    """Loss over every frame with every sound of the worker's batch; the loss gives both kinds equal weight."""
+    # DIFFERS: (Objects that Sound 3) pairing `all_pairs` takes all other sounds of the batch as negatives, not one.
+    image = model.image_features(batch.frames)
+    audio = model.audio_features(batch.log_spectrogram)
+    logit = model.compare(image[:, None], audio[None, :])
+    same_clip = jnp.eye(logit.shape[0], dtype=bool)
+    other_video = batch.video[:, None] != batch.video[None, :]
+    weight = batch.weight[:, None] * batch.weight[None, :] * (same_clip | other_video)
+    return loss(logit, same_clip, weight)
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    model: nnx.Module,
+    score: Score,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+) -> tuple[TrainState, dict[str, Array]]:
+    """One synchronous update from `[workers, batch_per_worker, ...]`.
+
+    Each worker normalises by the statistics of its own batch (OtS 3.3: batch normalisation per GPU); gradients, running
+    statistics and metrics are averaged over the workers.
+
+    Args:
+      state: replicated on the mesh.
+      batch: sharded over workers.
+      model: in training mode; only its structure is used.
+      score: `score_pairs` or `score_all_pairs` with its loss.
+      optimizer: the same as made the state.
+      mesh: one axis; each device carries workers / devices workers in turn.
+
+    Returns:
+      The next state, and the metrics of this batch: `loss`, those of the loss, and `gradient_norm`.
+    """
+    num_workers = batch.corresponds.shape[0]
+
+    def one_worker(params, stats, worker_batch):
+        def objective(params):
+            network = with_values(model, params, stats)
+            value, metrics = score(network, worker_batch)
+            new_stats = nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
+            return value, (new_stats, {"loss": value, **metrics})
+
+        gradients, (new_stats, metrics) = jax.grad(objective, has_aux=True)(params)
+        return gradients, new_stats, metrics
+
+    def workers_of_device(params, stats, batches):
+        def add(total, worker_batch):
+            return jax.tree.map(jnp.add, total, one_worker(params, stats, worker_batch)), None
+
+        first = jax.tree.map(lambda x: x[0], batches)
+        if batches.corresponds.shape[0] == 1:  # on a CPU, XLA runs convolutions inside a loop many times slower
+            total = one_worker(params, stats, first)
+        else:
+            shapes = jax.eval_shape(one_worker, params, stats, first)
+            nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+            total, _ = jax.lax.scan(add, nothing, batches)
+        return jax.tree.map(lambda x: jax.lax.psum(x, AXIS) / num_workers, total)
+
+    everywhere, shared = PartitionSpec(), PartitionSpec(AXIS)
+    gradients, batch_stats, metrics = jax.shard_map(
+        workers_of_device, mesh=mesh, in_specs=(everywhere, everywhere, shared), out_specs=everywhere, check_vma=False
+    )(state.params, state.batch_stats, batch)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics["gradient_norm"] = optax.tree.norm(gradients)
+    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+
+
+def predict(state: TrainState, batch: Batch, *, model: nnx.Module) -> Outputs:
+    """Outputs for `[batch, ...]` with running statistics (`model` in evaluation mode)."""
+    return with_values(model, state.params, state.batch_stats)(batch)
+
+
+def jit_train_step(**fixed):
+    """`train_step` compiled, its state donated."""
+    return jax.jit(functools.partial(train_step, **fixed), donate_argnums=0)

@@ -1,0 +1,106 @@
+"""The training step: each worker's own statistics, averages over workers, and any number of devices."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from avlearn import optimizer, parallel
+from avlearn import step as steps
+from avlearn.losses import avc
+from tests.tiny_network import assert_trees_close, avenet_model, random_batch
+
+PAIRS = functools.partial(steps.score_pairs, loss=avc.logistic)
+
+
+def run_steps(workers: int, devices: int, count: int, score=PAIRS):
+    model, adam = avenet_model(), optimizer.adam(lambda step: 1e-3, weight_decay=1e-5, weight_decay_kind="l2")
+    mesh = parallel.make_mesh(workers, jax.devices()[:devices])
+    state = jax.device_put(steps.initial_state(model, adam), parallel.replicated(mesh))
+    step = steps.jit_train_step(model=model, score=score, optimizer=adam, mesh=mesh)
+    for number in range(count):
+        state, metrics = step(state, parallel.to_devices(mesh, random_batch(workers, 4, seed=number)))
+    return state, metrics
+
+
+def test_step_is_the_mean_over_workers_of_plain_gradients():
+    model, batch = avenet_model(), random_batch(2, 4)
+    sgd = optax.sgd(0.5)
+    mesh = parallel.make_mesh(2, jax.devices()[:1])
+    before = steps.initial_state(model, sgd)
+    after, metrics = steps.train_step(before, batch, model=model, score=PAIRS, optimizer=sgd, mesh=mesh)
+
+    def plain_loss(network, worker):  # softmax cross-entropy over [-z/2, z/2], written out
+        z = network(jax.tree.map(lambda x: x[worker], batch)).logit
+        target = jnp.asarray(batch.corresponds[worker])
+        return -jnp.mean(jnp.where(target, jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)))
+
+    gradients, stats, losses = [], [], []
+    for worker in range(2):
+        network = avenet_model()
+        value, gradient = nnx.value_and_grad(plain_loss)(network, worker)
+        losses.append(float(value))
+        gradients.append(nnx.to_pure_dict(gradient))
+        stats.append(nnx.to_pure_dict(nnx.state(network, nnx.BatchStat)))
+    mean_gradient = jax.tree.map(lambda a, b: (a + b) / 2, *gradients)
+    expected = jax.tree.map(lambda p, g: p - 0.5 * g, before.params, mean_gradient)
+    assert_trees_close(after.params, expected, atol=2e-5)
+    assert_trees_close(after.batch_stats, jax.tree.map(lambda a, b: (a + b) / 2, *stats), atol=1e-5)
+    assert float(metrics["loss"]) == pytest.approx(np.mean(losses), abs=1e-5)
+    assert float(metrics["gradient_norm"]) == pytest.approx(float(optax.tree.norm(mean_gradient)), rel=1e-3)
+    assert int(after.step) == 1
+
+
+def test_number_of_devices_does_not_matter():
+    one, one_metrics = run_steps(workers=4, devices=1, count=3)
+    for devices in (2, 4):
+        many, metrics = run_steps(workers=4, devices=devices, count=3)
+        assert_trees_close(many.params, jax.device_get(one.params), rtol=1e-5, atol=2e-6)
+        assert_trees_close(many.batch_stats, jax.device_get(one.batch_stats), rtol=1e-5, atol=1e-6)
+        assert float(metrics["loss"]) == pytest.approx(float(one_metrics["loss"]), rel=1e-5)
+
+
+def test_same_run_twice_is_bit_identical():
+    first, _ = run_steps(workers=2, devices=2, count=2)
+    second, _ = run_steps(workers=2, devices=2, count=2)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), first.params, second.params)
+
+
+def test_all_pairs_scores_every_frame_with_every_sound_of_another_video():
+    batch = jax.tree.map(lambda x: x[0], random_batch(1, 3))
+    batch = steps.Batch(**{**vars(batch), "video": jnp.array([7, 8, 7])})
+    seen = {}
+
+    def record(logit, corresponds, weight):
+        seen.update(logit=logit, corresponds=corresponds, weight=weight)
+        return avc.logistic(logit, corresponds, weight)
+
+    model = avenet_model()
+    model.eval()
+    steps.score_all_pairs(model, batch, loss=record)
+    np.testing.assert_array_equal(seen["corresponds"], np.eye(3, dtype=bool))
+    np.testing.assert_array_equal(seen["weight"], [[1, 1, 0], [1, 1, 1], [0, 1, 1]])
+    for image in range(3):
+        for sound in range(3):
+            pair = steps.Batch(
+                frames=batch.frames[image, None],
+                log_spectrogram=batch.log_spectrogram[sound, None],
+                corresponds=batch.corresponds[image, None],
+                video=batch.video[image, None],
+                weight=batch.weight[image, None],
+            )
+            assert float(seen["logit"][image, sound]) == pytest.approx(float(model(pair).logit[0]), abs=1e-4)
+
+
+def test_predict_uses_running_statistics():
+    model, adam = avenet_model(), optax.sgd(0.1)
+    state = steps.initial_state(model, adam)
+    model.eval()
+    batch = jax.tree.map(lambda x: x[0], random_batch(1, 4))
+    whole = steps.predict(state, batch, model=model)
+    alone = steps.predict(state, jax.tree.map(lambda x: x[:1], batch), model=model)
+    np.testing.assert_allclose(whole.logit[:1], alone.logit, atol=1e-5)

@@ -1,0 +1,41 @@
+"""Networks and batches small enough to step on a CPU in milliseconds."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from avlearn.models import avenet
+from avlearn.types import Batch, InputSpec
+from configs import base
+
+INPUTS = InputSpec(frame_pixels=32, columns=200, pool=8)
+
+
+def model_config():
+    config = base.get_config().model
+    config.width = 1 / 16
+    return config
+
+
+def avenet_model(seed: int = 0) -> nnx.Module:
+    model = avenet.Model(model_config(), INPUTS, rngs=nnx.Rngs(seed))
+    model.train()
+    return model
+
+
+def random_batch(workers: int, pairs: int, seed: int = 0) -> Batch:
+    rng = np.random.default_rng(seed)
+    leading = (workers, pairs)
+    batch = Batch(
+        frames=rng.integers(0, 256, (*leading, *INPUTS.frame_shape), dtype=np.uint8),
+        log_spectrogram=rng.normal(size=(*leading, *INPUTS.spectrogram_shape)).astype(np.float32),
+        corresponds=np.tile(np.arange(pairs) % 2 == 0, (workers, 1)),
+        video=np.arange(workers * pairs, dtype=np.int32).reshape(leading),
+        weight=np.ones(leading, np.float32),
+    )
+    return jax.tree.map(jnp.asarray, batch)
+
+
+def assert_trees_close(actual, expected, **tolerance) -> None:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), actual, expected)

@@ -1,0 +1,140 @@
+"""The two tracks of a clip on their way out of a decoder: pictures to a grid of times, sound to a mono waveform."""
+
+import fractions
+import math
+
+import av
+import numpy as np
+
+
+class Pictures:
+    """Puts decoded frames on a grid of times and scales those that are shown, in libav's filters.
+
+    Attributes:
+      stream: the container's stream.
+      end: when the last frame taken goes off screen, seconds on the container's clock; -inf before the first.
+    """
+
+    def __init__(self, stream, zero: fractions.Fraction, frames_per_second: fractions.Fraction, short_side: int):
+        self.stream = stream
+        self.end = -math.inf
+        self._rate = frames_per_second
+        self._short_side = short_side
+        self._graph = None
+        # The filter takes the last frame that is not later. Half an interval of the faster rate makes it the nearest of
+        # a fast source, and leaves a time stamp that its container rounded in its place.
+        source_rate = stream.average_rate or frames_per_second
+        self._ahead = fractions.Fraction(1, 2) / max(source_rate, frames_per_second)
+        self._origin = zero + self._ahead
+        self._duration = 1 / source_rate
+        self._frames = []
+        self._slots = []
+
+    def add(self, frame):
+        """Takes the next frame in order of presentation."""
+        if frame.pts is None:
+            return
+        time = frame.pts * frame.time_base
+        duration = frame.duration * frame.time_base or self._duration
+        self.end = max(self.end, time + duration)
+        frame.pts -= round(self._origin / frame.time_base)
+        frame.duration = round((duration + self._ahead) / frame.time_base)  # the last frame stays until its true end
+        if self._graph is None:
+            self._first_slot = math.ceil((time - self._origin) * self._rate)
+            self._turns = round(frame.rotation / 90) % 4
+            self._build(frame)
+        self._graph.vpush(frame)
+        self._pull()
+
+    def finish(self):
+        """Slots of the grid (0 is the start of the clip) and the frames `[height, width, 3]` in them."""
+        if self._graph is not None:
+            self._graph.vpush(None)
+            self._pull()
+        return self._slots, self._frames
+
+    def _build(self, frame):
+        aspect = self.stream.sample_aspect_ratio or 1  # width / height of a pixel
+        width, height = frame.width * aspect, frame.height
+        scale = self._short_side / min(width, height)
+        width, height = round(width * scale), round(height * scale)
+        self._graph = av.filter.Graph()
+        self._graph.threads = 1
+        self._graph.link_nodes(
+            self._graph.add_buffer(template=self.stream, time_base=frame.time_base),
+            self._graph.add("fps", f"fps={self._rate}:round=up:start_time=0"),
+            self._graph.add("scale", f"w={width}:h={height}:flags=area"),
+            self._graph.add("format", "pix_fmts=rgb24"),
+            self._graph.add("buffersink"),
+        ).configure()
+
+    def _pull(self):
+        for frame in _drain(self._graph.vpull):
+            if frame.pts >= self._first_slot:  # the filter repeats the first frame back to the start of the clip
+                self._slots.append(frame.pts)
+                self._frames.append(np.rot90(frame.to_ndarray(), self._turns))
+
+
+class Sound:
+    """Brings decoded sound to mono, to a rate and to the clip's clock, in libav's filters.
+
+    Attributes:
+      stream: the container's stream.
+      end: when the last piece taken ends, seconds on the container's clock; -inf before the first.
+    """
+
+    def __init__(self, stream, zero: fractions.Fraction, sample_rate_hz: int):
+        self.stream = stream
+        self.end = -math.inf
+        self._zero = zero
+        self._rate = sample_rate_hz
+        self._graph = None
+        self._pieces = [np.zeros(0, np.float32)]
+
+    def add(self, frame):
+        """Takes the next piece of sound."""
+        if frame.pts is None:
+            return
+        self.end = max(self.end, frame.pts * frame.time_base + fractions.Fraction(frame.samples, frame.sample_rate))
+        if self._graph is None:
+            self._build(frame)
+        frame.pts -= round(self._zero / frame.time_base)
+        self._graph.push(frame)
+        self._pull()
+
+    def finish(self) -> np.ndarray:
+        """Samples from the start of the clip on."""
+        if self._graph is not None:
+            self._graph.push(None)
+            self._pull()
+        return np.concatenate(self._pieces)
+
+    def _build(self, frame):
+        # first_pts, async: silence before a late start and in gaps of the time stamps; an early start is cut.
+        # rematrix_maxval: channels are averaged, not summed, so that full scale stays 1.
+        resample = f"sample_rate={self._rate}:async=1:first_pts=0:rematrix_maxval=1"
+        self._graph = av.filter.Graph()
+        self._graph.threads = 1
+        self._graph.link_nodes(
+            self._graph.add_abuffer(
+                sample_rate=frame.sample_rate,
+                format=frame.format.name,
+                layout=frame.layout.name,
+                time_base=frame.time_base,
+            ),
+            self._graph.add("aresample", resample),
+            self._graph.add("aformat", "sample_fmts=flt:channel_layouts=mono"),
+            self._graph.add("abuffersink"),
+        ).configure()
+
+    def _pull(self):
+        self._pieces.extend(frame.to_ndarray()[0] for frame in _drain(self._graph.pull))
+
+
+def _drain(pull):
+    """Frames that a filter graph has ready."""
+    while True:
+        try:
+            yield pull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return

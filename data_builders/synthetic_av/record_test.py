@@ -1,0 +1,100 @@
+"""From number to record: what is stored is what was drawn and sounded, at its time, and always the same."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from avlearn.media import decode
+from avlearn.media.log_spectrogram import log_spectrogram
+from data_builders.synthetic_av import classes, clip_file, record, scene
+
+WORLD = record.World(height=128, width=170, frames_per_second=5, clip_seconds=2.0, seed=3)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return record.take(WORLD, "test", 5), record.make_record(WORLD, "test", 5)
+
+
+def test_frames_are_those_drawn_and_at_their_times(made):
+    take, stored = made
+    frames = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1] for data in stored["frames"]]
+    assert stored["frame_times_ms"].tolist() == list(range(0, 2000, 200))
+    drawn = [take.scene.frame(index / 5)[0] for index in range(10)]
+    for index, frame in enumerate(frames):
+        differences = [np.abs(frame.astype(float) - other).mean() for other in drawn]
+        assert np.argmin(differences) == index
+        assert differences[index] < 8
+
+
+def test_sound_is_that_synthesised_and_at_its_time(made):
+    take, stored = made
+    wanted = log_spectrogram(take.waveform)
+    got = stored["log_spectrogram"]
+    assert got.shape == wanted.shape == (399, 257)
+    assert got.dtype == np.float16
+    # Below 8 kHz, where it is loud: AAC changes the rest freely.
+    loud = (wanted[3:-3] > -5) & (np.arange(257) < 85)
+    errors = [np.abs(got[3 + lag : 396 + lag].astype(float) - wanted[3:-3])[loud].mean() for lag in range(-3, 4)]
+    assert np.argmin(errors) == 3
+    assert errors[3] < 0.5
+
+
+def test_labels_and_boxes_are_those_of_the_cast():
+    kinds = set()
+    for number in range(40):
+        take = record.take(dataclasses.replace(WORLD, clip_seconds=1.0), "train", number)
+        assert take.heard[0] == classes.NAMES[number % 16]
+        sounding = {actor.name for actor in take.scene.actors if actor.sounding}
+        assert sounding in ({*take.heard}, set())
+        kinds.add((len(take.heard), len(sounding), len(take.scene.actors)))
+        assert np.abs(take.waveform).max() <= 1
+        assert take.waveform.dtype == np.float32
+    assert {(1, 1, 1), (1, 1, 2), (2, 2, 2)} <= kinds
+
+
+def test_off_screen_clip_has_a_label_and_no_sounding_box():
+    hidden = scene.Statistics(off_screen=1.0, silent_distractor=1.0)
+    stored = record.make_record(dataclasses.replace(WORLD, statistics=hidden, clip_seconds=1.0), "train", 3)
+    assert stored["labels"] == [classes.NAMES.index("Piano")]
+    assert len(stored["boxes"]) == 5
+    assert not any(box["sounding"] or box["label"] in stored["labels"] for box in stored["boxes"])
+
+
+def test_the_same_number_gives_the_same_bytes_and_another_seed_others(made):
+    again = record.make_record(WORLD, "test", 5)
+    assert again["frames"] == made[1]["frames"]
+    assert again["log_spectrogram"].tobytes() == made[1]["log_spectrogram"].tobytes()
+    assert again["boxes"] == made[1]["boxes"]
+    for other in (record.take(WORLD, "train", 5), record.take(dataclasses.replace(WORLD, seed=4), "test", 5)):
+        assert (other.scene.frame(0.0)[0] != made[0].scene.frame(0.0)[0]).any()
+        assert (other.waveform != made[0].waveform).any()
+
+
+def test_a_failing_clip_says_which_it_is():
+    crowded = scene.Statistics(two_sounding=1.0, off_screen=0.0, overlap=-1.0)
+    with pytest.raises(ValueError, match="found no place") as failure:
+        list(record.make_records(dataclasses.replace(WORLD, statistics=crowded), "validation", 1))
+    assert any("while making clip validation_000000" in note for note in failure.value.__notes__)
+
+
+@pytest.mark.parametrize(("change", "message"), [({"width": 171}, "both even"), ({"clip_seconds": 0.5}, "one second")])
+def test_worlds_that_cannot_be_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(WORLD, **change)
+
+
+def test_mp4_file_holds_h264_and_aac_on_one_clock(tmp_path):
+    """A flash and a click at 1 s are read back at 1 s."""
+    frames = [np.full((64, 96, 3), 250 if index == 25 else 5, np.uint8) for index in range(50)]
+    waveform = np.zeros(96_000, np.float32)
+    waveform[48_000:48_100] = 0.9
+    clip_file.write(tmp_path / "flash.mp4", frames, waveform, frames_per_second=25)
+    clip = decode.read_clip(tmp_path / "flash.mp4", duration_seconds=2.0, short_side=64)
+    assert clip.frames.shape == (50, 64, 96, 3)
+    assert clip.frame_times_ms[clip.frames.mean(axis=(1, 2, 3)).argmax()] == 1000
+    assert clip.waveform.size == 96_000
+    loudness = np.abs(clip.waveform)
+    assert 47_990 < np.average(np.arange(96_000), weights=loudness**2) < 48_110

@@ -1,0 +1,218 @@
+"""Retrieval within and across modes, scored by nDCG@k (Objects that Sound 3.2, table 1).
+
+The relevance of a database item to a query comes from their labels; DCG@k is the sum of `gain(relevance) / log2(i + 1)`
+over the first k items (i = 1, 2, ...), and nDCG divides it by the best that any order of the same database could have.
+The published chance level fits the gain `2^relevance - 1` best, but not exactly: read a score beside its chance level.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from avlearn import ontology
+from avlearn.evaluators.parts import check
+
+NEEDS = ("image_embedding", "audio_embedding", "labels")
+PAIRING = "all_positive"
+COMBINATIONS = {"im-im": (0, 0), "im-aud": (0, 1), "aud-im": (1, 0), "aud-aud": (1, 1)}  # query-database, as in NEEDS
+GAINS = {"exponential": lambda relevance: 2.0**relevance - 1, "linear": lambda relevance: 1.0 * relevance}
+OWN_ITEM = ("kept", "excluded")
+_BLOCK_CELLS = 4_000_000  # query-database pairs at a time: 32 MB
+_BLOCK_VECTORS = 2000  # pairs of vectors at a time in the exact distances: 2 MB at 128 dimensions, a cache full
+
+
+def evaluate(
+    test: Mapping[str, np.ndarray],
+    fit: Mapping[str, np.ndarray] | None = None,
+    *,
+    class_relevance: Int[np.ndarray, "classes classes"],
+    k: int = 30,
+    gain: str = "exponential",
+    own_item_across: str = "kept",
+    items_expected: int | None = None,
+) -> dict[str, Any]:
+    """Mean nDCG@k of the four combinations of query and database, nearest in Euclidean distance first.
+
+    Row i of both embeddings is item i. Within a mode the query is left out of the database. At equal distance the
+    lower item number comes first. A database of fewer than k items is ranked whole. A query to which nothing in the
+    database is relevant scores 0, as in scikit-learn, and is counted.
+
+    Args:
+      test: the arrays of `NEEDS` (see `parts/check.py`).
+      fit: not used: nothing is fitted.
+      class_relevance: relevance of class to class (`Ontology.class_relevance`; the identity matrix without an
+        ontology); that of two items is the maximum over their labels.
+      k: places that count.
+      gain: `exponential` (2^relevance - 1) or `linear`.
+      own_item_across: across modes, the query's own item is `kept` in the database or `excluded`.
+      items_expected: items there should be, one for each clip of the split; None: as many as are given.
+
+    Returns:
+      im-im, im-aud, aud-im, aud-aud (query-database); baselines.chance with the same keys: the expectation over
+      random orders of the same database; queries_without_relevant with the same keys; k, gain, own_item_across,
+      items, items_expected.
+
+    Raises:
+      ValueError: arrays that are missing or wrong, labels that do not fit `class_relevance`, an unknown option.
+    """
+    image, audio, labels = check.arrays("ndcg", test, NEEDS)
+    labels = labels.astype(bool)
+    _check_options(image, audio, labels, class_relevance, k, gain, own_item_across)
+    modes = (image.astype(np.float64), audio.astype(np.float64))
+    levels = GAINS[gain](np.arange(class_relevance.max() + 1))
+    counts = {"kept": relevance_counts(labels, class_relevance)}
+    counts["excluded"] = counts["kept"] - _own(labels, class_relevance, len(levels))
+    result: dict[str, Any] = {"baselines": {"chance": {}}, "queries_without_relevant": {}}
+    for name, (query, database) in COMBINATIONS.items():
+        own_item = "excluded" if query == database else own_item_across
+        ideal = ideal_dcg(counts[own_item], levels, k)
+        items = nearest(modes[query], modes[database], k, own_item=own_item)
+        dcg = discounted(levels[relevance_of(items, labels, class_relevance)])
+        result[name] = _mean_ratio(dcg, ideal)
+        result["baselines"]["chance"][name] = _mean_ratio(chance_dcg(counts[own_item], levels, k), ideal)
+        result["queries_without_relevant"][name] = int((ideal == 0).sum())
+    result |= {"k": k, "gain": gain, "own_item_across": own_item_across, "items": len(labels)}
+    return result | {"items_expected": check.expected(len(labels), items_expected)}
+
+
+def nearest(
+    query: Float[np.ndarray, "n dim"], database: Float[np.ndarray, "n dim"], k: int, *, own_item: str
+) -> Int[np.ndarray, "n places"]:
+    """Numbers of the k database items nearest to each query, nearest first, the lower number first at equal distance.
+
+    Memory beyond one block is queries x k.
+
+    Args:
+      query: float64; row i is item i.
+      database: float64; row i is item i.
+      k: places; fewer where the database has fewer items.
+      own_item: whether item i is `kept` in the database of query i or `excluded`.
+    """
+    excluded = own_item == "excluded"
+    k = min(k, len(database) - excluded)
+    squares = np.square(database).sum(axis=1)
+    found = np.empty((len(query), k), np.int64)
+    for block in np.array_split(np.arange(len(query)), 1 + len(query) * len(database) // _BLOCK_CELLS):
+        found[block] = _nearest(query[block], database, squares, k, block if excluded else None)
+    return found
+
+
+def _nearest(
+    query: Float[np.ndarray, "block dim"],
+    database: Float[np.ndarray, "n dim"],
+    squares: Float[np.ndarray, " n"],
+    k: int,
+    left_out: Int[np.ndarray, " block"] | None,
+) -> Int[np.ndarray, "block places"]:
+    # A matrix product gives the squared distances fast, but rounded by the place in the block: equal vectors could
+    # differ in the last bits. So it only picks the candidates, all that may be among the first k, and the order is
+    # that of the exact differences.
+    of_query = np.square(query).sum(axis=1)
+    squared = of_query[:, None] + squares[None, :] - 2 * (query @ database.T)
+    if left_out is not None:
+        squared[np.arange(len(query)), left_out] = np.inf
+    rounding = 8 * (query.shape[1] + 4) * np.finfo(np.float64).eps * (of_query + squares.max())
+    farthest = np.partition(squared, k - 1, axis=1)[:, k - 1] + rounding
+    rows, items = np.nonzero(squared <= farthest[:, None])
+    pieces = np.array_split(np.arange(len(rows)), 1 + len(rows) // _BLOCK_VECTORS)
+    exact = np.concatenate([np.square(query[rows[p]] - database[items[p]]).sum(axis=1) for p in pieces])
+    items = items[np.lexsort((items, exact, rows))]
+    first = np.searchsorted(rows, np.arange(len(query)))
+    return items[first[:, None] + np.arange(k)[None, :]]
+
+
+def relevance_of(
+    items: Int[np.ndarray, "n places"],
+    labels: Bool[np.ndarray, "n classes"],
+    class_relevance: Int[np.ndarray, "classes classes"],
+) -> Int[np.ndarray, "n places"]:
+    """Relevance of the items found to their queries."""
+    found = np.empty(items.shape, class_relevance.dtype)
+    for block in np.array_split(np.arange(len(items)), 1 + items.size * labels.shape[1] // _BLOCK_CELLS):
+        to_class = ontology.best_over_labels(labels[block], class_relevance)
+        found[block] = (labels[items[block]] * to_class[:, None, :]).max(axis=-1)
+    return found
+
+
+def relevance_counts(
+    labels: Bool[np.ndarray, "n classes"], class_relevance: Int[np.ndarray, "classes classes"]
+) -> Int[np.ndarray, "n levels"]:
+    """How many items (itself included) have relevance 0, 1, 2, ... to each item."""
+    levels = int(class_relevance.max()) + 1
+    sets, of_item = ontology.label_sets(labels)
+    items_of_set = np.bincount(of_item)
+    counts = np.empty((len(sets), levels), np.int64)
+    for block in np.array_split(np.arange(len(sets)), 1 + len(sets) ** 2 // _BLOCK_CELLS):
+        relevance = ontology.label_set_relevance(sets[block], sets, class_relevance)
+        cells = relevance + levels * np.arange(len(block))[:, None]
+        weights = np.broadcast_to(items_of_set, cells.shape)
+        counted = np.bincount(cells.ravel(), weights.ravel(), minlength=len(block) * levels)
+        counts[block] = counted.reshape(-1, levels)
+    return counts[of_item]
+
+
+def discounted(gains: Float[np.ndarray, "n places"]) -> Float[np.ndarray, " n"]:
+    """DCG of gains in the order of retrieval."""
+    return gains @ _discounts(gains.shape[1])
+
+
+def ideal_dcg(
+    counts: Int[np.ndarray, "n levels"], gains: Float[np.ndarray, " levels"], k: int
+) -> Float[np.ndarray, " n"]:
+    """DCG@k of the best order, from how many items have each relevance: the most relevant fill the first places."""
+    filled = np.minimum(np.cumsum(counts[:, ::-1], axis=1), k)
+    up_to = np.concatenate([[0.0], np.cumsum(_discounts(k))])[filled]
+    return np.diff(up_to, axis=1, prepend=0) @ gains[::-1]
+
+
+def chance_dcg(
+    counts: Int[np.ndarray, "n levels"], gains: Float[np.ndarray, " levels"], k: int
+) -> Float[np.ndarray, " n"]:
+    """Expectation of DCG@k over all orders: every place holds the mean gain of the database."""
+    items = counts.sum(axis=1)
+    return counts @ gains / items * _discounts(min(k, int(items[0]))).sum()
+
+
+def _discounts(k: int) -> Float[np.ndarray, " k"]:
+    return 1 / np.log2(np.arange(2, k + 2))
+
+
+def _own(
+    labels: Bool[np.ndarray, "n classes"], class_relevance: Int[np.ndarray, "classes classes"], levels: int
+) -> Int[np.ndarray, "n levels"]:
+    """One for the relevance of each item to itself, 0 for every other level."""
+    own = relevance_of(np.arange(len(labels))[:, None], labels, class_relevance)
+    return (own == np.arange(levels)[None, :]).astype(np.int64)
+
+
+def _mean_ratio(dcg: Float[np.ndarray, " n"], ideal: Float[np.ndarray, " n"]) -> float:
+    return float(np.divide(dcg, ideal, out=np.zeros_like(dcg), where=ideal > 0).mean())
+
+
+def _check_options(
+    image: Float[np.ndarray, "n image_dim"],
+    audio: Float[np.ndarray, "n audio_dim"],
+    labels: Bool[np.ndarray, "n label_classes"],
+    class_relevance: Int[np.ndarray, "classes classes"],
+    k: int,
+    gain: str,
+    own_item_across: str,
+) -> None:
+    if image.shape != audio.shape:
+        raise ValueError(
+            f"ndcg: image_embedding has {image.shape[1]} dimensions and audio_embedding {audio.shape[1]}; they are "
+            "compared with each other, so both need as many"
+        )
+    if len(labels) < 2:
+        raise ValueError("ndcg: 1 row in labels; retrieval within a mode needs at least 2 items")
+    if labels.shape[1] != len(class_relevance):
+        raise ValueError(f"ndcg: labels has {labels.shape[1]} classes, class_relevance {len(class_relevance)}")
+    if class_relevance.min() < 0:
+        raise ValueError(f"ndcg: class_relevance has a value of {class_relevance.min()}; the least allowed is 0")
+    if k < 1:
+        raise ValueError(f"ndcg: k = {k}; at least 1 place has to count")
+    for option, value, allowed in (("gain", gain, GAINS), ("own_item_across", own_item_across, OWN_ITEM)):
+        if value not in allowed:
+            raise ValueError(f"ndcg: {option} = {value!r}; allowed: {', '.join(allowed)}")

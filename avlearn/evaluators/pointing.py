@@ -1,0 +1,120 @@
+"""Pointing: is the strongest cell of the heat map on the object that sounds? (Objects that Sound 4.1, figure 6)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+from scipy import special
+
+from avlearn.evaluators.parts import bootstrap, check
+
+NEEDS = ("heat_map", "corresponds", "boxes", "box_sounding", "image_item")
+PAIRING = "avc"
+
+
+def evaluate(
+    test: Mapping[str, np.ndarray],
+    fit: Mapping[str, np.ndarray] | None = None,
+    *,
+    items_expected: int | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Share of frames whose heat map has its mode inside a box of a sounding object.
+
+    Scored are corresponding pairs with at least one sounding box in the picture. The mode is the centre of the
+    strongest cell (of equal ones the first, row by row); a box holds its border.
+
+    Args:
+      test: the arrays of `NEEDS` (see `parts/check.py`), mismatched pairs among them.
+      fit: not used: nothing is fitted.
+      items_expected: pairs there should be, two for each clip of the split, of which one corresponds; None: as many as
+        are given.
+      resamples: bootstrap samples of clips.
+      seed: of the bootstrap.
+
+    Returns:
+      accuracy, accuracy_interval (95 %), items (pairs scored), without_sounding_box (corresponding pairs that were
+        not scored), items_expected (corresponding pairs there should be).
+      accuracy_with_distractor, items_with_distractor: on scored pairs that also have a silent box in the picture; the
+        accuracy is None where there are no such pairs.
+      mean_maximum_matched, mean_maximum_mismatched: the map's maximum as a probability, mean over corresponding and
+        over mismatched pairs.
+      baselines: centre (the middle of the picture), random_cell (a cell drawn uniformly, in expectation),
+        centre_with_distractor.
+
+    Raises:
+      ValueError: arrays that are missing or wrong, no mismatched pair, or nothing to score.
+    """
+    heat_map, corresponds, boxes, box_sounding, image_item = check.arrays("pointing", test, NEEDS)
+    corresponds, box_sounding = corresponds.astype(bool), box_sounding.astype(bool)
+    visible = in_picture(boxes)
+    sounding = visible & box_sounding
+    scored = corresponds & sounding.any(axis=1)
+    _enough(corresponds, scored)
+    distractor = (visible & ~box_sounding).any(axis=1)[scored]
+    target = np.where(sounding[..., None], boxes, np.nan)[scored]
+    hit = inside(mode(heat_map[scored]), target)
+    centre = inside(np.full((len(target), 2), 0.5), target)
+    corresponding = int(corresponds.sum())
+    maximum = special.expit(heat_map.max(axis=(1, 2)))
+    return {
+        "accuracy": float(hit.mean()),
+        "accuracy_interval": bootstrap.interval(hit, image_item[scored], resamples=resamples, seed=seed),
+        "accuracy_with_distractor": _mean(hit[distractor]),
+        "mean_maximum_matched": float(maximum[corresponds].mean()),
+        "mean_maximum_mismatched": float(maximum[~corresponds].mean()),
+        "baselines": {
+            "centre": float(centre.mean()),
+            "random_cell": float(covered_cells(target, heat_map.shape[1:]).mean()),
+            "centre_with_distractor": _mean(centre[distractor]),
+        },
+        "items": len(hit),
+        "items_with_distractor": int(distractor.sum()),
+        "without_sounding_box": corresponding - len(hit),
+        "items_expected": corresponding if items_expected is None else items_expected // 2,
+    }
+
+
+def in_picture(boxes: Float[np.ndarray, "n boxes 4"]) -> Bool[np.ndarray, "n boxes"]:
+    """Whether a box exists (no NaN) and its part inside the picture has an area."""
+    size = np.minimum(boxes[..., 2:], 1) - np.maximum(boxes[..., :2], 0)
+    return (size > 0).all(axis=-1)
+
+
+def mode(heat_map: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n 2"]:
+    """Centre (y, x) of each map's strongest cell, as shares of the picture."""
+    rows, columns = heat_map.shape[1:]
+    row, column = np.divmod(heat_map.reshape(len(heat_map), -1).argmax(axis=1), columns)
+    return np.stack([(row + 0.5) / rows, (column + 0.5) / columns], axis=1)
+
+
+def inside(points: Float[np.ndarray, "n 2"], boxes: Float[np.ndarray, "n boxes 4"]) -> Bool[np.ndarray, " n"]:
+    """Whether each point (y, x) is in one of its boxes, borders included; NaN boxes hold nothing."""
+    points = points[:, None]
+    return ((boxes[..., :2] <= points) & (points <= boxes[..., 2:])).all(axis=-1).any(axis=-1)
+
+
+def covered_cells(boxes: Float[np.ndarray, "n boxes 4"], grid: tuple[int, int]) -> Float[np.ndarray, " n"]:
+    """Share of a grid's cells (rows, columns) whose centre is in one of the boxes."""
+    centres = np.indices(grid).reshape(2, -1).T
+    points = (centres + 0.5) / np.array(grid)
+    return np.mean([inside(np.broadcast_to(point, (len(boxes), 2)), boxes) for point in points], axis=0)
+
+
+def _enough(corresponds: Bool[np.ndarray, " n"], scored: Bool[np.ndarray, " n"]) -> None:
+    if corresponds.all():
+        raise ValueError(
+            f"pointing: corresponds is true in all {len(corresponds)} rows; mismatched pairs are needed as well. "
+            f"Collect the arrays with the pairing {PAIRING!r}"
+        )
+    if not scored.any():
+        raise ValueError(
+            f"pointing: none of {int(corresponds.sum())} corresponding pairs has a sounding box in the picture "
+            "(boxes, box_sounding); evaluate on a dataset with boxes, or leave this evaluator out"
+        )
+
+
+def _mean(values: Shaped[np.ndarray, " n"]) -> float | None:
+    return float(values.mean()) if len(values) else None

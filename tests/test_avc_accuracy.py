@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from avlearn.evaluators import avc_accuracy
+
+
+def test_by_hand():
+    # Called positive: rows 0, 3, 4. Right: 0, 3 (positives), 2, 5 (negatives); 0 exactly counts as negative.
+    arrays = {
+        "logit": np.array([0.5, -1.0, 0.0, 2.0, 0.1, -3.0]),
+        "corresponds": np.array([True, True, False, True, False, False]),
+        "image_item": np.array([0, 1, 0, 2, 1, 2]),
+    }
+    found = avc_accuracy.evaluate(arrays, items_expected=8)
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert found["predicted_positive"] == pytest.approx(3 / 6)
+    # Of the 9 pairs (positive, negative): .5 and 2.0 beat all three, -1.0 beats one.
+    assert found["roc_auc"] == pytest.approx(7 / 9)
+    assert found["baselines"] == {"chance": 0.5, "constant": 0.5}
+    assert (found["items"], found["items_expected"]) == (6, 8)
+
+
+def test_a_logit_of_zero_is_negative_for_either_kind_of_pair():
+    arrays = {
+        "logit": np.zeros(4),
+        "corresponds": np.array([True, False, True, False]),
+        "image_item": np.array([0, 0, 1, 1]),
+    }
+    found = avc_accuracy.evaluate(arrays)
+    assert found["predicted_positive"] == 0
+    assert found["accuracy"] == 0.5
+    assert found["accuracy_interval"] == [0.5, 0.5]  # each clip has one right and one wrong pair, whichever are drawn
+    assert found["roc_auc"] == 0.5
+
+
+def test_agrees_with_scikit_learn():
+    rng = np.random.default_rng(0)
+    corresponds = rng.permutation(np.repeat([True, False], 100))
+    logit = np.round(rng.normal(size=200) + corresponds, 1).astype(np.float32)  # rounded: with ties
+    found = avc_accuracy.evaluate({"logit": logit, "corresponds": corresponds, "image_item": np.arange(200) // 2})
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(corresponds, logit > 0))
+    assert found["roc_auc"] == pytest.approx(metrics.roc_auc_score(corresponds, logit))
+    low, high = found["accuracy_interval"]
+    assert low < found["accuracy"] < high
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.7 * 0.3 / 200), rel=0.3)  # the normal approximation
+
+
+def test_unbalanced_pairs_are_refused():
+    arrays = {"logit": np.zeros(3), "corresponds": np.array([True, True, False]), "image_item": np.arange(3)}
+    with pytest.raises(ValueError, match=r"avc_accuracy: 2 of 3 pairs correspond; exactly half must.*pairing 'avc'"):
+        avc_accuracy.evaluate(arrays)

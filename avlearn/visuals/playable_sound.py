@@ -1,0 +1,62 @@
+"""Sound to listen to, made from the log-spectrogram a network hears (records keep no waveform)."""
+
+import io
+
+import av
+import librosa
+import numpy as np
+from jaxtyping import Float, Float32
+
+from avlearn.media.log_spectrogram import FRONT_ENDS
+
+GRIFFIN_LIM_ITERATIONS = 16
+PEAK = 0.9
+
+
+def waveform(
+    log_spectrogram: Float[np.ndarray, "columns bins"], front_end: str = "l3"
+) -> Float32[np.ndarray, " samples"]:
+    """A waveform with this spectrogram; the phases, which a spectrogram does not hold, are found by Griffin-Lim.
+
+    The level is the recording's: it is turned down where it would clip, and a quiet sound is left quiet.
+
+    Args:
+      log_spectrogram: natural log of power, un-normalised, time first.
+      front_end: the audio front end it was made by, a name in `avlearn.media.log_spectrogram.FRONT_ENDS`.
+
+    Returns:
+      `(columns - 1) * hop` samples within -0.9 to 0.9, mono; the same ones each time.
+
+    Raises:
+      ValueError: the front end is unknown, or has another number of bins.
+    """
+    if front_end not in FRONT_ENDS:
+        raise ValueError(f"front_end={front_end!r} is not one of {', '.join(FRONT_ENDS)}")
+    spec = FRONT_ENDS[front_end]
+    if log_spectrogram.shape[1] != spec.bins:
+        raise ValueError(
+            f"a log-spectrogram of shape {log_spectrogram.shape} (columns, bins) cannot be of front end "
+            f"{front_end!r}, which has {spec.bins} bins"
+        )
+    samples = librosa.griffinlim(
+        np.exp(0.5 * log_spectrogram.T.astype(np.float32)),
+        n_iter=GRIFFIN_LIM_ITERATIONS,
+        hop_length=spec.hop_samples,
+        win_length=spec.window_samples,
+        n_fft=spec.fft_samples,
+        random_state=0,
+    )
+    peak = np.abs(samples).max()
+    return samples * np.float32(PEAK / peak) if peak > PEAK else samples
+
+
+def mp3(samples: Float32[np.ndarray, " samples"], sample_rate_hz: int, bits_per_second: int = 64_000) -> bytes:
+    """The waveform as a mono MP3 file, which every browser plays."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp3") as container:
+        stream = container.add_stream("mp3", rate=sample_rate_hz, layout="mono", bit_rate=bits_per_second)
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate = sample_rate_hz
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()

@@ -1,0 +1,115 @@
+"""The scores of one or several networks, each beside its baseline on the same items."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure of an evaluator that the table shows.
+
+    Attributes:
+      evaluator: key in `results.json`.
+      name: of the figure, key in the evaluator's result.
+      title: how the table calls it; `{k}` is the result's `k`.
+      baseline: its baseline: a key in the result's `baselines`, or the name of another figure of the result.
+      baseline_title: how the table calls that.
+      further_items: name of a count in the result: items that this figure covers beyond `items`.
+    """
+
+    evaluator: str
+    name: str
+    title: str
+    baseline: str
+    baseline_title: str
+    further_items: str | None = None
+
+
+FIGURES = (
+    Figure("avc_accuracy", "accuracy", "AVC accuracy", "chance", "chance"),
+    Figure("ndcg", "im-im", "nDCG@{k} image → image", "chance", "chance"),
+    Figure("ndcg", "im-aud", "nDCG@{k} image → sound", "chance", "chance"),
+    Figure("ndcg", "aud-im", "nDCG@{k} sound → image", "chance", "chance"),
+    Figure("ndcg", "aud-aud", "nDCG@{k} sound → sound", "chance", "chance"),
+    Figure("pointing", "accuracy", "Pointing accuracy", "centre", "centre"),
+    Figure(
+        "pointing",
+        "mean_maximum_matched",
+        "Mean maximum of the heat map",
+        "mean_maximum_mismatched",
+        "mismatched sound",
+        further_items="without_sounding_box",
+    ),
+)
+COLUMNS = ("network", "score", "value", "baseline", "baseline's value", "items")
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """One figure of one network.
+
+    Attributes:
+      network: name of the run.
+      score: what was measured.
+      value: the figure.
+      interval: its 95 % interval, where the evaluator gives one.
+      baseline: name of what it is compared with.
+      baseline_value: the baseline's figure on the same items.
+      items: items covered.
+      items_expected: items that should have been.
+    """
+
+    network: str
+    score: str
+    value: float
+    interval: tuple[float, float] | None
+    baseline: str
+    baseline_value: float
+    items: int
+    items_expected: int
+
+
+def scores(results_by_run: Mapping[str, Mapping]) -> Iterator[Score]:
+    """Every figure of `FIGURES` that the runs' results hold, run by run.
+
+    Args:
+      results_by_run: name of the run to the content of its `results.json`.
+    """
+    for network, results in results_by_run.items():
+        for figure in FIGURES:
+            if figure.evaluator in results:
+                yield _score(network, figure, results[figure.evaluator])
+
+
+def table(results_by_run: Mapping[str, Mapping]) -> str:
+    """The scores as lines of text for a terminal, columns aligned."""
+    rows = [COLUMNS] + [
+        (
+            score.network,
+            score.score,
+            f"{score.value:.3f}",
+            score.baseline,
+            f"{score.baseline_value:.3f}",
+            f"{score.items}/{score.items_expected}",
+        )
+        for score in scores(results_by_run)
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    rows.insert(1, tuple("-" * width for width in widths))
+    aligned = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    return "\n".join("  ".join(row).rstrip() for row in aligned)
+
+
+def _score(network: str, figure: Figure, result: Mapping) -> Score:
+    baseline = result["baselines"].get(figure.baseline, result.get(figure.baseline))
+    interval = result.get(f"{figure.name}_interval")
+    return Score(
+        network=network,
+        score=figure.title.format_map(result),
+        value=result[figure.name],
+        interval=None if interval is None else tuple(interval),
+        baseline=figure.baseline_title,
+        baseline_value=baseline[figure.name] if isinstance(baseline, Mapping) else baseline,
+        items=result["items"] + (0 if figure.further_items is None else result[figure.further_items]),
+        items_expected=result["items_expected"],
+    )

@@ -1,0 +1,268 @@
+"""Sounds, pictures, curves and tables of the report."""
+
+import io
+import re
+import xml.etree.ElementTree as ElementTree
+
+import av
+import matplotlib
+import numpy as np
+import pytest
+
+from avlearn.evaluators import pointing
+from avlearn.media.log_spectrogram import log_spectrogram
+from avlearn.visuals import (
+    choice,
+    heatmap_overlay,
+    playable_sound,
+    retrieval_grid,
+    score_table,
+    spectrogram_picture,
+    training_curves,
+)
+
+
+def sine(frequency_hz: float, amplitude: float = 0.5, sample_rate_hz: int = 48_000) -> np.ndarray:
+    time = np.arange(sample_rate_hz) / sample_rate_hz
+    return (amplitude * np.sin(2 * np.pi * frequency_hz * time)).astype(np.float32)
+
+
+def decoded(mp3: bytes) -> tuple[np.ndarray, int]:
+    with av.open(io.BytesIO(mp3)) as container:
+        frames = list(container.decode(audio=0))
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames]), frames[0].sample_rate
+
+
+@pytest.mark.parametrize(("front_end", "rate"), [("l3", 48_000), ("lvs", 16_000)])
+def test_a_tone_keeps_its_pitch_and_level(front_end: str, rate: int):
+    heard = playable_sound.waveform(log_spectrogram(sine(1000, 0.5, rate), front_end), front_end)
+    samples, decoded_rate = decoded(playable_sound.mp3(heard, rate))
+    assert decoded_rate == rate
+    assert samples.size / rate == pytest.approx(1, abs=0.06)
+    peak_hz = np.abs(np.fft.rfft(samples)).argmax() * rate / samples.size
+    assert peak_hz == pytest.approx(1000, abs=15)
+    middle = samples[rate // 4 : 3 * rate // 4]
+    assert np.sqrt((middle**2).mean()) == pytest.approx(0.5 / np.sqrt(2), rel=0.15)
+
+
+def test_a_sound_is_turned_down_where_it_clips_and_otherwise_left_alone():
+    loud = playable_sound.waveform(log_spectrogram(sine(500)) + np.float32(4))
+    assert np.abs(loud).max() == pytest.approx(playable_sound.PEAK)
+    quiet = playable_sound.waveform(log_spectrogram(sine(500, 0.01)))
+    assert np.abs(quiet[4800:-4800]).max() < 0.03
+
+
+def test_sound_of_a_wrong_front_end_is_refused():
+    with pytest.raises(ValueError, match="'mel' is not one of l3, lvs"):
+        playable_sound.waveform(np.zeros((200, 257), np.float32), "mel")
+    with pytest.raises(ValueError, match=r"\(200, 64\).*257 bins"):
+        playable_sound.waveform(np.zeros((200, 64), np.float32))
+
+
+def test_spectrogram_picture_has_time_to_the_right_and_frequency_upwards():
+    spectrogram = np.full((200, 257), -20, np.float32)
+    spectrogram[100:, 64] = 8.0  # a quarter of the highest frequency: half the height of the stretched axis
+    picture = spectrogram_picture.picture(spectrogram, 128, 100).astype(int)
+    assert picture.shape == (128, 100, 3)
+    rows, columns = np.nonzero(picture.sum(axis=-1) > 300)
+    assert set(rows) == {63}
+    assert columns.min() == 50
+    assert columns.max() == 99
+    assert picture[0, 0].sum() < 10
+
+
+def test_chosen_are_the_first_clip_of_evenly_spaced_classes():
+    labels = np.zeros((6, 5), bool)  # class 3 does not occur
+    labels[[0, 1, 2, 3, 4, 5], [4, 0, 1, 0, 2, 4]] = True
+    labels[1, 1] = True  # two classes: passed over for class 0
+    items = np.array([7, 0, 5, 9, 3, 2])
+    assert choice.by_class(labels, items, 4) == (3, 2, 4, 5)
+    assert choice.by_class(labels, items, 2) == (3, 5)
+    assert choice.by_class(labels, items, 9) == (3, 2, 4, 5)
+    assert choice.by_class(labels[[1]], items[[1]], 2) == (0,)
+
+
+@pytest.mark.parametrize(("query_mode", "database_mode"), retrieval_grid.COMBINATIONS)
+def test_grid_equals_brute_force(query_mode: str, database_mode: str):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "image_embedding": rng.normal(size=(30, 4)).astype(np.float32),
+        "audio_embedding": rng.normal(size=(30, 4)).astype(np.float32),
+        "labels": rng.random((30, 6)) < 0.3,
+    }
+    embedding = {"im": arrays["image_embedding"], "aud": arrays["audio_embedding"]}
+    for row in retrieval_grid.grid(arrays, query_mode, database_mode, (3, 17, 29), count=5):
+        query = embedding[query_mode][row.query].tolist()
+        distance = {
+            clip: sum((a - b) ** 2 for a, b in zip(query, embedding[database_mode][clip].tolist(), strict=True)) ** 0.5
+            for clip in range(30)
+            if query_mode != database_mode or clip != row.query
+        }
+        assert list(row.results) == sorted(distance, key=distance.get)[:5]
+        assert list(row.correct) == [
+            bool((arrays["labels"][row.query] & arrays["labels"][r]).any()) for r in row.results
+        ]
+
+
+def test_equally_near_clips_come_in_the_order_of_the_rows():
+    database = np.array([[1.0, 0], [0, 1], [0, 0], [0, -1]])
+    assert retrieval_grid.nearest(np.zeros((1, 2)), database, 4).tolist() == [[2, 0, 1, 3]]
+
+
+def test_overlay_shows_colour_where_the_probability_is_high_and_grey_elsewhere():
+    frame = np.zeros((64, 64, 3), np.uint8)
+    frame[:] = (200, 100, 50)
+    grey = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
+    heat_map = np.full((8, 8), -30.0, np.float32)
+    heat_map[1, 6] = 30.0  # its centre is at (12, 52)
+    shown = heatmap_overlay.overlay(frame, heat_map).astype(int)
+    assert (shown[24:, :40] == grey).all()
+    level = (1 - 1 / 16) ** 2  # bilinear, half a pixel from the centre of a cell of 8 pixels, in both directions
+    colour = np.array(matplotlib.colormaps["plasma"](level)[:3]) * 255
+    expected = (1 - heatmap_overlay.OPACITY * level) * grey + heatmap_overlay.OPACITY * level * colour
+    np.testing.assert_allclose(shown[12, 52], expected, atol=1.5)
+    difference = np.abs(shown - grey).sum(axis=-1)
+    y, x = np.indices((64, 64))
+    centre = [(difference * (axis + 0.5)).sum() / difference.sum() for axis in (y, x)]
+    np.testing.assert_allclose(centre, (12, 52), atol=0.01)
+
+
+def test_an_empty_map_looks_empty_and_a_weak_one_weak():
+    frame = np.full((16, 16, 3), 120, np.uint8)
+    weak, strong = (
+        np.abs(heatmap_overlay.overlay(frame, np.full((4, 4), value)).astype(int) - 120).sum() for value in (-3.0, 3.0)
+    )
+    assert (heatmap_overlay.overlay(frame, np.full((4, 4), -12.0)) == 120).all()
+    assert 0 < weak < strong / 8
+
+
+def test_probability_is_the_logistic_function():
+    log_odds = np.array([-800.0, -1, 0, 2, 800])
+    np.testing.assert_allclose(
+        heatmap_overlay.probability(log_odds), [0, 1 / (1 + np.e), 0.5, 1 / (1 + np.exp(-2)), 1], atol=1e-15
+    )
+
+
+def test_scale_runs_from_middle_grey_to_the_hottest_colour():
+    scale = heatmap_overlay.scale(3)
+    assert scale[0] == "rgb(128 128 128)"
+    hottest = [int(number) for number in re.findall(r"\d+", scale[2])]
+    np.testing.assert_allclose(hottest, 0.85 * np.array([240, 249, 33]) + 0.15 * 128, atol=1.5)  # the end of plasma
+    assert len(scale) == 3
+
+
+def test_mode_and_hit():
+    heat_map = np.zeros((4, 8))
+    heat_map[1, 6] = 1
+    point = heatmap_overlay.mode(heat_map)
+    assert point == (1.5 / 4, 6.5 / 8)
+    inside, outside = [0.3, 0.7, 0.5, 0.9], [0.6, 0.1, 0.9, 0.5]
+    nothing = [np.nan] * 4
+    sounding = np.array([False, True, True])
+    assert heatmap_overlay.hit(point, np.array([outside, inside, nothing]), sounding)
+    assert not heatmap_overlay.hit(point, np.array([inside, outside, nothing]), sounding)
+
+
+def test_hits_are_those_that_the_score_counts():
+    rng = np.random.default_rng(0)
+    corners = np.sort(rng.uniform(-0.3, 1.3, size=(200, 3, 2, 2)), axis=2)
+    boxes = np.where(rng.random((200, 3, 1)) < 0.3, np.nan, corners.reshape(200, 3, 4))
+    arrays = {
+        "heat_map": rng.normal(size=(200, 5, 7)),
+        "boxes": boxes,
+        "box_sounding": rng.random((200, 3)) < 0.5,
+        "corresponds": np.arange(200) < 100,
+        "image_item": np.tile(np.arange(100), 2),
+    }
+    rows = heatmap_overlay.in_view(arrays)
+    hits = [
+        heatmap_overlay.hit(heatmap_overlay.mode(arrays["heat_map"][row]), boxes[row], arrays["box_sounding"][row])
+        for row in rows
+    ]
+    scored = pointing.evaluate(arrays, resamples=2)
+    assert len(rows) == scored["items"]
+    assert np.mean(hits) == pytest.approx(scored["accuracy"])
+
+
+def test_mismatched_pairs_share_the_frame_and_no_class():
+    box, outside, nothing = [0.2, 0.2, 0.6, 0.6], [0.2, 1.1, 0.6, 1.4], [np.nan] * 4
+    clips = {
+        "boxes": np.array([[box, nothing], [box, box], [outside, nothing], [box, nothing]]),
+        "box_sounding": np.array([[True, False], [False, True], [True, False], [True, False]]),
+        "labels": np.array([[1, 0], [0, 1], [1, 0], [1, 0]], bool),
+    }
+    arrays = {name: np.concatenate([values, values]) for name, values in clips.items()}
+    arrays["image_item"] = np.tile([10, 11, 12, 13], 2)
+    arrays["audio_item"] = np.array([10, 11, 12, 13, 11, 13, 11, 12])
+    arrays["corresponds"] = np.arange(8) < 4
+    assert heatmap_overlay.in_view(arrays).tolist() == [0, 1, 3]
+    # Row 6 shows nothing that sounds, row 7 has the sound of a clip of the same class.
+    assert heatmap_overlay.mismatched(arrays).tolist() == [[0, 4], [1, 5]]
+
+
+def test_curves_put_values_where_they_belong():
+    values = (0.2, 0.4, 0.8)
+    metrics = [{"step": step, "validation/loss": value} for step, value in zip((100, 200, 300), values, strict=True)]
+    svg = training_curves.curves({"a": [*metrics, {"step": 250, "train/loss": 0.5}]}, training_curves.CHARTS[0])
+    paths = [
+        np.array([float(number) for number in re.findall(r"-?[\d.]+", path.get("d"))]).reshape(-1, 2)
+        for path in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}path")
+        if f"stroke: {training_curves.COLOURS[0]}; stroke-width: 2" in path.get("style", "")
+    ]
+    (line,) = paths
+    assert line.shape == (3, 2)
+    x, y = line.T
+    assert x[1] - x[0] == pytest.approx(x[2] - x[1])
+    assert (y[0] - y[1]) / (y[1] - y[2]) == pytest.approx(0.5, abs=1e-4)  # upwards, in proportion
+    ids = re.findall(r'\bid="([^"]*)"', svg)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:url\(|href=")#([^")]*)', svg)) <= set(ids)
+
+
+def test_points_skip_rows_without_the_key():
+    rows = [{"step": 1, "train/loss": 0.7}, {"step": 2, "validation/loss": 0.6}, {"step": 3, "train/loss": 0.5}]
+    assert training_curves.points(rows, "train/loss") == ([1, 3], [0.7, 0.5])
+
+
+def test_table_shows_each_score_beside_its_baseline():
+    combinations = ("im-im", "im-aud", "aud-im", "aud-aud")
+    results = {
+        "avc_accuracy": {
+            "accuracy": 0.8125,
+            "accuracy_interval": [0.75, 0.875],
+            "predicted_positive": 0.5,
+            "baselines": {"chance": 0.5, "constant": 0.5},
+            "items": 64,
+            "items_expected": 64,
+        },
+        "ndcg": {
+            **dict(zip(combinations, (0.5, 0.25, 0.375, 0.625), strict=True)),
+            "baselines": {"chance": dict(zip(combinations, (0.1, 0.2, 0.3, 0.4), strict=True))},
+            "k": 30,
+            "items": 32,
+            "items_expected": 32,
+        },
+        "pointing": {
+            "accuracy": 0.75,
+            "mean_maximum_matched": 0.9,
+            "mean_maximum_mismatched": 0.125,
+            "baselines": {"centre": 0.25, "random_cell": 0.1},
+            "items": 28,
+            "without_sounding_box": 4,
+            "items_expected": 32,
+        },
+    }
+    assert score_table.table({"avolnet": results, "l3net": {"avc_accuracy": results["avc_accuracy"]}}) == (
+        "network  score                         value  baseline          baseline's value  items\n"
+        "-------  ----------------------------  -----  ----------------  ----------------  -----\n"
+        "avolnet  AVC accuracy                  0.812  chance            0.500             64/64\n"
+        "avolnet  nDCG@30 image → image         0.500  chance            0.100             32/32\n"
+        "avolnet  nDCG@30 image → sound         0.250  chance            0.200             32/32\n"
+        "avolnet  nDCG@30 sound → image         0.375  chance            0.300             32/32\n"
+        "avolnet  nDCG@30 sound → sound         0.625  chance            0.400             32/32\n"
+        "avolnet  Pointing accuracy             0.750  centre            0.250             28/32\n"
+        "avolnet  Mean maximum of the heat map  0.900  mismatched sound  0.125             32/32\n"
+        "l3net    AVC accuracy                  0.812  chance            0.500             64/64"
+    )
+    first = next(score_table.scores({"avolnet": results}))
+    assert first.interval == (0.75, 0.875)

@@ -1,0 +1,226 @@
+"""The report page: that it stands alone, and shows the right clips, boxes and sounds."""
+
+import collections
+import html.parser
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from avlearn.media.log_spectrogram import log_spectrogram
+from avlearn.visuals import choice, report, retrieval_grid
+from avlearn.visuals.album import jpeg
+from configs import base
+
+CLASSES = ["Piano", "Violin, fiddle", "Drill", "Gong"]
+CLIPS = 12
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(html.parser.HTMLParser):
+    """Elements of a page with their attributes; refuses tags that do not close."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements = collections.defaultdict(list)
+        self.open = []
+        self.text = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.elements[tag].append(dict(attributes))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements[tag].append(dict(attributes))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def of_class(self, tag: str, name: str) -> list[dict]:
+        return [attributes for attributes in self.elements[tag] if name in (attributes.get("class") or "").split()]
+
+
+def examples(items):
+    """Frames of one colour, and tones, each item its own."""
+    frames = np.stack([np.full((32, 32, 3), 20 * item, np.uint8) for item in items])
+    time = np.arange(24_000) / 48_000
+    tones = [0.1 * np.sin(2 * np.pi * (200 + 100 * item) * time) for item in items]
+    return frames, np.stack([log_spectrogram(tone.astype(np.float32)) for tone in tones])
+
+
+def clips_once() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    boxes = np.full((CLIPS, 2, 4), np.nan)
+    boxes[:, 0] = (0.125, 0.25, 0.5, 0.75)
+    boxes[3, 1] = (0.5, 0.0, 1.0, 0.25)
+    return {
+        "image_item": np.arange(CLIPS),
+        "audio_item": np.arange(CLIPS),
+        "corresponds": np.ones(CLIPS, bool),
+        "labels": np.arange(CLIPS)[:, None] % 4 == np.arange(4)[None, :],
+        "image_embedding": rng.normal(size=(CLIPS, 3)).astype(np.float32),
+        "audio_embedding": rng.normal(size=(CLIPS, 3)).astype(np.float32),
+        "boxes": boxes,
+        "box_label": np.where(np.isnan(boxes[..., 0]), -1, 2),
+        "box_sounding": np.tile([True, False], (CLIPS, 1)),
+    }
+
+
+def run(name: str = "avolnet", *, heat_map: np.ndarray | None = None, **changes) -> report.Run:
+    once = clips_once()
+    pairs = {key: np.concatenate([value, value]) for key, value in once.items()}
+    pairs["audio_item"] = np.concatenate([np.arange(CLIPS), (np.arange(CLIPS) + 1) % CLIPS])
+    pairs["corresponds"] = np.arange(2 * CLIPS) < CLIPS
+    if heat_map is not None:
+        pairs["heat_map"] = heat_map
+    accuracy = {"accuracy": 0.75, "baselines": {"chance": 0.5}, "items": 24, "items_expected": 24}
+    fields = {
+        "name": name,
+        "config": base.get_config().to_dict(),
+        "results": {"avc_accuracy": accuracy},
+        "metrics": [{"step": 1, "train/loss": 0.69}, {"step": 2, "validation/loss": 0.6}],
+        "arrays": {"all_positive": once, "avc": pairs},
+        "class_names": CLASSES,
+        "examples": examples,
+    }
+    return report.Run(**{**fields, **changes})
+
+
+def maps() -> np.ndarray:
+    """Matched maps point at cell (1, 2) of 4 x 4, but for item 0, which points away; mismatched ones are empty."""
+    heat_map = np.full((2 * CLIPS, 4, 4), -9, np.float32)
+    heat_map[1:CLIPS, 1, 2] = 4
+    heat_map[0, 3, 0] = 4
+    return heat_map
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> str:
+    runs = [run("avolnet", heat_map=maps()), run("<b>avenet</b> & co")]
+    file = report.write(tmp_path_factory.mktemp("run") / "report", runs, "Objects & <sounds>")
+    assert file.name == "index.html"
+    return file.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text) -> Page:
+    return Page(text)
+
+
+def sounds_of(text: str) -> dict[str, str]:
+    return json.loads(re.search(r'<script id="sounds" type="application/json">(.*?)</script>', text).group(1))
+
+
+def test_page_needs_no_other_file(text, page):
+    attributes = [pair for elements in page.elements.values() for element in elements for pair in element.items()]
+    sources = [value for name, value in attributes if name == "src"]
+    assert sources
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert all(value.startswith("#") for name, value in attributes if name in ("href", "xlink:href"))
+    assert not page.elements["link"]
+    assert set(re.findall(r"https?://[^\"'\s<)]*", text)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert not re.search(r"@import|url\((?!#)", text)
+
+
+def test_names_are_escaped(text):
+    assert "Objects &amp; &lt;sounds&gt;" in text
+    assert "&lt;b&gt;avenet&lt;/b&gt; &amp; co" in text
+    assert "<b>avenet" not in text
+
+
+def test_ids_are_unique_and_links_lead_somewhere(page):
+    ids = [a["id"] for elements in page.elements.values() for a in elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"][1:] for a in page.elements["a"]} <= set(ids)
+
+
+def test_every_sound_is_there_once(text, page):
+    sounds = sounds_of(text)
+    buttons = [a["data-sound"] for a in page.elements["button"]]
+    assert set(buttons) == set(sounds)
+    assert len(buttons) > len(sounds)
+    assert len(sounds) <= CLIPS  # of two runs on one split
+    assert all(sound.startswith("data:audio/mpeg;base64,") for sound in sounds.values())
+    assert len(set(sounds.values())) == len(sounds)
+
+
+def test_grids_show_the_nearest_clips(text, page):
+    arrays = clips_once()
+    queries = choice.by_class(arrays["labels"], arrays["image_item"], report.QUERIES)
+    assert queries == (0, 1, 2, 3)
+    rows = [
+        row
+        for query, database in retrieval_grid.COMBINATIONS
+        for row in retrieval_grid.grid(arrays, query, database, queries, report.RESULTS)
+    ]
+    expected = [item for row in rows for item in (row.query, *row.results)] * 2  # two runs of the same arrays
+    frames = [jpeg(frame) for frame in examples(range(CLIPS))[0]]
+    figures = re.findall(r'<figure class="(?:query|result).*?</figure>', text, re.DOTALL)
+    shown = [frames.index(re.findall('src="(.*?)"', figure)[-1]) for figure in figures]
+    assert shown == expected
+    heard = [
+        (item, key) for item, figure in zip(shown, figures, strict=True) for key in re.findall('sound="(.*?)"', figure)
+    ]
+    assert len(heard) == len(expected) / 2
+    assert len(set(heard)) == len(dict(heard)) == len({key for _, key in heard})  # each item its own sound
+    assert len(page.of_class("figure", "correct")) == 2 * sum(sum(row.correct) for row in rows)
+
+
+def test_boxes_lie_where_they_are_told(page):
+    lines = page.of_class("rect", "line")
+    places = {tuple(float(a[key]) for key in ("x", "y", "width", "height")) for a in lines if "sounding" in a["class"]}
+    assert places == {(0.25, 0.125, 0.5, 0.375)}
+    silent = {tuple(float(a[key]) for key in ("x", "y", "width", "height")) for a in lines if "silent" in a["class"]}
+    assert silent == {(0.0, 0.5, 0.25, 0.5)}
+
+
+def test_hits_and_misses_are_marked(page):
+    assert len(page.of_class("figure", "localization")) == len(CLASSES)
+    assert len(page.of_class("strong", "miss")) == 1
+    assert len(page.of_class("strong", "hit")) == len(CLASSES) - 1
+    rings = [a["style"] for a in page.of_class("i", "ring")]
+    assert rings == ["left: 12.50%; top: 87.50%"] + ["left: 62.50%; top: 37.50%"] * (len(CLASSES) - 1)
+
+
+def test_mismatched_maps_stand_beside_their_own(text, page):
+    assert len(page.of_class("div", "triplet")) == len(CLASSES)
+    assert text.count("maximum&nbsp;0.98") == len(CLASSES)  # 1 / (1 + exp(-4))
+    assert text.count("maximum&nbsp;0.00") == len(CLASSES)
+
+
+def test_what_a_run_cannot_show_is_said(tmp_path):
+    bare = run("l3net", results={}, metrics=[], arrays={"avc": run().arrays["avc"]})
+    text = " ".join("".join(Page(report.write(tmp_path, [bare], "One").read_text(encoding="utf-8")).text).split())
+    assert "Not evaluated yet." in text
+    assert "No training curves of l3net: its metrics.jsonl holds no rows." in text
+    assert "No retrieval for l3net: its evaluation holds no image and audio embeddings." in text
+    assert text.count("No overlays of l3net: this network has no heat map.") == 2
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [("heat_map", "this network has no heat map"), ("boxes", "the split has no boxes")],
+)
+def test_why_there_are_no_overlays(tmp_path, missing, reason):
+    whole = run(heat_map=maps())
+    pairs = {name: array for name, array in whole.arrays["avc"].items() if name != missing}
+    page = report.write(tmp_path, [run(arrays={"avc": pairs})], "One").read_text(encoding="utf-8")
+    assert f"No overlays of avolnet: {reason}." in page
+
+
+def test_runs_need_names_of_their_own(tmp_path: pathlib.Path):
+    with pytest.raises(ValueError, match=r"each of its own name; got \['a', 'a'\]"):
+        report.write(tmp_path, [run("a"), run("a")], "Two")
+    with pytest.raises(ValueError, match="at least one run"):
+        report.write(tmp_path, [], "None")

@@ -1,0 +1,113 @@
+"""AVOL-Net, the audio-visual object localization network (Objects that Sound, section 4, figure 4)."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Num, UInt8
+from ml_collections import ConfigDict
+
+from avlearn.losses import avc
+from avlearn.models.parts.conv_tower import HE_NORMAL, ConvTower, image_input, spectrogram_input
+from avlearn.models.parts.embedding import EMBEDDING_DIM, EmbeddingTower, l2_normalise
+from avlearn.types import Batch, InputSpec, Outputs
+
+loss = avc.logistic
+
+
+class VisionTower(ConvTower):
+    """Conv tower without pool4; fc1 and fc2 become the 1 x 1 convolutions conv5 (with ReLU) and conv6."""
+
+    def __init__(self, config: ConfigDict, *, rngs: nnx.Rngs):
+        """Builds the layers; arguments as for `ConvTower`."""
+        super().__init__(3, config, rngs=rngs)
+        self.conv5 = nnx.Conv(self.channels, EMBEDDING_DIM, (1, 1), dtype=self.dtype, kernel_init=HE_NORMAL, rngs=rngs)
+        self.conv6 = nnx.Conv(
+            EMBEDDING_DIM, EMBEDDING_DIM, (1, 1), dtype=self.dtype, kernel_init=_small_init(), rngs=rngs
+        )
+
+    def __call__(self, x: Num[Array, "batch height width channels"]) -> Float[Array, "batch rows cols 128"]:
+        """A 128-D vector for each cell of the 14 x 14 map, not normalised, in float32."""
+        return self.conv6(nnx.relu(self.conv5(super().__call__(x)))).astype(jnp.float32)
+
+
+class Model(nnx.Module):
+    """Correspondence is decided by the cell of the image whose vector agrees best with that of the sound.
+
+    Layers: vision.conv1_1 ... vision.conv4_2, vision.conv5, vision.conv6; audio.conv1_1 ... audio.pool4, audio.fc1,
+    audio.fc2; conv7, one factor and one bias on the scalar products. The paper's sigmoid and its maximum over cells
+    are exchanged: the sigmoid is monotone, so the log-odds of the maximum are the maximum of the log-odds.
+
+    Attributes:
+      inputs: what the network eats.
+    """
+
+    def __init__(self, config: ConfigDict, inputs: InputSpec, *, rngs: nnx.Rngs):
+        """Builds the network.
+
+        Args:
+          config: the model section of the config (width, conv1_stride, dtype, conv7_scale, conv7_bias, ...).
+          inputs: what the network eats.
+          rngs: source of the initial weights; it is not kept.
+        """
+        self.inputs = inputs
+        self.vision = VisionTower(config, rngs=rngs)
+        self.audio = EmbeddingTower(1, config, fc2_init=_small_init(), rngs=rngs)
+        self.conv7 = nnx.Conv(
+            1,
+            1,
+            (1, 1),
+            kernel_init=nnx.initializers.constant(config.conv7_scale),
+            bias_init=nnx.initializers.constant(config.conv7_bias),
+            rngs=rngs,
+        )
+
+    def image_features(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch rows cols 128"]:
+        """A vector for each cell of each frame."""
+        return self.vision(image_input(frames))
+
+    def audio_features(self, log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch 128"]:
+        """A vector for each second of sound."""
+        return self.audio(spectrogram_input(log_spectrogram))
+
+    def map_of_pairs(
+        self, image_features: Float[Array, "*#pairs rows cols 128"], audio_features: Float[Array, "*#pairs 128"]
+    ) -> Float[Array, "*pairs rows cols"]:
+        """Log-odds for each cell that it shows what sounds; `[b, 1, ...]` and `[1, b, ...]` give all pairs."""
+        scalar_product = jnp.einsum("...hwd,...d->...hw", image_features, audio_features)
+        return self.conv7(scalar_product[..., None])[..., 0]
+
+    def compare(
+        self, image_features: Float[Array, "*#pairs rows cols 128"], audio_features: Float[Array, "*#pairs 128"]
+    ) -> Float[Array, "*pairs"]:
+        """Log-odds of correspondence, the maximum over cells; leading axes broadcast as for `map_of_pairs`."""
+        return self.map_of_pairs(image_features, audio_features).max(axis=(-2, -1))
+
+    # DIFFERS: OtS retrieves nothing with AVOL-Net; its unit vectors here are of conv6's maximum over cells, and of fc2.
+    def embed_image(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch 128"]:
+        """Retrieval vectors of frames."""
+        return _image_embedding(self.image_features(frames))
+
+    def embed_audio(self, log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch 128"]:
+        """Retrieval vectors of sound."""
+        return l2_normalise(self.audio_features(log_spectrogram))
+
+    def __call__(self, batch: Batch) -> Outputs:
+        """Log-odds, embeddings and maps of a batch of pairs, in float32."""
+        image = self.image_features(batch.frames)
+        audio = self.audio_features(batch.log_spectrogram)
+        heat_map = self.map_of_pairs(image, audio)
+        return Outputs(
+            logit=heat_map.max(axis=(-2, -1)),
+            image_embedding=_image_embedding(image),
+            audio_embedding=l2_normalise(audio),
+            heat_map=heat_map,
+        )
+
+
+def _image_embedding(image_features: Float[Array, "batch rows cols dim"]) -> Float[Array, "batch dim"]:
+    return l2_normalise(image_features.max(axis=(1, 2)))
+
+
+def _small_init() -> nnx.initializers.Initializer:
+    # The two vectors are not normalised: after He's initialisation their scalar product would start in the tens, and
+    # so would the loss. This scale of the last layers makes it start near 1, whatever the length of the vectors.
+    return nnx.initializers.variance_scaling(EMBEDDING_DIM**-0.5, "fan_in", "normal")

@@ -1,0 +1,153 @@
+"""The eight-convolution tower that the vision and audio subnetworks of the papers share (L3 figure 2, OtS figure 2)."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Num, UInt8
+from ml_collections import ConfigDict
+
+CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}  # of the two convolutions of each block, before the width factor
+DTYPES = ("float32", "bfloat16")
+BATCH_NORM_EPSILON = 1e-5
+HE_NORMAL = nnx.initializers.he_normal()
+
+
+class MaxPool(nnx.Module):
+    """Maximum over 2 x 2 cells, stride 2, no padding: the remainder of an odd map is dropped (257 -> 128 in L3)."""
+
+    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch rows cols channels"]:
+        """Halves the map."""
+        batch, height, width, channels = x.shape
+        rows, cols = height // 2, width // 2
+        # Four times as fast on a CPU, with its gradient, as a window reduction, whose gradient is a scatter.
+        return x[:, : 2 * rows, : 2 * cols].reshape(batch, rows, 2, cols, 2, channels).max(axis=(2, 4))
+
+
+class GlobalMaxPool(nnx.Module):
+    """Maximum over the whole map: pool4 of the papers, whose window is the map (14 x 14, 16 x 12, ...)."""
+
+    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch channels"]:
+        """One vector for each map."""
+        return x.max(axis=(1, 2))
+
+
+class ConvTower(nnx.Module):
+    """Four blocks of two 3 x 3 convolutions, each with batch normalisation and ReLU; 2 x 2 max pooling between blocks.
+
+    Layers are the attributes conv1_1, bn1_1, conv1_2, bn1_2, pool1 ... conv4_2, bn4_2. Convolutions have no bias: the
+    normalisation that follows subtracts it again, in training and in evaluation (a bias of foreign weights is folded
+    exactly into the running mean, `mean - bias`). Batch statistics are those of the batch of the call. Parameters,
+    statistics and the normalisation are float32; convolutions compute in `config.dtype`.
+
+    Attributes:
+      channels: channels of the map that comes out (512 at width 1).
+      dtype: of the convolutions.
+    """
+
+    def __init__(self, in_channels: int, config: ConfigDict, *, rngs: nnx.Rngs):
+        """Builds the layers.
+
+        Args:
+          in_channels: channels of the input: 3 for a frame, 1 for a log-spectrogram.
+          config: the model section: `width`, `conv1_stride`, `batch_norm_momentum`, `dtype`.
+          rngs: source of the initial weights (He normal); it is not kept.
+
+        Raises:
+          ValueError: a value of the config is not one of those allowed.
+        """
+        _check(config)
+        self.conv1_stride = config.conv1_stride
+        self.dtype = jnp.dtype(config.dtype)
+        for block, paper_channels in CHANNELS.items():
+            self.channels = max(1, round(paper_channels * config.width))
+            for name in (f"{block}_1", f"{block}_2"):
+                stride = config.conv1_stride if name == "1_1" else 1
+                setattr(self, f"conv{name}", _conv3x3(in_channels, self.channels, stride, self.dtype, rngs))
+                setattr(self, f"bn{name}", _batch_norm(self.channels, config.batch_norm_momentum, rngs))
+                in_channels = self.channels
+            if block != max(CHANNELS):
+                setattr(self, f"pool{block}", MaxPool())
+
+    def __call__(self, x: Num[Array, "batch height width channels"]) -> Float[Array, "batch rows cols {self.channels}"]:
+        """The map after conv4_2 and its ReLU: 14 x 14 x 512 for a frame, 16 x 12 x 512 for a second of sound.
+
+        The centre of cell (row, col) is at ((row + .5) / rows, (col + .5) / cols) of the input; the centre of its
+        receptive field lies half a pixel further down and right where conv1_1 has stride 2.
+
+        Raises:
+          ValueError: the input is so small that nothing is left of it after pool3.
+        """
+        smallest = 8 * self.conv1_stride
+        if min(x.shape[1:3]) < smallest:
+            raise ValueError(
+                f"an input of {x.shape[1]} x {x.shape[2]} is too small for the conv tower: each side must be at least "
+                f"{smallest}. Raise inputs.frame_pixels or inputs.columns, or lower inputs.pool."
+            )
+        for block in CHANNELS:
+            for name in (f"{block}_1", f"{block}_2"):
+                x = getattr(self, f"bn{name}")(getattr(self, f"conv{name}")(x))
+                x = nnx.relu(x).astype(self.dtype)
+            if block != max(CHANNELS):
+                x = getattr(self, f"pool{block}")(x)
+        return x
+
+
+class PooledTower(ConvTower):
+    """The tower with pool4: one vector for each input."""
+
+    def __init__(self, in_channels: int, config: ConfigDict, *, rngs: nnx.Rngs):
+        """Builds the layers; arguments as for `ConvTower`."""
+        super().__init__(in_channels, config, rngs=rngs)
+        self.pool4 = GlobalMaxPool()
+
+    def __call__(self, x: Num[Array, "batch height width channels"]) -> Float[Array, "batch {self.channels}"]:
+        """The pool4 features (512-D at width 1)."""
+        return self.pool4(super().__call__(x))
+
+
+def image_input(frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch height width 3"]:
+    """Frames as the vision subnetwork takes them: 0 to 255 becomes -1 to 1."""
+    return frames.astype(jnp.float32) / 127.5 - 1
+
+
+def spectrogram_input(log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch bins columns 1"]:
+    """A log-spectrogram as the audio subnetwork takes it: a one-channel image, frequency x time as the papers print."""
+    return log_spectrogram.swapaxes(1, 2)[..., None]
+
+
+def _conv3x3(in_channels: int, out_channels: int, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Conv:
+    # Only this padding gives the sizes that OtS prints: with stride 2, one row and one column after the last and none
+    # before the first halve 224 to 112, 257 to 128 and 200 to 100. One on either side would make 129 of 257.
+    padding = {1: (1, 1), 2: (0, 1)}[stride]
+    return nnx.Conv(
+        in_channels,
+        out_channels,
+        kernel_size=(3, 3),
+        strides=(stride, stride),
+        padding=(padding, padding),
+        use_bias=False,
+        dtype=dtype,
+        kernel_init=HE_NORMAL,
+        rngs=rngs,
+    )
+
+
+def _batch_norm(channels: int, momentum: float, rngs: nnx.Rngs) -> nnx.BatchNorm:
+    # dtype is float32 whatever the convolutions compute in: bfloat16 would round running means and scales to 8 bits.
+    return nnx.BatchNorm(channels, momentum=momentum, epsilon=BATCH_NORM_EPSILON, dtype=jnp.float32, rngs=rngs)
+
+
+def _check(config: ConfigDict) -> None:
+    if config.dtype not in DTYPES:
+        raise ValueError(f"model.dtype is {config.dtype!r}; use one of {', '.join(DTYPES)} (--config.model.dtype=...)")
+    if config.conv1_stride not in (1, 2):
+        raise ValueError(
+            f"model.conv1_stride is {config.conv1_stride}; use 1 (Look, Listen and Learn) or 2 (Objects that Sound) "
+            "(--config.model.conv1_stride=...)"
+        )
+    if config.width <= 0:
+        raise ValueError(f"model.width is {config.width}; use a number above 0, 1 in the papers (--config.model.width)")
+    if not 0 <= config.batch_norm_momentum < 1:
+        raise ValueError(
+            f"model.batch_norm_momentum is {config.batch_norm_momentum}; use a number from 0 to below 1 "
+            "(--config.model.batch_norm_momentum=...)"
+        )

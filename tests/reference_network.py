@@ -1,0 +1,239 @@
+"""The three networks in plain NumPy, float64, written from the papers' description, and checks of a model against it.
+
+The reference reads parameters by name from the network under test and uses nothing else of it.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from numpy.lib.stride_tricks import sliding_window_view
+
+from avlearn.types import Batch, InputSpec, Outputs
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+SMALL = InputSpec(frame_pixels=64, pool=4)  # 64 x 64 frames, 50 x 64 log-spectrograms
+# The tower by hand, without conv1_1: seven 3 x 3 kernels without bias; scale and bias of two normalisations a block.
+TOWER_PARAMETERS = 9 * (64 * 64 + 64 * 128 + 128 * 128 + 128 * 256 + 256 * 256 + 256 * 512 + 512 * 512) + 2 * 2 * (
+    64 + 128 + 256 + 512
+)
+CONV1_1_PARAMETERS = {"vision": 9 * 3 * 64, "audio": 9 * 1 * 64}
+
+
+@dataclasses.dataclass
+class Reference:
+    """Forward passes with the weights of `model`; `training` selects batch or running statistics."""
+
+    model: nnx.Module
+    training: bool
+    stride: int = 2
+    momentum: float = 0.9
+    running: dict = dataclasses.field(default_factory=dict)
+
+    def weights(self, path: str) -> np.ndarray:
+        node = self.model
+        for name in path.split("."):
+            node = getattr(node, name)
+        return np.asarray(node[...], np.float64)
+
+    def tower(self, stream: str, x: np.ndarray) -> np.ndarray:
+        """conv4_2 of a stream: [batch, height, width, channels] -> [batch, rows, cols, 8 x channels]."""
+        for block in range(1, 5):
+            for layer in (1, 2):
+                stride = self.stride if (block, layer) == (1, 1) else 1
+                before = 0 if stride == 2 else 1
+                x = convolve(x, self.weights(f"{stream}.conv{block}_{layer}.kernel"), stride, before)
+                x = np.maximum(self.batch_norm(f"{stream}.bn{block}_{layer}", x), 0)
+            if block < 4:
+                x = pool(x)
+        return x
+
+    def batch_norm(self, path: str, x: np.ndarray) -> np.ndarray:
+        mean, var = self.weights(f"{path}.mean"), self.weights(f"{path}.var")
+        if self.training:
+            batch_mean, batch_var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+            keep = self.momentum
+            self.running[path] = (keep * mean + (1 - keep) * batch_mean, keep * var + (1 - keep) * batch_var)
+            mean, var = batch_mean, batch_var
+        return (x - mean) / np.sqrt(var + 1e-5) * self.weights(f"{path}.scale") + self.weights(f"{path}.bias")
+
+    def linear(self, path: str, x: np.ndarray) -> np.ndarray:
+        return x @ self.weights(f"{path}.kernel").squeeze() + self.weights(f"{path}.bias")
+
+    def l3net(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
+        image = self.tower("vision", image_of(frames)).max((1, 2))
+        audio = self.tower("audio", image_of_sound(log_spectrogram)).max((1, 2))
+        logits = self.linear("fc2", np.maximum(self.linear("fc1", np.concatenate([image, audio], 1)), 0))
+        return {
+            "logit": two_way_log_odds(logits),
+            "image_embedding": unit(image),
+            "audio_embedding": unit(audio),
+        }
+
+    def avenet(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
+        vectors = {}
+        for stream, x in (("vision", image_of(frames)), ("audio", image_of_sound(log_spectrogram))):
+            hidden = np.maximum(self.linear(f"{stream}.fc1", self.tower(stream, x).max((1, 2))), 0)
+            vectors[stream] = unit(self.linear(f"{stream}.fc2", hidden))
+        distance = np.linalg.norm(vectors["vision"] - vectors["audio"], axis=1)
+        logits = distance[:, None] * self.weights("fc3.kernel") + self.weights("fc3.bias")
+        return {
+            "logit": two_way_log_odds(logits),
+            "image_embedding": vectors["vision"],
+            "audio_embedding": vectors["audio"],
+        }
+
+    def avolnet(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
+        cells = np.maximum(self.linear("vision.conv5", self.tower("vision", image_of(frames))), 0)
+        cells = self.linear("vision.conv6", cells)
+        audio = self.tower("audio", image_of_sound(log_spectrogram)).max((1, 2))
+        audio = self.linear("audio.fc2", np.maximum(self.linear("audio.fc1", audio), 0))
+        product = np.stack([cell_map @ sound for cell_map, sound in zip(cells, audio, strict=True)])
+        heat_map = product * self.weights("conv7.kernel").item() + self.weights("conv7.bias").item()
+        probability = (1 / (1 + np.exp(-heat_map))).max((1, 2))  # sigmoid, then maximum, as the paper has it
+        return {
+            "logit": np.log(probability) - np.log1p(-probability),
+            "image_embedding": unit(cells.max((1, 2))),
+            "audio_embedding": unit(audio),
+            "heat_map": heat_map,
+        }
+
+
+def convolve(x: np.ndarray, kernel: np.ndarray, stride: int, before: int) -> np.ndarray:
+    padded = np.pad(x, ((0, 0), (before, 1), (before, 1), (0, 0)))
+    windows = sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::stride, ::stride]
+    return np.tensordot(windows, kernel, axes=[(4, 5, 3), (0, 1, 2)])
+
+
+def pool(x: np.ndarray) -> np.ndarray:
+    batch, height, width, channels = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2]
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+
+
+def image_of(frames: np.ndarray) -> np.ndarray:
+    return frames.astype(np.float64) / 127.5 - 1
+
+
+def image_of_sound(log_spectrogram: np.ndarray) -> np.ndarray:
+    return np.moveaxis(log_spectrogram.astype(np.float64), 1, 2)[..., None]
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def two_way_log_odds(logits: np.ndarray) -> np.ndarray:
+    """Log-odds of the second class of a softmax, by way of its probability."""
+    probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    return np.log(probability[:, 1]) - np.log(probability[:, 0])
+
+
+def randomised(make_model: Callable[[], nnx.Module], seed: int = 0) -> nnx.Module:
+    """The network that `make_model` makes, with random weights, nothing at its initial value, and nothing to compile.
+
+    Kernels have He's variance, factors and variances are uniform in .5 to 1.5, the rest is N(0, .1).
+    """
+    rng = np.random.default_rng(seed)
+    model = nnx.eval_shape(make_model)
+    for path, variable in nnx.to_flat_state(nnx.state(model)):
+        shape = variable.get_value().shape
+        if path[-1] == "kernel":
+            values = rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
+        else:
+            values = rng.uniform(0.5, 1.5, shape) if path[-1] in ("scale", "var") else rng.normal(0, 0.1, shape)
+        variable.set_value(jnp.asarray(values, jnp.float32))
+    return model
+
+
+def small_batch(inputs: InputSpec, pairs: int = 4, seed: int = 0) -> Batch:
+    """Random pairs of the size of `inputs`; positives and negatives in turn."""
+    rng = np.random.default_rng(seed)
+    return Batch(
+        frames=jnp.asarray(rng.integers(0, 256, (pairs, *inputs.frame_shape)), jnp.uint8),
+        log_spectrogram=jnp.asarray(rng.normal(-0.4, 0.4, (pairs, *inputs.spectrogram_shape)), jnp.float32),
+        corresponds=jnp.arange(pairs) % 2 == 0,
+        video=jnp.arange(pairs),
+        weight=jnp.ones(pairs),
+    )
+
+
+def fast_rngs() -> nnx.Rngs:
+    """Rngs whose draws compile ten times as fast on a CPU as the default's."""
+    return nnx.Rngs(jax.random.key(0, impl="rbg"))
+
+
+def run(model: nnx.Module, given: Batch | jax.Array) -> Outputs | jax.Array:
+    """`model(given)`, compiled; in training the running statistics move."""
+    outputs, stats = _run(*nnx.split(model), given, "__call__")
+    nnx.update(model, stats)
+    return outputs
+
+
+def features(model: nnx.Module, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """What `compare` takes."""
+    return _both_streams(model, batch, "image_features", "audio_features")
+
+
+def embeddings(model: nnx.Module, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """The retrieval vectors."""
+    return _both_streams(model, batch, "embed_image", "embed_audio")
+
+
+def _both_streams(model: nnx.Module, batch: Batch, of_image: str, of_audio: str) -> tuple[jax.Array, jax.Array]:
+    graphdef, state = nnx.split(model)
+    return _run(graphdef, state, batch.frames, of_image)[0], _run(graphdef, state, batch.log_spectrogram, of_audio)[0]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _run(graphdef, state, given, method: str):
+    model = nnx.merge(graphdef, state)
+    return getattr(model, method)(given), nnx.state(model, nnx.BatchStat)
+
+
+def assert_agrees(name: str, model: nnx.Module, batch: Batch, *, training: bool, stride: int) -> None:
+    """The network's outputs, and in training its new running statistics, are the reference's to 1e-4."""
+    reference = Reference(model, training, stride)
+    expected = getattr(reference, name)(np.asarray(batch.frames), np.asarray(batch.log_spectrogram))
+    model.set_attributes(use_running_average=not training)
+    outputs = run(model, batch)
+    for field in dataclasses.fields(outputs):
+        if field.name in expected:
+            np.testing.assert_allclose(
+                getattr(outputs, field.name), expected[field.name], atol=1e-4, err_msg=field.name
+            )
+        else:
+            assert getattr(outputs, field.name) is None
+    assert len(reference.running) == (16 if training else 0)
+    for path, (mean, var) in reference.running.items():
+        np.testing.assert_allclose(reference.weights(f"{path}.mean"), mean, atol=1e-4, err_msg=path)
+        np.testing.assert_allclose(reference.weights(f"{path}.var"), var, atol=1e-4, err_msg=path)
+
+
+def assert_all_pairs_equal_loop(model: nnx.Module, batch: Batch) -> None:
+    """`compare` on all pairs at once is `compare` on each pair alone, and its diagonal is the network's own logit."""
+    model.eval()
+    image, audio = features(model, batch)
+    all_pairs = model.compare(image[:, None], audio[None])
+    looped = [
+        [model.compare(image[i : i + 1], audio[j : j + 1])[0] for j in range(len(audio))] for i in range(len(image))
+    ]
+    np.testing.assert_allclose(all_pairs, np.array(looped), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(np.diag(all_pairs), run(model, batch).logit, rtol=1e-5, atol=1e-5)
+
+
+def assert_golden(name: str, table: str) -> None:
+    """The layer table is the one in tests/golden; after a deliberate change, replace the file by what is printed."""
+    golden = GOLDEN / f"{name}.txt"
+    print(table)
+    assert table == golden.read_text(), f"{golden.name} differs; the network's table is printed above"
+
+
+def parameter_sum(table: str) -> int:
+    """Sum over the lines of a layer table, without its own total."""
+    return sum(int(line.split()[-1].replace(",", "")) for line in table.splitlines()[1:-1])

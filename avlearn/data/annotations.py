@@ -1,0 +1,66 @@
+"""What a record says of the frame that was cut from it: its clip's labels, and the boxes that are on it.
+
+The functions run in TensorFlow's graph.
+"""
+
+import tensorflow as tf
+
+MAX_BOXES = 16  # of one frame; a fixed number, so that arrays of all batches fit together
+
+FEATURES = {
+    "labels": tf.io.RaggedFeature(tf.int64),
+    "boxes/bbox": tf.io.RaggedFeature(tf.float32),
+    "boxes/label": tf.io.RaggedFeature(tf.int64),
+    "boxes/sounding": tf.io.RaggedFeature(tf.int64),
+    "boxes/time_ms": tf.io.RaggedFeature(tf.int64),
+}
+
+
+def of_frame(
+    record: dict, time_ms: tf.Tensor, window: tf.Tensor, size: tf.Tensor, num_classes: int
+) -> dict[str, tf.Tensor]:
+    """Labels and boxes for a frame.
+
+    Args:
+      record: parsed by `FEATURES` (and `clip_id`).
+      time_ms: time of the frame. Its boxes are those of the annotated time nearest to it, the earlier of two: the same
+        time where every frame is annotated, the clip's only one where one is.
+      window: (top, left, height, width) of the crop, pixels, int32.
+      size: (height, width) of the stored frame.
+      num_classes: of the dataset.
+
+    Returns:
+      labels bool `[num_classes]`; boxes float32 `[16, 4]` as (ymin, xmin, ymax, xmax), normalised to the crop and
+      clipped to it, NaN where there is none; box_label int64 `[16]`, -1 where there is none; box_sounding bool `[16]`.
+      A box that lies outside the crop is none: the network does not see it.
+
+    Raises (when it runs):
+      tf.errors.InvalidArgumentError: more than 16 boxes.
+    """
+    times = record["boxes/time_ms"]
+    distance = 2 * tf.abs(times - time_ms) + tf.cast(times > time_ms, tf.int64)  # the last term parts a tie
+    boxes = into_crop(tf.reshape(record["boxes/bbox"], (-1, 4)), window, size)
+    visible = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    here = tf.where((distance == tf.reduce_min(distance)) & visible)[:, 0]
+    count = tf.size(here)
+    complaint = [f"more than {MAX_BOXES} boxes on a frame of", record["clip_id"]]
+    with tf.control_dependencies([tf.debugging.Assert(count <= MAX_BOXES, complaint)]):
+        missing = MAX_BOXES - count
+
+    def padded(values: tf.Tensor, fill) -> tf.Tensor:
+        filling = tf.fill((missing, *values.shape[1:]), tf.constant(fill, values.dtype))
+        return tf.ensure_shape(tf.concat([tf.gather(values, here), filling], 0), (MAX_BOXES, *values.shape[1:]))
+
+    return {
+        "labels": tf.reduce_any(tf.one_hot(record["labels"], num_classes, on_value=True, off_value=False), axis=0),
+        "boxes": padded(boxes, float("nan")),
+        "box_label": padded(record["boxes/label"], -1),
+        "box_sounding": padded(record["boxes/sounding"] > 0, False),
+    }
+
+
+def into_crop(boxes: tf.Tensor, window: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Boxes `[n, 4]` normalised to an image of `size` to those normalised to a window of it, clipped to the window."""
+    window, size = tf.cast(window, tf.float32), tf.cast(size, tf.float32)
+    corners = tf.reshape(boxes, (-1, 2, 2)) * size
+    return tf.clip_by_value(tf.reshape((corners - window[:2]) / window[2:], (-1, 4)), 0.0, 1.0)

@@ -1,0 +1,318 @@
+"""The input pipeline: records to batches of NumPy arrays, for training and for evaluation.
+
+    read -> sample (each clip) -> batch -> pairs, augment (each worker's batch) -> [workers, batch_per_worker, ...]
+
+A training batch is a pure function of (seed, worker, step): a restart at any step, and another division of the workers
+over processes, give the same batches.
+"""
+
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from jaxtyping import Bool, Float32, Int64, UInt8
+
+from avlearn.data import annotations, augment, pairs, read, sample, schema
+from avlearn.data.sample import Draw, Sampling
+from avlearn.types import Batch, InputSpec
+
+PARTNER_STREAM = 2  # keeps evaluation's random pairs apart from the draws of training
+
+
+def training_clips(
+    split: read.Split,
+    *,
+    seed: int,
+    num_workers: int,
+    batch_per_worker: int,
+    samples_per_clip: int,
+    worker: int,
+    step: int,
+) -> Int64[np.ndarray, " batch_per_worker"]:
+    """Clip numbers of a worker's batch at a step, without reading: its share of the endless stream of epochs."""
+    order = functools.partial(read.epoch_order, len(split), seed)
+    positions = _positions(step // samples_per_clip, worker, num_workers, batch_per_worker)
+    return read.clips_at(positions, len(split), order)
+
+
+def training_batches(
+    split: read.Split,
+    inputs: InputSpec,
+    sampling: Sampling,
+    *,
+    seed: int,
+    num_workers: int,
+    batch_per_worker: int,
+    workers: Sequence[int],
+    first_step: int = 0,
+) -> Iterator[Batch]:
+    """The endless stream of training batches.
+
+    Args:
+      split: where clips come from.
+      inputs: what the network eats.
+      sampling: how pairs are drawn and changed.
+      seed: of the order and of every draw.
+      num_workers: of the algorithm, on all processes together.
+      batch_per_worker: pairs.
+      workers: numbers of the workers whose batches are wanted here.
+      first_step: step to begin with.
+
+    Yields:
+      Arrays `[len(workers), batch_per_worker, ...]`; `corresponds` alternates for `avc`.
+
+    Raises:
+      ValueError: the split does not fit `inputs` or is smaller than a worker's batch, or (while reading) a record is
+        damaged or too short.
+    """
+    _check_fits(split, inputs)
+    if len(split) < batch_per_worker:
+        raise ValueError(
+            f"the split {split.name!r} of {split.dataset} has {len(split)} clips, fewer than one worker's batch of "
+            f"{batch_per_worker}; use --config.train.batch_per_worker={len(split) // 2 * 2} or less"
+        )
+    negative = pairs.negative_slots(sampling.pairing, batch_per_worker)
+    begun, skip = divmod(first_step, sampling.samples_per_clip)
+    plans = functools.partial(_plans, len(split), sampling, seed, num_workers, negative, tuple(workers), begun)
+    cut = functools.partial(_cut_clip, record_at=split.reader(), inputs=inputs, sampling=sampling)
+    threads = _threads(sampling)
+
+    def pair_up(*draws: dict) -> tuple[dict, ...]:
+        return tuple(_pair_up(cuts, inputs, sampling) for cuts in draws)
+
+    dataset = (
+        tf.data.Dataset.from_generator(plans, output_signature=_plan_signature(batch_per_worker, sampling))
+        .unbatch()
+        .map(read.in_graph(cut), num_parallel_calls=threads)
+        .batch(batch_per_worker, drop_remainder=True)
+        .map(read.in_graph(pair_up), num_parallel_calls=threads)
+        .batch(len(workers), drop_remainder=True)
+        .prefetch(2)
+    )
+    steps = itertools.chain.from_iterable(_arrays(dataset, split, sampling))
+    return (Batch(**fields) for fields in itertools.islice(steps, skip, None))
+
+
+def evaluation_batches(
+    split: read.Split,
+    inputs: InputSpec,
+    sampling: Sampling,
+    *,
+    pairing: str,
+    batch_size: int,
+    seed: int = 0,
+    items: Sequence[int] | slice | None = None,
+) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
+    """One pass over a split, nothing left out and nothing repeated: middle frames, their own sound, centre crops.
+
+    Args:
+      split: what to cover.
+      inputs: what the network eats.
+      sampling: of it, the scaling of the log-spectrogram and the threads are used.
+      pairing: `all_positive`, each clip once; or `avc`, each clip's positive, then each clip's frame with the sound of
+        a clip of another video (each sound once).
+      batch_size: rows of a batch; the last one is padded with zeros at weight 0.
+      seed: of the choice of negatives.
+      items: clips whose frames are wanted here (for evaluation on several hosts); all by default.
+
+    Yields:
+      A batch, and for its real rows: image_item, audio_item, clip_id and the arrays of `annotations.of_frame`.
+
+    Raises:
+      ValueError: no such pairing, the split does not fit `inputs`, or (while reading) a record is damaged or too short.
+    """
+    _check_fits(split, inputs)
+    rows = _evaluation_rows(split, pairing, seed, items)
+    cut = functools.partial(
+        _cut_row,
+        record_at=split.reader(),
+        inputs=inputs,
+        scaling=sampling.spectrogram_scaling,
+        num_classes=len(split.class_ids),
+    )
+    dataset = (
+        tf.data.Dataset.from_tensor_slices(rows)
+        .map(read.in_graph(cut), num_parallel_calls=_threads(sampling))
+        .batch(batch_size)
+        .prefetch(2)
+    )
+    return (_padded(batch, real, batch_size) for batch, real in _arrays(dataset, split, sampling))
+
+
+def examples(
+    split: read.Split, inputs: InputSpec, items: Sequence[int]
+) -> tuple[UInt8[np.ndarray, "items height width 3"], Float32[np.ndarray, "items columns bins"]]:
+    """What evaluation sees and hears of some clips, at the records' resolution, for pictures and playable sound.
+
+    Returns:
+      Crops, all enlarged to the largest, and the natural log of power, neither scaled nor pooled.
+
+    Raises:
+      ValueError: the split does not fit `inputs`.
+    """
+    _check_fits(split, inputs)
+    with split.explained():
+        cuts = [_cut_example(split, inputs, item) for item in items]
+    side = max(frame.shape[0] for frame, _ in cuts)
+    frames = [cv2.resize(frame, (side, side), interpolation=cv2.INTER_CUBIC) for frame, _ in cuts]
+    return np.stack(frames), np.stack([sound for _, sound in cuts])
+
+
+def _check_fits(split: read.Split, inputs: InputSpec) -> None:
+    if split.front_end != inputs.front_end:
+        raise ValueError(
+            f"{split.dataset} holds log-spectrograms of the front end {split.front_end!r}, the network wants "
+            f"{inputs.front_end!r}; use --config.inputs.front_end={split.front_end}, or a dataset built with the other"
+        )
+    if inputs.bins != schema.BINS:
+        raise ValueError(
+            f"bins={inputs.bins}, but every record has {schema.BINS}; use --config.inputs.bins={schema.BINS}"
+        )
+
+
+def _threads(sampling: Sampling) -> int:
+    return sampling.threads if sampling.threads > 0 else os.cpu_count()
+
+
+def _positions(group: int, worker: int, num_workers: int, batch: int) -> Int64[np.ndarray, " batch"]:
+    """Places of a worker's batch in the stream of clips; a group is as many steps as there are draws from a clip."""
+    return (group * num_workers + worker) * batch + np.arange(batch)
+
+
+def _plans(
+    num_clips: int,
+    sampling: Sampling,
+    seed: int,
+    num_workers: int,
+    negative: Bool[np.ndarray, " batch"],
+    workers: Sequence[int],
+    group: int,
+) -> Iterator[dict[str, np.ndarray]]:
+    """For each group of steps and each worker: clips, and for each draw from a clip its random numbers."""
+    order = functools.lru_cache(maxsize=2)(functools.partial(read.epoch_order, num_clips, seed))
+    while True:
+        steps = range(group * sampling.samples_per_clip, (group + 1) * sampling.samples_per_clip)
+        for worker in workers:
+            positions = _positions(group, worker, num_workers, len(negative))
+            draws = [sample.draws(seed, worker, step, len(negative)) for step in steps]
+            clip = read.clips_at(positions, num_clips, order)
+            yield {"clip": clip, "negative": negative, "draws": np.stack(draws, axis=1)}
+        group += 1
+
+
+def _plan_signature(batch: int, sampling: Sampling) -> dict[str, tf.TensorSpec]:
+    return {
+        "clip": tf.TensorSpec((batch,), tf.int64),
+        "negative": tf.TensorSpec((batch,), tf.bool),
+        "draws": tf.TensorSpec((batch, sampling.samples_per_clip, len(Draw)), tf.float64),
+    }
+
+
+def _cut_clip(
+    plan: dict, *, record_at: Callable, inputs: InputSpec, sampling: Sampling
+) -> tuple[dict[str, tf.Tensor], ...]:
+    """Reads a clip once, and cuts a frame and a sound for each draw."""
+    record = tf.io.parse_single_example(record_at(plan["clip"]), sample.FEATURES)
+    return tuple(
+        sample.cut_pair(record, draw, plan["negative"], inputs, sampling) for draw in tf.unstack(plan["draws"])
+    )
+
+
+def _pair_up(cuts: dict[str, tf.Tensor], inputs: InputSpec, sampling: Sampling) -> dict[str, tf.Tensor]:
+    """Cuts of a worker's batch to its pairs, as the fields of a `Batch`."""
+    frames, draw = cuts["frame"], tf.unstack(cuts["draw"], axis=1)
+    around = [2 * uniform - 1 for uniform in draw]
+    jittered = tf.numpy_function(
+        augment.jitter,
+        [
+            frames,
+            tf.constant(sampling.flip) & (draw[Draw.FLIP] < 0.5),
+            sampling.brightness * around[Draw.BRIGHTNESS],
+            1 + sampling.saturation * around[Draw.SATURATION],
+        ],
+        tf.uint8,
+        stateful=False,
+    )
+    source = tf.numpy_function(
+        pairs.sound_of, [cuts["negative"], cuts["video"], draw[Draw.PARTNER]], tf.int64, stateful=False
+    )
+    heard = augment.change_volume(tf.gather(cuts["sound"], source), 1 + sampling.volume * around[Draw.VOLUME])
+    return {
+        "frames": tf.ensure_shape(jittered, frames.shape),
+        "log_spectrogram": augment.SCALINGS[sampling.spectrogram_scaling](heard),
+        "corresponds": ~cuts["negative"],
+        "video": cuts["video"],
+        "weight": tf.ones_like(cuts["video"], tf.float32),
+    }
+
+
+def _evaluation_rows(
+    split: read.Split, pairing: str, seed: int, items: Sequence[int] | slice | None
+) -> dict[str, np.ndarray]:
+    if pairing not in pairs.EVALUATION_PAIRINGS:
+        raise ValueError(f"pairing={pairing!r} is unknown; evaluation has {', '.join(pairs.EVALUATION_PAIRINGS)}")
+    everything = np.arange(len(split))
+    image = everything if items is None else everything[items]
+    if pairing == "all_positive":
+        return {"image_item": image, "audio_item": image, "corresponds": np.ones(len(image), bool)}
+    order = np.random.default_rng((seed, PARTNER_STREAM)).random(len(split))
+    partner = pairs.partners(split.videos, order)
+    return {
+        "image_item": np.concatenate([image, image]),
+        "audio_item": np.concatenate([image, partner[image]]),
+        "corresponds": np.repeat([True, False], len(image)),
+    }
+
+
+def _cut_row(
+    row: dict, *, record_at: Callable, inputs: InputSpec, scaling: str, num_classes: int
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """One pair of evaluation: the fields of a `Batch`, and the annotations."""
+    draw = tf.constant(sample.MIDDLE, tf.float64)
+    features = {**sample.FEATURES, **annotations.FEATURES}
+    seen = tf.io.parse_single_example(record_at(row["image_item"]), features)
+    heard = tf.io.parse_single_example(record_at(row["audio_item"]), features)
+    frame, _ = sample.moment(draw[Draw.MOMENT], seen, inputs, misalignment_seconds=0.0)
+    _, start = sample.moment(draw[Draw.MOMENT], heard, inputs, misalignment_seconds=0.0)
+    jpeg = seen["frames"][frame]
+    window, size = sample.crop_window(jpeg, draw, inputs)
+    sound = augment.pool(sample.cut_sound(heard, start, inputs), inputs.pool)
+    batch = {
+        "frames": sample.cut_frame(jpeg, window, inputs.frame_pixels),
+        "log_spectrogram": augment.SCALINGS[scaling](sound),
+        "corresponds": row["corresponds"],
+        "video": read.fingerprint(seen["video_id"]),
+        "weight": tf.ones(()),
+    }
+    of_frame = annotations.of_frame(seen, seen["frame_times_ms"][frame], window, size, num_classes)
+    items = {"image_item": row["image_item"], "audio_item": row["audio_item"], "clip_id": seen["clip_id"]}
+    return batch, {**items, **of_frame}
+
+
+def _cut_example(split: read.Split, inputs: InputSpec, item: int) -> tuple[np.ndarray, np.ndarray]:
+    draw = tf.constant(sample.MIDDLE, tf.float64)
+    record = tf.io.parse_single_example(split.reader()(tf.constant(item, tf.int64)), sample.FEATURES)
+    frame, start = sample.moment(draw[Draw.MOMENT], record, inputs, misalignment_seconds=0.0)
+    window, _ = sample.crop_window(record["frames"][frame], draw, inputs)
+    pixels = sample.cut_frame(record["frames"][frame], window, int(window[2]))
+    return pixels.numpy(), sample.cut_sound(record, start, inputs).numpy()
+
+
+def _padded(batch: dict[str, np.ndarray], real: dict[str, np.ndarray], batch_size: int) -> tuple[Batch, dict]:
+    missing = batch_size - len(batch["weight"])
+    fields = {name: np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) for name, array in batch.items()}
+    return Batch(**fields), {**real, "clip_id": np.array([name.decode() for name in real["clip_id"]])}
+
+
+def _arrays(dataset: tf.data.Dataset, split: read.Split, sampling: Sampling) -> Iterator:
+    """The dataset's elements as NumPy arrays."""
+    options = tf.data.Options()
+    options.deterministic = True
+    options.threading.private_threadpool_size = sampling.threads  # 0: as many as there are cores
+    options.threading.max_intra_op_parallelism = 1
+    with split.explained():
+        yield from dataset.with_options(options).as_numpy_iterator()

@@ -1,0 +1,94 @@
+"""Pairs per second of the input pipeline, beside the bare decoding and cropping of the same JPEG frames.
+
+    python tests/benchmarks/input_pipeline.py --dataset=synthetic_av/miniature --data_dir=data
+
+Everything runs in one process on the same threads, in turns, so that what else the machine does falls on all alike;
+each figure is the median of the turns.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+from absl import app, flags
+
+from avlearn.data import pipeline, read, sample
+from avlearn.types import InputSpec
+
+import tensorflow as tf  # isort: skip (quiet only after avlearn.data)
+
+DATASET = flags.DEFINE_string("dataset", "synthetic_av/miniature", "Built dataset.")
+DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where it was built.")
+SPLIT = flags.DEFINE_string("split", "train", "Its split.")
+FRAME_PIXELS = flags.DEFINE_integer("frame_pixels", 64, "Side of the network's frame.")
+CROP_FRACTION = flags.DEFINE_float("crop_fraction", 112 / 128, "Side of the crop as a share of the shorter side.")
+POOL = flags.DEFINE_integer("pool", 4, "Cells of the log-spectrogram that are averaged.")
+BATCH = flags.DEFINE_integer("batch", 32, "Pairs of a batch.")
+THREADS = flags.DEFINE_integer("threads", 0, "Of the pipeline; 0: as many as there are cores.")
+PAIRS = flags.DEFINE_integer("pairs", 1920, "Pairs of a turn.")
+TURNS = flags.DEFINE_integer("turns", 5, "How often each is measured.")
+
+
+def frames(split: read.Split, count: int) -> tf.Tensor:
+    """An encoded frame of each of some clips."""
+    record_at = split.reader()
+    features = {"frames": sample.FEATURES["frames"]}
+    clips = range(min(count, len(split)))
+    return tf.stack([tf.io.parse_single_example(record_at(tf.constant(c)), features)["frames"][-1] for c in clips])
+
+
+def bare_decoding(split: read.Split, inputs: InputSpec) -> Iterator:
+    """Endless batches of crops, decoded from memory and nothing else."""
+    jpegs = frames(split, 512)
+    window, _ = sample.crop_window(jpegs[0], tf.constant(sample.MIDDLE, tf.float64), inputs)
+
+    def decode(jpeg: tf.Tensor) -> tf.Tensor:
+        return tf.image.decode_and_crop_jpeg(jpeg, window, channels=3, dct_method="INTEGER_ACCURATE")
+
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = THREADS.value
+    options.threading.max_intra_op_parallelism = 1
+    dataset = tf.data.Dataset.from_tensor_slices(jpegs).repeat().map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    return iter(dataset.batch(BATCH.value).prefetch(2).with_options(options))
+
+
+def training(split: read.Split, inputs: InputSpec, samples_per_clip: int) -> Iterator:
+    """Endless training batches of one worker."""
+    sampling = pipeline.Sampling(samples_per_clip=samples_per_clip, threads=THREADS.value)
+    return pipeline.training_batches(
+        split, inputs, sampling, seed=0, num_workers=1, batch_per_worker=BATCH.value, workers=[0]
+    )
+
+
+def measure(streams: dict[str, Iterator], clock: Callable[[], float]) -> dict[str, list[float]]:
+    """Rates of each turn, pairs per unit of the clock."""
+    rates = {name: [] for name in streams}
+    for stream in streams.values():
+        next(stream)
+    for _ in range(TURNS.value):
+        for name, stream in streams.items():
+            begun = clock()
+            for _ in range(PAIRS.value // BATCH.value):
+                next(stream)
+            rates[name].append(PAIRS.value // BATCH.value * BATCH.value / (clock() - begun))
+    return rates
+
+
+def main(_: list[str]) -> None:
+    """Prints the table."""
+    split = read.open_split(DATASET.value, DATA_DIR.value, SPLIT.value)
+    inputs = InputSpec(frame_pixels=FRAME_PIXELS.value, crop_fraction=CROP_FRACTION.value, pool=POOL.value)
+    streams = {"JPEG decode and crop only": bare_decoding(split, inputs)}
+    for draws in (1, 4):
+        streams[f"pipeline, samples_per_clip={draws}"] = training(split, inputs, draws)
+    print(f"{split.dataset} {split.version}, {len(split)} clips of {split.name!r}, batch {BATCH.value}")
+    print(f"{'':32}{'pairs/s':>10}{'CPU ms a pair':>16}{'times bare':>12}")
+    wall, cpu = measure(streams, time.perf_counter), measure(streams, time.process_time)
+    bare = statistics.median(cpu["JPEG decode and crop only"])
+    for name in streams:
+        cpu_rate = statistics.median(cpu[name])
+        print(f"{name:32}{statistics.median(wall[name]):10.0f}{1e3 / cpu_rate:16.2f}{bare / cpu_rate:12.1f}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,65 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from avlearn.data import pairs
+
+
+def test_negatives_are_exactly_half_and_alternate():
+    assert pairs.negative_slots("avc", 6).tolist() == [False, True] * 3
+    assert not pairs.negative_slots("all_pairs", 5).any()
+
+
+@pytest.mark.parametrize("batch", [2, 7])
+def test_a_batch_that_has_no_two_negatives_in_its_half(batch):
+    with pytest.raises(ValueError, match=rf"batch_per_worker={batch} .*--config.train.batch_per_worker"):
+        pairs.negative_slots("avc", batch)
+
+
+def derangements(video):
+    """Every assignment without a fixed video, by brute force."""
+    return [
+        choice
+        for choice in itertools.permutations(range(len(video)))
+        if all(video[i] != video[j] for i, j in enumerate(choice))
+    ]
+
+
+@pytest.mark.parametrize(
+    "video", [[1, 2], [5, 5, 9, 9], [1, 1, 1, 2, 3, 4], [3, 1, 3, 2, 1], [1, 2, 3, 4, 5], [2, 2, 2, 1, 1, 1]]
+)
+def test_partners_are_of_another_video_and_each_is_used_once(video):
+    allowed = set(derangements(video))
+    found = {
+        tuple(pairs.partners(np.array(video), np.random.default_rng(seed).random(len(video)))) for seed in range(200)
+    }
+    assert found <= allowed
+    assert len(found) > 1 or len(allowed) == 1
+
+
+@pytest.mark.parametrize("video", [[1], [1, 1], [1, 1, 2], [4, 4, 4, 1, 2]])
+def test_no_partners_where_there_is_no_assignment(video):
+    assert not derangements(video)
+    with pytest.raises(ValueError, match=rf"{max(map(video.count, video))} of {len(video)} clips are of one video"):
+        pairs.partners(np.array(video), np.arange(len(video)) / 10)
+
+
+def test_every_partner_is_as_likely():
+    counts = np.zeros((6, 6))
+    rng = np.random.default_rng(0)
+    for _ in range(5000):
+        counts[np.arange(6), pairs.partners(np.arange(6), rng.random(6))] += 1
+    off_diagonal = counts[~np.eye(6, dtype=bool)]
+    assert np.abs(off_diagonal - 1000).max() < 150  # five standard deviations
+    assert not np.diag(counts).any()
+
+
+def test_positives_keep_their_sound():
+    negative = np.array([False, True, False, True, False, True])
+    video = np.array([1, 2, 3, 4, 2, 3])
+    source = pairs.sound_of(negative, video, np.random.default_rng(0).random(6))
+    assert source[[0, 2, 4]].tolist() == [0, 2, 4]
+    assert sorted(source[[1, 3, 5]]) == [1, 3, 5]
+    assert (video[source[[1, 3, 5]]] != video[[1, 3, 5]]).all()
+    assert pairs.sound_of(np.zeros(3, bool), np.array([1, 1, 1]), np.zeros(3)).tolist() == [0, 1, 2]

@@ -1,0 +1,137 @@
+import fractions
+import io
+import math
+
+import numpy as np
+import pytest
+import synthetic_records
+import tensorflow as tf
+from PIL import Image
+
+from avlearn.data import sample
+from avlearn.data.sample import Sampling
+from avlearn.types import InputSpec
+
+FRAME_TIMES_MS = tuple(range(0, 3000, 200))
+
+
+def parsed(columns=599, frame_times_ms=FRAME_TIMES_MS):
+    return {
+        "clip_id": tf.constant("clip"),
+        "frame_times_ms": tf.constant(frame_times_ms, tf.int64),
+        "log_spectrogram": tf.constant(synthetic_records.log_spectrogram(3, columns).tobytes()),
+    }
+
+
+@pytest.mark.parametrize("columns", [199, 200])
+def test_a_second_is_centred_on_its_frame(columns):
+    # 200 t - 100: a frame at 1 s has columns 100 to 299, which cover samples 24,000 to 72,240 (or 72,000).
+    assert [sample.start_column(ms, columns, "l3") for ms in (0, 500, 1000, 1040, 2200)] == [-100, 0, 100, 108, 340]
+
+
+@pytest.mark.parametrize("front_end", ["l3", "lvs"])
+def test_start_columns_are_exact_fractions_rounded_down(front_end):
+    hop_seconds = {"l3": fractions.Fraction(1, 200), "lvs": fractions.Fraction(238, 16_000)}[front_end]
+    times = np.arange(0, 10_000, 40)
+    for columns in (199, 200):
+        exact = [fractions.Fraction(int(ms), 1000) / hop_seconds - fractions.Fraction(columns, 2) for ms in times]
+        assert sample.start_column(times, columns, front_end).tolist() == [math.floor(start) for start in exact]
+
+
+@pytest.mark.parametrize("misalignment_seconds", [0.0, 0.1, 1.0])
+def test_the_draw_is_uniform_over_all_that_fits(misalignment_seconds):
+    most = {0.0: 0, 0.1: 2, 1.0: 25}[misalignment_seconds]
+    expected = []
+    for number in range(15):
+        for grid_steps in range(-most, most + 1):
+            start = 40 * number - 100 + 8 * grid_steps
+            if start >= 0 and start + 200 <= 599:
+                expected.append((number, start))
+    record = parsed()
+    # The middle of each of as many equal parts of [0, 1).
+    for k in range(0, len(expected), max(1, len(expected) // 50)):
+        draw = tf.constant((k + 0.5) / len(expected), tf.float64)
+        frame, start = sample.moment(draw, record, InputSpec(), misalignment_seconds)
+        assert (int(frame), int(start)) == expected[k]
+    last = sample.moment(tf.constant(np.nextafter(1, 0)), record, InputSpec(), misalignment_seconds)
+    assert tuple(map(int, last)) == expected[-1]
+
+
+def test_the_middle_draw_is_the_middle_frame_with_its_own_sound():
+    draw = tf.constant(sample.MIDDLE[sample.Draw.MOMENT], tf.float64)
+    frame, start = sample.moment(draw, parsed(), InputSpec(), 0.0)
+    # Frames 3 (0.6 s) to 12 (2.4 s) have their second within 599 columns (2.995 s): the sixth of ten.
+    assert (int(frame), int(start)) == (8, 220)
+
+
+def test_a_clip_too_short_for_a_cut():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no frame with its sound fits into the clip"):
+        sample.moment(tf.constant(0.5, tf.float64), parsed(columns=199), InputSpec(columns=200), 1.0)
+    frame, start = sample.moment(
+        tf.constant(0.5, tf.float64), parsed(columns=199, frame_times_ms=(500,)), InputSpec(columns=199), 1.0
+    )
+    assert (int(frame), int(start)) == (0, 0)
+
+
+def test_any_column_reaches_both_ends():
+    for draw, expected in ((0.0, 0), (np.nextafter(1, 0), 399), (0.5, 200)):
+        assert int(sample.any_column(tf.constant(draw, tf.float64), parsed(), InputSpec())) == expected
+
+
+def test_the_cut_is_the_columns():
+    cut = sample.cut_sound(parsed(), tf.constant(77, tf.int64), InputSpec(columns=199)).numpy()
+    assert (cut == synthetic_records.log_spectrogram(3)[77:276].astype(np.float32)).all()
+
+
+def jpeg(height, width):
+    row, column = np.mgrid[:height, :width]
+    pixels = np.stack([3 * row, 3 * column, np.full_like(row, 90)], axis=-1).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=97, subsampling=0)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("size", [(64, 80), (80, 64)])
+def test_crops_are_squares_of_the_shorter_side_anywhere(size):
+    draw = np.full(len(sample.Draw), 0.5)
+    inputs = InputSpec(frame_pixels=56, crop_fraction=56 / 64)
+    for top, left, corner in ((0, 0, (0, 0)), (0.999999, 0.999999, (size[0] - 56, size[1] - 56)), (0.5, 0, None)):
+        draw[[sample.Draw.TOP, sample.Draw.LEFT]] = top, left
+        window, whole = (x.numpy() for x in sample.crop_window(tf.constant(jpeg(*size)), tf.constant(draw), inputs))
+        assert tuple(whole) == size
+        assert tuple(window[2:]) == (56, 56)
+        assert tuple(window[:2]) == (corner or ((size[0] - 56 + 1) // 2, 0))
+
+
+def test_a_frame_is_the_crop_of_the_whole_image():
+    encoded = jpeg(64, 80)
+    whole = np.asarray(Image.open(io.BytesIO(encoded))).astype(int)
+    frame = sample.cut_frame(tf.constant(encoded), tf.constant([5, 17, 40, 40]), 40).numpy()
+    assert frame.dtype == np.uint8
+    assert np.abs(frame - whole[5:45, 17:57]).max() <= 2
+    half = sample.cut_frame(tf.constant(encoded), tf.constant([5, 17, 40, 40]), 20).numpy()
+    assert np.abs(half - whole[5:45, 17:57].reshape(20, 2, 20, 2, 3).mean((1, 3))).max() <= 2
+
+
+def test_draws_are_a_function_of_seed_worker_and_step():
+    first = sample.draws(0, 1, 2, 8)
+    assert first.shape == (8, len(sample.Draw))
+    assert (first == sample.draws(0, 1, 2, 8)).all()
+    for other in ((1, 1, 2), (0, 2, 2), (0, 1, 3), (0, 2, 1)):
+        assert not np.isin(sample.draws(*other, 8), first).any()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("pairing", "all_positive", r"pairing='all_positive' is unknown; use --config.data.pairing=avc\|all_pairs"),
+        ("negatives", "hard", r"--config.data.negatives=on_grid\|off_grid"),
+        ("spectrogram_scaling", "log", "spectrogram_scaling='log' .*ln_12"),
+        ("misalignment_seconds", -1.0, "misalignment_seconds=-1.0 is out of range"),
+        ("samples_per_clip", 0, "--config.data.samples_per_clip is 1 or more"),
+        ("volume", 1.0, "volume=1.0 is out of range"),
+    ],
+)
+def test_sampling_that_is_not_allowed(key, value, message):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**{key: value})

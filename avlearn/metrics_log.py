@@ -1,12 +1,14 @@
 """Where numbers go while a network trains: `metrics.jsonl`, TensorBoard, and one line on the terminal."""
 
 import json
+import logging
 import pathlib
 import time
 from collections.abc import Mapping
 
-from absl import logging
 from tensorboardX import SummaryWriter
+
+LOG = logging.getLogger("avlearn")
 
 
 def read_rows(path: pathlib.Path) -> list[dict]:
@@ -16,7 +18,7 @@ def read_rows(path: pathlib.Path) -> list[dict]:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
-            logging.warning("%s: a line cut short is left out: %r", path, line[:80])
+            LOG.warning("%s: a line cut short is left out: %r", path, line[:80])
     return rows
 
 
@@ -59,6 +61,10 @@ class Clock:
     def __init__(self, pairs_per_step: int, steps_left: int):
         self._pairs_per_step = pairs_per_step
         self._steps_left = steps_left
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins a lap: what came before, such as a validation, does not count."""
         self._steps = 0
         self._waiting_seconds = 0.0
         self._since = time.perf_counter()
@@ -77,7 +83,7 @@ class Clock:
             "train/waiting_share": self._waiting_seconds / seconds,
             "train/seconds_left": self._steps_left * seconds / self._steps,
         }
-        self._steps, self._waiting_seconds, self._since = 0, 0.0, time.perf_counter()
+        self.restart()
         return rates
 
 

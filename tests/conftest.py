@@ -1,9 +1,10 @@
 """Set-up of every test: eight fake CPU devices, no silent broadcasting, shapes checked at run time."""
 
 import os
+import pathlib
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from jaxtyping import install_import_hook
@@ -11,5 +12,16 @@ from jaxtyping import install_import_hook
 install_import_hook("avlearn", "beartype.beartype")
 
 import jax
+import pytest
+
+from data_builders.synthetic_av.synthetic_av_dataset_builder import Builder
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory) -> pathlib.Path:
+    """The data directory of synthetic_av/tiny, built from its mp4 files once for all tests."""
+    data_dir = tmp_path_factory.mktemp("data")
+    Builder(config="tiny", data_dir=data_dir).download_and_prepare()
+    return data_dir

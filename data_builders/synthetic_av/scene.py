@@ -28,15 +28,15 @@ class Statistics:
 
     two_sounding: float = 0.15
     off_screen: float = 0.06
-    silent_distractor: float = 0.35
-    object_side: tuple[float, float] = (0.32, 0.48)
+    silent_distractor: float = 0.3
+    object_side: tuple[float, float] = (0.3, 0.44)
     overlap: float = 0.1
-    lean_degrees: float = 25.0
+    lean_degrees: float = 15.0
     sway_degrees: tuple[float, float] = (1.0, 5.0)
     drift: tuple[float, float] = (0.01, 0.04)
     breath: tuple[float, float] = (0.0, 0.03)
-    junk: tuple[int, int] = (2, 6)
-    junk_side: tuple[float, float] = (0.08, 0.24)
+    junk: tuple[int, int] = (0, 3)
+    junk_side: tuple[float, float] = (0.06, 0.18)
 
     def __post_init__(self):
         if not 0 < self.object_side[0] <= self.object_side[1] <= 0.8:

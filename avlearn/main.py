@@ -1,0 +1,117 @@
+"""`python -m avlearn.main --config=configs/avenet.py [--workdir=D] [--mode=train|evaluate|dry_run] [--checkpoint=D]`.
+
+A run's directory holds `config.json`, `checkpoints/`, `tensorboard/`, `metrics.jsonl`, and after evaluation
+`results.json`, `arrays.npz` and `report/index.html`.
+"""
+
+import ctypes
+import logging
+import pathlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+import jax
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from avlearn import dry_run, experiment, report, train
+from avlearn.checkpoint import Checkpoints
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+MODES = ("train", "evaluate", "dry_run")
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, such as configs/avenet.py:miniature.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; default: runs/ and the config's name.")
+MODE = flags.DEFINE_enum("mode", "train", MODES, "train (then evaluate), evaluate, or dry_run: say what would happen.")
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoints to evaluate; default: those of the workdir.")
+
+
+def run_name() -> str:
+    """Name of the config: `avenet`, or `avenet-miniature`."""
+    path, _, variant = flags.FLAGS["config"].config_filename.partition(":")
+    return "-".join(filter(None, [pathlib.Path(path).stem, variant]))
+
+
+def prepare_workdir(path: pathlib.Path, config) -> None:
+    """Makes the run's directory and writes the config into it.
+
+    Raises:
+      ValueError: it cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "config.json").write_text(config.to_json(indent=2) + "\n")
+    except OSError as error:
+        raise ValueError(
+            f"the workdir {path} cannot be written ({error.strerror}). Choose another with --workdir=DIRECTORY."
+        ) from error
+
+
+def run(config, workdir: pathlib.Path, mode: str, checkpoint: str | None) -> None:
+    """One mode of one experiment."""
+    if mode == "dry_run":
+        print(dry_run.describe(config))
+        return
+    prepare_workdir(workdir, config)
+    parts = experiment.build(config, workdir)
+    if mode == "train":
+        train.train(parts)
+        if not config.evaluation.after_training:
+            return
+    checkpoints = parts.checkpoints
+    if checkpoint is not None:
+        checkpoints = Checkpoints(checkpoint, network=config.model.name, keep=config.train.keep_checkpoints)
+    parts.evaluate(checkpoints)
+    if jax.process_index() == 0:
+        print(report.write([workdir], workdir / "report"))
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep freed buffers: XLA's CPU backend asks for the same ones every step, and having them mapped
+    anew each time makes a step in miniature half as long again."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            libc.mallopt(parameter, 2**31 - 1)
+
+
+def report_progress() -> None:
+    """Shows what avlearn says of its progress, bare, from the first process; other libraries' only from warnings up."""
+    if flags.FLAGS.verbosity <= absl_logging.INFO:
+        absl_logging.set_verbosity(absl_logging.WARNING)
+    log = logging.getLogger("avlearn")
+    log.setLevel(logging.INFO if jax.process_index() == 0 else logging.ERROR)
+    log.addHandler(logging.StreamHandler(sys.stdout))
+    log.propagate = False
+
+
+def parse_flags(arguments: Sequence[str]) -> list[str]:
+    """Parses the command line; a config key that is not declared is refused with the nearest one."""
+    try:
+        return app.parse_flags_with_usage(arguments)
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        message = str(error.args[0] if error.args else error)
+        sys.exit(f"error: in the flags: {message}\nEvery config key stands in configs/base.py with its unit.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs, and ends with a user's error as one message (with --verbosity=1 also where it came from)."""
+    if len(arguments) > 1:
+        raise app.UsageError(f"unknown arguments {arguments[1:]}; all settings are flags: --config.train.steps=10.")
+    if CONFIG.value is None:
+        raise app.UsageError("--config is missing, for example --config=configs/avenet.py:miniature.")
+    keep_freed_memory()
+    report_progress()
+    workdir = pathlib.Path(WORKDIR.value if WORKDIR.value is not None else f"runs/{run_name()}")
+    try:
+        run(CONFIG.value, workdir, MODE.value, CHECKPOINT.value)
+    except (ValueError, train.NonFiniteLoss) as error:
+        if flags.FLAGS.verbosity > 0:
+            traceback.print_exc()
+        sys.exit(f"error: {error}\n(--verbosity=1 shows where it came from)")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,91 @@
+"""The training loop. It goes on from the latest checkpoint of its directory, if there is one."""
+
+import collections
+import logging
+import math
+import time
+
+import jax
+import numpy as np
+
+from avlearn import metrics_log
+from avlearn.experiment import Experiment
+from avlearn.step import TrainState
+
+LOG = logging.getLogger("avlearn")
+
+# So many steps are in flight at most: enough to hide the host, few enough to notice a bad loss soon. On a CPU none:
+# steps that wait for others hold its threads, and ten in flight run ten times slower than one.
+STEPS_IN_FLIGHT = {"cpu": 0, "gpu": 8, "tpu": 8}
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss of a step is NaN or infinite."""
+
+
+def train(experiment: Experiment) -> TrainState:
+    """Trains to the last step; validates and saves every `checkpoint_every_steps`, and at the end.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      NonFiniteLoss: names the step and its clips; nothing is saved after it.
+    """
+    config = experiment.config.train
+    state = experiment.start()
+    first_step = int(state.step)
+    if first_step >= config.steps:
+        LOG.info("Already trained: %d of %d steps.", first_step, config.steps)
+        return state
+    log = metrics_log.MetricsLog(experiment.workdir, first_step)
+    clock = metrics_log.Clock(config.num_workers * config.batch_per_worker, config.steps - first_step)
+    in_flight, finished, allowed = collections.deque(), [], STEPS_IN_FLIGHT[jax.default_backend()]
+    batches = experiment.training_batches(first_step)
+    for step in range(first_step + 1, config.steps + 1):
+        asked = time.perf_counter()
+        batch = next(batches)
+        clock.step(time.perf_counter() - asked)
+        state, metrics = experiment.train_step(state, batch)
+        in_flight.append((step, metrics))
+        pause = step % config.log_every_steps == 0 or step % config.checkpoint_every_steps == 0 or step == config.steps
+        while in_flight and (pause or len(in_flight) > allowed):
+            finished.append(_checked(experiment, *in_flight.popleft()))
+        if pause:
+            scalars = _means(finished) | clock.lap() | {"train/learning_rate": float(experiment.schedule(step - 1))}
+            finished = []
+            log.write(step, scalars)
+            LOG.info("%s", metrics_log.progress_line(step, config.steps, scalars))
+        if step % config.checkpoint_every_steps == 0 or step == config.steps:
+            _validate_and_save(experiment, state, log)
+            clock.restart()
+    experiment.checkpoints.wait()
+    log.close()
+    return state
+
+
+def _checked(experiment: Experiment, step: int, metrics) -> dict[str, float]:
+    """The metrics of a step as floats, once it is done."""
+    scalars = {name: float(value) for name, value in metrics.items()}
+    if math.isfinite(scalars["loss"]):
+        return scalars
+    raise NonFiniteLoss(
+        f"the loss of step {step} is {scalars['loss']} (gradient norm {scalars['gradient_norm']}). Nothing was saved "
+        f"after it; the last good checkpoint is that of step {experiment.checkpoints.latest_step()}. A lower "
+        f"--config.train.learning_rate is the usual cure. Clips of this step, by worker: "
+        f"{experiment.training_clips(step - 1)}."
+    )
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {f"train/{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _validate_and_save(experiment: Experiment, state: TrainState, log: metrics_log.MetricsLog) -> None:
+    scalars = experiment.validate(state)
+    log.write(int(state.step), scalars)
+    experiment.checkpoints.save(state, metrics=scalars)
+    LOG.info(
+        "validation  loss %.3f  accuracy %.3f  positives %.2f",
+        *(scalars[f"validation/{name}"] for name in ("loss", "accuracy", "predicted_positive")),
+    )

@@ -1,0 +1,95 @@
+"""The layers of the design: who may import whom."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# Each layer may import itself where `within` says so, and what stands in the set. Layers are module prefixes.
+FOUNDATION = {"avlearn.types", "avlearn.ontology"}
+LAYERS = {
+    "avlearn.types": set(),
+    "avlearn.ontology": set(),
+    "avlearn.media": FOUNDATION | {"avlearn.media"},
+    "avlearn.losses": FOUNDATION | {"avlearn.losses"},
+    "avlearn.models.parts": FOUNDATION | {"avlearn.models.parts"},
+    "avlearn.data": FOUNDATION | {"avlearn.data", "avlearn.media"},
+    "avlearn.evaluators": FOUNDATION | {"avlearn.evaluators"},
+    "avlearn.visuals": FOUNDATION | {"avlearn.visuals", "avlearn.media"},
+    "avlearn.models": FOUNDATION | {"avlearn.models.parts", "avlearn.losses"},
+    "avlearn.parallel": FOUNDATION,
+    "avlearn.optimizer": FOUNDATION,
+    "avlearn.metrics_log": FOUNDATION,
+    "avlearn.step": FOUNDATION | {"avlearn.parallel", "avlearn.losses"},
+    "avlearn.checkpoint": FOUNDATION | {"avlearn.step"},
+    "avlearn.evaluate": FOUNDATION | {"avlearn.parallel", "avlearn.evaluators"},
+    "avlearn.report": FOUNDATION | {"avlearn.data", "avlearn.evaluate", "avlearn.metrics_log", "avlearn.visuals"},
+    "avlearn.experiment": {"avlearn"},
+    "avlearn.train": {"avlearn.experiment", "avlearn.metrics_log", "avlearn.step"},
+    "avlearn.dry_run": {
+        "avlearn.experiment",
+        "avlearn.evaluate",
+        "avlearn.parallel",
+        "avlearn.data",
+        "avlearn.models.parts",
+    },
+    "avlearn.main": {"avlearn"},
+    "data_builders": FOUNDATION | {"data_builders", "avlearn.media", "avlearn.data.schema"},
+}
+NOT_IN_EXPERIMENT = {"avlearn.main", "avlearn.train", "avlearn.experiment", "avlearn.dry_run", "avlearn.report"}
+MAY_IMPORT_TENSORFLOW = ("avlearn.data", "data_builders")
+MAY_IMPORT_FLAGS = ("avlearn.main", "avlearn.report", "data_builders")
+
+
+def modules():
+    for folder in ("avlearn", "data_builders"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if not path.name.endswith("_test.py"):
+                name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+                yield pytest.param(name, path, id=name)
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    """Every imported name, as a dotted path; `from a import b` counts as a.b."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def within(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def layer_of(name: str) -> str:
+    return max((layer for layer in LAYERS if within(name, layer)), key=len)
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()))
+def test_imports_only_lower_layers(name, path):
+    if name in ("avlearn", "data_builders"):
+        assert path.read_text() == ""
+        return
+    layer = layer_of(name)
+    for imported in imports(path):
+        if imported.split(".")[0] in ("avlearn", "data_builders"):
+            assert any(within(imported, allowed) for allowed in LAYERS[layer]), f"{name} imports {imported}"
+            if layer == "avlearn.experiment":
+                assert not any(within(imported, upper) for upper in NOT_IN_EXPERIMENT), f"{name} imports {imported}"
+        root = imported.split(".")[0]
+        if root in ("tensorflow", "tensorflow_datasets", "apache_beam"):
+            assert name.startswith(MAY_IMPORT_TENSORFLOW), f"{name} imports {imported}"
+        if within(imported, "absl.flags") or within(imported, "absl.app"):
+            assert name.startswith(MAY_IMPORT_FLAGS), f"{name} reads flags"
+
+
+def test_every_file_belongs_to_a_layer():
+    for parameter in modules():
+        name = parameter.values[0]
+        assert name in ("avlearn", "data_builders") or any(within(name, layer) for layer in LAYERS), name

@@ -1,0 +1,80 @@
+"""What a user can get wrong on the command line: each ends with one message that says what is allowed.
+
+Bad records, clips, arrays and checkpoints are tested beside the modules that read them.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from avlearn import experiment, main
+from configs import avenet, base
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def command(*flags: str) -> str:
+    """What the command prints when it fails."""
+    arguments = [sys.executable, "-m", "avlearn.main", *flags]
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_unknown_config_key_names_the_nearest():
+    assert 'Did you mean "steps" instead of "stepz"?' in command("--config=configs/avenet.py", "--config.train.stepz=5")
+
+
+def test_wrong_type_is_refused():
+    assert "steps" in command("--config=configs/avenet.py", "--config.train.steps=many")
+
+
+def test_dataset_not_built_names_the_command_and_the_miniature(tmp_path):
+    text = command("--config=configs/avenet.py", f"--config.data.data_dir={tmp_path}", f"--workdir={tmp_path / 'run'}")
+    assert f"tfds build data_builders/audioset --config=instruments --data_dir={tmp_path}" in text
+    assert ":miniature" in text
+
+
+def test_unknown_variant():
+    with pytest.raises(ValueError, match=r"variant 'minature' is unknown.*:miniature"):
+        avenet.get_config("minature")
+
+
+@pytest.mark.parametrize("place", ["file/run", "/proc/avlearn"])
+def test_workdir_that_cannot_be_written(tmp_path, place):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ValueError, match=r"the workdir .* cannot be written .* Choose another with --workdir"):
+        main.prepare_workdir(tmp_path / place, base.get_config())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model.name", "avnet", "config.model.name: 'avnet' is unknown; avlearn.models has avenet, avolnet, l3net"),
+        ("train.schedule", "cosine", "schedule 'cosine' is unknown; use .*staircase or warmup_cosine"),
+        ("train.weight_decay_kind", "L2", "'L2' is unknown; use .*l2 or decoupled"),
+        ("data.pairing", "pairs", "pairing 'pairs' is unknown; use --config.data.pairing=avc or all_pairs"),
+        ("data.negatives", "any", "negatives.*any.*on_grid.*off_grid"),
+        ("data.spectrogram_scaling", "log", "log.*ln_12"),
+        ("evaluation.evaluators", ("ndgc",), "'ndgc' is unknown; avlearn.evaluators has avc_accuracy, ndcg, pointing"),
+        ("evaluation.evaluators", ("pointing",), "pointing needs heat_map, which avenet does not deliver"),
+        ("evaluation.gain", "square", "square.*exponential"),
+        ("evaluation.split", "testing", "no split 'testing'; it has test, train, validation"),
+        ("train.num_workers", 12, "8 devices cannot share 12 workers evenly"),
+        ("train.batch_per_worker", 100, "64 clips, fewer than one worker's batch of 100"),
+        ("inputs.front_end", "lvs", "front end 'l3', the network wants 'lvs'"),
+    ],
+)
+def test_config_value_that_cannot_be(tiny_world, tmp_path, key, value, message):
+    config = avenet.get_config("miniature")
+    config.data.dataset, config.data.data_dir = "synthetic_av/tiny", str(tiny_world)
+    config.train.num_workers = 8
+    with config.ignore_type():
+        config.update_from_flattened_dict({key: value})
+    with pytest.raises(ValueError, match=message):
+        next(experiment.build(config, tmp_path).training_batches(0))

@@ -1,0 +1,138 @@
+"""The whole way on the embedded world: every experiment trains, is evaluated and reported; a restart goes on."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from avlearn import dry_run, evaluate, experiment, main, metrics_log, train
+from configs import avenet, avolnet, l3net
+
+CONFIGS = {"l3net": l3net, "avenet": avenet, "avolnet": avolnet}
+
+
+def tiny(name: str, data_dir: pathlib.Path):
+    """The miniature experiment, smaller still: a few steps on the tiny world."""
+    config = CONFIGS[name].get_config("miniature")
+    config.model.width = 1 / 16
+    config.inputs.frame_pixels = 48
+    config.data.dataset = "synthetic_av/tiny"
+    config.data.data_dir = str(data_dir)
+    config.train.batch_per_worker = 8
+    config.train.num_workers = 8
+    config.train.steps = 2
+    config.train.warmup_steps = 1
+    config.train.checkpoint_every_steps = 1
+    config.train.log_every_steps = 1
+    config.evaluation.batch = 8
+    return config
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_world, tmp_path_factory):
+    """Each experiment, trained for two steps and evaluated through the command's own function."""
+    directory = tmp_path_factory.mktemp("runs")
+    for name in CONFIGS:
+        main.run(tiny(name, tiny_world), directory / name, "train", None)
+    return directory
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_run_leaves_its_files(runs, name):
+    workdir = runs / name
+    assert json.loads((workdir / "config.json").read_text())["model"]["name"] == name
+    assert {"1", "2"} <= {path.name for path in (workdir / "checkpoints").iterdir()}
+    assert list((workdir / "tensorboard").iterdir())
+    rows = metrics_log.read_rows(workdir / "metrics.jsonl")
+    assert [row["step"] for row in rows if "train/loss" in row] == [1, 2]
+    validated = [row for row in rows if "validation/loss" in row]
+    assert [row["step"] for row in validated] == [1, 2]
+    assert all(0 <= row["validation/predicted_positive"] <= 1 for row in validated)
+    assert (workdir / "report" / "index.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_results_cover_every_clip(runs, name, tiny_world):
+    results = json.loads((runs / name / "results.json").read_text())
+    clips = 16
+    assert results["avc_accuracy"]["items"] == results["avc_accuracy"]["items_expected"] == 2 * clips
+    assert results["ndcg"]["items"] == results["ndcg"]["items_expected"] == clips
+    assert set(results["ndcg"]["baselines"]["chance"]) == {"im-im", "im-aud", "aud-im", "aud-aud"}
+    assert results["run"]["dataset"] == "synthetic_av/tiny"
+    assert ("pointing" in results) == (name == "avolnet")
+
+
+def test_saved_arrays_give_the_same_figures(runs):
+    """Accuracy from the arrays, worked out here, is the one in results.json."""
+    arrays = evaluate.load_arrays(runs / "avenet" / "arrays.npz")
+    pairs = arrays["avc"]
+    accuracy = np.mean((pairs["logit"] > 0) == pairs["corresponds"])
+    results = json.loads((runs / "avenet" / "results.json").read_text())
+    assert results["avc_accuracy"]["accuracy"] == pytest.approx(accuracy)
+    assert sorted(arrays["all_positive"]["image_item"]) == list(range(16))
+    # AVE-Net's score falls with the distance of its embeddings, and with nothing else.
+    distance = np.linalg.norm(pairs["image_embedding"] - pairs["audio_embedding"], axis=1)
+    np.testing.assert_allclose(np.argsort(distance), np.argsort(-pairs["logit"]))
+
+
+def test_restart_continues_and_ends_with_the_same_bits(runs, tiny_world, tmp_path):
+    config = tiny("avenet", tiny_world)
+    config.train.checkpoint_every_steps = 1
+    whole = train.train(experiment.build(tiny("avenet", tiny_world), new_directory(tmp_path / "whole")))
+    config.evaluation.after_training = False
+    stopped = experiment.build(config, new_directory(tmp_path / "stopped"))
+    batches = stopped.training_batches(0)
+    state, metrics = stopped.train_step(stopped.start(), next(batches))
+    stopped.checkpoints.save(state, metrics={"validation/loss": float(metrics["loss"])})
+    stopped.checkpoints.close()
+    restarted = train.train(experiment.build(config, tmp_path / "stopped"))
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(restarted), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    rows = metrics_log.read_rows(tmp_path / "stopped" / "metrics.jsonl")
+    assert [row["step"] for row in rows if "train/loss" in row] == [2]
+
+
+def new_directory(path: pathlib.Path) -> pathlib.Path:
+    path.mkdir()
+    return path
+
+
+def test_evaluates_another_runs_checkpoint_and_refuses_another_networks(runs, tiny_world, tmp_path):
+    main.run(tiny("avenet", tiny_world), tmp_path / "a", "evaluate", str(runs / "avenet" / "checkpoints"))
+    first = json.loads((runs / "avenet" / "results.json").read_text())
+    assert json.loads((tmp_path / "a" / "results.json").read_text()) == first
+    with pytest.raises(ValueError, match="holds the network 'avenet', the config builds 'l3net'"):
+        main.run(tiny("l3net", tiny_world), tmp_path / "b", "evaluate", str(runs / "avenet" / "checkpoints"))
+    with pytest.raises(ValueError, match="no checkpoint in"):
+        main.run(tiny("l3net", tiny_world), tmp_path / "c", "evaluate", None)
+
+
+def test_non_finite_loss_stops_with_the_step_and_its_clips(tiny_world, tmp_path):
+    config = tiny("avenet", tiny_world)
+    config.train.learning_rate = float("nan")
+    parts = experiment.build(config, new_directory(tmp_path / "run"))
+    with pytest.raises(train.NonFiniteLoss, match=r"the loss of step 2 is nan .* of step 1\. .*train_0000"):
+        train.train(parts)
+    assert not (tmp_path / "run" / "checkpoints" / "2").exists()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_full_size_experiment_delivers_what_its_evaluators_need(name):
+    config = CONFIGS[name].get_config()
+    assert (config.train.num_workers, config.train.batch_per_worker) == (16, 128)
+    network = experiment.build_network(config)
+    assert dry_run.describe_evaluators(config, network).count("\n") == len(config.evaluation.evaluators)
+
+
+def test_dry_run_says_what_would_happen(tiny_world):
+    config = tiny("avolnet", tiny_world)
+    text = dry_run.describe(config)
+    network = experiment.build_network(config)
+    state = experiment.steps.initial_state(network.training, optax.sgd(0.1))
+    assert f"{sum(leaf.size for leaf in jax.tree.leaves(state.params)):,}" in text
+    assert "8 workers x 8 = 64 pairs; 8 device(s)" in text
+    assert "[8, 8, 48, 48, 3]" in text
+    assert "train 64, validation 16, test 16 clips" in text

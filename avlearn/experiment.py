@@ -71,7 +71,6 @@ class Experiment:
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict]]
     initial_state: Callable[[], TrainState]
     training_batches: Callable[[int], Iterator[Batch]]
-    training_clips: Callable[[int], list]
     collect: Callable[[TrainState, str, str], evaluate.Arrays]
     examples: Callable[[Sequence[int]], tuple[np.ndarray, np.ndarray]]
 
@@ -145,7 +144,6 @@ def build(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
         train_step=build_train_step(config, network, adam, mesh),
         initial_state=functools.partial(replicated_state, network, adam, mesh),
         training_batches=functools.partial(batches_on_devices, stream, mesh, config.train.num_workers),
-        training_clips=functools.partial(clips_of_step, config, splits["train"]),
         collect=collector(config, network, mesh, splits),
         examples=functools.partial(pipeline.examples, splits["evaluation"], network.inputs),
     )
@@ -257,36 +255,21 @@ def batches_on_devices(stream: Callable, mesh: Mesh, num_workers: int, first_ste
         yield parallel.to_devices(mesh, batch)
 
 
-def clips_of_step(config: ConfigDict, split: read.Split, step: int) -> list[list[str]]:
-    """Clip ids of each worker's batch at a step."""
-    train = config.train
-    return [
-        pipeline.training_clips(
-            split,
-            seed=config.seed,
-            num_workers=train.num_workers,
-            batch_per_worker=train.batch_per_worker,
-            samples_per_clip=config.data.samples_per_clip,
-            worker=worker,
-            step=step,
-        )
-        for worker in range(train.num_workers)
-    ]
-
-
 def collector(config: ConfigDict, network: Network, mesh: Mesh, splits: dict[str, read.Split]) -> Callable:
     """Forward pass over a split: (state, role of the split, pairing) to arrays."""
     compiled = jax.jit(functools.partial(steps.predict, model=network.evaluation))
+    pixels = config.evaluation.frame_pixels
+    evaluated = network.inputs if pixels == 0 else dataclasses.replace(network.inputs, frame_pixels=pixels)
+    inputs = {"validation": network.inputs, "evaluation": evaluated}
     batches_of = functools.partial(
         pipeline.evaluation_batches,
-        inputs=network.inputs,
         sampling=build_sampling(config),
         batch_size=-(-config.evaluation.batch // mesh.size) * mesh.size,
         seed=config.seed,
     )
 
     def collect(state: TrainState, role: str, pairing: str) -> evaluate.Arrays:
-        batches = batches_of(splits[role], pairing=pairing)
+        batches = batches_of(splits[role], inputs[role], pairing=pairing)
         return evaluate.collect(lambda batch: compiled(state, parallel.whole_to_devices(mesh, batch)), batches)
 
     return collect

@@ -4,7 +4,6 @@ A run's directory holds `config.json`, `checkpoints/`, `tensorboard/`, `metrics.
 `results.json`, `arrays.npz` and `report/index.html`.
 """
 
-import ctypes
 import logging
 import pathlib
 import sys
@@ -19,7 +18,6 @@ from ml_collections import config_flags
 from avlearn import dry_run, experiment, report, train
 from avlearn.checkpoint import Checkpoints
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 MODES = ("train", "evaluate", "dry_run")
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, such as configs/avenet.py:miniature.")
@@ -68,15 +66,6 @@ def run(config, workdir: pathlib.Path, mode: str, checkpoint: str | None) -> Non
         print(report.write([workdir], workdir / "report"))
 
 
-def keep_freed_memory() -> None:
-    """Tells glibc to keep freed buffers: XLA's CPU backend asks for the same ones every step, and having them mapped
-    anew each time makes a step in miniature half as long again."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-            libc.mallopt(parameter, 2**31 - 1)
-
-
 def report_progress() -> None:
     """Shows what avlearn says of its progress, bare, from the first process; other libraries' only from warnings up."""
     if flags.FLAGS.verbosity <= absl_logging.INFO:
@@ -102,7 +91,6 @@ def main(arguments: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments {arguments[1:]}; all settings are flags: --config.train.steps=10.")
     if CONFIG.value is None:
         raise app.UsageError("--config is missing, for example --config=configs/avenet.py:miniature.")
-    keep_freed_memory()
     report_progress()
     workdir = pathlib.Path(WORKDIR.value if WORKDIR.value is not None else f"runs/{run_name()}")
     try:

@@ -30,7 +30,7 @@ def train(experiment: Experiment) -> TrainState:
       The state after the last step.
 
     Raises:
-      NonFiniteLoss: names the step and its clips; nothing is saved after it.
+      NonFiniteLoss: names the step; nothing is saved after it.
     """
     config = experiment.config.train
     state = experiment.start()
@@ -72,8 +72,7 @@ def _checked(experiment: Experiment, step: int, metrics) -> dict[str, float]:
     raise NonFiniteLoss(
         f"the loss of step {step} is {scalars['loss']} (gradient norm {scalars['gradient_norm']}). Nothing was saved "
         f"after it; the last good checkpoint is that of step {experiment.checkpoints.latest_step()}. A lower "
-        f"--config.train.learning_rate is the usual cure. Clips of this step, by worker: "
-        f"{experiment.training_clips(step - 1)}."
+        f"--config.train.learning_rate is the usual cure."
     )
 
 

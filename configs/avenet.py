@@ -18,5 +18,4 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.name = "avenet"
     if variant == "miniature":
         config.model.fc3_scale = 5.0  # a short run needs logits that distances can move from the start
-        config.train.steps = 2200
     return config

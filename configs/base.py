@@ -32,16 +32,16 @@ def get_config(variant: str = "") -> ConfigDict:
 def miniature() -> dict:
     """What every miniature experiment changes."""
     return {
-        "model": {"width": 0.25},
+        "model": {"width": 0.25, "kernel_centre_share": 0.5},
         "inputs": {"frame_pixels": 64, "pool": 4},
-        "data": {"dataset": "synthetic_av/miniature", "pairing": "all_pairs"},
+        "data": {"dataset": "synthetic_av/miniature", "pairing": "all_pairs", "samples_per_clip": 2},
         "train": {
             "num_workers": 1,
             "batch_per_worker": 32,
-            "steps": 2500,
-            "learning_rate": 1e-3,
+            "steps": 2000,
+            "learning_rate": 2e-3,
             "schedule": "warmup_cosine",
-            "warmup_steps": 200,
+            "warmup_steps": 300,
             "log_every_steps": 50,
             "checkpoint_every_steps": 500,
         },
@@ -58,6 +58,7 @@ def papers() -> ConfigDict:
     config.model.width = 1.0  # factor on the papers' channels (64, 128, 256, 512)
     config.model.conv1_stride = 2  # 2: Objects that Sound; 1: Look, Listen and Learn
     config.model.batch_norm_momentum = 0.9  # running = momentum * running + (1 - momentum) * batch
+    config.model.kernel_centre_share = 1 / 9  # of a 3 x 3 kernel's initial variance; 1/9: He normal, all cells alike
     config.model.dtype = "float32"  # of the computation: float32 | bfloat16; parameters are always float32
     config.model.fc3_scale = 0.7  # AVE-Net: start of fc3, logits -+ scale * (distance - threshold)
     config.model.fc3_threshold = 1.2  # AVE-Net: distance (0 to 2) at which fc3 starts undecided
@@ -107,6 +108,7 @@ def papers() -> ConfigDict:
     config.evaluation.split = "test"
     config.evaluation.evaluators = ("avc_accuracy", "ndcg")  # files of avlearn/evaluators
     config.evaluation.batch = 64  # clips
+    config.evaluation.frame_pixels = 0  # side of the frames, resized to it; 0: inputs.frame_pixels
     config.evaluation.checkpoint = "best"  # best | latest
     config.evaluation.k = 30  # of nDCG@k
     config.evaluation.gain = "exponential"  # exponential | linear

@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/install.sh "${1:-}"
+source launch/cpu_memory.sh
 
 runs=runs/quickstart
 networks=(l3net avenet avolnet)

@@ -110,11 +110,11 @@ def test_evaluates_another_runs_checkpoint_and_refuses_another_networks(runs, ti
         main.run(tiny("l3net", tiny_world), tmp_path / "c", "evaluate", None)
 
 
-def test_non_finite_loss_stops_with_the_step_and_its_clips(tiny_world, tmp_path):
+def test_non_finite_loss_stops_with_the_step(tiny_world, tmp_path):
     config = tiny("avenet", tiny_world)
     config.train.learning_rate = float("nan")
     parts = experiment.build(config, new_directory(tmp_path / "run"))
-    with pytest.raises(train.NonFiniteLoss, match=r"the loss of step 2 is nan .* of step 1\. .*train_0000"):
+    with pytest.raises(train.NonFiniteLoss, match=r"the loss of step 2 is nan .* of step 1\."):
         train.train(parts)
     assert not (tmp_path / "run" / "checkpoints" / "2").exists()
 

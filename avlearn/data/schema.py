@@ -53,7 +53,7 @@ def features(class_ids: Sequence[str]) -> tfds.features.FeaturesDict:
 
 def metadata(
     *,
-    frames_per_second: float,
+    frames_per_second: float | int,
     front_end: str,
     class_names: Sequence[str],
     ontology: Sequence[Mapping],

@@ -18,6 +18,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.name = "avolnet"
     config.evaluation.evaluators = ("avc_accuracy", "ndcg", "pointing")
     if variant == "miniature":
+        config.model.kernel_centre_share = 0.5
+        config.train.learning_rate = 2e-3
+        config.train.warmup_steps = 300
         # On its few cells a network of this size learns peaks that stand some pixels beside the objects. As it is fully
         # convolutional it is evaluated on larger frames, of which these pixels are a smaller part.
         config.evaluation.frame_pixels = 80

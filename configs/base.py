@@ -32,16 +32,16 @@ def get_config(variant: str = "") -> ConfigDict:
 def miniature() -> dict:
     """What every miniature experiment changes."""
     return {
-        "model": {"width": 0.25, "kernel_centre_share": 0.5},
+        "model": {"width": 0.25},
         "inputs": {"frame_pixels": 64, "pool": 4},
-        "data": {"dataset": "synthetic_av/miniature", "pairing": "all_pairs", "samples_per_clip": 2},
+        "data": {"dataset": "synthetic_av/miniature", "pairing": "all_pairs"},
         "train": {
             "num_workers": 1,
             "batch_per_worker": 32,
-            "steps": 2000,
-            "learning_rate": 2e-3,
+            "steps": 2200,
+            "learning_rate": 1e-3,
             "schedule": "warmup_cosine",
-            "warmup_steps": 300,
+            "warmup_steps": 200,
             "log_every_steps": 50,
             "checkpoint_every_steps": 500,
         },

@@ -17,4 +17,6 @@ def get_config(variant: str = "") -> ConfigDict:
     """The paper's settings, or `miniature`."""
     config = base.get_config(variant)
     config.model.name = "l3net"
+    if variant == "miniature":
+        config.train.steps = 1500
     return config

@@ -3,19 +3,17 @@
 Prints the table of scores, each beside its baseline, and the path of the page.
 """
 
+import argparse
 import functools
 import json
 import pathlib
+import sys
 from collections.abc import Sequence
-
-from absl import app, flags
 
 from avlearn import evaluate, metrics_log
 from avlearn.data import pipeline, read
 from avlearn.types import InputSpec
 from avlearn.visuals import report, score_table
-
-OUTPUT = flags.DEFINE_string("output", "runs/report", "Directory of the page.")
 
 
 def load(workdir: pathlib.Path) -> report.Run:
@@ -49,12 +47,19 @@ def write(workdirs: Sequence[pathlib.Path], output: pathlib.Path) -> str:
     return f"{score_table.table({run.name: run.results for run in runs})}\n\nReport: {page}"
 
 
-def main(arguments: Sequence[str]) -> None:
+def main() -> None:
     """One page for the runs named on the command line."""
-    if len(arguments) < 2:
-        raise app.UsageError("name at least one run's directory: python -m avlearn.report --output=D runs/avenet")
-    print(write([pathlib.Path(argument) for argument in arguments[1:]], pathlib.Path(OUTPUT.value)))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--output", type=pathlib.Path, default=pathlib.Path("runs/report"), help="directory of the page"
+    )
+    parser.add_argument("runs", type=pathlib.Path, nargs="+", metavar="RUN", help="directory of an evaluated run")
+    arguments = parser.parse_args()
+    try:
+        print(write(arguments.runs, arguments.output))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

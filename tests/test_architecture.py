@@ -40,7 +40,7 @@ LAYERS = {
 }
 NOT_IN_EXPERIMENT = {"avlearn.main", "avlearn.train", "avlearn.experiment", "avlearn.dry_run", "avlearn.report"}
 MAY_IMPORT_TENSORFLOW = ("avlearn.data", "data_builders")
-MAY_IMPORT_FLAGS = ("avlearn.main", "avlearn.report", "data_builders")
+MAY_IMPORT_FLAGS = ("avlearn.main", "data_builders")
 
 
 def modules():

@@ -103,10 +103,7 @@ class Checkpoints:
         self._manager.close()
 
     def _step(self, which: str) -> int:
-        if which not in WHICH:
-            raise ValueError(
-                f"checkpoint {which!r} is unknown; use --config.evaluation.checkpoint={' or '.join(WHICH)}."
-            )
+        check_which(which)
         step = self._manager.best_step() if which == "best" else self._manager.latest_step()
         if step is None:
             raise ValueError(
@@ -139,6 +136,16 @@ class Checkpoints:
 
         items = {name: ocp.args.StandardRestore(jax.tree.map(abstract, tree)) for name, tree in like.items()}
         return self._manager.restore(step, args=ocp.args.Composite(**items))
+
+
+def check_which(which: str) -> None:
+    """Refuses a choice of checkpoint that there is not.
+
+    Raises:
+      ValueError: names the choices.
+    """
+    if which not in WHICH:
+        raise ValueError(f"checkpoint {which!r} is unknown; use --config.evaluation.checkpoint={' or '.join(WHICH)}.")
 
 
 def _validation_loss(metrics: Mapping[str, float]) -> float:

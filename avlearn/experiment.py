@@ -6,7 +6,7 @@ import importlib
 import logging
 import pathlib
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 import jax
@@ -21,7 +21,7 @@ import avlearn.evaluators
 import avlearn.models
 from avlearn import evaluate, optimizer, parallel
 from avlearn import step as steps
-from avlearn.checkpoint import Checkpoints
+from avlearn.checkpoint import Checkpoints, check_which
 from avlearn.data import pipeline, read
 from avlearn.ontology import Ontology
 from avlearn.step import TrainState
@@ -72,7 +72,6 @@ class Experiment:
     initial_state: Callable[[], TrainState]
     training_batches: Callable[[int], Iterator[Batch]]
     collect: Callable[[TrainState, str, str], evaluate.Arrays]
-    examples: Callable[[Sequence[int]], tuple[np.ndarray, np.ndarray]]
 
     def start(self) -> TrainState:
         """The latest checkpoint, or the state of step 0 where there is none."""
@@ -104,13 +103,14 @@ class Experiment:
         pairings = {evaluator.pairing for evaluator in self.evaluators}
         arrays = {pairing: self.collect(state, "evaluation", pairing) for pairing in sorted(pairings)}
         results = evaluate.run(self.evaluators, arrays, clips=len(split))
-        results["run"] = {
+        facts = {
             "network": self.network.name,
             "dataset": self.config.data.dataset,
             "split": self.config.evaluation.split,
             "checkpoint_step": step,
             "seed": self.config.seed,
         }
+        results = {name: figures | facts for name, figures in results.items()}
         evaluate.save(self.workdir, results, arrays)
         return results
 
@@ -121,6 +121,7 @@ def build(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
     Raises:
       ValueError: something in the config is unknown or does not fit; says what is allowed.
     """
+    check_numbers(config)
     network = build_network(config)
     mesh = parallel.make_mesh(config.train.num_workers)
     data = config.data
@@ -145,8 +146,28 @@ def build(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
         initial_state=functools.partial(replicated_state, network, adam, mesh),
         training_batches=functools.partial(batches_on_devices, stream, mesh, config.train.num_workers),
         collect=collector(config, network, mesh, splits),
-        examples=functools.partial(pipeline.examples, splits["evaluation"], network.inputs),
     )
+
+
+def check_numbers(config: ConfigDict) -> None:
+    """Refuses counts below 1 and an unknown choice of checkpoint, which would show only in the middle of a run.
+
+    Raises:
+      ValueError: names the key, its value and what is allowed.
+    """
+    counts = (
+        "num_workers",
+        "batch_per_worker",
+        "steps",
+        "log_every_steps",
+        "checkpoint_every_steps",
+        "keep_checkpoints",
+    )
+    values = {f"train.{name}": config.train[name] for name in counts} | {"evaluation.batch": config.evaluation.batch}
+    for key, value in values.items():
+        if value < 1:
+            raise ValueError(f"{key} is {value}; --config.{key} is at least 1.")
+    check_which(config.evaluation.checkpoint)
 
 
 def build_network(config: ConfigDict) -> Network:

@@ -4,6 +4,7 @@ A run's directory holds `config.json`, `checkpoints/`, `tensorboard/`, `metrics.
 `results.json`, `arrays.npz` and `report/index.html`.
 """
 
+import json
 import logging
 import pathlib
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 import jax
 from absl import app, flags
 from absl import logging as absl_logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from avlearn import dry_run, experiment, report, train
 from avlearn.checkpoint import Checkpoints
@@ -32,27 +33,57 @@ def run_name() -> str:
     return "-".join(filter(None, [pathlib.Path(path).stem, variant]))
 
 
-def prepare_workdir(path: pathlib.Path, config) -> None:
-    """Makes the run's directory and writes the config into it.
+def prepare_workdir(path: pathlib.Path, config: ConfigDict, mode: str) -> None:
+    """Makes the run's directory and writes the config into it; evaluation leaves the config of a training there.
 
     Raises:
-      ValueError: it cannot be written.
+      ValueError: it cannot be written, or holds a run whose weights or batches came about otherwise.
     """
+    text = config.to_json(indent=2) + "\n"
+    written = path / "config.json"
+    if (path / "checkpoints").exists() and written.exists():
+        check_same_run(path, json.loads(written.read_text()), json.loads(text))
+        if mode == "evaluate":
+            return
     try:
         path.mkdir(parents=True, exist_ok=True)
-        (path / "config.json").write_text(config.to_json(indent=2) + "\n")
+        written.write_text(text)
     except OSError as error:
         raise ValueError(
             f"the workdir {path} cannot be written ({error.strerror}). Choose another with --workdir=DIRECTORY."
         ) from error
 
 
-def run(config, workdir: pathlib.Path, mode: str, checkpoint: str | None) -> None:
+def check_same_run(path: pathlib.Path, before: dict, now: dict) -> None:
+    """Refuses to go on with other batches or another network in the directory of a run.
+
+    Raises:
+      ValueError: names the keys that differ.
+    """
+    may_change = {"data.data_dir", "data.threads"}
+    decisive = {"seed": None, "model": None, "inputs": None, "data": None, "train": ("num_workers", "batch_per_worker")}
+    differing = []
+    for section, keys in decisive.items():
+        old, new = (
+            values[section] if isinstance(values[section], dict) else {"": values[section]} for values in (before, now)
+        )
+        for key in keys if keys is not None else sorted(old.keys() | new.keys()):
+            name = f"{section}.{key}".rstrip(".")
+            if name not in may_change and old.get(key) != new.get(key):
+                differing.append(f"\n  {name}: {old.get(key)} there, {new.get(key)} now")
+    if differing:
+        raise ValueError(
+            f"{path} holds a run with another config:{''.join(differing)}\n"
+            "Choose another --workdir, or the settings of that run."
+        )
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, mode: str, checkpoint: str | None) -> None:
     """One mode of one experiment."""
     if mode == "dry_run":
         print(dry_run.describe(config))
         return
-    prepare_workdir(workdir, config)
+    prepare_workdir(workdir, config, mode)
     parts = experiment.build(config, workdir)
     if mode == "train":
         train.train(parts)
@@ -77,11 +108,16 @@ def report_progress() -> None:
 
 
 def parse_flags(arguments: Sequence[str]) -> list[str]:
-    """Parses the command line; a config key that is not declared is refused with the nearest one."""
+    """Parses the command line; a config file that is absent, or a key that it does not declare, is refused."""
     try:
-        return app.parse_flags_with_usage(arguments)
+        rest = app.parse_flags_with_usage(arguments)
+        if CONFIG.value is not None:
+            CONFIG.value.to_json()  # a file that cannot be read shows only when its config is used
+        return rest
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        message = str(error.args[0] if error.args else error)
+        message = str(error.args[0] if error.args else error).strip()
+        if "Traceback" in message:  # ml_collections puts the whole of it into the message of an error in the file
+            message = message.splitlines()[-1]
         sys.exit(f"error: in the flags: {message}\nEvery config key stands in configs/base.py with its unit.")
 
 

@@ -13,7 +13,16 @@ def staircase(learning_rate: float, *, steps_per_epoch: float, decay_factor: flo
 
 
 def warmup_cosine(learning_rate: float, *, warmup_steps: int, steps: int):
-    """Linear warm-up to `learning_rate`, then a cosine to zero at `steps`."""
+    """Linear warm-up to `learning_rate`, then a cosine to zero at `steps`.
+
+    Raises:
+      ValueError: the warm-up does not end before the last step.
+    """
+    if warmup_steps >= steps:
+        raise ValueError(
+            f"a warm-up of {warmup_steps} steps does not end within {steps}; lower --config.train.warmup_steps or "
+            "raise --config.train.steps."
+        )
     return optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, steps)
 
 

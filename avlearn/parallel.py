@@ -24,7 +24,7 @@ def make_mesh(num_workers: int, devices: list | None = None) -> Mesh:
             f"{len(devices)} devices cannot share {num_workers} workers evenly. {num_workers} workers run on "
             f"{', '.join(map(str, fitting))} devices; or choose --config.train.num_workers as a multiple of "
             f"{len(devices)} and --config.train.batch_per_worker so that their product stays "
-            f"(on GPUs, CUDA_VISIBLE_DEVICES=0,1,... limits the devices)."
+            f"(CUDA_VISIBLE_DEVICES=0,1,... and TPU_VISIBLE_CHIPS=0,1,... limit the devices)."
         )
     return Mesh(np.array(devices), (AXIS,))
 

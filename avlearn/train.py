@@ -20,7 +20,7 @@ STEPS_IN_FLIGHT = {"cpu": 0, "gpu": 8, "tpu": 8}
 
 
 class NonFiniteLoss(ArithmeticError):
-    """The loss of a step is NaN or infinite."""
+    """A loss or a gradient is NaN or infinite."""
 
 
 def train(experiment: Experiment) -> TrainState:
@@ -67,12 +67,16 @@ def train(experiment: Experiment) -> TrainState:
 def _checked(experiment: Experiment, step: int, metrics) -> dict[str, float]:
     """The metrics of a step as floats, once it is done."""
     scalars = {name: float(value) for name, value in metrics.items()}
-    if math.isfinite(scalars["loss"]):
-        return scalars
-    raise NonFiniteLoss(
-        f"the loss of step {step} is {scalars['loss']} (gradient norm {scalars['gradient_norm']}). Nothing was saved "
-        f"after it; the last good checkpoint is that of step {experiment.checkpoints.latest_step()}. A lower "
-        f"--config.train.learning_rate is the usual cure."
+    if not (math.isfinite(scalars["loss"]) and math.isfinite(scalars["gradient_norm"])):
+        what = f"the loss of step {step} is {scalars['loss']}, its gradient norm {scalars['gradient_norm']}"
+        raise _non_finite(experiment, what)
+    return scalars
+
+
+def _non_finite(experiment: Experiment, what: str) -> NonFiniteLoss:
+    return NonFiniteLoss(
+        f"{what}. Nothing was saved after it; the last checkpoint is that of step "
+        f"{experiment.checkpoints.latest_step()}. A lower --config.train.learning_rate is the usual cure."
     )
 
 
@@ -82,6 +86,8 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
 
 def _validate_and_save(experiment: Experiment, state: TrainState, log: metrics_log.MetricsLog) -> None:
     scalars = experiment.validate(state)
+    if not math.isfinite(scalars["validation/loss"]):
+        raise _non_finite(experiment, f"the validation loss after step {state.step} is {scalars['validation/loss']}")
     log.write(int(state.step), scalars)
     experiment.checkpoints.save(state, metrics=scalars)
     LOG.info(

@@ -6,6 +6,10 @@ cd "$(dirname "$0")/.."
 source launch/install.sh "${1:-}"
 source launch/cpu_memory.sh
 
+# One worker runs on one device.
+export CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES-0}"
+export TPU_PROCESS_BOUNDS=1,1,1 TPU_CHIPS_PER_PROCESS_BOUNDS=1,1,1 TPU_VISIBLE_CHIPS="${TPU_VISIBLE_CHIPS-0}"
+
 runs=runs/quickstart
 networks=(l3net avenet avolnet)
 if ! compgen -G "data/synthetic_av/miniature/*.*.?/dataset_info.json" > /dev/null; then

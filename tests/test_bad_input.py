@@ -41,15 +41,31 @@ def test_dataset_not_built_names_the_command_and_the_miniature(tmp_path):
 
 
 def test_unknown_variant():
-    with pytest.raises(ValueError, match=r"variant 'minature' is unknown.*:miniature"):
-        avenet.get_config("minature")
+    assert "variant 'minature' is unknown" in command("--config=configs/avenet.py:minature")
+
+
+def test_config_file_that_is_absent():
+    assert "configs/avnet.py" in command("--config=configs/avnet.py")
+
+
+def test_workdir_of_another_run_is_left_alone(tmp_path):
+    main.prepare_workdir(tmp_path, base.get_config(), "train")
+    (tmp_path / "checkpoints").mkdir()
+    written = (tmp_path / "config.json").read_text()
+    other = base.get_config()
+    other.seed, other.train.num_workers, other.data.threads, other.train.steps = 1, 8, 3, 7
+    with pytest.raises(
+        ValueError, match=r"another config:\n  seed: 0 there, 1 now\n  train.num_workers: 16 there, 8 now\n"
+    ):
+        main.prepare_workdir(tmp_path, other, "train")
+    assert (tmp_path / "config.json").read_text() == written
 
 
 @pytest.mark.parametrize("place", ["file/run", "/proc/avlearn"])
 def test_workdir_that_cannot_be_written(tmp_path, place):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ValueError, match=r"the workdir .* cannot be written .* Choose another with --workdir"):
-        main.prepare_workdir(tmp_path / place, base.get_config())
+        main.prepare_workdir(tmp_path / place, base.get_config(), "train")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +74,10 @@ def test_workdir_that_cannot_be_written(tmp_path, place):
         ("model.name", "avnet", "config.model.name: 'avnet' is unknown; avlearn.models has avenet, avolnet, l3net"),
         ("train.schedule", "cosine", "schedule 'cosine' is unknown; use .*staircase or warmup_cosine"),
         ("train.weight_decay_kind", "L2", "'L2' is unknown; use .*l2 or decoupled"),
-        ("data.pairing", "pairs", "pairing 'pairs' is unknown; use --config.data.pairing=avc or all_pairs"),
+        ("data.pairing", "pairs", "pairing.*pairs.* is unknown; use --config.data.pairing=avc"),
+        ("train.warmup_steps", 3000, "a warm-up of 3000 steps does not end within 2200"),
+        ("train.num_workers", 0, "train.num_workers is 0; --config.train.num_workers is at least 1"),
+        ("evaluation.checkpoint", "newest", "'newest' is unknown; use .*best or latest"),
         ("data.negatives", "any", "negatives.*any.*on_grid.*off_grid"),
         ("data.spectrogram_scaling", "log", "log.*ln_12"),
         ("evaluation.evaluators", ("ndgc",), "'ndgc' is unknown; avlearn.evaluators has avc_accuracy, ndcg, pointing"),

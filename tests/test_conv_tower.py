@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 from reference_network import convolve, fast_rngs, run
 
-from avlearn.models.parts.conv_tower import ConvTower, PooledTower, image_input, spectrogram_input
+from avlearn.models.parts.conv_tower import ConvTower, PooledTower, centred_he_normal, image_input, spectrogram_input
 from avlearn.models.parts.embedding import l2_normalise
 from configs.base import get_config
 
@@ -119,3 +119,12 @@ def test_too_small_an_input_is_refused():
 def test_bad_config_is_refused(key, value, message):
     with pytest.raises(ValueError, match=message):
         make_tower(**{key: value})
+
+
+def test_centre_share_is_the_share_of_the_variance_at_the_centre():
+    kernels = centred_he_normal(0.5)(jax.random.key(0), (3, 3, 64, 512))
+    variance = np.asarray(kernels).var(axis=(2, 3))
+    assert variance.sum() == pytest.approx(9 * 2 / (9 * 64), rel=0.02)  # He: 2 / fan-in at each of nine cells
+    assert variance[1, 1] / variance.sum() == pytest.approx(0.5, abs=0.01)
+    plain = centred_he_normal(1 / 9)(jax.random.key(0), (3, 3, 4, 8))
+    np.testing.assert_allclose(plain, nnx.initializers.he_normal()(jax.random.key(0), (3, 3, 4, 8)), rtol=1e-6)

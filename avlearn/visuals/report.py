@@ -221,11 +221,11 @@ def _overlay(run: Run, album: Album, arrays: Mapping[str, np.ndarray], row: int)
 
 
 def _facts(config: Mapping) -> dict[str, str]:
-    train, inputs = config["train"], config["inputs"]
+    train, inputs, evaluated = config["train"], config["inputs"], config["evaluation"]["frame_pixels"]
     return {
         "network": f"{config['model']['name']}, width {config['model']['width']:g}",
         "data": f"{config['data']['dataset']}, split {config['evaluation']['split']}",
-        "frame": f"{inputs['frame_pixels']} px",
+        "frame": f"{inputs['frame_pixels']} px" + (f", evaluated at {evaluated} px" if evaluated else ""),
         "log-spectrogram": f"{inputs['columns']} x {inputs['bins']}, averaged over {inputs['pool']} x {inputs['pool']}",
         "training": f"{train['steps']:,} steps of {train['num_workers']} x {train['batch_per_worker']} pairs",
         "seed": str(config["seed"]),

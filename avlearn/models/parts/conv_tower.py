@@ -124,7 +124,7 @@ def centred_he_normal(centre_share: float) -> nnx.initializers.Initializer:
     around = (1 - centre_share) / 8
     variance = 9 * np.array([[around, around, around], [around, centre_share, around], [around, around, around]])
 
-    def initialise(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+    def initialise(key, shape, dtype=jnp.float32):
         return HE_NORMAL(key, shape, dtype) * jnp.asarray(np.sqrt(variance), dtype)[:, :, None, None]
 
     return initialise

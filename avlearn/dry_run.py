@@ -41,7 +41,7 @@ def describe_batch(config: ConfigDict, network: experiment.Network, mesh) -> str
 def describe_memory(config: ConfigDict, network: experiment.Network, mesh) -> str:
     """Memory of the compiled step on each device, MiB."""
     # The schedule's epochs do not change shapes: one step an epoch stands for any number.
-    adam = experiment.build_optimizer(config, experiment.build_schedule(config, steps_per_epoch=1))
+    adam = experiment.build_optimizer(config, experiment.build_schedule(config, steps_per_epoch=1.0))
     step = experiment.build_train_step(config, network, adam, mesh)
     state = jax.eval_shape(lambda: experiment.steps.initial_state(network.training, adam))
     batch = experiment.empty_batch(network.inputs, (config.train.num_workers, config.train.batch_per_worker))

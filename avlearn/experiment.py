@@ -23,6 +23,7 @@ from avlearn import evaluate, optimizer, parallel
 from avlearn import step as steps
 from avlearn.checkpoint import Checkpoints, check_which
 from avlearn.data import pipeline, read
+from avlearn.evaluators import ndcg
 from avlearn.ontology import Ontology
 from avlearn.step import TrainState
 from avlearn.types import Batch, InputSpec, Outputs
@@ -218,6 +219,8 @@ def build_train_step(config: ConfigDict, network: Network, adam: optax.GradientT
 def build_evaluators(config: ConfigDict, relevance: np.ndarray | None) -> tuple[evaluate.Evaluator, ...]:
     """The evaluators that the config names; `relevance` between classes may be None where only needs are asked."""
     settings = config.evaluation
+    if settings.gain not in ndcg.GAINS:
+        raise ValueError(f"gain {settings.gain!r} is unknown; use --config.evaluation.gain={' or '.join(ndcg.GAINS)}.")
     options = {"ndcg": {"k": settings.k, "gain": settings.gain, "class_relevance": relevance}}
     evaluators = []
     for name in settings.evaluators:

@@ -110,11 +110,11 @@ def report_progress() -> None:
 def parse_flags(arguments: Sequence[str]) -> list[str]:
     """Parses the command line; a config file that is absent, or a key that it does not declare, is refused."""
     try:
-        rest = app.parse_flags_with_usage(arguments)
+        rest = flags.FLAGS(arguments)
         if CONFIG.value is not None:
             CONFIG.value.to_json()  # a file that cannot be read shows only when its config is used
         return rest
-    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         message = str(error.args[0] if error.args else error).strip()
         if "Traceback" in message:  # ml_collections puts the whole of it into the message of an error in the file
             message = message.splitlines()[-1]

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
 from avlearn.parallel import AXIS
+from avlearn.types import Array as AnyArray
 from avlearn.types import Batch, Outputs
 
 Score = Callable[[nnx.Module, Batch], tuple[Array, dict[str, Array]]]
@@ -30,7 +31,7 @@ class TrainState:
       opt_state: state of the optimizer.
     """
 
-    step: Int[Array, ""]
+    step: Int[AnyArray, ""]
     params: PyTree
     batch_stats: PyTree
     opt_state: PyTree

@@ -83,7 +83,7 @@ def test_workdir_that_cannot_be_written(tmp_path, place):
         ("evaluation.evaluators", ("ndgc",), "'ndgc' is unknown; avlearn.evaluators has avc_accuracy, ndcg, pointing"),
         ("evaluation.evaluators", ("pointing",), "pointing needs heat_map, which avenet does not deliver"),
         ("evaluation.gain", "square", "square.*exponential"),
-        ("evaluation.split", "testing", "no split 'testing'; it has test, train, validation"),
+        ("evaluation.split", "testing", "no split 'testing'; it has train, validation, test"),
         ("train.num_workers", 12, "8 devices cannot share 12 workers evenly"),
         ("train.batch_per_worker", 100, "64 clips, fewer than one worker's batch of 100"),
         ("inputs.front_end", "lvs", "front end 'l3', the network wants 'lvs'"),

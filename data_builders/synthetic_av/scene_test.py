@@ -70,7 +70,8 @@ def test_boxes_bound_the_pixels_that_each_object_changes():
             alone = dataclasses.replace(made, actors=(actor,))
             empty = dataclasses.replace(made, actors=())
             image, (box,) = alone.frame(0.7)
-            changed = np.abs(image.astype(int) - empty.frame(0.7)[0]).max(axis=2) > 8  # dark sticks on a dark ground differ little
+            # A low threshold: dark sticks on a dark ground differ little.
+            changed = np.abs(image.astype(int) - empty.frame(0.7)[0]).max(axis=2) > 8
             rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
             seen = np.array([rows[0] / 128, columns[0] / 170, (rows[-1] + 1) / 128, (columns[-1] + 1) / 170])
             np.testing.assert_allclose(made.frame(0.7)[1][index], box)

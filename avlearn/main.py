@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import jax
 from absl import app, flags
 from absl import logging as absl_logging
+from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from avlearn import dry_run, experiment, report, train
@@ -83,6 +84,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, mode: str, checkpoint: str | 
     if mode == "dry_run":
         print(dry_run.describe(config))
         return
+    if checkpoint is not None and not epath.Path(checkpoint).is_dir():
+        raise ValueError(f"--checkpoint={checkpoint} is no directory; name a run's checkpoints: RUN/checkpoints.")
     prepare_workdir(workdir, config, mode)
     parts = experiment.build(config, workdir)
     if mode == "train":

@@ -61,6 +61,14 @@ def test_workdir_of_another_run_is_left_alone(tmp_path):
     assert (tmp_path / "config.json").read_text() == written
 
 
+def test_checkpoints_that_are_absent_are_refused_and_not_made(tmp_path):
+    absent = tmp_path / "checkpints"
+    with pytest.raises(ValueError, match="checkpints is no directory; name a run's checkpoints"):
+        main.run(avenet.get_config("miniature"), tmp_path / "run", "evaluate", str(absent))
+    assert not absent.exists()
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("place", ["file/run", "/proc/avlearn"])
 def test_workdir_that_cannot_be_written(tmp_path, place):
     (tmp_path / "file").write_text("in the way")

@@ -10,7 +10,7 @@ setup(
     packages=find_packages(include=["avlearn*", "data_builders*", "configs*"]),
     package_data={
         "avlearn": ["visuals/templates/*"],
-        "data_builders": ["*/*.json", "*/*.bib", "*/*.md", "*/*.txt"],
+        "data_builders": ["*/*.json", "*/*.bib", "*/*.md", "*/*.txt", "*/*.tsv"],
     },
     install_requires=[
         "absl-py>=2.1,<3",
@@ -28,7 +28,7 @@ setup(
         "matplotlib>=3.9,<4",
         "ml-collections>=1.0,<2",
         "numpy>=2,<3",
-        "opencv-python-headless>=4.10,<6",
+        "opencv-contrib-python-headless>=4.10,<6",  # contrib has TV-L1
         "optax>=0.2.5,<0.3",
         "orbax-checkpoint>=0.12,<0.13",
         "pillow>=11",

@@ -77,6 +77,21 @@ class Ontology:
             restricted=tuple(bool(node.get("restrictions")) for node in nodes),
         )
 
+    def nodes(self) -> list[dict]:
+        """The classes as objects with `id`, `name` and `child_ids`: what `from_nodes` takes."""
+        return [
+            {"id": class_id, "name": name, "child_ids": [self.ids[child] for child in below]}
+            for class_id, name, below in zip(self.ids, self.names, self.children, strict=True)
+        ]
+
+    def id_of(self, name_or_id: str) -> str:
+        """Id of a class.
+
+        Raises:
+          ValueError: a class that is not in the ontology, with the nearest names.
+        """
+        return self.ids[self._position(name_or_id)]
+
     def descendants(self, name_or_id: str) -> set[str]:
         """Ids of a class and of everything below it, the class itself included (as in AudioSet-Instruments)."""
         found, waiting = set(), [self._position(name_or_id)]

@@ -7,71 +7,9 @@ import numpy as np
 import pytest
 
 from avlearn.media import decode
+from tests.media_file import RATE, clicking, flashing, plain, write
 
 REAL = pathlib.Path(__file__).parents[2] / "shared" / "data" / "media"
-RATE = 48_000
-
-
-def _flashing(times, flash_seconds, size=(64, 96)):
-    """One picture a time: grey that turns white for 0.2 s."""
-    lit = [flash_seconds - 1e-6 <= t < flash_seconds + 0.2 for t in times]
-    return [np.full((*size, 3), 235 if on else 60, np.uint8) for on in lit]
-
-
-def _clicking(seconds, click_seconds, rate=RATE, channels=1):
-    waveform = np.random.default_rng(0).normal(0, 0.002, (channels, round(seconds * rate))).astype(np.float32)
-    start = round(click_seconds * rate)
-    waveform[:, start : start + rate // 200] += 0.8
-    return waveform
-
-
-def _write(
-    path,
-    pictures=None,
-    waveform=None,
-    *,
-    frames_per_second=25,
-    rate=RATE,
-    picture_start=0.0,
-    sound_start=0.0,
-    codecs=("libx264", "aac"),
-    options=None,
-    sound_format="fltp",
-):
-    """Writes the pictures at `picture_start + k / frames_per_second` and the sound from `sound_start` on."""
-    with av.open(str(path), "w", options=options or {}) as container:
-        pieces = []
-        if pictures is not None:
-            # A fine clock, so that a track can start between two frames.
-            video = container.add_stream(codecs[0], Fraction(frames_per_second))
-            video.height, video.width = pictures[0].shape[:2]
-            video.pix_fmt = "yuv420p"
-            video.codec_context.time_base = Fraction(1, 12_000)
-            for k, picture in enumerate(pictures):
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                frame.time_base = Fraction(1, 12_000)
-                frame.pts = round((picture_start + k / frames_per_second) * 12_000)
-                frame.duration = round(12_000 / frames_per_second)
-                pieces.append((frame.pts / 12_000, video, frame))
-        if waveform is not None:
-            layout = {1: "mono", 2: "stereo"}[waveform.shape[0]]
-            sound = container.add_stream(codecs[1], rate, layout=layout)
-            for start in range(0, waveform.shape[1], 1024):
-                piece = np.ascontiguousarray(waveform[:, start : start + 1024])
-                frame = av.AudioFrame.from_ndarray(piece, format=sound_format, layout=layout)
-                frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
-                frame.pts = start + round(sound_start * rate)
-                pieces.append((frame.pts / rate, sound, frame))
-        for _, stream, frame in sorted(pieces, key=lambda piece: piece[0]):
-            container.mux(stream.encode(frame))
-        for stream in container.streams:
-            container.mux(stream.encode())
-    return path
-
-
-def _plain(path, seconds=2.0, **kwargs):
-    times = np.arange(round(seconds * 25)) / 25
-    return _write(path, _flashing(times, 0.8), _clicking(seconds, 0.8), **kwargs)
 
 
 def _flash_seconds(clip):
@@ -84,7 +22,7 @@ def _click_seconds(clip):
 
 @pytest.mark.parametrize("kept", [25, 5, 50])
 def test_flash_and_click_are_where_they_were_written(tmp_path, kept):
-    path = _plain(tmp_path / "clip.mp4")
+    path = plain(tmp_path / "clip.mp4")
     clip = decode.read_clip(path, duration_seconds=2, frames_per_second=kept, short_side=64)
     assert clip.frames.shape == (2 * kept, 64, 96, 3)
     np.testing.assert_array_equal(clip.frame_times_ms, np.arange(2 * kept) * 1000 // kept)
@@ -111,10 +49,10 @@ def test_other_rates_and_containers_keep_picture_and_sound_together(
 ):
     times = np.arange(round(3 * source_fps)) / float(source_fps)
     flash = times[np.argmax(times >= 1.5)]
-    path = _write(
+    path = write(
         tmp_path / f"clip.{suffix}",
-        _flashing(times, flash),
-        _clicking(3, flash, source_rate),
+        flashing(times, flash),
+        clicking(3, flash, source_rate),
         frames_per_second=source_fps,
         rate=source_rate,
         codecs=codecs,
@@ -129,7 +67,7 @@ def test_other_rates_and_containers_keep_picture_and_sound_together(
 
 def test_the_nearest_frame_is_shown(tmp_path):
     ramp = [np.full((32, 32, 3), 2 * k, np.uint8) for k in range(90)]
-    path = _write(tmp_path / "ramp.mp4", ramp, _clicking(3, 1), frames_per_second=30)
+    path = write(tmp_path / "ramp.mp4", ramp, clicking(3, 1), frames_per_second=30)
     clip = decode.read_clip(path, duration_seconds=3, frames_per_second=25, short_side=32)
     shown = clip.frames.mean(axis=(1, 2, 3)) / 2
     np.testing.assert_allclose(shown, clip.frame_times_ms / 1000 * 30, atol=0.5 + 0.6)
@@ -139,10 +77,10 @@ def test_the_nearest_frame_is_shown(tmp_path):
 @pytest.mark.parametrize(("picture_start", "sound_start"), [(0.0, 0.5), (0.5, 0.0), (0.3, 0.1)])
 def test_tracks_that_start_apart_share_one_clock(tmp_path, picture_start, sound_start):
     times = picture_start + np.arange(50) / 25
-    path = _write(
+    path = write(
         tmp_path / "clip.mkv",
-        _flashing(times, 1.0 + picture_start % 0.04),
-        _clicking(2, 1.0 - sound_start),
+        flashing(times, 1.0 + picture_start % 0.04),
+        clicking(2, 1.0 - sound_start),
         picture_start=picture_start,
         sound_start=sound_start,
         codecs=("libx264", "pcm_s16le"),
@@ -164,7 +102,7 @@ def test_a_start_in_the_midst_agrees_with_the_whole(tmp_path):
     pictures = [np.full((32, 48, 3), value, np.uint8) for value in rng.integers(30, 220, 100)]
     sound = np.cumsum(rng.normal(0, 0.01, (1, 4 * RATE)), axis=1)
     sound = (sound - np.convolve(sound[0], np.ones(480) / 480, "same")).astype(np.float32)
-    path = _write(tmp_path / "clip.mp4", pictures, sound)
+    path = write(tmp_path / "clip.mp4", pictures, sound)
     whole = decode.read_clip(path, duration_seconds=4, short_side=32)
     part = decode.read_clip(path, start_seconds=2.2, duration_seconds=1, short_side=32)
     np.testing.assert_array_equal(part.frames, whole.frames[55:80])
@@ -173,7 +111,7 @@ def test_a_start_in_the_midst_agrees_with_the_whole(tmp_path):
 
 
 def test_what_the_file_does_not_hold_is_absent_or_silent(tmp_path):
-    clip = decode.read_clip(_plain(tmp_path / "clip.mp4"), start_seconds=1.5, duration_seconds=1)
+    clip = decode.read_clip(plain(tmp_path / "clip.mp4"), start_seconds=1.5, duration_seconds=1)
     assert clip.frame_times_ms[-1] == 480
     assert clip.waveform.shape == (48_000,)
     assert np.abs(clip.waveform[:20_000]).max() > 0.001
@@ -183,18 +121,18 @@ def test_what_the_file_does_not_hold_is_absent_or_silent(tmp_path):
 def test_stereo_is_averaged(tmp_path):
     left = np.sin(2 * np.pi * 500 * np.arange(RATE) / RATE)
     waveform = np.stack([0.9 * left, 0.9 * left]).astype(np.float32)
-    both = _write(tmp_path / "both.mov", _flashing(np.arange(25) / 25, 0.5), waveform, codecs=("libx264", "pcm_s16le"))
+    both = write(tmp_path / "both.mov", flashing(np.arange(25) / 25, 0.5), waveform, codecs=("libx264", "pcm_s16le"))
     waveform[1] = 0
-    one = _write(tmp_path / "one.mov", _flashing(np.arange(25) / 25, 0.5), waveform, codecs=("libx264", "pcm_s16le"))
+    one = write(tmp_path / "one.mov", flashing(np.arange(25) / 25, 0.5), waveform, codecs=("libx264", "pcm_s16le"))
     assert np.abs(decode.read_clip(both, duration_seconds=1).waveform).max() == pytest.approx(0.9, abs=1e-3)
     assert np.abs(decode.read_clip(one, duration_seconds=1).waveform).max() == pytest.approx(0.45, abs=1e-3)
 
 
 def test_a_waveform_keeps_its_end_and_stays_within_full_scale(tmp_path):
     loud = 1.5 * np.sin(2 * np.pi * 500 * np.arange(44_100) / 44_100, dtype=np.float32)[None]
-    path = _write(
+    path = write(
         tmp_path / "loud.mov",
-        _flashing(np.arange(25) / 25, 0.5),
+        flashing(np.arange(25) / 25, 0.5),
         loud,
         rate=44_100,
         codecs=("libx264", "pcm_f32le"),
@@ -210,7 +148,7 @@ def test_a_waveform_keeps_its_end_and_stays_within_full_scale(tmp_path):
 def test_a_turned_phone_gives_an_upright_picture(tmp_path):
     picture = np.full((32, 64, 3), 50, np.uint8)
     picture[:, :32, 0] = 220  # red on the left
-    path = _write(tmp_path / "clip.mp4", [picture] * 25, _clicking(1, 0.5))
+    path = write(tmp_path / "clip.mp4", [picture] * 25, clicking(1, 0.5))
     data = path.read_bytes()
     upright = np.array([0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000], ">i4").tobytes()
     clockwise = np.array([0, 0x10000, 0, -0x10000, 0, 0, 0x200000, 0, 0x40000000], ">i4").tobytes()
@@ -237,7 +175,7 @@ def test_a_cut_mp4_is_refused(tmp_path, options, kept):
 def _textured(path, options):
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 255, (32, 32, 3), dtype=np.uint8) for _ in range(75)]
-    return _write(path, pictures, rng.normal(0, 0.1, (1, 3 * RATE)).astype(np.float32), options=options)
+    return write(path, pictures, rng.normal(0, 0.1, (1, 3 * RATE)).astype(np.float32), options=options)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
@@ -273,9 +211,9 @@ def test_unreadable_files_are_named_with_the_reason(tmp_path):
     text.write_text("not a film " * 100)
     nothing = tmp_path / "nothing.mp4"
     nothing.touch()
-    silent = _write(tmp_path / "silent.mp4", _flashing(np.arange(25) / 25, 0.5))
-    blind = _write(tmp_path / "blind.mp4", waveform=_clicking(1, 0.5))
-    whole = _plain(tmp_path / "whole.mp4")
+    silent = write(tmp_path / "silent.mp4", flashing(np.arange(25) / 25, 0.5))
+    blind = write(tmp_path / "blind.mp4", waveform=clicking(1, 0.5))
+    whole = plain(tmp_path / "whole.mp4")
     assert _reason(tmp_path / "absent.mp4") == "missing"
     assert _reason(text) == "unreadable"
     assert _reason(nothing) == "unreadable"

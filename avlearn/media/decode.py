@@ -1,5 +1,6 @@
 """Decodes a moment of a media file: frames on a grid of times, and the sound on the same clock."""
 
+import contextlib
 import dataclasses
 import fractions
 import math
@@ -41,15 +42,17 @@ class Clip:
 
     Attributes:
       frames: RGB, upright, square pixels.
-      frame_times_ms: when each frame is shown, on the grid `round(1000 * k / frames_per_second)`.
+      frame_times_ms: when each frame is shown, `round(1000 * (first_frame_seconds + k / frames_per_second))`.
       waveform: mono in [-1, 1]; sample `n` is at `n / sample_rate_hz` seconds.
       sample_rate_hz: of the waveform.
+      covered_seconds: how much of what was asked for both tracks hold: to the earlier end of the two.
     """
 
     frames: UInt8[np.ndarray, "frames height width 3"]
     frame_times_ms: Int64[np.ndarray, " frames"]
     waveform: Float32[np.ndarray, " samples"]
     sample_rate_hz: int
+    covered_seconds: float
 
 
 def read_clip(
@@ -58,6 +61,7 @@ def read_clip(
     start_seconds: int | float = 0.0,
     duration_seconds: int | float | None = None,
     frames_per_second: int | float = 25,
+    first_frame_seconds: int | float = 0.0,
     short_side: int = 256,
     sample_rate_hz: int = 48_000,
 ) -> Clip:
@@ -67,9 +71,10 @@ def read_clip(
       path: a file of any container and codec that FFmpeg reads; its first picture track and first sound track are used.
       start_seconds: from the start of the container, where its earliest track starts.
       duration_seconds: length; None reads to where the first of the two tracks ends.
-      frames_per_second: grid of the frames. Frame `k` is the one on screen at `k / frames_per_second`, or the next if
-        that comes within half an interval of the faster of the two rates: of a fast source, the nearest. The grid
-        holds no frame from before the picture starts or after it ends.
+      frames_per_second: grid of the frames. Frame `k` is the one on screen at `first_frame_seconds + k /
+        frames_per_second`, or the next if that comes within half an interval of the faster of the two rates: of a fast
+        source, the nearest. The grid holds no frame from before the picture starts or after it ends.
+      first_frame_seconds: where the grid begins; 0.5 with one frame per second takes the mid-points of seconds.
       short_side: shorter side of the frames, pixels; the aspect is kept.
       sample_rate_hz: of the waveform, which has `round(duration_seconds * sample_rate_hz)` samples, silent where the
         file holds no sound.
@@ -78,70 +83,133 @@ def read_clip(
       UnreadableClip: the file is missing, damaged or cut, lacks a track, or has nothing at that time.
       ValueError: an argument out of its range.
     """
-    _check_arguments(start_seconds, duration_seconds, frames_per_second, short_side, sample_rate_hz)
-    if not pathlib.Path(path).is_file():
-        raise UnreadableClip(path, "missing", "there is no such file")
-    try:
-        with av.open(os.fspath(path)) as container:
-            return _read(
-                path, container, start_seconds, duration_seconds, frames_per_second, short_side, sample_rate_hz
-            )
-    except av.error.FFmpegError as error:
-        raise UnreadableClip(path, "unreadable", f"not a media file, or damaged ({error.strerror})") from error
+    _check_time(start_seconds, duration_seconds)
+    _check_positive(frames_per_second=frames_per_second, short_side=short_side, sample_rate_hz=sample_rate_hz)
+    if not 0 <= first_frame_seconds < math.inf:
+        raise ValueError(f"first_frame_seconds={first_frame_seconds}: want 0 or more, and finite")
+    grid = fractions.Fraction(frames_per_second).limit_denominator(1001)
+    first = fractions.Fraction(first_frame_seconds)
+    with _opened(path) as container:
+        video, audio = _video_track(path, container), _audio_track(path, container)
+        zero = _zero(path, container, start_seconds)
+        pictures = tracks.Pictures(video, zero + first, grid, short_side)
+        sound = tracks.Sound(audio, zero, sample_rate_hz)
+        _decode(path, container, (pictures, sound), zero, duration_seconds)
+        slots, frames = pictures.finish()
+        waveform = sound.finish()
+    covered = float(min(pictures.end, sound.end) - zero)
+    duration_seconds = covered if duration_seconds is None else duration_seconds
+    times = [first_frame_seconds + slot / frames_per_second for slot in slots]
+    shown = [i for i, time in enumerate(times) if time < duration_seconds - 1e-6]
+    if not shown or duration_seconds <= 0:
+        raise UnreadableClip(path, "empty", f"no picture in what is asked for, from {start_seconds} s on")
+    return Clip(
+        frames=np.stack([frames[i] for i in shown]),
+        frame_times_ms=np.array([round(1000 * times[i]) for i in shown], np.int64),
+        waveform=_of_length(waveform, duration_seconds, sample_rate_hz),
+        sample_rate_hz=sample_rate_hz,
+        covered_seconds=max(0.0, min(covered, float(duration_seconds))),
+    )
 
 
-def _check_arguments(start_seconds, duration_seconds, frames_per_second, short_side, sample_rate_hz):
+def read_sound(
+    path: str | os.PathLike,
+    *,
+    start_seconds: int | float = 0.0,
+    duration_seconds: int | float | None = None,
+    sample_rate_hz: int = 48_000,
+) -> Float32[np.ndarray, " samples"]:
+    """Reads the sound of a file, which needs no picture; arguments, waveform and errors as of `read_clip`."""
+    _check_time(start_seconds, duration_seconds)
+    _check_positive(sample_rate_hz=sample_rate_hz)
+    with _opened(path) as container:
+        zero = _zero(path, container, start_seconds)
+        sound = tracks.Sound(_audio_track(path, container), zero, sample_rate_hz)
+        _decode(path, container, (sound,), zero, duration_seconds)
+        waveform = sound.finish()
+    if sound.end <= zero:
+        raise UnreadableClip(path, "empty", f"no sound in what is asked for, from {start_seconds} s on")
+    return _of_length(
+        waveform, float(sound.end - zero) if duration_seconds is None else duration_seconds, sample_rate_hz
+    )
+
+
+def declared_seconds(path: str | os.PathLike) -> float | None:
+    """Length of a file as its container states it, without decoding; None where it does not.
+
+    Raises:
+      UnreadableClip: the file is missing or damaged.
+    """
+    with _opened(path) as container:
+        return container.duration / av.time_base if container.duration else None
+
+
+def _check_time(start_seconds, duration_seconds):
     if not 0 <= start_seconds < math.inf:
         raise ValueError(f"start_seconds={start_seconds}: want 0 or more, and finite")
-    positive = {"frames_per_second": frames_per_second, "short_side": short_side, "sample_rate_hz": sample_rate_hz}
     if duration_seconds is not None:
-        positive["duration_seconds"] = duration_seconds
-    for name, value in positive.items():
+        _check_positive(duration_seconds=duration_seconds)
+
+
+def _check_positive(**values):
+    for name, value in values.items():
         if not 0 < value < math.inf:
             raise ValueError(f"{name}={value}: want more than 0, and finite")
 
 
-def _read(path, container, start_seconds, duration_seconds, frames_per_second, short_side, sample_rate_hz) -> Clip:
-    video, audio = _tracks(path, container)
-    zero = fractions.Fraction(start_seconds) + fractions.Fraction(container.start_time or 0, av.time_base)
+@contextlib.contextmanager
+def _opened(path):
+    """The container of a file; what libav finds wrong with it within becomes an UnreadableClip."""
+    if not pathlib.Path(path).is_file():
+        raise UnreadableClip(path, "missing", "there is no such file")
+    try:
+        with av.open(os.fspath(path)) as container:
+            yield container
+    except av.error.FFmpegError as error:
+        raise UnreadableClip(path, "unreadable", f"not a media file, or damaged ({error.strerror})") from error
+
+
+def _zero(path, container, start_seconds) -> fractions.Fraction:
+    """Start of the clip on the container's clock, seconds."""
     if container.duration and start_seconds * av.time_base >= container.duration:
         raise UnreadableClip(
             path, "empty", f"nothing from {start_seconds} s on: it is {container.duration / av.time_base:.2f} s long"
         )
-    end = math.inf if duration_seconds is None else zero + fractions.Fraction(duration_seconds)
-    pictures = tracks.Pictures(video, zero, fractions.Fraction(frames_per_second).limit_denominator(1001), short_side)
-    sound = tracks.Sound(audio, zero, sample_rate_hz)
-    if start_seconds > 0:
-        container.seek(math.floor(zero * av.time_base))
-    _demux(path, container, {video.index: pictures, audio.index: sound}, end)
-    _check_whole(path, container, (pictures, sound), end)
-
-    slots, frames = pictures.finish()
-    waveform = sound.finish()
-    if duration_seconds is None:
-        duration_seconds = float(min(pictures.end, sound.end) - zero)
-    shown = [i for i, slot in enumerate(slots) if slot < duration_seconds * frames_per_second - 1e-6]
-    if not shown or duration_seconds <= 0:
-        raise UnreadableClip(path, "empty", f"no picture in what is asked for, from {start_seconds} s on")
-    samples = round(duration_seconds * sample_rate_hz)
-    return Clip(
-        frames=np.stack([frames[i] for i in shown]),
-        frame_times_ms=np.array([round(1000 * slots[i] / frames_per_second) for i in shown], np.int64),
-        waveform=np.pad(waveform[:samples], (0, max(0, samples - waveform.size))).clip(-1, 1),
-        sample_rate_hz=sample_rate_hz,
-    )
+    return fractions.Fraction(start_seconds) + fractions.Fraction(container.start_time or 0, av.time_base)
 
 
-def _tracks(path, container):
-    """First picture track and first sound track; a cover picture of a music file is no picture track."""
+def _video_track(path, container):
+    """First picture track; a cover picture of a music file is none."""
     videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not videos:
         raise UnreadableClip(path, "no_video_track", "the file holds no moving picture")
+    return _one_thread(videos[0])
+
+
+def _audio_track(path, container):
     if not container.streams.audio:
         raise UnreadableClip(path, "no_audio_track", "the file holds no sound")
-    for stream in (videos[0], container.streams.audio[0]):
-        stream.codec_context.thread_count = 1  # datasets are built by a process per core: threads would only contend
-    return videos[0], container.streams.audio[0]
+    return _one_thread(container.streams.audio[0])
+
+
+def _one_thread(stream):
+    stream.codec_context.thread_count = 1  # datasets are built by a process per core: threads would only contend
+    return stream
+
+
+def _decode(path, container, readers, zero, duration_seconds):
+    """Feeds the readers what the file holds of `[zero, zero + duration_seconds)`, and refuses a file that is cut."""
+    end = math.inf if duration_seconds is None else zero + fractions.Fraction(duration_seconds)
+    if zero > fractions.Fraction(container.start_time or 0, av.time_base):
+        container.seek(math.floor(zero * av.time_base))
+    _demux(path, container, {reader.stream.index: reader for reader in readers}, end)
+    _check_whole(path, container, readers, end)
+
+
+def _of_length(waveform, duration_seconds, sample_rate_hz):
+    """The waveform cut or padded with silence to a length."""
+    samples = round(duration_seconds * sample_rate_hz)
+    return np.pad(waveform[:samples], (0, max(0, samples - waveform.size))).clip(-1, 1)
 
 
 def _demux(path, container, readers, end):

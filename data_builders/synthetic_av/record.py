@@ -10,12 +10,12 @@ import joblib
 import numpy as np
 
 from avlearn.media import decode
-from avlearn.media.log_spectrogram import FRONT_ENDS, log_spectrogram
+from avlearn.media.log_spectrogram import FRONT_ENDS
+from data_builders.parts.record import media_features
 from data_builders.synthetic_av import classes, clip_file, scene, synthesise
 
 SPLITS = ("train", "validation", "test")
 FRONT_END = "l3"
-JPEG_QUALITY = 90
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,18 +132,17 @@ def _make_record(world: World, split: str, number: int, name: str) -> dict:
         "clip_id": name,
         "video_id": name,
         "start_ms": 0,
-        "frames": [_jpeg(image) for image in clip.frames],
-        "frame_times_ms": clip.frame_times_ms,
-        "log_spectrogram": log_spectrogram(clip.waveform, FRONT_END).astype(np.float16),
+        **media_features(clip, FRONT_END),
         "labels": [classes.NAMES.index(heard) for heard in made.heard],
         "boxes": [
-            {"bbox": box, "label": classes.NAMES.index(actor.name), "sounding": actor.sounding, "time_ms": time_ms}
+            {
+                "bbox": box,
+                "label": classes.NAMES.index(actor.name),
+                "sounding": actor.sounding,
+                "time_ms": time_ms,
+                "annotator": 0,
+            }
             for time_ms, (_, boxes) in zip(clip.frame_times_ms.tolist(), drawn, strict=True)
             for actor, box in zip(made.scene.actors, boxes, strict=True)
         ],
     }
-
-
-def _jpeg(image: np.ndarray) -> bytes:
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
-    return data.tobytes()

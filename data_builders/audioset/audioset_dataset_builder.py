@@ -1,0 +1,143 @@
+"""audioset: ten seconds of YouTube videos with AudioSet's labels (TFDS builder)."""
+
+import dataclasses
+import hashlib
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import tensorflow_datasets as tfds
+
+from avlearn.ontology import Ontology
+from data_builders.parts import clips_builder, segments
+from data_builders.parts.clips_builder import ClipsConfig, annotation_file
+
+SEGMENTS_URL = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/{}_segments.csv"
+ONTOLOGY_URL = "https://raw.githubusercontent.com/audioset/ontology/master/ontology.json"
+LAYOUT = 'YTID, start_seconds, end_seconds, "id,id,..."'
+VALIDATION_PERCENT = 10
+
+# Objects that Sound, section 2: the classes below these are AudioSet-Instruments (110 with the three themselves).
+INSTRUMENTS = ("Musical instrument", "Singing", "Tools")
+ANIMALS = ("Animal",)
+
+
+@dataclasses.dataclass
+class Config(ClipsConfig):
+    """Which clips of AudioSet.
+
+    Attributes:
+      below: classes whose clips are wanted, each with everything below it in the ontology; empty: every clip.
+      classes_file: name of a file in `--manual_dir` with the wanted classes in place of `below`: a name or id a line.
+      train_sets: AudioSet's sets that training and validation are divided from.
+    """
+
+    below: Sequence[str] = ()
+    classes_file: str = ""
+    train_sets: Sequence[str] = ("balanced_train", "unbalanced_train")
+
+
+class Builder(clips_builder.ClipsBuilder):
+    """Builds AudioSet, or the part of it that a paper uses, from the clips in `--manual_dir`."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Initial release."}
+    builder_config_cls = Config
+    BUILDER_CONFIGS = clips_builder.variants(
+        Config(
+            name="instruments",
+            description="AudioSet-Instruments of Objects that Sound: 110 classes of instruments, singing and tools",
+            below=INSTRUMENTS,
+        ),
+        Config(
+            name="instruments_50",
+            description="The classes of a list of your own, as All that Sound takes 50 of the 110",
+            classes_file="instruments_50.txt",
+        ),
+        Config(
+            name="animals", description="AudioSet-Animals of All that Sound: every clip of an animal", below=ANIMALS
+        ),
+        Config(name="all", description="The whole of AudioSet"),
+    )
+
+    def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
+        """Segments with one of the wanted classes, all labels kept, in the classes of the whole ontology."""
+        config = self.builder_config
+        ontology = Ontology.from_json(annotation_file(dl_manager, "ontology.json", ONTOLOGY_URL))
+        wanted = wanted_classes(ontology, config, clips_builder.manual_dir(dl_manager))
+        sets = {
+            name: annotation_file(dl_manager, f"{name}_segments.csv", SEGMENTS_URL.format(name))
+            for name in (*config.train_sets, "eval")
+        }
+
+        def of_sets(names: Sequence[str], keep: Callable[[str], bool]) -> Iterator[segments.Segment]:
+            for name in names:
+                for segment in read_segments(sets[name], set(ontology.ids)):
+                    if keep(segment.video_id) and not wanted.isdisjoint(segment.labels):
+                        yield segment
+
+        return clips_builder.Annotations(
+            splits={
+                "train": of_sets(config.train_sets, lambda video_id: not is_validation(video_id)),
+                "validation": of_sets(config.train_sets, is_validation),
+                "test": of_sets(("eval",), lambda video_id: True),
+            },
+            class_names=dict(zip(ontology.ids, ontology.names, strict=True)),
+            ontology=ontology.nodes(),
+        )
+
+
+def wanted_classes(ontology: Ontology, config: Config, manual_dir: pathlib.Path) -> set[str]:
+    """Ids of the classes whose clips a config takes.
+
+    Raises:
+      ValueError: the classes' file is absent, or names a class that the ontology does not have.
+    """
+    if not config.classes_file:
+        return (
+            set().union(*(ontology.descendants(name) for name in config.below)) if config.below else set(ontology.ids)
+        )
+    path = manual_dir / config.classes_file
+    if not path.is_file():
+        raise ValueError(
+            f"the config {config.name!r} takes the classes that {path} lists, which is not there: write a name or id "
+            "of the ontology on each line"
+        )
+    wanted = set()
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if line.strip() and not line.startswith("#"):
+            try:
+                wanted.add(ontology.id_of(line.strip()))
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}") from error
+    return wanted
+
+
+def read_segments(path: pathlib.Path, known: set[str]) -> Iterator[segments.Segment]:
+    """Rows of one of AudioSet's `*_segments.csv`, or of a copy that a spreadsheet saved.
+
+    Args:
+      path: the file.
+      known: ids of the ontology.
+
+    Raises:
+      ValueError: a row that is none; says the file and the line.
+    """
+    for line, (video_id, start, end, labels) in segments.rows(path, 4, LAYOUT):
+        if start == "start_seconds":  # the header of a copy
+            continue
+        if not re.fullmatch(r"[\w-]{11}", video_id, re.ASCII):
+            raise ValueError(f"{path}, line {line}: {video_id!r} is no YouTube id; expected {LAYOUT}")
+        ids = tuple(label.strip() for label in labels.split(","))
+        if not known.issuperset(ids):
+            unknown = next(label for label in ids if label not in known)
+            raise ValueError(f"{path}, line {line}: {unknown!r} is no id of the ontology; expected {LAYOUT}")
+        start, end = (segments.seconds(time, path, line, LAYOUT) for time in (start, end))
+        if end <= start:
+            raise ValueError(f"{path}, line {line}: it ends at {end} s and starts at {start} s; expected {LAYOUT}")
+        yield segments.Segment(f"{video_id}_{round(1000 * start)}", video_id, ids, start, end - start)
+
+
+def is_validation(video_id: str) -> bool:
+    """Whether a training video is kept for validation: one of ten, by a hash that no build changes."""
+    return int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:8]) % 100 < VALIDATION_PERCENT

@@ -1,0 +1,150 @@
+"""The whole builder on real media files made here, and the official annotations where they are at hand."""
+
+import collections
+import os
+import pathlib
+import shutil
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pytest
+
+from avlearn.ontology import Ontology
+from data_builders.audioset.audioset_dataset_builder import INSTRUMENTS, Builder, Config, is_validation, read_segments
+from tests import build_dataset
+from tests.media_file import plain
+
+DUMMY = pathlib.Path(__file__).parent / "dummy_data"
+OFFICIAL = pathlib.Path(__file__).parents[3] / "shared" / "data" / "audioset"
+SETS = {"below": ("Musical instrument",), "train_sets": ("balanced_train",), "frames_per_second": 5}
+
+
+@pytest.fixture
+def manual_dir(tmp_path):
+    """The dummy annotations, and files for six of their eleven instrument clips, each in another layout."""
+    folder = tmp_path / "manual"
+    shutil.copytree(DUMMY, folder)
+    clips = folder / "clips" / "nested"
+    clips.mkdir(parents=True)
+    plain(clips / "guitar_0001.mp4", 3.0)
+    plain(clips / "guitar_0002_30.mkv", 3.0)
+    plain(clips / "00000000005_000030.mp4", 3.0)
+    plain(clips / "drums_00001_30000_40000.webm", 3.0, codecs=("libvpx", "libopus"))
+    plain(clips / "drums_00002.mp4", 16.0)  # a whole video, wanted from 6 s on
+    plain(clips / "piano_00001_30.mp4", 3.0)
+    return folder
+
+
+def test_every_layout_is_found_and_what_is_missing_is_listed(manual_dir, tmp_path):
+    builder = build_dataset.build(Builder, Config(name="some", **SETS), manual_dir, tmp_path / "data")
+    records = {
+        clip: {**record, "split": split}
+        for split in builder.info.splits
+        for clip, record in build_dataset.records(builder, split).items()
+    }
+    assert set(records) == {
+        "guitar_0001_30000",
+        "guitar_0002_30000",
+        "00000000005_30000",
+        "drums_00001_30000",
+        "drums_00002_6000",
+        "piano_00001_30000",
+    }
+    # The whole video's flash is at 0.8 s; the clip from 6 to 16 s holds none of it, and ten seconds of 50 frames.
+    whole = records["drums_00002_6000"]
+    assert (whole["start_ms"], len(whole["frames"])) == (6000, 50)
+    assert whole["log_spectrogram"].shape == (1999, 257)
+    assert len(records["guitar_0001_30000"]["frames"]) == 15
+    names = builder.info.features["labels"].feature.names
+    labels = {names[label] for label in records["guitar_0002_30000"]["labels"]}
+    assert labels == {"/m/042v_gx", "/m/09x0r"}  # acoustic guitar, and speech, which is no instrument: all are kept
+
+    coverage = build_dataset.coverage(builder)["splits"]
+    counts = {split: (of_split["expected"], of_split["built"]) for split, of_split in coverage.items()}
+    assert counts == {"train": (4, 4), "validation": (1, 1), "test": (3, 1)}
+    assert records["00000000005_30000"]["split"] == "validation"
+    assert coverage["test"]["not_built"]["missing"]["clip_ids"] == ["bass__00001_30000", "piano_00002_30000"]
+    assert coverage["train"]["cut_from_whole_videos"] == 1
+    assert coverage["test"]["classes"]["/m/05r5c"] == {"name": "Piano", "expected": 2, "built": 1}
+
+
+def test_videos_are_divided_by_their_ids_alone():
+    ids = [f"{number:011d}" for number in range(20_000)]
+    share = np.mean([is_validation(video_id) for video_id in ids])
+    assert 0.09 < share < 0.11
+    # The first 8 bytes of SHA-256, big-endian, modulo 100: worked with sha256sum and bc.
+    assert [is_validation(f"{number:011d}") for number in (0, 1, 4, 5)] == [True, False, False, True]
+
+
+def test_a_list_of_classes_of_ones_own(manual_dir, tmp_path):
+    (manual_dir / "instruments_50.txt").write_text("# two\nDrum\n/m/05r5c\n")
+    config = Config(name="two", classes_file="instruments_50.txt", **{**SETS, "below": ()})
+    builder = build_dataset.build(Builder, config, manual_dir, tmp_path / "data")
+    built = {clip for split in builder.info.splits for clip in build_dataset.records(builder, split)}
+    assert built == {"drums_00001_30000", "drums_00002_6000", "piano_00001_30000"}
+    (manual_dir / "instruments_50.txt").write_text("Drum\nPianno\n")
+    with pytest.raises(ValueError, match=r"instruments_50.txt, line 2: 'Pianno' is neither .*nearest names: 'Piano'"):
+        build_dataset.build(Builder, config, manual_dir, tmp_path / "other")
+
+
+LABELS = '"/m/042v_gx,/m/09x0r"'
+SPREADSHEETS = {
+    "official": f"# made Sun\n# num_ytids=1\n# YTID, start_seconds\nguitar_0001, 30.000, 40.000, {LABELS}\n",
+    "one header, no spaces, integers": f"YTID,start_seconds,end_seconds,labels\nguitar_0001,30,40,{LABELS}\n",
+    "no header, byte order mark, carriage returns": f"\ufeffguitar_0001,30,40,{LABELS}\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("text", SPREADSHEETS.values(), ids=SPREADSHEETS)
+def test_copies_saved_by_a_spreadsheet_are_read(tmp_path, text):
+    path = tmp_path / "eval_segments.csv"
+    path.write_text(text, encoding="utf-8")
+    (segment,) = read_segments(path, {"/m/042v_gx", "/m/09x0r"})
+    assert (segment.clip_id, segment.video_id) == ("guitar_0001_30000", "guitar_0001")
+    assert (segment.start_seconds, segment.duration_seconds) == (30, 10)
+    assert segment.labels == ("/m/042v_gx", "/m/09x0r")
+
+
+def test_a_single_label_needs_no_quotes(tmp_path):
+    path = tmp_path / "eval_segments.csv"
+    path.write_text("guitar_0001,30,40,/m/042v_gx\n")
+    assert [segment.labels for segment in read_segments(path, {"/m/042v_gx"})] == [("/m/042v_gx",)]
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("guitar_0001,30,40", "line 2: 3 fields"),
+        ("guitar_0001,30,40,/m/a,/m/b", "line 2: 5 fields"),
+        ("#NAME?,30,40,/m/a", "line 2: '#NAME\\?' is no YouTube id"),
+        ("guitar_0001,half,40,/m/a", "line 2: 'half' is no time in seconds"),
+        ("guitar_0001,nan,40,/m/a", "line 2: 'nan' is no time in seconds"),
+        ("guitar_0001,40,30,/m/a", "line 2: it ends at 30.0 s and starts at 40.0 s"),
+        ("guitar_0001,30,40,/m/zz", "line 2: '/m/zz' is no id of the ontology"),
+        ('guitar_0001,30,40,"/m/a', "line 2: unexpected end of data"),
+    ],
+)
+def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
+    path = tmp_path / "eval_segments.csv"
+    path.write_text(f"guitar_0001,30,40,/m/a\n{row}\n")
+    with pytest.raises(ValueError, match=rf"eval_segments.csv, {complaint}"):
+        list(read_segments(path, {"/m/a", "/m/b"}))
+
+
+def test_an_annotation_file_that_cannot_be_had_is_named_with_its_address(tmp_path):
+    (tmp_path / "manual").mkdir()
+    with pytest.raises(ValueError, match=r"ontology.json is not in --manual_dir=.*, and https://\S+.json cannot"):
+        build_dataset.build(Builder, Config(name="some", **SETS), tmp_path / "manual", tmp_path / "data")
+
+
+@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official annotation files are not at hand")
+def test_official_files_give_the_papers_counts():
+    ontology = Ontology.from_json(OFFICIAL / "ontology.json")
+    wanted = set().union(*(ontology.descendants(name) for name in INSTRUMENTS))
+    assert len(wanted) == 110
+    segments = list(read_segments(OFFICIAL / "eval_segments.csv", set(ontology.ids)))
+    assert len(segments) == 20_371  # num_segs of the file's header
+    assert sum(not wanted.isdisjoint(segment.labels) for segment in segments) == 4361  # Objects that Sound: 4.3k
+    durations = collections.Counter(segment.duration_seconds for segment in segments)
+    assert durations.most_common(1)[0][0] == 10

@@ -1,0 +1,305 @@
+"""The builder that every dataset of video files derives from: annotations in, sharded records and coverage out."""
+
+import abc
+import contextlib
+import dataclasses
+import fcntl
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import tensorflow_datasets as tfds
+from etils import epath
+
+from avlearn.data import schema
+from data_builders.parts import clip_files, coverage, record, shards
+from data_builders.parts.plan import Plan
+from data_builders.parts.segments import Segment
+
+CLIPS_PER_SHARD = 32
+LEAST_SHARDS = 16  # one for each worker of the papers
+MANUAL_DIR_HELP = "Give the folder of your clips: tfds build ... --manual_dir=FOLDER (see the dataset's README.md)."
+
+
+@dataclasses.dataclass
+class ClipsConfig(tfds.core.BuilderConfig):
+    """What every builder of video files lets a user choose; see `data_builders.parts.record.Settings`.
+
+    Attributes:
+      frames_per_second, short_side, front_end, optical_flow, waveform_hz, min_seconds, drop: of the records.
+      min_coverage: the build fails where a split has a smaller share of the clips that its annotations name.
+      max_clips_per_split: of the annotations, the first so many by a hash of their ids; 0: all of them.
+    """
+
+    frames_per_second: float = 25
+    short_side: int = 256
+    front_end: str = "l3"
+    optical_flow: bool = False
+    waveform_hz: int = 0
+    min_seconds: float = 2.0
+    drop: Sequence[str] = ("silent_audio",)
+    min_coverage: float = 0.0
+    max_clips_per_split: int = 0
+
+    def settings(self, *, sound_only: bool = False) -> record.Settings:
+        """What a record holds.
+
+        Raises:
+          ValueError: a value that is not allowed.
+        """
+        if not 0 <= self.min_coverage <= 1:
+            raise ValueError(f"min_coverage={self.min_coverage}: it is a share, 0 to 1")
+        if self.max_clips_per_split < 0:
+            raise ValueError(f"max_clips_per_split={self.max_clips_per_split}: it is 0 (all) or more")
+        values = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(record.Settings)
+            if field.name != "sound_only"
+        }
+        return record.Settings(**{**values, "drop": tuple(self.drop)}, sound_only=sound_only)
+
+
+def variants(*configs: ClipsConfig) -> list[ClipsConfig]:
+    """Each config as it is (25 frames per second, as the papers), and with 5 and with 1."""
+    slower = {"5fps": (5, "5 frames per second"), "1fps": (1, "the mid-point of every second")}
+    return [
+        *configs,
+        *(
+            dataclasses.replace(
+                config,
+                name=f"{config.name}_{suffix}",
+                frames_per_second=rate,
+                description=f"{config.description}, {text}",
+            )
+            for config in configs
+            for suffix, (rate, text) in slower.items()
+        ),
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotations:
+    """What a dataset's annotation files say.
+
+    Attributes:
+      splits: split to its segments.
+      class_names: class id to display name, in label order.
+      ontology: nodes that span the classes, with `id`, `name`, `child_ids`; empty for datasets without.
+      refused: what of the annotations cannot be used, and so is in no record, such as degenerate boxes: kind to a line
+        for each; it is listed in `coverage.json`.
+    """
+
+    splits: Mapping[str, Iterable[Segment]]
+    class_names: Mapping[str, str]
+    ontology: Sequence[Mapping] = ()
+    refused: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+
+class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True):
+    """Builds records from a folder of clips, shard by shard; a subclass says what the annotations ask for.
+
+    Attributes:
+      SUFFIXES: of the media files.
+      SOUND_ONLY: the files have no picture.
+    """
+
+    SUFFIXES = clip_files.VIDEO_SUFFIXES
+    SOUND_ONLY = False
+    MANUAL_DOWNLOAD_INSTRUCTIONS = MANUAL_DIR_HELP
+
+    @abc.abstractmethod
+    def annotations(self, dl_manager: tfds.download.DownloadManager) -> Annotations:
+        """Reads the annotation files (see `annotation_file`)."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        settings = self.builder_config.settings(sound_only=self.SOUND_ONLY)
+        return self.dataset_info_from_configs(
+            features=shards.features(settings),
+            supervised_keys=None,
+            metadata=schema.metadata(
+                frames_per_second=0 if self.SOUND_ONLY else settings.frames_per_second,
+                front_end=settings.front_end,
+                waveform_hz=settings.waveform_hz,
+                class_names=(),
+                ontology=(),
+            ),
+        )
+
+    def _download_and_prepare(self, dl_manager, download_config) -> None:
+        if download_config.max_examples_per_split is not None:
+            raise ValueError(
+                "--max_examples_per_split would leave a part that passes for the whole. Name a config of your own "
+                f"""instead: --config='{{"name": "{self.builder_config.name}_try", "max_clips_per_split": 100}}'"""
+            )
+        if self.info.file_format != tfds.core.FileFormat.TFRECORD:
+            raise ValueError(f"--file_format={self.info.file_format.value}: these datasets are built as tfrecord")
+        annotations = self.annotations(dl_manager)
+        plan = self._plan(annotations, manual_dir(dl_manager))
+        self.info.features["labels"].feature.names = list(annotations.class_names)
+        self.info.metadata.update(
+            class_names=list(annotations.class_names.values()), ontology=schema.ontology_nodes(annotations.ontology)
+        )
+        with self._workspace() as folder:
+            paths = self._write_jobs(plan, folder, annotations, download_config.num_shards)
+            self._build(plan, paths, download_config)
+            splits = self._coverage(plan, paths, annotations)
+            _write_coverage(folder / "coverage.json", self.info.full_name, splits, annotations.refused)
+            print(f"\n{coverage.table(splits)}\n", flush=True)
+            _check_coverage(splits, self.builder_config.min_coverage, folder / "coverage.json")
+            self._publish(paths, folder)
+
+    def _plan(self, annotations: Annotations, folder: pathlib.Path) -> Plan:
+        plan = Plan(folder, self.SUFFIXES)
+        for split, segments in annotations.splits.items():
+            plan.add(split, segments)
+        plan.keep_first(self.builder_config.max_clips_per_split)
+        plan.check_any_found()
+        return plan
+
+    @contextlib.contextmanager
+    def _workspace(self) -> Iterator[epath.Path]:
+        """Folder of the finished shards, beside the dataset's; one build at a time works in it."""
+        folder = self.data_path.parent / f"{self.version}.unfinished"
+        folder.mkdir(parents=True, exist_ok=True)
+        if "://" in os.fspath(folder):
+            yield folder
+        else:
+            with open(folder / "lock", "w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    raise ValueError(f"another build is at work in {folder}; wait for it, or end it") from None
+                yield folder
+        self._finished = folder
+
+    def _post_download_and_prepare_hook(self) -> None:
+        self._finished.rmtree()
+
+    def _write_jobs(self, plan, folder, annotations, num_shards) -> dict[str, list[str]]:
+        """Divides the plan into shards; returns the paths of each split's."""
+        settings = self.builder_config.settings(sound_only=self.SOUND_ONLY)
+        recipe = shards.Recipe(settings, tuple(annotations.class_names))
+        paths = {}
+        for split in annotations.splits:
+            found = plan.found(split)
+            count = min(num_shards or _shard_count(found), found)
+            template = self._get_filename_template(split)
+            names = [template.relative_filepath(shard_index=i, num_shards=count) for i in range(count)]
+            paths[split] = [os.fspath(folder / name) for name in names]
+            for path, segments in zip(paths[split], plan.shards(split, count), strict=True):
+                shards.write_job(path, shards.Job(tuple(segments), recipe))
+        return paths
+
+    def _build(self, plan, paths, download_config) -> None:
+        if download_config.beam_runner or download_config.beam_options:
+            every = [path for of_split in paths.values() for path in of_split]
+            shards.build_in_beam(every, download_config.beam_runner, download_config.beam_options)
+            return
+        for split, of_split in paths.items():
+            shards.build_in_processes(of_split, plan.found(split), f"{self.name} {split}")
+
+    def _coverage(self, plan, paths, annotations) -> dict[str, dict]:
+        """Coverage of every split as JSON; sets the splits of the dataset's info."""
+        result, infos = {}, []
+        for split, of_split in paths.items():
+            reports = [shards.report_of(path) for path in of_split]
+            if None in reports:
+                raise RuntimeError(f"the shard {of_split[reports.index(None)]} is not finished; run the command again")
+            refused = {clip_id: why for report in reports for clip_id, why in report.refused.items()}
+            counts = coverage.SplitCoverage(cut_from_whole_videos=sum(report.whole_videos for report in reports))
+            for segment, found in plan.segments(split):
+                reason, detail = refused.get(segment.clip_id, (None, "")) if found else ("missing", "")
+                counts.add(segment.clip_id, segment.labels, reason, detail)
+            result[split] = counts.to_json(annotations.class_names)
+            if counts.built:  # a split of which there is nothing is in the coverage, and not in the dataset
+                infos.append(self._split_info(split, reports))
+        if infos:
+            self.info.set_splits(tfds.core.splits.SplitDict(infos))
+        return result
+
+    def _split_info(self, split, reports) -> tfds.core.SplitInfo:
+        return tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[len(report.built) for report in reports],
+            num_bytes=sum(report.num_bytes for report in reports),
+            filename_template=self._get_filename_template(split),
+        )
+
+    def _publish(self, paths, folder) -> None:
+        """Puts the finished shards where TFDS renames them to the dataset from."""
+        for split in self.info.splits:
+            for path in map(epath.Path, paths[split]):
+                _link_or_copy(path, self.data_path / path.name)
+        _link_or_copy(folder / "coverage.json", self.data_path / "coverage.json")
+
+
+def _shard_count(clips: int) -> int:
+    """A power of two, so that a few more clips leave the division, and with it the finished shards, as they are."""
+    return max(LEAST_SHARDS, 2 ** math.ceil(math.log2(max(1, clips / CLIPS_PER_SHARD))))
+
+
+def _link_or_copy(source: epath.Path, target: epath.Path) -> None:
+    # A link, so that an interruption loses nothing; the workspace goes when the dataset stands.
+    try:
+        os.link(source, target)
+    except OSError:
+        source.copy(target)
+
+
+def manual_dir(dl_manager: tfds.download.DownloadManager) -> pathlib.Path:
+    """The folder that `--manual_dir` names.
+
+    Raises:
+      ValueError: none is given, or it is not there.
+    """
+    folder = dl_manager._manual_dir
+    if folder is None or not os.path.isdir(folder):
+        raise ValueError(f"--manual_dir={folder} is no folder. {MANUAL_DIR_HELP}")
+    return pathlib.Path(folder)
+
+
+def annotation_file(dl_manager: tfds.download.DownloadManager, name: str, url: str = "") -> pathlib.Path:
+    """An annotation file: from below `--manual_dir` where it is there, else downloaded.
+
+    Args:
+      dl_manager: of the build.
+      name: of the file.
+      url: its official address; empty where it cannot be fetched by a program.
+
+    Raises:
+      ValueError: it is neither there nor to be had.
+    """
+    folder = manual_dir(dl_manager)
+    for place in (folder, folder / "annotations"):
+        if (place / name).is_file():
+            return place / name
+    if not url:
+        raise ValueError(
+            f"the annotation file {name} is not in --manual_dir={folder}; its README.md says where to get it"
+        )
+    try:
+        return pathlib.Path(dl_manager.download(url))
+    except Exception as error:
+        raise ValueError(
+            f"the annotation file {name} is not in --manual_dir={folder}, and {url} cannot be fetched ({error}). Fetch "
+            f"it by hand and put it there"
+        ) from error
+
+
+def _write_coverage(path: epath.Path, dataset: str, splits: dict[str, dict], refused: Mapping) -> None:
+    listed = {kind: {"count": len(lines), "items": list(lines)} for kind, lines in refused.items()}
+    path.write_text(json.dumps({"dataset": dataset, "splits": splits, "refused_annotations": listed}, indent=1))
+
+
+def _check_coverage(splits: dict[str, dict], least: float, path: epath.Path) -> None:
+    for name, split in splits.items():
+        if split["share"] < least:
+            raise ValueError(
+                f"the split {name!r} covers {100 * split['share']:.1f} % of the clips that its annotations name, less "
+                f"than min_coverage={least}; {path} lists what is not there. Add clips and run the same command again: "
+                "finished shards are kept"
+            )
+    if not any(split["built"] for split in splits.values()):
+        raise ValueError(f"no clip can be built; {path} lists why")

@@ -1,0 +1,89 @@
+"""What of a dataset was built and what was not, and why: counted and listed, never silent."""
+
+import collections
+import dataclasses
+from collections.abc import Mapping
+
+EXAMPLES = 3
+
+
+@dataclasses.dataclass
+class SplitCoverage:
+    """Counts of one split.
+
+    Attributes:
+      expected: clips that the annotations name.
+      built: clips that have a record.
+      cut_from_whole_videos: how many of these were cut out of a longer video.
+      not_built: reason to the ids of the clips.
+      examples: reason to what the first few of them said.
+      classes_expected, classes_built: class id to its clips.
+    """
+
+    expected: int = 0
+    built: int = 0
+    cut_from_whole_videos: int = 0
+    not_built: dict[str, list[str]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
+    examples: dict[str, list[str]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
+    classes_expected: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    classes_built: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+
+    @property
+    def share(self) -> float:
+        """Built of expected; 1 where nothing was expected."""
+        return self.built / self.expected if self.expected else 1.0
+
+    def add(self, clip_id: str, labels: tuple[str, ...], reason: str | None, detail: str = "") -> None:
+        """Counts a clip: `reason` is None for one that was built."""
+        self.expected += 1
+        self.classes_expected.update(labels)
+        if reason is None:
+            self.built += 1
+            self.classes_built.update(labels)
+            return
+        self.not_built[reason].append(clip_id)
+        if detail and len(self.examples[reason]) < EXAMPLES:
+            self.examples[reason].append(detail)
+
+    def to_json(self, class_names: Mapping[str, str]) -> dict:
+        """As it is written to `coverage.json`."""
+        return {
+            "expected": self.expected,
+            "built": self.built,
+            "share": round(self.share, 6),
+            "cut_from_whole_videos": self.cut_from_whole_videos,
+            "not_built": {
+                reason: {"count": len(ids), "clip_ids": sorted(ids), "examples": self.examples[reason]}
+                for reason, ids in sorted(self.not_built.items())
+            },
+            "classes": {
+                class_id: {"name": name, "expected": count, "built": self.classes_built[class_id]}
+                for class_id, name in class_names.items()
+                if (count := self.classes_expected[class_id])
+            },
+        }
+
+
+def table(splits: Mapping[str, dict]) -> str:
+    """Coverage as a table to print, a row for each split.
+
+    Args:
+      splits: split to its `SplitCoverage.to_json()`.
+    """
+    reasons = sorted({reason for split in splits.values() for reason in split["not_built"]})
+    rows = [["split", "expected", "built", "share", *reasons]]
+    for name, split in splits.items():
+        counts = [split["not_built"].get(reason, {"count": 0})["count"] for reason in reasons]
+        rows.append([name, split["expected"], split["built"], f"{100 * split['share']:.1f} %", *counts])
+    texts = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(texts[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) if not i else cell.rjust(width) for i, (cell, width) in enumerate(pairs))
+        for pairs in (list(zip(row, widths, strict=True)) for row in texts)
+    ]
+    for reason in reasons:
+        examples = [
+            text for split in splits.values() for text in split["not_built"].get(reason, {}).get("examples", [])
+        ]
+        lines += [f"{reason}, for example: {examples[0]}"] if examples else []
+    return "\n".join(lines)

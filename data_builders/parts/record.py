@@ -1,0 +1,213 @@
+"""Makes the record of a clip from its file: what every builder stores, and what it refuses to store."""
+
+import dataclasses
+import itertools
+import math
+
+import cv2
+import numpy as np
+
+from avlearn.media import decode, jpeg, optical_flow
+from avlearn.media.log_spectrogram import FRONT_ENDS, log_spectrogram
+from data_builders.parts.segments import Segment
+
+# A file is a whole video if it reaches the segment's end and is longer than the segment by more than this.
+WHOLE_VIDEO_SLACK_SECONDS = 0.5
+SILENCE_PEAK = 1e-3  # -60 dB of full scale
+STILL_CHANGE = 1.0  # mean absolute difference of two frames, of 255, below which nothing moved
+STILL_SHARE = 0.9  # of the pairs of neighbouring frames
+STILL_PIXELS = 64  # frames are compared at this size
+STILL_STEP_MS = 200  # and at least this far apart
+DROPPABLE = ("silent_audio", "still_frames")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a record holds; the fields are those of a builder's config.
+
+    Attributes:
+      frames_per_second: of the stored frames; at 1 and below they are the mid-points of their intervals.
+      short_side: of the stored frames, pixels.
+      front_end: audio front end, a name in `avlearn.media.log_spectrogram.FRONT_ENDS`.
+      optical_flow: whether the flow from each stored frame to the next is stored.
+      waveform_hz: sample rate of the stored waveform; 0: none is stored.
+      min_seconds: shorter clips are refused.
+      drop: what else is refused: `silent_audio` (peak below -60 dB of full scale), `still_frames` (nothing moves
+        between nine of ten frames).
+      sound_only: the files have no picture.
+
+    Raises:
+      ValueError: a value that is not allowed.
+    """
+
+    frames_per_second: float = 25
+    short_side: int = 256
+    front_end: str = "l3"
+    optical_flow: bool = False
+    waveform_hz: int = 0
+    min_seconds: float = 2.0
+    drop: tuple[str, ...] = ("silent_audio",)
+    sound_only: bool = False
+
+    def __post_init__(self):
+        if self.front_end not in FRONT_ENDS:
+            raise ValueError(f"front_end={self.front_end!r} is unknown; it is one of {', '.join(FRONT_ENDS)}")
+        unknown = [reason for reason in self.drop if reason not in DROPPABLE]
+        if unknown:
+            raise ValueError(f"drop={self.drop!r}: {unknown[0]!r} is unknown; what can be dropped is {DROPPABLE}")
+        least = {"frames_per_second": 0.1, "short_side": 16, "waveform_hz": 0, "min_seconds": 1}
+        for key, bound in least.items():
+            value = getattr(self, key)
+            if not bound <= value < math.inf:
+                raise ValueError(f"{key}={value} is out of range: it is {bound} or more")
+
+    @property
+    def first_frame_seconds(self) -> float:
+        """Where the grid of frames begins: All that Sound takes the mid-points of seconds."""
+        return 0.5 / self.frames_per_second if self.frames_per_second <= 1 else 0.0
+
+
+def make_record(segment: Segment, path: str, class_ids: dict[str, int], settings: Settings) -> tuple[dict, bool]:
+    """Reads a segment from its file.
+
+    Args:
+      segment: what to read.
+      path: its file: the segment itself, or the whole video (see `start_in_file`).
+      class_ids: class id to label.
+      settings: what to store.
+
+    Returns:
+      The record, of `avlearn.data.schema.features`; and whether it was cut from a whole video.
+
+    Raises:
+      decode.UnreadableClip: the file cannot give it, it is too short, or it holds what is dropped.
+    """
+    cv2.setNumThreads(1)  # a process per core already
+    start, whole = start_in_file(segment, decode.declared_seconds(path))
+    record = {
+        "clip_id": segment.clip_id,
+        "video_id": segment.video_id,
+        "start_ms": round(1000 * segment.start_seconds),
+        "labels": [class_ids[label] for label in segment.labels],
+    }
+    if settings.sound_only:
+        record |= _sound(path, start, segment.duration_seconds, settings)
+        return record, whole
+    media, covered_seconds = _clip(path, start, segment.duration_seconds, settings)
+    middle_ms = round(500 * covered_seconds)
+    boxes = [
+        {
+            "bbox": box.bbox,
+            "label": class_ids[box.label],
+            "sounding": True,
+            "time_ms": middle_ms if box.time_seconds is None else round(1000 * box.time_seconds),
+            "annotator": box.annotator,
+        }
+        for box in segment.boxes
+    ]
+    return {**record, **media, "boxes": boxes}, whole
+
+
+def start_in_file(segment: Segment, file_seconds: float | None) -> tuple[float, bool]:
+    """Where a segment starts in a file of so many seconds, and whether the file is the whole video.
+
+    A file that reaches the segment's end and is longer than the segment is the whole video; any other is the segment
+    itself. (Of a video whose segment starts within its first half second, both are the same.)
+    """
+    if segment.duration_seconds is None or file_seconds is None or segment.start_seconds == 0:
+        return 0.0, False
+    longer = file_seconds > segment.duration_seconds + WHOLE_VIDEO_SLACK_SECONDS
+    reaches = file_seconds >= segment.start_seconds + segment.duration_seconds - WHOLE_VIDEO_SLACK_SECONDS
+    return (segment.start_seconds, True) if longer and reaches else (0.0, False)
+
+
+def media_features(clip: decode.Clip, front_end: str) -> dict:
+    """Frames and log-spectrogram of a clip, as features of a record."""
+    return {
+        "frames": [jpeg.encode(image) for image in clip.frames],
+        "frame_times_ms": clip.frame_times_ms,
+        "log_spectrogram": log_spectrogram(clip.waveform, front_end).astype(np.float16),
+    }
+
+
+def _clip(path, start, duration_seconds, settings) -> tuple[dict, float]:
+    rate = FRONT_ENDS[settings.front_end].sample_rate_hz
+    clip = decode.read_clip(
+        path,
+        start_seconds=start,
+        duration_seconds=duration_seconds,
+        frames_per_second=settings.frames_per_second,
+        first_frame_seconds=settings.first_frame_seconds,
+        short_side=settings.short_side,
+        sample_rate_hz=rate,
+    )
+    # What is asked for may be longer than the file: nothing is stored that the file does not hold.
+    covered = clip.covered_seconds
+    shown = clip.frame_times_ms < 1000 * covered
+    clip = dataclasses.replace(
+        clip,
+        frames=clip.frames[shown],
+        frame_times_ms=clip.frame_times_ms[shown],
+        waveform=clip.waveform[: round(covered * rate)],
+    )
+    _refuse_short(path, covered, settings)
+    _refuse_silence(path, clip.waveform, settings)
+    if "still_frames" in settings.drop and is_still(clip.frames, clip.frame_times_ms):
+        raise decode.UnreadableClip(path, "still_frames", "nothing moves between nine of ten frames")
+    media = media_features(clip, settings.front_end)
+    if settings.optical_flow:
+        media["optical_flow"] = [
+            jpeg.encode(picture) for picture in optical_flow.to_pictures(optical_flow.tv_l1(clip.frames))
+        ]
+    if settings.waveform_hz:
+        media["waveform"] = _stored_waveform(path, start, covered, settings)
+    return media, covered
+
+
+def _sound(path, start, duration_seconds, settings) -> dict:
+    rate = FRONT_ENDS[settings.front_end].sample_rate_hz
+    waveform = decode.read_sound(path, start_seconds=start, duration_seconds=duration_seconds, sample_rate_hz=rate)
+    covered = waveform.size / rate
+    _refuse_short(path, covered, settings)
+    _refuse_silence(path, waveform, settings)
+    features = {"log_spectrogram": log_spectrogram(waveform, settings.front_end).astype(np.float16)}
+    if settings.waveform_hz:
+        features["waveform"] = _stored_waveform(path, start, covered, settings)
+    return features
+
+
+def _stored_waveform(path, start, seconds, settings) -> np.ndarray:
+    waveform = decode.read_sound(
+        path, start_seconds=start, duration_seconds=seconds, sample_rate_hz=settings.waveform_hz
+    )
+    return np.round(waveform * np.iinfo(np.int16).max).astype(np.int16)
+
+
+def _refuse_short(path, covered_seconds, settings):
+    if covered_seconds < settings.min_seconds:
+        raise decode.UnreadableClip(
+            path, "too_short", f"picture and sound hold {covered_seconds:.2f} s, wanted {settings.min_seconds} s"
+        )
+
+
+def _refuse_silence(path, waveform, settings):
+    peak = np.abs(waveform).max(initial=0)
+    if "silent_audio" in settings.drop and peak < SILENCE_PEAK:
+        raise decode.UnreadableClip(path, "silent_audio", f"peak {peak:.2g} of full scale, wanted {SILENCE_PEAK}")
+
+
+def is_still(frames: np.ndarray, frame_times_ms: np.ndarray) -> bool:
+    """Whether nothing moves between nine of ten neighbouring frames, taken at least 0.2 s apart.
+
+    Args:
+      frames: uint8 `[frames, height, width, 3]`.
+      frame_times_ms: when each is shown.
+    """
+    kept, last = [], -math.inf
+    for frame, time in zip(frames, frame_times_ms, strict=True):
+        if time - last >= STILL_STEP_MS:
+            small = cv2.resize(frame, (STILL_PIXELS, STILL_PIXELS), interpolation=cv2.INTER_AREA)
+            kept.append(small.astype(np.float32))
+            last = time
+    changes = [np.abs(b - a).mean() for a, b in itertools.pairwise(kept)]
+    return bool(changes) and float(np.mean([change < STILL_CHANGE for change in changes])) >= STILL_SHARE

@@ -1,0 +1,25 @@
+"""Runs a builder of video files in a test, and reads what it wrote."""
+
+import json
+
+import tensorflow_datasets as tfds
+
+
+def build(builder_class, config, manual_dir, data_dir, **download):
+    """Builds a config (a name or an object) from the clips and annotations in a folder; returns the builder."""
+    builder = builder_class(config=config, data_dir=data_dir)
+    download_config = tfds.download.DownloadConfig(manual_dir=manual_dir, **download)
+    builder.download_and_prepare(download_dir=data_dir / "downloads", download_config=download_config)
+    return builder
+
+
+def records(builder, split):
+    """Records of a split by clip id; frames stay encoded."""
+    kept = [name for name in ("frames", "optical_flow") if name in builder.info.features]
+    dataset = builder.as_dataset(split=split, decoders={name: tfds.decode.SkipDecoding() for name in kept})
+    return {record["clip_id"].decode(): record for record in tfds.as_numpy(dataset)}
+
+
+def coverage(builder):
+    """What `coverage.json` says."""
+    return json.loads((builder.data_path / "coverage.json").read_text())

@@ -56,7 +56,13 @@ def record(clip: int) -> dict:
     """A record of the schema. Clip 0 has no box, 1 has them on frame 7 only, the others on every frame."""
     annotated = {0: [], 1: [7]}.get(clip, range(FRAMES))
     boxes = [
-        {"bbox": tfds.features.BBox(*corners), "label": clip % 3, "sounding": sounding, "time_ms": 200 * number}
+        {
+            "bbox": tfds.features.BBox(*corners),
+            "label": clip % 3,
+            "sounding": sounding,
+            "time_ms": 200 * number,
+            "annotator": 0,
+        }
         for number in annotated
         for corners, sounding in ((BOX, True), (OUTSIDE, False))
     ]

@@ -6,6 +6,7 @@ import av
 import numpy as np
 
 RATE = 48_000
+CLOCK = 12_000  # of the pictures, 1 / s: fine, so that a track can start between two frames
 
 
 def flashing(times, flash_seconds, size=(64, 96)):
@@ -33,24 +34,25 @@ def write(
     codecs=("libx264", "aac"),
     options=None,
     sound_format="fltp",
+    times=None,
 ):
-    """Writes the pictures at `picture_start + k / frames_per_second` and the sound from `sound_start` on."""
+    """Writes the pictures at `picture_start + k / frames_per_second`, or at `times`; sound from `sound_start` on."""
     with av.open(str(path), "w", options=options or {}) as container:
         pieces = []
         if pictures is not None:
-            # A fine clock, so that a track can start between two frames.
             video = container.add_stream(codecs[0], Fraction(frames_per_second))
             video.height, video.width = pictures[0].shape[:2]
             video.pix_fmt = "yuv420p"
-            video.codec_context.time_base = Fraction(1, 12_000)
+            video.codec_context.time_base = Fraction(1, CLOCK)
             for k, picture in enumerate(pictures):
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                frame.time_base = Fraction(1, 12_000)
-                frame.pts = round((picture_start + k / frames_per_second) * 12_000)
-                frame.duration = round(12_000 / frames_per_second)
-                pieces.append((frame.pts / 12_000, video, frame))
+                frame.time_base = Fraction(1, CLOCK)
+                time = picture_start + k / frames_per_second if times is None else times[k]
+                frame.pts = round(time * CLOCK)
+                frame.duration = round(CLOCK / frames_per_second)
+                pieces.append((frame.pts / CLOCK, video, frame))
         if waveform is not None:
-            layout = {1: "mono", 2: "stereo"}[waveform.shape[0]]
+            layout = {1: "mono", 2: "stereo", 6: "5.1"}[waveform.shape[0]]
             sound = container.add_stream(codecs[1], rate, layout=layout)
             for start in range(0, waveform.shape[1], 1024):
                 piece = np.ascontiguousarray(waveform[:, start : start + 1024])

@@ -176,7 +176,9 @@ def _serialized(segment, path, recipe, report) -> tuple[bytes | None, bool]:
         return None, False
     for box in example.get("boxes", ()):
         box["bbox"] = tfds.features.BBox(*box["bbox"])
-    return recipe.features.serialize_example(example), whole
+    # TFDS leaves the order of the features to chance; a shard's bytes are to be the same wherever it is built.
+    proto = tf.train.Example.FromString(recipe.features.serialize_example(example))
+    return proto.SerializeToString(deterministic=True), whole
 
 
 def _job_of(shard: str) -> Job:

@@ -1,0 +1,175 @@
+"""Building from a folder of clips: interruption, other runners, other numbers of shards, and what goes wrong."""
+
+import errno
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pytest
+import tensorflow as tf
+
+from avlearn.data import read
+from data_builders.parts import record, shards
+from data_builders.parts.clips_builder import ClipsConfig
+from data_builders.parts.segments import Segment
+from tests.build_dataset import build, coverage, records
+from tests.media_file import plain
+from tests.small_clips import SmallClips, write_folder
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Twenty training clips and three test clips; one of them broken, one without its file."""
+    path = write_folder(tmp_path_factory.mktemp("clips") / "manual", 20, 3)
+    (path / "a03.mp4").write_bytes(b"not a film")
+    (path / "a04.mp4").unlink()
+    return path
+
+
+@pytest.fixture(scope="module")
+def built(folder, tmp_path_factory):
+    return build(SmallClips, "plain", folder, tmp_path_factory.mktemp("data"))
+
+
+def shard_bytes(builder):
+    return {path.name: path.read_bytes() for path in builder.data_path.glob("*tfrecord*")}
+
+
+def test_a_bad_clip_is_counted_and_named(built):
+    counts = coverage(built)["splits"]
+    assert (counts["train"]["expected"], counts["train"]["built"]) == (20, 18)
+    assert (counts["test"]["expected"], counts["test"]["built"]) == (3, 3)
+    not_built = counts["train"]["not_built"]
+    assert {reason: entry["clip_ids"] for reason, entry in not_built.items()} == {
+        "missing": ["a04"],
+        "unreadable": ["a03"],
+    }
+    assert "a03.mp4: unreadable: not a media file" in not_built["unreadable"]["examples"][0]
+    assert set(records(built, "train")) == {f"a{n:02d}" for n in range(20)} - {"a03", "a04"}
+    assert {split: info.num_examples for split, info in built.info.splits.items()} == {"train": 18, "test": 3}
+
+
+def test_the_input_pipeline_opens_it(built):
+    split = read.open_split("small_clips/plain", built.data_dir_root, "train")
+    assert (len(split), split.class_ids, split.frames_per_second) == (18, ("low", "high"), 5)
+
+
+def test_beam_writes_the_same_bytes(built, folder, tmp_path):
+    beamed = build(SmallClips, "plain", folder, tmp_path, beam_runner="DirectRunner")
+    assert shard_bytes(beamed) == shard_bytes(built)
+    assert coverage(beamed) == coverage(built)
+
+
+def test_the_number_of_shards_is_chosen(built, folder, tmp_path):
+    assert built.info.splits["train"].num_shards == 16
+    fewer = build(SmallClips, "plain", folder, tmp_path, num_shards=4)
+    assert fewer.info.splits["train"].num_shards == 4
+    assert set(records(fewer, "train")) == set(records(built, "train"))
+
+
+def test_a_killed_build_goes_on_with_what_is_left(built, folder, tmp_path):
+    unfinished = tmp_path / "small_clips" / "plain" / "1.0.0.unfinished"
+    code = f"build(SmallClips, 'plain', pathlib.Path({str(folder)!r}), pathlib.Path({str(tmp_path)!r}))"
+    imports = "import pathlib; from tests.build_dataset import build; from tests.small_clips import SmallClips; "
+    command = [sys.executable, "-c", imports + code]
+    with subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while len(list(unfinished.glob("*.json"))) < 3:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not (tmp_path / "small_clips" / "plain" / "1.0.0").exists()
+    times = {path: path.stat().st_mtime_ns for path in unfinished.glob("*.json")}
+    assert 3 <= len(times) < 19
+    finished = {path.with_suffix("").name: path.with_suffix("").stat().st_mtime_ns for path in times}
+    again = build(SmallClips, "plain", folder, tmp_path)
+    assert shard_bytes(again) == shard_bytes(built)
+    for name, written in finished.items():
+        assert os.stat(again.data_path / name).st_mtime_ns == written, name
+    assert not unfinished.exists()
+
+
+def test_a_clip_that_is_found_later_changes_its_own_shard_only(folder, tmp_path):
+    growing = tmp_path / "growing"
+    shutil.copytree(folder, growing)
+    short = ClipsConfig(name="short", frames_per_second=5, min_coverage=0.95)
+    with pytest.raises(ValueError, match=r"'train' covers 90.0 % of the clips .*less than min_coverage=0.95"):
+        build(SmallClips, short, growing, tmp_path)
+    unfinished = tmp_path / "small_clips" / "short" / "1.0.0.unfinished"
+    assert json.loads((unfinished / "coverage.json").read_text())["splits"]["train"]["built"] == 18
+    before = {path.stem: path.stat().st_mtime_ns for path in unfinished.glob("*tfrecord*.json")}
+    before = {name: (unfinished / name).stat().st_mtime_ns for name in before}
+    assert len(before) == 19
+    plain(growing / "a04.mp4")
+    whole = build(SmallClips, short, growing, tmp_path)
+    changed = [name for name, time in before.items() if os.stat(whole.data_path / name).st_mtime_ns != time]
+    assert len(changed) == 1
+    assert whole.info.splits["train"].num_examples == 19
+
+
+def test_a_folder_without_the_clips_says_what_it_looked_for(folder, tmp_path):
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    (wrong / "clips.txt").write_text((folder / "clips.txt").read_text())
+    for name in ("holiday", "birthday", "concert", "dinner"):
+        (wrong / f"{name}.mp4").touch()
+    looked_for, there = r"Looked for .*('b0\d'|'a\d\d'), .*", r"There: .*birthday.mp4', .*concert.mp4', .*dinner.mp4'"
+    complaint = rf"(?s)none of the 23 clips .*--manual_dir=.*{looked_for}\n{there}"
+    with pytest.raises(ValueError, match=complaint):
+        build(SmallClips, "plain", wrong, tmp_path / "data")
+    with pytest.raises(ValueError, match=r"--manual_dir=.*absent is no folder.*tfds build .* --manual_dir=FOLDER"):
+        build(SmallClips, "plain", tmp_path / "absent", tmp_path / "data")
+
+
+def test_a_clip_that_occurs_twice_is_refused(folder, tmp_path):
+    twice = tmp_path / "twice"
+    twice.mkdir()
+    (twice / "clips.txt").write_text("train a00 low\ntrain a00 high\n")
+    with pytest.raises(ValueError, match="the clip 'a00' occurs twice in the split 'train'"):
+        build(SmallClips, "plain", twice, tmp_path / "data")
+
+
+def test_a_part_never_passes_for_the_whole(folder, tmp_path):
+    with pytest.raises(ValueError, match="--max_examples_per_split would leave a part that passes for the whole"):
+        build(SmallClips, "plain", folder, tmp_path, max_examples_per_split=2)
+    few = build(SmallClips, ClipsConfig(name="few", frames_per_second=5, max_clips_per_split=2), folder, tmp_path)
+    assert {split: info.num_examples for split, info in few.info.splits.items()} == {"train": 2, "test": 2}
+
+
+def test_a_full_disk_is_said_and_nothing_counts_as_finished(folder, tmp_path, monkeypatch):
+    path = str(tmp_path / "x.tfrecord-00000-of-00001")
+    segment = Segment("a00", "a00", ("low",))
+    job = shards.Job(((segment, str(folder / "a00.mp4"), 1),), shards.Recipe(record.Settings(), ("low",)))
+    shards.write_job(path, job)
+
+    class Full(tf.io.TFRecordWriter):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tf.io, "TFRecordWriter", Full)
+    with pytest.raises(OSError, match="the disk is full: make room, and run the same command again"):
+        shards.build(path)
+    assert shards.report_of(path) is None
+    monkeypatch.undo()
+    assert shards.build(path) == 1
+    assert shards.report_of(path).built == ["a00"]
+
+
+def test_a_shard_of_other_contents_is_not_taken_for_this_one(folder, tmp_path):
+    path = str(tmp_path / "x.tfrecord-00000-of-00001")
+    segments = [(Segment(name, name, ("low",)), str(folder / f"{name}.mp4"), 1) for name in ("a00", "a01")]
+    shards.write_job(path, shards.Job(tuple(segments), shards.Recipe(record.Settings(), ("low",))))
+    shards.build(path)
+    assert shards.report_of(path).built == ["a00", "a01"]
+    shards.write_job(path, shards.Job(tuple(segments), shards.Recipe(record.Settings(short_side=64), ("low",))))
+    assert shards.report_of(path) is None

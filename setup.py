@@ -20,6 +20,7 @@ setup(
         "mlcroissant>=1.0,<2",
         "av>=17.1,<19",
         "flax>=0.12,<0.13",
+        "google-crc32c>=1.6,<2",
         "jax>=0.10,<0.12",
         "jaxtyping>=0.3,<0.4",
         "jinja2>=3.1,<4",

@@ -254,4 +254,5 @@ def test_real_clips(name, shape, seconds):
         latest = clip.frame_times_ms / 1000 + 0.5 / max(25, stream.average_rate) + 1e-6
     times, brightness = np.array(frames).T
     shown = np.searchsorted(times, latest) - 1
-    np.testing.assert_allclose(clip.frames.mean(axis=(1, 2, 3)), brightness[shown], atol=1)
+    # libswscale's fast conversion to RGB rounds down.
+    np.testing.assert_allclose(clip.frames.mean(axis=(1, 2, 3)) + 0.5, brightness[shown], atol=1.1)

@@ -15,6 +15,7 @@ from avlearn.media import tracks
 
 # What a container declares and what it holds differ by encoder padding; more than this is a cut file.
 DECLARED_TOLERANCE_SECONDS = 0.1
+USUAL_FRAMES = 256  # ten seconds of 25; the room grows where there are more
 
 
 class UnreadableClip(ValueError):
@@ -92,7 +93,7 @@ def read_clip(
     with _opened(path) as container:
         video, audio = _video_track(path, container), _audio_track(path, container)
         zero = _zero(path, container, start_seconds)
-        pictures = tracks.Pictures(video, zero + first, grid, short_side)
+        pictures = tracks.Pictures(video, zero + first, grid, short_side, _expected_frames(duration_seconds, grid))
         sound = tracks.Sound(audio, zero, sample_rate_hz)
         _decode(path, container, (pictures, sound), zero, duration_seconds)
         slots, frames = pictures.finish()
@@ -100,12 +101,12 @@ def read_clip(
     covered = float(min(pictures.end, sound.end) - zero)
     duration_seconds = covered if duration_seconds is None else duration_seconds
     times = [first_frame_seconds + slot / frames_per_second for slot in slots]
-    shown = [i for i, time in enumerate(times) if time < duration_seconds - 1e-6]
+    shown = sum(time < duration_seconds - 1e-6 for time in times)
     if not shown or duration_seconds <= 0:
         raise UnreadableClip(path, "empty", f"no picture in what is asked for, from {start_seconds} s on")
     return Clip(
-        frames=np.stack([frames[i] for i in shown]),
-        frame_times_ms=np.array([round(1000 * times[i]) for i in shown], np.int64),
+        frames=frames[:shown],
+        frame_times_ms=np.array([round(1000 * time) for time in times[:shown]], np.int64),
         waveform=_of_length(waveform, duration_seconds, sample_rate_hz),
         sample_rate_hz=sample_rate_hz,
         covered_seconds=max(0.0, min(covered, float(duration_seconds))),
@@ -142,6 +143,11 @@ def declared_seconds(path: str | os.PathLike) -> float | None:
     """
     with _opened(path) as container:
         return container.duration / av.time_base if container.duration else None
+
+
+def _expected_frames(duration_seconds, frames_per_second) -> int:
+    """Frames to make room for; what a container declares of itself is not to be trusted with memory."""
+    return USUAL_FRAMES if duration_seconds is None else math.ceil(duration_seconds * frames_per_second) + 1
 
 
 def _check_time(start_seconds, duration_seconds):

@@ -29,6 +29,10 @@ class FrontEnd:
         """Frequency bins of a column: bin `b` is at `b * sample_rate_hz / fft_samples` Hz."""
         return self.fft_samples // 2 + 1
 
+    def seconds(self, columns: int) -> float:
+        """Length of the sound that so many columns cover; a rest of it that fills no hop is in no column."""
+        return ((columns - 1) * self.hop_samples + self.window_samples) / self.sample_rate_hz if columns else 0.0
+
 
 FRONT_ENDS = {
     # Look, Listen and Learn, section 2; Objects that Sound, section 2: window of 0.01 s, overlap of a half, 257 bins.

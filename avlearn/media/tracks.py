@@ -15,7 +15,9 @@ class Pictures:
       end: when the last frame taken goes off screen, seconds on the container's clock; -inf before the first.
     """
 
-    def __init__(self, stream, zero: fractions.Fraction, frames_per_second: fractions.Fraction, short_side: int):
+    def __init__(
+        self, stream, zero: fractions.Fraction, frames_per_second: fractions.Fraction, short_side: int, capacity: int
+    ):
         self.stream = stream
         self.end = -math.inf
         self._rate = frames_per_second
@@ -27,7 +29,8 @@ class Pictures:
         self._ahead = fractions.Fraction(1, 2) / max(source_rate, frames_per_second)
         self._origin = zero + self._ahead
         self._duration = 1 / source_rate
-        self._frames = []
+        self._capacity = max(1, capacity)  # frames that are expected
+        self._frames = None  # one array from the start: a list to stack in the end would need the memory twice
         self._slots = []
 
     def add(self, frame):
@@ -47,11 +50,11 @@ class Pictures:
         self._pull()
 
     def finish(self):
-        """Slots of the grid (0 is the start of the clip) and the frames `[height, width, 3]` in them."""
+        """Slots of the grid (0 is the start of the clip) and the frames `[slots, height, width, 3]` in them."""
         if self._graph is not None:
             self._graph.vpush(None)
             self._pull()
-        return self._slots, self._frames
+        return self._slots, self._frames[: len(self._slots)] if self._slots else None
 
     def _build(self, frame):
         aspect = self.stream.sample_aspect_ratio or 1  # width / height of a pixel
@@ -63,7 +66,11 @@ class Pictures:
         self._graph.link_nodes(
             self._graph.add_buffer(template=self.stream, time_base=frame.time_base),
             self._graph.add("fps", f"fps={self._rate}:round=up:start_time=0"),
+            # In two steps, size and then colours: libswscale has fast code for either, but not for both at once, and
+            # colours are at half resolution in nearly every video (and in the JPEG that a frame becomes) anyway.
             self._graph.add("scale", f"w={width}:h={height}:flags=area"),
+            self._graph.add("format", "pix_fmts=yuv420p"),
+            self._graph.add("scale", f"w={width}:h={height}"),
             self._graph.add("format", "pix_fmts=rgb24"),
             self._graph.add("buffersink"),
         ).configure()
@@ -71,8 +78,16 @@ class Pictures:
     def _pull(self):
         for frame in _drain(self._graph.vpull):
             if frame.pts >= self._first_slot:  # the filter repeats the first frame back to the start of the clip
-                self._slots.append(frame.pts)
-                self._frames.append(np.rot90(frame.to_ndarray(), self._turns))
+                self._keep(frame.pts, np.rot90(frame.to_ndarray(), self._turns))
+
+    def _keep(self, slot, picture):
+        count = len(self._slots)
+        if self._frames is None:
+            self._frames = np.empty((self._capacity, *picture.shape), np.uint8)
+        elif count == len(self._frames):
+            self._frames = np.concatenate([self._frames, np.empty_like(self._frames)])
+        self._frames[count] = picture
+        self._slots.append(slot)
 
 
 class Sound:

@@ -1,7 +1,6 @@
 """audioset: ten seconds of YouTube videos with AudioSet's labels (TFDS builder)."""
 
 import dataclasses
-import hashlib
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -11,11 +10,11 @@ import tensorflow_datasets as tfds
 from avlearn.ontology import Ontology
 from data_builders.parts import clips_builder, segments
 from data_builders.parts.clips_builder import ClipsConfig, annotation_file
+from data_builders.parts.divide import is_validation
 
 SEGMENTS_URL = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/{}_segments.csv"
 ONTOLOGY_URL = "https://raw.githubusercontent.com/audioset/ontology/master/ontology.json"
 LAYOUT = 'YTID, start_seconds, end_seconds, "id,id,..."'
-VALIDATION_PERCENT = 10
 
 # Objects that Sound, section 2: the classes below these are AudioSet-Instruments (110 with the three themselves).
 INSTRUMENTS = ("Musical instrument", "Singing", "Tools")
@@ -136,8 +135,3 @@ def read_segments(path: pathlib.Path, known: set[str]) -> Iterator[segments.Segm
         if end <= start:
             raise ValueError(f"{path}, line {line}: it ends at {end} s and starts at {start} s; expected {LAYOUT}")
         yield segments.Segment(f"{video_id}_{round(1000 * start)}", video_id, ids, start, end - start)
-
-
-def is_validation(video_id: str) -> bool:
-    """Whether a training video is kept for validation: one of ten, by a hash that no build changes."""
-    return int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:8]) % 100 < VALIDATION_PERCENT

@@ -9,9 +9,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from avlearn.ontology import Ontology
-from data_builders.audioset.audioset_dataset_builder import INSTRUMENTS, Builder, Config, is_validation, read_segments
+from data_builders.audioset.audioset_dataset_builder import INSTRUMENTS, Builder, Config, read_segments
+from data_builders.parts.divide import is_validation
 from tests import build_dataset
 from tests.media_file import plain
 
@@ -132,7 +134,11 @@ def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
         list(read_segments(path, {"/m/a", "/m/b"}))
 
 
-def test_an_annotation_file_that_cannot_be_had_is_named_with_its_address(tmp_path):
+def test_an_annotation_file_that_cannot_be_had_is_named_with_its_address(tmp_path, monkeypatch):
+    def offline(self, url):
+        raise OSError(f"no route to {url}")
+
+    monkeypatch.setattr(tfds.download.DownloadManager, "download", offline)
     (tmp_path / "manual").mkdir()
     with pytest.raises(ValueError, match=r"ontology.json is not in --manual_dir=.*, and https://\S+.json cannot"):
         build_dataset.build(Builder, Config(name="some", **SETS), tmp_path / "manual", tmp_path / "data")

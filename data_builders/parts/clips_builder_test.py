@@ -13,10 +13,9 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest
-import tensorflow as tf
 
 from avlearn.data import read
-from data_builders.parts import record, shards
+from data_builders.parts import record, shards, tfrecord_file
 from data_builders.parts.clips_builder import ClipsConfig
 from data_builders.parts.segments import Segment
 from tests.build_dataset import build, coverage, records
@@ -152,11 +151,11 @@ def test_a_full_disk_is_said_and_nothing_counts_as_finished(folder, tmp_path, mo
     job = shards.Job(((segment, str(folder / "a00.mp4"), 1),), shards.Recipe(record.Settings(), ("low",)))
     shards.write_job(path, job)
 
-    class Full(tf.io.TFRecordWriter):
-        def write(self, data):
-            raise OSError(errno.ENOSPC, "No space left on device")
+    def full(file, data):
+        file.write(data[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tf.io, "TFRecordWriter", Full)
+    monkeypatch.setattr(tfrecord_file, "write", full)
     with pytest.raises(OSError, match="the disk is full: make room, and run the same command again"):
         shards.build(path)
     assert shards.report_of(path) is None

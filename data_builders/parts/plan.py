@@ -35,9 +35,8 @@ class Plan:
             "CREATE TABLE wanted (split TEXT, clip_id TEXT, hash BLOB, segment BLOB, path TEXT, bytes INTEGER, "
             "PRIMARY KEY (split, hash, clip_id)) WITHOUT ROWID"
         )
-        # Of files of one name in several folders, the first in order is used.
-        walk = clip_files.walk(self._manual_dir, suffixes)
-        self._database.executemany("INSERT OR IGNORE INTO files VALUES (?, ?, ?)", walk)
+        self._walked = set()
+        self._walk("")
 
     def add(self, split: str, segments: Iterable[Segment]) -> None:
         """Adds segments to a split.
@@ -46,6 +45,8 @@ class Plan:
           ValueError: a clip occurs twice in a split.
         """
         for segment in segments:
+            if segment.folder not in self._walked:
+                self._walk(segment.folder)
             digest = hashlib.sha256(segment.clip_id.encode()).digest()[:8]  # an order that no class or folder has
             row = (split, segment.clip_id, digest, pickle.dumps(segment), *(self._file_of(segment) or (None, None)))
             try:
@@ -112,6 +113,15 @@ class Plan:
             f"Names that are understood for one clip: {', '.join(self._names(wanted[0]))}"
         )
 
+    def _walk(self, folder: str) -> None:
+        """Lists the files below a folder as `folder/stem`, or as `stem` where it is `--manual_dir` itself."""
+        prefix = f"{folder}/" if folder else ""
+        walk = clip_files.walk(self._manual_dir / folder, self._suffixes)
+        files = ((prefix + stem, path, size) for stem, path, size in walk)
+        # Of files of one name in several folders, the first in order is used.
+        self._database.executemany("INSERT OR IGNORE INTO files VALUES (?, ?, ?)", files)
+        self._walked.add(folder)
+
     def _file_of(self, segment: Segment) -> tuple[str, int] | None:
         names = self._names(segment)
         marks = ",".join("?" * len(names))
@@ -121,7 +131,8 @@ class Plan:
 
     @staticmethod
     def _names(segment: Segment) -> list[str]:
-        return clip_files.stems(segment.video_id, segment.start_seconds, segment.duration_seconds)
+        stems = clip_files.stems(segment.video_id, segment.start_seconds, segment.duration_seconds)
+        return [f"{segment.folder}/{stem}" for stem in stems] if segment.folder else stems
 
     def _count(self, query: str, *arguments) -> int:
         return self._database.execute(query, arguments).fetchone()[0]

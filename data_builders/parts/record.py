@@ -55,6 +55,9 @@ class Settings:
         unknown = [reason for reason in self.drop if reason not in DROPPABLE]
         if unknown:
             raise ValueError(f"drop={self.drop!r}: {unknown[0]!r} is unknown; what can be dropped is {DROPPABLE}")
+        if self.sound_only and (self.optical_flow or "still_frames" in self.drop):
+            key = "optical_flow=True" if self.optical_flow else f"drop={self.drop!r}"
+            raise ValueError(f"{key}: this dataset has sound and no picture")
         least = {"frames_per_second": 0.1, "short_side": 16, "waveform_hz": 0, "min_seconds": 1}
         for key, bound in least.items():
             value = getattr(self, key)
@@ -141,15 +144,15 @@ def _clip(path, start, duration_seconds, settings) -> tuple[dict, float]:
         short_side=settings.short_side,
         sample_rate_hz=rate,
     )
-    # What is asked for may be longer than the file: nothing is stored that the file does not hold.
     covered = clip.covered_seconds
-    shown = clip.frame_times_ms < 1000 * covered
-    clip = dataclasses.replace(
-        clip,
-        frames=clip.frames[shown],
-        frame_times_ms=clip.frame_times_ms[shown],
-        waveform=clip.waveform[: round(covered * rate)],
-    )
+    if covered < (duration_seconds or 0):  # nothing is stored that the file does not hold
+        shown = clip.frame_times_ms < 1000 * covered
+        clip = dataclasses.replace(
+            clip,
+            frames=clip.frames[shown],
+            frame_times_ms=clip.frame_times_ms[shown],
+            waveform=clip.waveform[: round(covered * rate)],
+        )
     _refuse_short(path, covered, settings)
     _refuse_silence(path, clip.waveform, settings)
     if "still_frames" in settings.drop and is_still(clip.frames, clip.frame_times_ms):
@@ -166,7 +169,10 @@ def _clip(path, start, duration_seconds, settings) -> tuple[dict, float]:
 
 def _sound(path, start, duration_seconds, settings) -> dict:
     rate = FRONT_ENDS[settings.front_end].sample_rate_hz
-    waveform = decode.read_sound(path, start_seconds=start, duration_seconds=duration_seconds, sample_rate_hz=rate)
+    # All there is, and then cut: what is read by its duration is padded with silence that the file does not hold.
+    waveform = decode.read_sound(path, start_seconds=start, sample_rate_hz=rate)
+    if duration_seconds is not None:
+        waveform = waveform[: round(duration_seconds * rate)]
     covered = waveform.size / rate
     _refuse_short(path, covered, settings)
     _refuse_silence(path, waveform, settings)

@@ -34,6 +34,7 @@ class Segment:
       start_seconds: where it starts in its video.
       duration_seconds: how long it is at most; None: the file as it is.
       boxes: annotated objects.
+      folder: the one below `--manual_dir` that its file is in, which tells files of one name apart; empty: any.
     """
 
     clip_id: str
@@ -42,6 +43,7 @@ class Segment:
     start_seconds: float = 0.0
     duration_seconds: float | None = None
     boxes: tuple[Box, ...] = ()
+    folder: str = ""
 
 
 def rows(path: str | os.PathLike, fields: int, layout: str, *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:

@@ -1,7 +1,7 @@
 """Builds the shards of a dataset, each on its own: by a process per core, or by Apache Beam on any runner.
 
 A shard is a pure function of its segments and settings. It is finished when its report stands beside it; a build that
-was interrupted goes on with the shards that have none.
+was interrupted goes on with the shards that have none. No TensorFlow here (see `tfrecord_file`).
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ import pickle
 from collections.abc import Sequence
 
 import joblib
-import tensorflow as tf
 import tensorflow_datasets as tfds
 import tqdm
 from etils import epath
+from tensorflow_datasets.core import example_serializer
 
 from avlearn.data import schema
 from avlearn.media.decode import UnreadableClip
-from data_builders.parts import record
+from data_builders.parts import record, tfrecord_file
 from data_builders.parts.plan import Located
 
 FORMAT = 1  # a shard that an older form of this code left unfinished is built anew
@@ -43,6 +43,15 @@ class Recipe:
     def features(self) -> tfds.features.FeaturesDict:
         """Features of its records."""
         return features(self.settings, self.class_ids)
+
+    def serialized(self, example: dict) -> bytes:
+        """A record as it is written: the same bytes wherever it is built, where TFDS leaves their order to chance."""
+        proto = self._serializer.get_tf_example(self.features.encode_example(example))
+        return proto.SerializeToString(deterministic=True)
+
+    @functools.cached_property
+    def _serializer(self) -> example_serializer.ExampleSerializer:
+        return example_serializer.ExampleSerializer(self.features.get_serialized_info())
 
     @functools.cached_property
     def labels(self) -> dict[str, int]:
@@ -131,19 +140,19 @@ def build(shard: str) -> int:
     report = Report(job.fingerprint, 0, [], 0, {})
     try:
         partial = f"{shard}.partial"
-        with tf.io.TFRecordWriter(partial) as writer:
+        with epath.Path(partial).open("wb") as file:
             num_bytes = whole_videos = 0
             for segment, path, _ in job.segments:
                 data, whole = _serialized(segment, path, job.recipe, report)
                 if data is not None:
-                    writer.write(data)
+                    tfrecord_file.write(file, data)
                     report.built.append(segment.clip_id)
                     num_bytes += len(data)
                     whole_videos += whole
         report = dataclasses.replace(report, num_bytes=num_bytes, whole_videos=whole_videos)
-        tf.io.gfile.rename(partial, shard, overwrite=True)
+        epath.Path(partial).replace(shard)
         _write_atomically(f"{shard}.json", json.dumps(dataclasses.asdict(report)))
-    except (OSError, tf.errors.OpError) as error:
+    except OSError as error:
         raise _unwritable(shard, error) from error
     return len(job.segments)
 
@@ -176,9 +185,7 @@ def _serialized(segment, path, recipe, report) -> tuple[bytes | None, bool]:
         return None, False
     for box in example.get("boxes", ()):
         box["bbox"] = tfds.features.BBox(*box["bbox"])
-    # TFDS leaves the order of the features to chance; a shard's bytes are to be the same wherever it is built.
-    proto = tf.train.Example.FromString(recipe.features.serialize_example(example))
-    return proto.SerializeToString(deterministic=True), whole
+    return recipe.serialized(example), whole
 
 
 def _job_of(shard: str) -> Job:
@@ -187,13 +194,11 @@ def _job_of(shard: str) -> Job:
 
 def _write_atomically(path: str, text: str) -> None:
     epath.Path(f"{path}.partial").write_text(text)
-    tf.io.gfile.rename(f"{path}.partial", path, overwrite=True)
+    epath.Path(f"{path}.partial").replace(path)
 
 
-def _unwritable(path: str, error: Exception) -> OSError:
-    full = getattr(error, "errno", None) == errno.ENOSPC or isinstance(error, tf.errors.ResourceExhaustedError)
-    full = full or "no space" in str(error).lower()
-    reason = "the disk is full: make room" if full else f"{error}: mend that"
+def _unwritable(path: str, error: OSError) -> OSError:
+    reason = "the disk is full: make room" if error.errno == errno.ENOSPC else f"{error}: mend that"
     return OSError(
         f"cannot write {path}: {reason}, and run the same command again. Finished shards are kept in "
         f"{os.path.dirname(path)}"

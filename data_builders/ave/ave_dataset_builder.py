@@ -1,0 +1,171 @@
+"""ave: ten-second clips of 28 kinds of events that are both seen and heard (TFDS builder)."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import tensorflow_datasets as tfds
+
+from data_builders.parts import clips_builder, segments
+from data_builders.parts.divide import VALIDATION_PERCENT, hundredth
+
+ANNOTATIONS_URL = "https://raw.githubusercontent.com/YapengTian/AVE-ECCV18/master/data/Annotations.txt"
+LISTS = {"test": "testSet.txt", "validation": "valSet.txt", "train": "trainSet.txt"}  # the first keeps a shared video
+LAYOUT = "Category&VideoID&Quality&StartTime&EndTime"
+CLIP_SECONDS = 10.0
+TEST_PERCENT = 10  # where the dataset's own lists are not at hand
+
+# The dataset's categories and their ids in AudioSet's ontology.
+CLASSES = {
+    "Church bell": "/m/03w41f",
+    "Male speech, man speaking": "/m/05zppz",
+    "Bark": "/m/05tny_",
+    "Fixed-wing aircraft, airplane": "/m/0cmf2",
+    "Race car, auto racing": "/m/0ltv",
+    "Female speech, woman speaking": "/m/02zsn",
+    "Helicopter": "/m/09ct_",
+    "Violin, fiddle": "/m/07y_7",
+    "Flute": "/m/0l14j_",
+    "Ukulele": "/m/07xzm",
+    "Frying (food)": "/m/0dxrf",
+    "Truck": "/m/07r04",
+    "Shofar": "/m/0l14l2",
+    "Motorcycle": "/m/04_sv",
+    "Acoustic guitar": "/m/042v_gx",
+    "Train horn": "/m/0284vy3",
+    "Clock": "/m/01x3z",
+    "Banjo": "/m/018j2",
+    "Goat": "/m/03fwl",
+    "Baby cry, infant cry": "/t/dd00002",
+    "Bus": "/m/01bjv",
+    "Chainsaw": "/m/01j4z9",
+    "Cat": "/m/01yrx",
+    "Horse": "/m/03k3r",
+    "Toilet flush": "/m/01jt3m",
+    "Rodents, rats, mice": "/m/06hps",
+    "Accordion": "/m/0mkg",
+    "Mandolin": "/m/04rzd",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """A row of the annotations.
+
+    Attributes:
+      video_id: of its video.
+      label: id of its category.
+      line: number of its row, from 1.
+    """
+
+    video_id: str
+    label: str
+    line: int
+
+
+class Builder(clips_builder.ClipsBuilder):
+    """Builds AVE-Dataset from the clips in `--manual_dir`."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Initial release."}
+    builder_config_cls = clips_builder.ClipsConfig
+    BUILDER_CONFIGS = clips_builder.variants(
+        clips_builder.ClipsConfig(name="all", description="The 4,097 clips of AVE-Dataset")
+    )
+
+    def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
+        """A segment for each video, with the categories of all its events."""
+        path = clips_builder.annotation_file(dl_manager, "Annotations.txt", ANNOTATIONS_URL)
+        labels = {}
+        for event in read_events(path):
+            of_video = labels.setdefault(event.video_id, [])
+            if event.label not in of_video:
+                of_video.append(event.label)
+        lists, refused = find_lists(clips_builder.manual_dir(dl_manager)), {}
+        print(f"ave: splits of {', '.join(map(str, lists.values())) or 'a hash of the ids: no lists are there'}")
+        split_of = listed_splits(lists, labels, refused) if lists else {video: hashed_split(video) for video in labels}
+        splits = {"train": [], "validation": [], "test": []}
+        for video_id, split in split_of.items():
+            of_video = tuple(labels[video_id])
+            splits[split].append(segments.Segment(video_id, video_id, of_video, duration_seconds=CLIP_SECONDS))
+        return clips_builder.Annotations(
+            splits, class_names={label: name for name, label in CLASSES.items()}, refused=refused
+        )
+
+
+def read_events(path: pathlib.Path) -> list[Event]:
+    """Rows of `Annotations.txt` or of one of the lists.
+
+    Raises:
+      ValueError: a row that is none; says the file and the line.
+    """
+    events = []
+    for line, (category, video_id, _, start, end) in segments.rows(path, 5, LAYOUT, delimiter="&"):
+        if category == "Category":
+            continue
+        if category not in CLASSES:
+            raise ValueError(f"{path}, line {line}: {category!r} is none of the categories: {', '.join(CLASSES)}")
+        if not video_id:
+            raise ValueError(f"{path}, line {line}: there is no video id; expected {LAYOUT}")
+        start, end = (segments.seconds(time, path, line, LAYOUT) for time in (start, end))
+        if not start <= end <= CLIP_SECONDS:  # one official row is from 0 to 0
+            raise ValueError(f"{path}, line {line}: no event is from {start} to {end} s of ten; expected {LAYOUT}")
+        events.append(Event(video_id, CLASSES[category], line))
+    return events
+
+
+def find_lists(manual_dir: pathlib.Path) -> dict[str, pathlib.Path]:
+    """The dataset's own lists by split; empty where none of them is in the folder or in its `annotations/`.
+
+    Raises:
+      ValueError: some of them are there, and some are not.
+    """
+    places = (manual_dir, manual_dir / "annotations")
+    found = {
+        split: next((place / name for place in places if (place / name).is_file()), None)
+        for split, name in LISTS.items()
+    }
+    missing = [LISTS[split] for split, path in found.items() if path is None]
+    if len(missing) == len(LISTS):
+        return {}
+    if missing:
+        raise ValueError(
+            f"{', '.join(missing)} is not in {manual_dir} and its fellows are: give {', '.join(LISTS.values())}, or "
+            "none of them for a division by a hash of the ids"
+        )
+    return found
+
+
+def listed_splits(
+    lists: Mapping[str, pathlib.Path], videos: Mapping[str, Sequence[str]], refused: dict[str, list[str]]
+) -> dict[str, str]:
+    """Split of each video by the dataset's lists. A video of two lists is kept in the first of test, validation, train.
+
+    Args:
+      lists: the list of each split, in this order.
+      videos: those of `Annotations.txt`.
+      refused: to which videos of two lists and of none are added.
+
+    Raises:
+      ValueError: a list has a video that `Annotations.txt` has not.
+    """
+    split_of, twice = {}, {}
+    for split, path in lists.items():
+        for event in read_events(path):
+            if event.video_id not in videos:
+                raise ValueError(f"{path}, line {event.line}: the video {event.video_id!r} is not in Annotations.txt")
+            kept = split_of.setdefault(event.video_id, split)
+            if kept != split:
+                line = f"{event.video_id}: in {LISTS[kept]} and in {path.name}, line {event.line}; kept in {kept}"
+                twice.setdefault((event.video_id, split), line)
+    left_out = [video_id for video_id in videos if video_id not in split_of]
+    kinds = {"videos in two lists": list(twice.values()), "videos in no list": left_out}
+    refused.update({kind: lines for kind, lines in kinds.items() if lines})
+    return split_of
+
+
+def hashed_split(video_id: str) -> str:
+    """One of ten videos for validation, one of ten for testing, by a hash that no build changes."""
+    if hundredth(video_id) < VALIDATION_PERCENT:
+        return "validation"
+    return "test" if hundredth(video_id) < VALIDATION_PERCENT + TEST_PERCENT else "train"

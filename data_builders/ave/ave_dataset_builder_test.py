@@ -1,0 +1,149 @@
+"""The whole builder on real media files made here, and the official annotations where they are at hand."""
+
+import collections
+import os
+import pathlib
+import shutil
+import types
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pytest
+
+from avlearn.ontology import Ontology
+from data_builders.ave.ave_dataset_builder import CLASSES, LISTS, Builder, hashed_split, read_events
+from data_builders.parts.clips_builder import ClipsConfig
+from tests import build_dataset
+from tests.media_file import plain
+
+DUMMY = pathlib.Path(__file__).parent / "dummy_data"
+OFFICIAL = pathlib.Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture
+def manual_dir(tmp_path):
+    """The dummy annotations and lists."""
+    return shutil.copytree(DUMMY, tmp_path / "manual")
+
+
+def annotations(manual_dir, data_dir):
+    """Splits as video id to labels, and what was refused."""
+    made = Builder(config="all", data_dir=data_dir).annotations(types.SimpleNamespace(_manual_dir=manual_dir))
+    splits = {split: {clip.video_id: clip.labels for clip in clips} for split, clips in made.splits.items()}
+    return splits, made.refused
+
+
+def test_one_record_for_each_video_in_the_splits_of_the_lists(manual_dir, tmp_path, capsys):
+    clips = manual_dir / "AVE"
+    clips.mkdir()
+    for name, seconds in (("1.mp4", 3.0), ("2.mkv", 11.0), ("4.mp4", 3.0), ("5.mp4", 3.0), ("6.mp4", 3.0)):
+        plain(clips / f"ave_000000{name}", seconds)
+    config = ClipsConfig(name="some", frames_per_second=5)
+    builder = build_dataset.build(Builder, config, manual_dir, tmp_path / "data")
+
+    records = {split: build_dataset.records(builder, split) for split in builder.info.splits}
+    ids = builder.info.features["labels"].feature.names
+    names = dict(zip(ids, builder.info.metadata["class_names"], strict=True))
+    assert {
+        split: {clip: [names[ids[label]] for label in record["labels"]] for clip, record in of_split.items()}
+        for split, of_split in records.items()
+    } == {
+        "train": {"ave_0000002": ["Flute"]},
+        "validation": {"ave_0000006": ["Banjo"]},
+        "test": {
+            "ave_0000001": ["Church bell"],
+            # In all three lists; a category that occurs in two events is one label.
+            "ave_0000004": ["Male speech, man speaking", "Female speech, woman speaking"],
+        },
+    }
+    assert len(records["test"]["ave_0000001"]["frames"]) == 15
+    assert len(records["train"]["ave_0000002"]["frames"]) == 50  # ten seconds of eleven
+
+    coverage = build_dataset.coverage(builder)
+    counts = {split: (of_split["expected"], of_split["built"]) for split, of_split in coverage["splits"].items()}
+    assert counts == {"train": (2, 1), "validation": (1, 1), "test": (2, 2)}
+    assert coverage["splits"]["train"]["not_built"]["missing"]["clip_ids"] == ["ave_0000003"]
+    assert coverage["refused_annotations"] == {
+        "videos in two lists": {
+            "count": 2,
+            "items": [
+                "ave_0000004: in testSet.txt and in valSet.txt, line 1; kept in test",
+                "ave_0000004: in testSet.txt and in trainSet.txt, line 3; kept in test",
+            ],
+        },
+        "videos in no list": {"count": 1, "items": ["ave_0000005"]},
+    }
+    assert "ave: splits of" in capsys.readouterr().out
+
+
+def test_without_lists_a_hash_divides_the_videos(manual_dir, tmp_path, capsys):
+    for name in LISTS.values():
+        (manual_dir / name).unlink()
+    splits, refused = annotations(manual_dir, tmp_path)
+    # The first 8 bytes of SHA-256, big-endian, modulo 100, are 17, 70, 63, 78, 47, 18: worked with sha256sum and bc.
+    assert {split: sorted(videos) for split, videos in splits.items()} == {
+        "train": ["ave_0000002", "ave_0000003", "ave_0000004", "ave_0000005"],
+        "validation": [],
+        "test": ["ave_0000001", "ave_0000006"],
+    }
+    assert refused == {}
+    assert hashed_split("70000003") == "validation"  # 2 of 100
+    assert "a hash of the ids: no lists are there" in capsys.readouterr().out
+
+
+def test_some_of_the_lists_are_not_enough(manual_dir, tmp_path):
+    (manual_dir / "valSet.txt").unlink()
+    with pytest.raises(ValueError, match=r"valSet.txt is not in .*manual and its fellows are"):
+        annotations(manual_dir, tmp_path)
+
+
+def test_a_list_with_an_unknown_video_is_refused(manual_dir, tmp_path):
+    with open(manual_dir / "valSet.txt", "a") as file:
+        file.write("Cat&ave_0000077&good&0&10\n")
+    with pytest.raises(ValueError, match=r"valSet.txt, line 3: the video 'ave_0000077' is not in Annotations.txt"):
+        annotations(manual_dir, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("Cat&ave_0000001&good&0", "line 2: 4 fields"),
+        ("Cart&ave_0000001&good&0&10", "line 2: 'Cart' is none of the categories"),
+        ("Cat&&good&0&10", "line 2: there is no video id"),
+        ("Cat&ave_0000001&good&zero&10", "line 2: 'zero' is no time in seconds"),
+        ("Cat&ave_0000001&good&5&4", "line 2: no event is from 5.0 to 4.0 s"),
+        ("Cat&ave_0000001&good&0&11", "line 2: no event is from 0.0 to 11.0 s"),
+    ],
+)
+def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
+    path = tmp_path / "Annotations.txt"
+    path.write_text(f"Flute&ave_0000009&good&0&10\n{row}\n")
+    with pytest.raises(ValueError, match=rf"Annotations.txt, {complaint}"):
+        read_events(path)
+
+
+def test_three_rates():
+    assert len(CLASSES) == len(set(CLASSES.values())) == 28
+    assert [(config.name, config.frames_per_second) for config in Builder.BUILDER_CONFIGS] == [
+        ("all", 25),
+        ("all_5fps", 5),
+        ("all_1fps", 1),
+    ]
+
+
+@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official annotation files are not at hand")
+def test_official_file_gives_the_datasets_counts(tmp_path):
+    events = read_events(OFFICIAL / "ave" / "Annotations.txt")
+    assert len(events) == 4143
+    assert len({event.video_id for event in events}) == 4097
+    assert collections.Counter(event.label for event in events)[CLASSES["Church bell"]] == 188
+    assert {event.label for event in events} == set(CLASSES.values())
+    ontology = Ontology.from_json(OFFICIAL / "audioset" / "ontology.json")
+    assert {name: ontology.id_of(name) for name in CLASSES} == CLASSES
+
+    splits, _ = annotations(OFFICIAL / "ave", tmp_path)
+    sizes = {split: len(videos) for split, videos in splits.items()}
+    assert sum(sizes.values()) == 4097
+    assert sizes == pytest.approx({"train": 0.8 * 4097, "validation": 0.1 * 4097, "test": 0.1 * 4097}, rel=0.05)
+    labels = collections.Counter(len(of_video) for videos in splits.values() for of_video in videos.values())
+    assert labels == {1: 4052, 2: 44, 3: 1}

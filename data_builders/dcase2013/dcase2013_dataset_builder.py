@@ -1,0 +1,100 @@
+"""dcase2013: half a minute of ten kinds of places, the scenes of the DCASE 2013 challenge (TFDS builder)."""
+
+import collections
+import dataclasses
+import pathlib
+import re
+from collections.abc import Sequence
+
+import tensorflow_datasets as tfds
+
+from data_builders.parts import clip_files, clips_builder, segments
+
+# Names as the files have them.
+CLASSES = {
+    "bus": "bus",
+    "busystreet": "busy street",
+    "office": "office",
+    "openairmarket": "open-air market",
+    "park": "park",
+    "quietstreet": "quiet street",
+    "restaurant": "restaurant",
+    "supermarket": "supermarket",
+    "tube": "tube",
+    "tubestation": "tube station",
+}
+RECORDINGS_PER_CLASS = 10  # in each of the two sets
+
+
+@dataclasses.dataclass
+class Config(clips_builder.ClipsConfig):
+    """Where the two sets are. They are a benchmark, so no recording is dropped.
+
+    Attributes:
+      train_folder: folder below `--manual_dir` with the development set.
+      test_folder: folder below `--manual_dir` with the test set, which has the same file names.
+    """
+
+    drop: Sequence[str] = ()
+    train_folder: str = "scenes_stereo"
+    test_folder: str = "scenes_stereo_testset"
+
+
+class Builder(clips_builder.ClipsBuilder):
+    """Builds the scenes of DCASE 2013 from the two folders of recordings in `--manual_dir`."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Initial release."}
+    SUFFIXES = clip_files.SOUND_SUFFIXES
+    SOUND_ONLY = True
+    builder_config_cls = Config
+    BUILDER_CONFIGS = [Config(name="scenes", description="Ten scenes: ten recordings each to train, ten to test")]
+
+    def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
+        """The recordings of both sets; their names say the scene."""
+        manual_dir, config = clips_builder.manual_dir(dl_manager), self.builder_config
+        if config.train_folder == config.test_folder:
+            raise ValueError(
+                f"train_folder and test_folder are both {config.train_folder!r}: the sets have a folder each"
+            )
+        refused = collections.defaultdict(list)
+        splits = {
+            split: read_folder(manual_dir, folder, split, refused)
+            for split, folder in (("train", config.train_folder), ("test", config.test_folder))
+        }
+        return clips_builder.Annotations(splits, CLASSES, refused=refused)
+
+
+def read_folder(
+    manual_dir: pathlib.Path, folder: str, split: str, refused: dict[str, list[str]]
+) -> list[segments.Segment]:
+    """Recordings of a set, by their names: `<scene><two digits>`.
+
+    The numbers have gaps (the ten of a scene are not 01 to 10), so that what is missing can be counted and not named.
+
+    Args:
+      manual_dir: the folder that the sets are in.
+      folder: of this set, below it.
+      split: train or test.
+      refused: to which files of other names and scenes with too few or too many recordings are added.
+
+    Raises:
+      ValueError: the folder is not there, or has one name twice.
+    """
+    if not (manual_dir / folder).is_dir():
+        raise ValueError(f"the {split} set is looked for in {manual_dir / folder}, which is no folder; see README.md")
+    found = {}
+    for stem, path, _ in clip_files.walk(manual_dir / folder, clip_files.SOUND_SUFFIXES):
+        name = re.fullmatch(r"([a-z]+)\d\d", stem, re.ASCII)
+        if not name or name[1] not in CLASSES:
+            refused["files of no scene"].append(path)
+        elif stem in found:
+            raise ValueError(f"{path}: {split} has a second recording {stem!r}; the sets are to be in folders apart")
+        else:
+            found[stem] = segments.Segment(f"{split}_{stem}", stem, (name[1],), folder=folder)
+    counts = collections.Counter(segment.labels[0] for segment in found.values())
+    for scene in CLASSES:
+        if counts[scene] != RECORDINGS_PER_CLASS:
+            line = f"{split}: {counts[scene]} recordings of {scene}, the set has {RECORDINGS_PER_CLASS}"
+            refused["scenes without ten recordings"].append(line)
+    return list(found.values())

@@ -1,0 +1,82 @@
+"""esc50: five-second recordings of 50 kinds of environmental sound (TFDS builder)."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Sequence
+
+import tensorflow_datasets as tfds
+
+from data_builders.parts import clip_files, clips_builder, segments
+
+META_URL = "https://raw.githubusercontent.com/karolpiczak/ESC-50/master/meta/esc50.csv"
+META_PLACES = ("esc50.csv", "meta/esc50.csv")  # the second is where the dataset's archive has it
+LAYOUT = "filename,fold,target,category,esc10,src_file,take"
+FOLDS = 5
+
+# In the order of the file's column `target`.
+CLASSES = (
+    *("dog", "rooster", "pig", "cow", "frog", "cat", "hen", "insects", "sheep", "crow"),
+    *("rain", "sea_waves", "crackling_fire", "crickets", "chirping_birds"),
+    *("water_drops", "wind", "pouring_water", "toilet_flush", "thunderstorm"),
+    *("crying_baby", "sneezing", "clapping", "breathing", "coughing"),
+    *("footsteps", "laughing", "brushing_teeth", "snoring", "drinking_sipping"),
+    *("door_wood_knock", "mouse_click", "keyboard_typing", "door_wood_creaks", "can_opening"),
+    *("washing_machine", "vacuum_cleaner", "clock_alarm", "clock_tick", "glass_breaking"),
+    *("helicopter", "chainsaw", "siren", "car_horn", "engine"),
+    *("train", "church_bells", "airplane", "fireworks", "hand_saw"),
+)
+
+
+@dataclasses.dataclass
+class Config(clips_builder.ClipsConfig):
+    """ESC-50 as it is; recordings that are silent in part or in whole belong to the benchmark, so none is dropped."""
+
+    drop: Sequence[str] = ()
+
+
+class Builder(clips_builder.ClipsBuilder):
+    """Builds ESC-50 from the sound files in `--manual_dir`, a split for each of its five folds."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Initial release."}
+    SUFFIXES = clip_files.SOUND_SUFFIXES
+    SOUND_ONLY = True
+    builder_config_cls = Config
+    BUILDER_CONFIGS = [Config(name="all", description="The 2,000 recordings, in their five folds")]
+
+    def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
+        """The recordings of each fold, in the 50 classes."""
+        folder = clips_builder.manual_dir(dl_manager)
+        name = next((place for place in META_PLACES if (folder / place).is_file()), META_PLACES[0])
+        splits = {f"fold{fold}": [] for fold in range(1, FOLDS + 1)}
+        for fold, segment in read_meta(clips_builder.annotation_file(dl_manager, name, META_URL)):
+            splits[f"fold{fold}"].append(segment)
+        return clips_builder.Annotations(splits, dict(zip(CLASSES, CLASSES, strict=True)))
+
+
+def read_meta(path: pathlib.Path) -> list[tuple[int, segments.Segment]]:
+    """Folds, from 1, and recordings of ESC-50's `esc50.csv`.
+
+    Raises:
+      ValueError: a row that is none, or whose columns contradict each other; says the file and the line.
+    """
+    found = []
+    for line, row in segments.rows(path, 7, LAYOUT):
+        if row[0] == "filename":
+            continue
+        filename, fold, target, category = row[:4]
+        where = f"{path}, line {line}"
+        name = re.fullmatch(r"((\d+)-(\d+)-([A-Z]+)-(\d+))\.wav", filename, re.ASCII)
+        if not name:
+            raise ValueError(f"{where}: {filename!r} is no name like 1-100032-A-0.wav; expected {LAYOUT}")
+        stem, fold_of_name, _, _, target_of_name = name.groups()
+        if (fold, target) != (fold_of_name, target_of_name):
+            raise ValueError(f"{where}: fold {fold!r} and target {target!r} are not those of the name {filename!r}")
+        if not 1 <= int(fold) <= FOLDS:
+            raise ValueError(f"{where}: fold {fold!r} is not 1 to {FOLDS}")
+        if int(target) >= len(CLASSES) or CLASSES[int(target)] != category:
+            right = CLASSES[int(target)] if int(target) < len(CLASSES) else f"none: they are 0 to {len(CLASSES) - 1}"
+            raise ValueError(f"{where}: category {category!r} with target {target}, which is {right}")
+        found.append((int(fold), segments.Segment(stem, stem, (category,))))
+    return found

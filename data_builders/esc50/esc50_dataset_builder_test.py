@@ -1,0 +1,131 @@
+"""The whole builder on recordings made here, and rows of `esc50.csv` that are none."""
+
+import os
+import pathlib
+import shutil
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pytest
+import soundfile
+
+from avlearn.data import read
+from data_builders.esc50.esc50_dataset_builder import CLASSES, Builder, Config, read_meta
+from data_builders.parts.record import Settings, make_record
+from data_builders.parts.segments import Segment
+from tests import build_dataset
+
+DUMMY = pathlib.Path(__file__).parent / "dummy_data"
+HEADER = "filename,fold,target,category,esc10,src_file,take\n"
+RATE = 44_100
+
+
+def recording(path, seconds, sounding_seconds):
+    """Noise, and then digital silence."""
+    waveform = np.zeros(round(seconds * RATE), np.float32)
+    waveform[: round(sounding_seconds * RATE)] = np.random.default_rng(0).uniform(
+        -0.5, 0.5, round(sounding_seconds * RATE)
+    )
+    soundfile.write(path, waveform, RATE)
+    return path
+
+
+def test_five_folds_of_sound_without_pictures(tmp_path):
+    manual = tmp_path / "manual"
+    shutil.copytree(DUMMY, manual)
+    (manual / "audio").mkdir()
+    recording(manual / "audio" / "1-100001-A-0.wav", 5, 2)
+    recording(manual / "audio" / "1-100001-B-0.wav", 5, 0)
+    recording(manual / "audio" / "2-200002-A-49.wav", 5, 5)
+    recording(manual / "audio" / "3-300003-A-17.flac", 5, 5)
+    recording(manual / "audio" / "4-400004-A-10.wav", 1, 1)
+    builder = build_dataset.build(Builder, "all", manual, tmp_path / "data")
+
+    records = {split: build_dataset.records(builder, split) for split in builder.info.splits}
+    assert {split: set(of_split) for split, of_split in records.items()} == {
+        "fold1": {"1-100001-A-0", "1-100001-B-0"},
+        "fold2": {"2-200002-A-49"},
+        "fold3": {"3-300003-A-17"},
+    }
+    made = records["fold1"]["1-100001-A-0"]
+    assert set(made) == {"clip_id", "video_id", "start_ms", "log_spectrogram", "labels"}
+    assert records["fold2"]["2-200002-A-49"]["labels"].tolist() == [49]
+    # 5 s at 48 kHz, windows of 480 every 240: 999 columns; those from 2 s on, the 401st and later, hold only silence.
+    assert made["log_spectrogram"].shape == (999, 257)
+    assert made["log_spectrogram"][:395].mean() > -10
+    floor = np.float16(np.log(1e-7))
+    assert (made["log_spectrogram"][405:] == floor).all()
+    assert (records["fold1"]["1-100001-B-0"]["log_spectrogram"] == floor).all()  # all silent, and kept
+
+    counts = build_dataset.coverage(builder)["splits"]
+    assert {fold: (of_fold["expected"], of_fold["built"]) for fold, of_fold in counts.items()} == {
+        "fold1": (2, 2),
+        "fold2": (1, 1),
+        "fold3": (1, 1),
+        "fold4": (1, 0),
+        "fold5": (1, 0),
+    }
+    assert counts["fold4"]["not_built"]["too_short"]["clip_ids"] == ["4-400004-A-10"]
+    assert counts["fold5"]["not_built"]["missing"]["clip_ids"] == ["5-500005-A-26"]
+
+    opened = read.open_split("esc50/all", tmp_path / "data", "fold1")
+    assert (len(opened), opened.frames_per_second, opened.front_end) == (2, 0, "l3")
+    assert opened.class_ids == CLASSES
+
+
+def test_the_classes_are_the_datasets():
+    assert len(CLASSES) == len(set(CLASSES)) == 50
+    assert [CLASSES[target] for target in (0, 10, 20, 30, 40, 49)] == [
+        "dog",
+        "rain",
+        "crying_baby",
+        "door_wood_knock",
+        "helicopter",
+        "hand_saw",
+    ]
+
+
+def test_nothing_is_dropped_unless_asked():
+    assert Config(name="all").settings(sound_only=True).drop == ()
+    assert [config.drop for config in Builder.BUILDER_CONFIGS] == [()]
+
+
+@pytest.mark.parametrize(
+    ("key", "complaint"), [({"optical_flow": True}, "optical_flow=True"), ({"drop": ["still_frames"]}, "still_frames")]
+)
+def test_what_needs_a_picture_is_refused(key, complaint):
+    with pytest.raises(ValueError, match=rf"{complaint}.*: this dataset has sound and no picture"):
+        Config(name="all", **key).settings(sound_only=True)
+
+
+def test_silence_that_a_file_does_not_hold_is_not_stored(tmp_path):
+    path = recording(tmp_path / "short.wav", 3, 3)
+    segment = Segment("short", "short", (), duration_seconds=5.0)
+    made, _ = make_record(segment, path, {}, Settings(sound_only=True, waveform_hz=16_000))
+    assert made["log_spectrogram"].shape == (599, 257)
+    assert made["waveform"].shape == (48_000,)
+    made, _ = make_record(
+        Segment("cut", "cut", (), duration_seconds=2.0), path, {}, Settings(sound_only=True, waveform_hz=16_000)
+    )
+    assert made["log_spectrogram"].shape == (399, 257)
+    assert made["waveform"].shape == (32_000,)
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("1-1-A-0.wav,1,0,dog,True,1", "line 3: 6 fields"),
+        ("dog.wav,1,0,dog,True,1,A", "line 3: 'dog.wav' is no name like"),
+        ("1-1-A-0.wav,2,0,dog,True,1,A", "line 3: fold '2' and target '0' are not those of the name"),
+        ("1-1-A-0.wav,1,3,cow,False,1,A", "line 3: fold '1' and target '3' are not those of the name"),
+        ("6-1-A-0.wav,6,0,dog,True,1,A", "line 3: fold '6' is not 1 to 5"),
+        ("1-1-A-0.wav,1,0,cow,True,1,A", "line 3: category 'cow' with target 0, which is dog"),
+        ("1-1-A-50.wav,1,50,dog,True,1,A", "line 3: category 'dog' with target 50, which is none"),
+    ],
+)
+def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
+    path = tmp_path / "esc50.csv"
+    path.write_text(f"{HEADER}1-2-A-1.wav,1,1,rooster,True,2,A\n{row}\n")
+    with pytest.raises(ValueError, match=rf"esc50.csv, {complaint}"):
+        read_meta(path)

@@ -1,0 +1,146 @@
+"""kinetics_sounds: the clips of Kinetics-400 whose action is heard as well as seen (TFDS builder)."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+
+import tensorflow_datasets as tfds
+
+from data_builders.kinetics_sounds.classes import NEAREST_ONLY, labels_of
+from data_builders.parts import clips_builder, segments
+from data_builders.parts.clips_builder import ClipsConfig, manual_dir
+
+ARCHIVE_URL = "https://storage.googleapis.com/deepmind-media/Datasets/kinetics400.tar.gz"
+LAYOUT = "label,youtube_id,time_start,time_end,split,is_cc"
+
+# The dataset's own splits: names of the annotation file, and of the split in its rows.
+SPLITS = {"train": ("train",), "validation": ("validate", "val", "validation"), "test": ("test",)}
+
+
+@dataclasses.dataclass
+class Config(ClipsConfig):
+    """Which classes of Kinetics-Sounds.
+
+    Attributes:
+      nearest: of the three classes that Kinetics-400 has no label for, those that are taken by the nearest label.
+    """
+
+    nearest: Sequence[str] = ()
+
+
+class Builder(clips_builder.ClipsBuilder):
+    """Builds Kinetics-Sounds from the clips of Kinetics-400 in `--manual_dir`."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Initial release."}
+    builder_config_cls = Config
+    BUILDER_CONFIGS = clips_builder.variants(
+        Config(name="ks31", description="The 31 classes of Look, Listen and Learn that Kinetics-400 has a label for"),
+        Config(
+            name="ks32",
+            description="The 31 classes, and fingerpicking by 'strumming guitar'",
+            nearest=("fingerpicking",),
+        ),
+        Config(
+            name="ks34_nearest",
+            description="All 34 classes, three of them by the nearest label of Kinetics-400",
+            nearest=NEAREST_ONLY,
+        ),
+    )
+
+    def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
+        """Clips with one of the labels, under the paper's names, in the dataset's own splits."""
+        labels = labels_of(tuple(self.builder_config.nearest))
+        names = {label: name for name, label in labels.items()}
+        files = annotation_files(dl_manager)
+        splits = {split: read_segments(path, names, SPLITS[split]) for split, path in files.items()}
+        _check_every_class(splits, labels, files)
+        return clips_builder.Annotations(splits=splits, class_names={name: name for name in labels})
+
+
+def annotation_files(dl_manager: tfds.download.DownloadManager) -> dict[str, pathlib.Path]:
+    """The annotation file of every split: from `--manual_dir` where it is there, else from the published archive.
+
+    Raises:
+      ValueError: one is neither there nor in the archive, or the archive cannot be fetched.
+    """
+    folder = manual_dir(dl_manager)
+    found = {split: _in_folder(folder, names) for split, names in SPLITS.items()}
+    absent = [split for split, path in found.items() if path is None]
+    if absent:
+        archive = _archive(dl_manager, [f"{SPLITS[split][0]}.csv" for split in absent])
+        for split in absent:
+            paths = [path for name in SPLITS[split] for path in sorted(archive.rglob(f"{name}.csv"))]
+            if not paths:
+                raise ValueError(
+                    f"{ARCHIVE_URL} holds no {SPLITS[split][0]}.csv; put the file in --manual_dir={folder}"
+                )
+            found[split] = paths[0]
+    return found
+
+
+def read_segments(path: pathlib.Path, names: Mapping[str, str], splits: Sequence[str]) -> list[segments.Segment]:
+    """Rows of an annotation file of Kinetics-400 that have one of the labels.
+
+    Args:
+      path: the file.
+      names: Kinetics-400 label to class.
+      splits: what its rows may have as their split.
+
+    Raises:
+      ValueError: a row that is none, or a clip that is named twice; says the file and the line.
+    """
+    columns = _columns(path)
+    wanted, lines = [], {}
+    for line, row in segments.rows(path, len(columns), LAYOUT):
+        label, video_id, start, end, split = row[:5]
+        if row == columns:
+            continue
+        if not re.fullmatch(r"[\w-]{11}", video_id, re.ASCII):
+            raise ValueError(f"{path}, line {line}: {video_id!r} is no YouTube id; expected {LAYOUT}")
+        if split not in splits:
+            raise ValueError(f"{path}, line {line}: the split {split!r}, expected {' or '.join(splits)}")
+        start, end = (segments.seconds(time, path, line, LAYOUT) for time in (start, end))
+        if end <= start:
+            raise ValueError(f"{path}, line {line}: it ends at {end} s and starts at {start} s; expected {LAYOUT}")
+        if label in names:
+            clip_id = f"{video_id}_{round(start):06d}_{round(end):06d}"
+            if clip_id in lines:
+                raise ValueError(f"{path}, line {line}: the clip {clip_id} is in line {lines[clip_id]} too")
+            lines[clip_id] = line
+            wanted.append(segments.Segment(clip_id, video_id, (names[label],), start, end - start))
+    return wanted
+
+
+def _in_folder(folder, names) -> pathlib.Path | None:
+    paths = (place / f"{name}.csv" for place in (folder, folder / "annotations") for name in names)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _archive(dl_manager, names) -> pathlib.Path:
+    try:
+        return pathlib.Path(dl_manager.download_and_extract(ARCHIVE_URL))
+    except Exception as error:
+        raise ValueError(
+            f"{', '.join(names)}: not in --manual_dir={manual_dir(dl_manager)}, and {ARCHIVE_URL} cannot be fetched "
+            f"({error}). Fetch it by hand, unpack it and put them there"
+        ) from error
+
+
+def _columns(path) -> list[str]:
+    """The header of an annotation file; the last column is absent from some copies."""
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        header = [name.strip().strip('"') for name in file.readline().split(",")]
+    columns = LAYOUT.split(",")
+    if header not in (columns, columns[:-1]):
+        raise ValueError(f"{path}, line 1: {','.join(header)[:80]!r}, expected the header {LAYOUT}")
+    return header
+
+
+def _check_every_class(splits, labels, files) -> None:
+    there = {name for of_split in splits.values() for segment in of_split for name in segment.labels}
+    for name, label in labels.items():
+        if name not in there:
+            paths = ", ".join(str(path) for path in files.values())
+            raise ValueError(f"no row has the label {label!r} (for {name!r}) in {paths}: are they Kinetics-400's?")

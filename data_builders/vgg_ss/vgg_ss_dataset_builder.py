@@ -1,0 +1,168 @@
+"""vgg_ss: VGG-Sound Source, test clips of VGG-Sound with boxes around what sounds (TFDS builder)."""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Collection, Mapping, Sequence
+
+import tensorflow_datasets as tfds
+
+from data_builders.parts import clips_builder
+from data_builders.parts.clips_builder import ClipsConfig, annotation_file
+from data_builders.parts.segments import Box, Segment
+from data_builders.vgg_sound.annotation_files import (
+    CLIP_SECONDS,
+    CSV_URL,
+    class_names,
+    list_file,
+    read_clips,
+    read_names,
+    video_and_start,
+    with_lvs,
+)
+
+# The file in the authors' repository, at the commit that revised some of the boxes.
+BOXES_URL = (
+    "https://raw.githubusercontent.com/hche11/Localizing-Visual-Sounds-the-Hard-Way/"
+    "2dd2256ef6813e749e5d72dbae809aee1222aae8/metadata/vggss.json"
+)
+LAYOUT = '{"file": "<youtube_id>_<start in six digits>", "class": name, "bbox": [[xmin, ymin, xmax, ymax], ...]}'
+ROUNDING = 1e-6  # how far outside of the picture a coordinate may lie by rounding alone
+
+
+@dataclasses.dataclass
+class Config(ClipsConfig):
+    """Which clips of VGG-SS.
+
+    Attributes:
+      test_list: name of a file in `--manual_dir` that lists the clips; empty: all of them.
+    """
+
+    test_list: str = ""
+
+
+class Builder(clips_builder.ClipsBuilder):
+    """Builds VGG-SS, or a part of it, from the clips in `--manual_dir`."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Initial release."}
+    builder_config_cls = Config
+    BUILDER_CONFIGS = clips_builder.variants(
+        *with_lvs(
+            Config(name="full", description="The whole of VGG-SS"),
+            Config(name="heard", description="Clips of the 110 heard classes", test_list="vggss_heard_test.csv"),
+            Config(name="unheard", description="Clips of the 110 unheard classes", test_list="vggss_unheard_test.csv"),
+        )
+    )
+
+    def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
+        """Clips with their boxes on the middle frame, in the classes of VGG-Sound."""
+        classes = class_names(read_clips(annotation_file(dl_manager, "vggsound.csv", CSV_URL)))
+        path = annotation_file(dl_manager, "vggss.json", BOXES_URL)
+        clips = read_boxed_clips(path, classes)
+        if self.builder_config.test_list:
+            clips = listed(clips, list_file(dl_manager, self.builder_config.test_list), path)
+        segments, refused = to_segments(clips)
+        return clips_builder.Annotations(splits={"test": segments}, class_names=classes, refused=refused)
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxedClip:
+    """An entry of `vggss.json`.
+
+    Attributes:
+      clip_id: name of the clip's file.
+      label: class.
+      boxes: (xmin, ymin, xmax, ymax) of each, as they are written, usable or not.
+    """
+
+    clip_id: str
+    label: str
+    boxes: tuple[tuple[float, float, float, float], ...]
+
+
+def read_boxed_clips(path: pathlib.Path, classes: Collection[str]) -> dict[str, BoxedClip]:
+    """Entries of `vggss.json` by clip id.
+
+    Raises:
+      ValueError: the file is no such list, or an entry is none, is of an unknown class or is there twice; says which.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}; expected a JSON list of {LAYOUT}") from error
+    if not isinstance(entries, list):
+        raise ValueError(f"{path}: expected a JSON list of {LAYOUT}")
+    clips = {}
+    for number, entry in enumerate(entries, 1):
+        place = f"{path}, entry {number}"
+        clip = _boxed_clip(entry, place)
+        if clip.label not in classes:
+            raise ValueError(f"{place}: {clip.label!r} is no class of vggsound.csv")
+        if clip.clip_id in clips:
+            raise ValueError(f"{place}: the clip {clip.clip_id} is there twice")
+        clips[clip.clip_id] = clip
+    return clips
+
+
+def _boxed_clip(entry, place) -> BoxedClip:
+    try:
+        clip_id, label, boxes = entry["file"], entry["class"], tuple(tuple(map(float, box)) for box in entry["bbox"])
+        if video_and_start(clip_id) is not None and isinstance(label, str) and all(len(box) == 4 for box in boxes):
+            return BoxedClip(clip_id, label, boxes)
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise ValueError(f"{place}: {json.dumps(entry)[:120]}; expected {LAYOUT}")
+
+
+def listed(clips: Mapping[str, BoxedClip], path: pathlib.Path, of: pathlib.Path) -> dict[str, BoxedClip]:
+    """The clips that a list names.
+
+    Args:
+      clips: by clip id.
+      path: the list.
+      of: the file that the clips are from.
+
+    Raises:
+      ValueError: a line that is no clip, or a clip that is there twice; says the file and the line.
+    """
+    names = read_names(path)
+    for name, line in names.items():
+        if name not in clips:
+            raise ValueError(f"{path}, line {line}: {name} is no clip of {of}")
+    return {name: clips[name] for name in names}
+
+
+def to_segments(clips: Mapping[str, BoxedClip]) -> tuple[list[Segment], dict[str, list[str]]]:
+    """Segments with the boxes that can be used, and what cannot: kind to a line for each."""
+    segments, degenerate, bare = [], [], []
+    for clip_id, clip in clips.items():
+        usable = [usable_box(box) for box in clip.boxes]
+        degenerate += [
+            f"{clip_id}, box {index}: xmin, ymin, xmax, ymax = {', '.join(map(str, clip.boxes[index]))}"
+            for index, box in enumerate(usable)
+            if box is None
+        ]
+        boxes = tuple(Box(box, clip.label) for box in usable if box is not None)
+        if not boxes:
+            bare.append(clip_id)
+        video_id, start_seconds = video_and_start(clip_id)
+        segments.append(Segment(clip_id, video_id, (clip.label,), start_seconds, CLIP_SECONDS, boxes))
+    kinds = {"degenerate boxes": degenerate, "clips without a usable box": bare}
+    return segments, {kind: lines for kind, lines in kinds.items() if lines}
+
+
+def usable_box(box: Sequence[float]) -> tuple[float, float, float, float] | None:
+    """A box as (ymin, xmin, ymax, xmax) within 0 to 1; None where it is degenerate.
+
+    Degenerate is a box with a coordinate that is not finite, that lies outside of the picture by more than rounding, or
+    with no area.
+
+    Args:
+      box: (xmin, ymin, xmax, ymax), normalised.
+    """
+    if not all(math.isfinite(value) and -ROUNDING <= value <= 1 + ROUNDING for value in box):
+        return None
+    xmin, ymin, xmax, ymax = (min(max(value, 0.0), 1.0) for value in box)
+    return (ymin, xmin, ymax, xmax) if xmin < xmax and ymin < ymax else None

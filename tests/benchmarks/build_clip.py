@@ -1,0 +1,141 @@
+"""CPU seconds that building the record of one clip takes, by stage, beside FFmpeg's bare decoding of the same file.
+
+    python tests/benchmarks/build_clip.py --clip=FILE.mp4
+
+Wants the `ffmpeg` command line (`apt-get install ffmpeg`, or `pip install imageio-ffmpeg`). Everything runs on one
+thread, in turns, so that what else the machine does falls on all alike; each figure is the median of the turns.
+"""
+
+import functools
+import os
+import pathlib
+import resource
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+
+import cv2
+import joblib
+import numpy as np
+from absl import app, flags
+
+from avlearn.media import decode, jpeg
+from avlearn.media.log_spectrogram import FRONT_ENDS, log_spectrogram
+from data_builders.parts import record, shards
+from data_builders.parts.segments import Segment
+from data_builders.synthetic_av import clip_file
+
+CLIP = flags.DEFINE_string(
+    "clip", "", "Media file; a moving texture of 10 s, 640 x 360, 30 frames per second if empty."
+)
+SECONDS = flags.DEFINE_float("seconds", 10.0, "How much of it.")
+FRAMES_PER_SECOND = flags.DEFINE_float("frames_per_second", 25, "Of the stored frames.")
+TURNS = flags.DEFINE_integer("turns", 5, "How often each is measured.")
+
+
+def made_clip(folder: str) -> str:
+    """A clip that is neither easy nor impossible to compress: blurred noise that drifts, with noise for sound."""
+    rng = np.random.default_rng(0)
+    texture = rng.integers(0, 255, (60, 108, 3), dtype=np.uint8)
+    image = cv2.resize(texture, (864, 480), interpolation=cv2.INTER_CUBIC)
+    frames = [image[t % 120 : t % 120 + 360, t % 200 : t % 200 + 640] for t in range(300)]
+    path = os.path.join(folder, "made.mp4")
+    clip_file.write(path, frames, rng.normal(0, 0.1, 480_000).astype(np.float32), frames_per_second=30)
+    return path
+
+
+def ffmpeg() -> str:
+    """The command.
+
+    Raises:
+      FileNotFoundError: it is not installed.
+    """
+    if found := shutil.which("ffmpeg"):
+        return found
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise FileNotFoundError(
+            "ffmpeg is not installed: apt-get install ffmpeg, or pip install imageio-ffmpeg"
+        ) from None
+    return imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def bare_decoding(command: str, clip: str) -> None:
+    """Decodes both streams, and does nothing with them."""
+    one_thread = ["-threads", "1", "-filter_threads", "1"]
+    subprocess.run(
+        [command, "-v", "error", *one_thread, "-t", str(SECONDS.value), "-i", clip, "-f", "null", "-"], check=True
+    )
+
+
+def build_alone(shard: str) -> float:
+    """Builds a shard in a fresh process as a build does; returns the most memory it had, MiB."""
+    shards.build(shard)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def cpu_seconds(task: Callable[[], object]) -> float:
+    """Of this process and of those it waited for."""
+
+    def now() -> float:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.process_time() + children.ru_utime + children.ru_stime
+
+    begun = now()
+    task()
+    return now() - begun
+
+
+def main(_: list[str]) -> None:
+    """Prints the table."""
+    command = ffmpeg()
+    with tempfile.TemporaryDirectory() as folder:
+        path = CLIP.value or made_clip(folder)
+        settings = record.Settings(frames_per_second=FRAMES_PER_SECOND.value)
+        recipe = shards.Recipe(settings, ("class",))
+        segment = Segment("clip", "clip", ("class",), 0.0, SECONDS.value)
+        rate = FRONT_ENDS["l3"].sample_rate_hz
+        read = functools.partial(
+            decode.read_clip,
+            path,
+            duration_seconds=SECONDS.value,
+            frames_per_second=FRAMES_PER_SECOND.value,
+            first_frame_seconds=settings.first_frame_seconds,
+            sample_rate_hz=rate,
+        )
+        clip = read()
+        example, _ = record.make_record(segment, path, recipe.labels, settings)
+        shard = os.path.join(folder, "shard")
+        tasks = {
+            "ffmpeg: decode both streams": lambda: bare_decoding(command, path),
+            "read_clip: decode, grid, resize, resample": read,
+            "JPEG": lambda: [jpeg.encode(frame) for frame in clip.frames],
+            "log-spectrogram": lambda: log_spectrogram(clip.waveform).astype(np.float16),
+            "serialize": lambda: recipe.serialized(example),
+            "the whole shard of one clip": lambda: shards.build(shard),
+        }
+        shards.write_job(shard, shards.Job(((segment, path, 0),), recipe))
+        taken = {name: [] for name in tasks}
+        for _ in range(TURNS.value + 1):
+            for name, task in tasks.items():
+                pathlib.Path(f"{shard}.json").unlink(missing_ok=True)
+                taken[name].append(cpu_seconds(task))
+        median = {name: statistics.median(times[1:]) for name, times in taken.items()}
+        size = os.path.getsize(shard)
+        pathlib.Path(f"{shard}.json").unlink()
+        peak_mib = joblib.Parallel(n_jobs=2)([joblib.delayed(build_alone)(shard)])[0]
+    print(f"{path}: {len(clip.frames)} frames {clip.frames.shape[1:3]}, record {size / 1e6:.2f} MB, CPU seconds")
+    for name, seconds in median.items():
+        print(f"  {seconds:6.3f}  {name}")
+    limit = median["ffmpeg: decode both streams"] + median["JPEG"]
+    whole = median["the whole shard of one clip"]
+    print(f"  {whole / limit:6.2f}  times FFmpeg's decoding plus JPEG encoding ({limit:.3f})")
+    print(f"  {peak_mib:.0f} MiB at most in a process that builds it")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Builds a dataset with Apache Beam: on this machine, or on the workers of Dataflow, Flink or Spark.
-# Usage: ./launch/build_dataset_beam.sh DATASET CONFIG MANUAL_DIR DATA_DIR [BEAM_OPTIONS]
+# Usage: ./launch/build_dataset_beam.sh DATASET CONFIG MANUAL_DIR DATA_DIR [BEAM_OPTIONS [FLAG OF tfds build ...]]
 #   ./launch/build_dataset_beam.sh audioset instruments clips data
 #   ./launch/build_dataset_beam.sh audioset all /mnt/clips /mnt/data \
-#       runner=FlinkRunner,flink_master=HOST:8081,environment_type=LOOPBACK
+#       runner=FlinkRunner,flink_master=HOST:8081,environment_type=LOOPBACK --num_shards=4096
 # MANUAL_DIR and DATA_DIR are on storage that every worker mounts at the same place. See docs/data_preparation.md.
 set -euo pipefail
 if (( $# < 4 )); then
   sed -n '3,7s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
+manual_dir=$(realpath "$3") data_dir=$(realpath -m "$4")
 cd "$(dirname "$0")/.."
 local_workers="runner=DirectRunner,direct_running_mode=multi_processing,direct_num_workers=$(nproc)"
-exec tfds build "data_builders/$1" --config="$2" --manual_dir="$3" --data_dir="$4" \
-  --beam_pipeline_options="${5:-$local_workers}"
+exec tfds build "data_builders/$1" --config="$2" --manual_dir="$manual_dir" --data_dir="$data_dir" \
+  --beam_pipeline_options="${5:-$local_workers}" "${@:6}"

@@ -7,7 +7,7 @@ import pathlib
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clips_builder, segments
+from data_builders.parts import clips_builder, segments, sources
 from tests.media_file import plain
 
 LAYOUT = "split id label"
@@ -22,7 +22,7 @@ class SmallClips(clips_builder.ClipsBuilder):
 
     def annotations(self, dl_manager):
         """Reads `clips.txt`."""
-        path = clips_builder.annotation_file(dl_manager, "clips.txt")
+        path = sources.annotation_file(dl_manager, "clips.txt")
         splits = {"train": [], "test": []}
         for _, (split, clip, label) in segments.rows(path, 3, LAYOUT, delimiter=" "):
             splits[split].append(segments.Segment(clip, clip, (label,)))

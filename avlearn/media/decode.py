@@ -224,7 +224,7 @@ def _demux(path, container, readers, end):
     streams = [reader.stream for reader in readers.values()]
     for packet in container.demux(streams):
         if packet.is_corrupt:
-            raise UnreadableClip(path, "truncated", "the file ends within a packet; fetch it again")
+            raise UnreadableClip(path, "truncated", "a packet of it is damaged or cut short; fetch it again")
         reader = readers[packet.stream_index]
         if packet.stream_index not in running:
             continue

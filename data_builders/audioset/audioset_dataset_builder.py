@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow_datasets as tfds
 
 from avlearn.ontology import Ontology
-from data_builders.parts import clips_builder, segments
-from data_builders.parts.clips_builder import ClipsConfig, annotation_file
+from data_builders.parts import clips_builder, segments, sources
+from data_builders.parts.clips_builder import ClipsConfig
 from data_builders.parts.divide import is_validation
+from data_builders.parts.sources import annotation_file
 
 SEGMENTS_URL = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/{}_segments.csv"
 ONTOLOGY_URL = "https://raw.githubusercontent.com/audioset/ontology/master/ontology.json"
+TRAIN_SETS = ("balanced_train", "unbalanced_train")
 LAYOUT = 'YTID, start_seconds, end_seconds, "id,id,..."'
 
 # Objects that Sound, section 2: the classes below these are AudioSet-Instruments (110 with the three themselves).
@@ -33,7 +35,19 @@ class Config(ClipsConfig):
 
     below: Sequence[str] = ()
     classes_file: str = ""
-    train_sets: Sequence[str] = ("balanced_train", "unbalanced_train")
+    train_sets: Sequence[str] = TRAIN_SETS
+
+    def check(self) -> None:
+        """Refuses sets that are not AudioSet's training sets, and a class in place of a list of classes.
+
+        Raises:
+          ValueError: names the key, its value and what is allowed.
+        """
+        unknown = [name for name in self.train_sets if name not in TRAIN_SETS]
+        if isinstance(self.train_sets, str) or unknown or not self.train_sets:
+            raise ValueError(f"train_sets={self.train_sets!r}: it is a list of one or both of {list(TRAIN_SETS)}")
+        if isinstance(self.below, str):
+            raise ValueError(f"below={self.below!r}: it is a list of classes, such as [{self.below!r}]")
 
 
 class Builder(clips_builder.ClipsBuilder):
@@ -62,8 +76,9 @@ class Builder(clips_builder.ClipsBuilder):
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
         """Segments with one of the wanted classes, all labels kept, in the classes of the whole ontology."""
         config = self.builder_config
+        config.check()
         ontology = Ontology.from_json(annotation_file(dl_manager, "ontology.json", ONTOLOGY_URL))
-        wanted = wanted_classes(ontology, config, clips_builder.manual_dir(dl_manager))
+        wanted = wanted_classes(ontology, config, sources.manual_dir(dl_manager))
         sets = {
             name: annotation_file(dl_manager, f"{name}_segments.csv", SEGMENTS_URL.format(name))
             for name in (*config.train_sets, "eval")

@@ -91,6 +91,21 @@ def test_a_list_of_classes_of_ones_own(manual_dir, tmp_path):
 
 
 LABELS = '"/m/042v_gx,/m/09x0r"'
+
+
+@pytest.mark.parametrize(
+    ("choice", "complaint"),
+    [
+        ({"train_sets": ["eval"]}, r"train_sets=\['eval'\]: it is a list of one or both of \['balanced_train'"),
+        ({"train_sets": []}, r"train_sets=\[\]"),
+        ({"below": "Animal"}, r"below='Animal': it is a list of classes, such as \['Animal'\]"),
+    ],
+)
+def test_choices_that_would_build_something_else_are_refused(choice, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Config(name="some", **choice).check()
+
+
 SPREADSHEETS = {
     "official": f"# made Sun\n# num_ytids=1\n# YTID, start_seconds\nguitar_0001, 30.000, 40.000, {LABELS}\n",
     "one header, no spaces, integers": f"YTID,start_seconds,end_seconds,labels\nguitar_0001,30,40,{LABELS}\n",

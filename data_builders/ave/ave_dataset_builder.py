@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clips_builder, segments
+from data_builders.parts import clips_builder, segments, sources
 from data_builders.parts.divide import VALIDATION_PERCENT, hundredth
 
 ANNOTATIONS_URL = "https://raw.githubusercontent.com/YapengTian/AVE-ECCV18/master/data/Annotations.txt"
@@ -75,13 +75,13 @@ class Builder(clips_builder.ClipsBuilder):
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
         """A segment for each video, with the categories of all its events."""
-        path = clips_builder.annotation_file(dl_manager, "Annotations.txt", ANNOTATIONS_URL)
+        path = sources.annotation_file(dl_manager, "Annotations.txt", ANNOTATIONS_URL)
         labels = {}
         for event in read_events(path):
             of_video = labels.setdefault(event.video_id, [])
             if event.label not in of_video:
                 of_video.append(event.label)
-        lists, refused = find_lists(clips_builder.manual_dir(dl_manager)), {}
+        lists, refused = find_lists(sources.manual_dir(dl_manager)), {}
         print(f"ave: splits of {', '.join(map(str, lists.values())) or 'a hash of the ids: no lists are there'}")
         split_of = listed_splits(lists, labels, refused) if lists else {video: hashed_split(video) for video in labels}
         splits = {"train": [], "validation": [], "test": []}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clip_files, clips_builder, segments
+from data_builders.parts import clip_files, clips_builder, segments, sources
 
 # Names as the files have them.
 CLASSES = {
@@ -52,7 +52,7 @@ class Builder(clips_builder.ClipsBuilder):
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
         """The recordings of both sets; their names say the scene."""
-        manual_dir, config = clips_builder.manual_dir(dl_manager), self.builder_config
+        manual_dir, config = sources.manual_dir(dl_manager), self.builder_config
         if config.train_folder == config.test_folder:
             raise ValueError(
                 f"train_folder and test_folder are both {config.train_folder!r}: the sets have a folder each"
@@ -84,7 +84,8 @@ def read_folder(
     if not (manual_dir / folder).is_dir():
         raise ValueError(f"the {split} set is looked for in {manual_dir / folder}, which is no folder; see README.md")
     found = {}
-    for stem, path, _ in clip_files.walk(manual_dir / folder, clip_files.SOUND_SUFFIXES):
+    for file in clip_files.walk(manual_dir / folder, clip_files.SOUND_SUFFIXES):
+        stem, path = file.stem, file.path
         name = re.fullmatch(r"([a-z]+)\d\d", stem, re.ASCII)
         if not name or name[1] not in CLASSES:
             refused["files of no scene"].append(path)

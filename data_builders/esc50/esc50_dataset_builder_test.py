@@ -12,8 +12,9 @@ import soundfile
 
 from avlearn.data import read
 from data_builders.esc50.esc50_dataset_builder import CLASSES, Builder, Config, read_meta
+from data_builders.parts.clip_files import ClipFile
 from data_builders.parts.record import Settings, make_record
-from data_builders.parts.segments import Segment
+from data_builders.parts.segments import Located, Segment
 from tests import build_dataset
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
@@ -101,13 +102,15 @@ def test_what_needs_a_picture_is_refused(key, complaint):
 
 def test_silence_that_a_file_does_not_hold_is_not_stored(tmp_path):
     path = recording(tmp_path / "short.wav", 3, 3)
-    segment = Segment("short", "short", (), duration_seconds=5.0)
-    made, _ = make_record(segment, path, {}, Settings(sound_only=True, waveform_hz=16_000))
+    settings = Settings(sound_only=True, waveform_hz=16_000)
+
+    def located(seconds):
+        return Located(Segment("a", "a", (), duration_seconds=seconds), ClipFile("a", str(path), 1, 1), cut=False)
+
+    made, _ = make_record(located(5.0), {}, settings)
     assert made["log_spectrogram"].shape == (599, 257)
     assert made["waveform"].shape == (48_000,)
-    made, _ = make_record(
-        Segment("cut", "cut", (), duration_seconds=2.0), path, {}, Settings(sound_only=True, waveform_hz=16_000)
-    )
+    made, _ = make_record(located(2.0), {}, settings)
     assert made["log_spectrogram"].shape == (399, 257)
     assert made["waveform"].shape == (32_000,)
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clip_files, clips_builder, segments
+from data_builders.parts import clip_files, clips_builder, segments, sources
 from data_builders.parts.divide import is_validation
 
 BOX_PIXELS = 256  # the boxes' scale, whatever the size of the picture
@@ -53,7 +53,7 @@ class Builder(clips_builder.ClipsBuilder):
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
         """Training videos, a share of them for validation, and the test clips with their boxes; one class."""
-        manual_dir, config = clips_builder.manual_dir(dl_manager), self.builder_config
+        manual_dir, config = sources.manual_dir(dl_manager), self.builder_config
         seconds = config.clip_seconds
         if seconds != 0 and not seconds >= config.min_seconds:
             raise ValueError(
@@ -97,7 +97,7 @@ def list_train(manual_dir: pathlib.Path, train_list: str, held_out: set[str], re
         folder = manual_dir / "videos"
         if not folder.is_dir():
             raise ValueError(f"training on every video takes those in {folder}, which is no folder")
-        stems = dict.fromkeys(stem for stem, _, _ in clip_files.walk(folder, clip_files.VIDEO_SUFFIXES))
+        stems = dict.fromkeys(file.stem for file in clip_files.walk(folder, clip_files.VIDEO_SUFFIXES))
         return [stem for stem in stems if stem not in held_out]
     path = find_list(manual_dir, train_list)
     if path is None:

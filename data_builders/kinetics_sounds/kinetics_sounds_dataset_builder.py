@@ -9,7 +9,8 @@ import tensorflow_datasets as tfds
 
 from data_builders.kinetics_sounds.classes import NEAREST_ONLY, labels_of
 from data_builders.parts import clips_builder, segments
-from data_builders.parts.clips_builder import ClipsConfig, manual_dir
+from data_builders.parts.clips_builder import ClipsConfig
+from data_builders.parts.sources import manual_dir
 
 ARCHIVE_URL = "https://storage.googleapis.com/deepmind-media/Datasets/kinetics400.tar.gz"
 LAYOUT = "label,youtube_id,time_start,time_end,split,is_cc"

@@ -1,26 +1,24 @@
 """The builder that every dataset of video files derives from: annotations in, sharded records and coverage out."""
 
 import abc
-import contextlib
 import dataclasses
-import fcntl
 import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import tensorflow_datasets as tfds
-from etils import epath
 
 from avlearn.data import schema
 from data_builders.parts import clip_files, coverage, record, shards
 from data_builders.parts.plan import Plan
 from data_builders.parts.segments import Segment
+from data_builders.parts.sources import MANUAL_DIR_HELP, manual_dir
+from data_builders.parts.workspace import Workspace, explained
 
 CLIPS_PER_SHARD = 32
 LEAST_SHARDS = 16  # one for each worker of the papers
-MANUAL_DIR_HELP = "Give the folder of your clips: tfds build ... --manual_dir=FOLDER (see the dataset's README.md)."
 
 
 @dataclasses.dataclass
@@ -28,7 +26,8 @@ class ClipsConfig(tfds.core.BuilderConfig):
     """What every builder of video files lets a user choose; see `data_builders.parts.record.Settings`.
 
     Attributes:
-      frames_per_second, short_side, front_end, optical_flow, waveform_hz, min_seconds, drop: of the records.
+      frames_per_second, short_side, front_end, optical_flow, waveform_hz, min_seconds, max_seconds, drop: of the
+        records.
       min_coverage: the build fails where a split has a smaller share of the clips that its annotations name.
       max_clips_per_split: of the annotations, the first so many by a hash of their ids; 0: all of them.
     """
@@ -39,6 +38,7 @@ class ClipsConfig(tfds.core.BuilderConfig):
     optical_flow: bool = False
     waveform_hz: int = 0
     min_seconds: float = 2.0
+    max_seconds: float = 60.0
     drop: Sequence[str] = ("silent_audio",)
     min_coverage: float = 0.0
     max_clips_per_split: int = 0
@@ -111,7 +111,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
 
     @abc.abstractmethod
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> Annotations:
-        """Reads the annotation files (see `annotation_file`)."""
+        """Reads the annotation files (see `sources.annotation_file`)."""
 
     def _info(self) -> tfds.core.DatasetInfo:
         settings = self.builder_config.settings(sound_only=self.SOUND_ONLY)
@@ -127,57 +127,71 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             ),
         )
 
+    def download_and_prepare(self, **kwargs) -> None:
+        """As TFDS has it; refuses a dataset of this name that was built with other settings.
+
+        Raises:
+          ValueError: says which setting, and how to name another config.
+        """
+        self._check_same_settings()
+        super().download_and_prepare(**kwargs)
+
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         if download_config.max_examples_per_split is not None:
+            values = {**self._choices(), "name": f"{self.builder_config.name}_try", "max_clips_per_split": 100}
             raise ValueError(
                 "--max_examples_per_split would leave a part that passes for the whole. Name a config of your own "
-                f"""instead: --config='{{"name": "{self.builder_config.name}_try", "max_clips_per_split": 100}}'"""
+                f"instead: --config='{json.dumps(values)}'"
             )
         if self.info.file_format != tfds.core.FileFormat.TFRECORD:
             raise ValueError(f"--file_format={self.info.file_format.value}: these datasets are built as tfrecord")
+        own = pathlib.Path(self.data_path)  # where TFDS takes the dataset from when it is whole
         annotations = self.annotations(dl_manager)
-        plan = self._plan(annotations, manual_dir(dl_manager))
-        self.info.features["labels"].feature.names = list(annotations.class_names)
-        self.info.metadata.update(
-            class_names=list(annotations.class_names.values()), ontology=schema.ontology_nodes(annotations.ontology)
-        )
-        with self._workspace() as folder:
-            paths = self._write_jobs(plan, folder, annotations, download_config.num_shards)
+        with Workspace(own.parent / str(self.version)) as self._workspace, explained(self._workspace.folder):
+            plan = self._plan(annotations, manual_dir(dl_manager))
+            self.info.features["labels"].feature.names = list(annotations.class_names)
+            self.info.metadata.update(
+                class_names=list(annotations.class_names.values()),
+                ontology=schema.ontology_nodes(annotations.ontology),
+            )
+            paths = self._write_jobs(plan, annotations, download_config.num_shards)
+            self._workspace.clean([path for of_split in paths.values() for path in of_split], own.name)
             self._build(plan, paths, download_config)
             splits = self._coverage(plan, paths, annotations)
-            _write_coverage(folder / "coverage.json", self.info.full_name, splits, annotations.refused)
-            print(f"\n{coverage.table(splits)}\n", flush=True)
-            _check_coverage(splits, self.builder_config.min_coverage, folder / "coverage.json")
-            self._publish(paths, folder)
+            self._publish(splits, plan, paths, annotations, own)
+
+    def _post_download_and_prepare_hook(self) -> None:
+        self._workspace.remove()
+
+    def _choices(self) -> dict:
+        """The config's fields that a user may give, with their values."""
+        own = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
+        values = dataclasses.asdict(self.builder_config)
+        return json.loads(json.dumps({name: value for name, value in values.items() if name not in own}))
+
+    def _check_same_settings(self) -> None:
+        stored = self.data_path / "coverage.json"
+        if not stored.exists():
+            return
+        built = json.loads(stored.read_text())["config"]
+        for key, value in self._choices().items():
+            if built.get(key, value) != value:
+                raise ValueError(
+                    f"{self.data_path} was built with {key}={built[key]!r}, this config has {value!r}. Give it another "
+                    f'name: --config=\'{{"name": "...", ...}}\''
+                )
 
     def _plan(self, annotations: Annotations, folder: pathlib.Path) -> Plan:
-        plan = Plan(folder, self.SUFFIXES)
+        plan = Plan(folder, self.SUFFIXES, self._workspace.folder / "plan.sqlite")
         for split, segments in annotations.splits.items():
             plan.add(split, segments)
         plan.keep_first(self.builder_config.max_clips_per_split)
+        if plan.skipped:
+            print(f"{len(plan.skipped)} files cannot be used, such as {', '.join(plan.skipped[:3])}", flush=True)
         plan.check_any_found()
         return plan
 
-    @contextlib.contextmanager
-    def _workspace(self) -> Iterator[epath.Path]:
-        """Folder of the finished shards, beside the dataset's; one build at a time works in it."""
-        folder = self.data_path.parent / f"{self.version}.unfinished"
-        folder.mkdir(parents=True, exist_ok=True)
-        if "://" in os.fspath(folder):
-            yield folder
-        else:
-            with open(folder / "lock", "w") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    raise ValueError(f"another build is at work in {folder}; wait for it, or end it") from None
-                yield folder
-        self._finished = folder
-
-    def _post_download_and_prepare_hook(self) -> None:
-        self._finished.rmtree()
-
-    def _write_jobs(self, plan, folder, annotations, num_shards) -> dict[str, list[str]]:
+    def _write_jobs(self, plan, annotations, num_shards) -> dict[str, list[str]]:
         """Divides the plan into shards; returns the paths of each split's."""
         settings = self.builder_config.settings(sound_only=self.SOUND_ONLY)
         recipe = shards.Recipe(settings, tuple(annotations.class_names))
@@ -187,7 +201,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             count = min(num_shards or _shard_count(found), found)
             template = self._get_filename_template(split)
             names = [template.relative_filepath(shard_index=i, num_shards=count) for i in range(count)]
-            paths[split] = [os.fspath(folder / name) for name in names]
+            paths[split] = [os.fspath(self._workspace.folder / name) for name in names]
             for path, segments in zip(paths[split], plan.shards(split, count), strict=True):
                 shards.write_job(path, shards.Job(tuple(segments), recipe))
         return paths
@@ -222,78 +236,36 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
     def _split_info(self, split, reports) -> tfds.core.SplitInfo:
         return tfds.core.SplitInfo(
             name=split,
-            shard_lengths=[len(report.built) for report in reports],
+            shard_lengths=[report.built for report in reports],
             num_bytes=sum(report.num_bytes for report in reports),
             filename_template=self._get_filename_template(split),
         )
 
-    def _publish(self, paths, folder) -> None:
-        """Puts the finished shards where TFDS renames them to the dataset from."""
-        for split in self.info.splits:
-            for path in map(epath.Path, paths[split]):
-                _link_or_copy(path, self.data_path / path.name)
-        _link_or_copy(folder / "coverage.json", self.data_path / "coverage.json")
+    def _publish(self, splits, plan, paths, annotations, target) -> None:
+        """Writes and prints the coverage, and puts the finished files where TFDS makes the dataset of them."""
+        folder = self._workspace.folder
+        contents = {
+            "dataset": self.info.full_name,
+            "config": self._choices(),
+            "splits": splits,
+            "refused_annotations": {
+                kind: {"count": len(lines), "items": list(lines)} for kind, lines in annotations.refused.items()
+            },
+            "files": {"skipped": plan.skipped, "of_a_name_that_another_has": plan.same_name},
+        }
+        (folder / "coverage.json").write_text(json.dumps(contents, indent=1))
+        print(f"\n{coverage.table(splits)}\n", flush=True)
+        _check_coverage(splits, self.builder_config.min_coverage, folder / "coverage.json")
+        for name in ["coverage.json", *(os.path.basename(path) for split in self.info.splits for path in paths[split])]:
+            self._workspace.publish(name, target)
 
 
 def _shard_count(clips: int) -> int:
-    """A power of two, so that a few more clips leave the division, and with it the finished shards, as they are."""
+    """A power of two, so that a few more clips mostly leave the division, and the finished shards, as they are."""
     return max(LEAST_SHARDS, 2 ** math.ceil(math.log2(max(1, clips / CLIPS_PER_SHARD))))
 
 
-def _link_or_copy(source: epath.Path, target: epath.Path) -> None:
-    # A link, so that an interruption loses nothing; the workspace goes when the dataset stands.
-    try:
-        os.link(source, target)
-    except OSError:
-        source.copy(target)
-
-
-def manual_dir(dl_manager: tfds.download.DownloadManager) -> pathlib.Path:
-    """The folder that `--manual_dir` names.
-
-    Raises:
-      ValueError: none is given, or it is not there.
-    """
-    folder = dl_manager._manual_dir
-    if folder is None or not os.path.isdir(folder):
-        raise ValueError(f"--manual_dir={folder} is no folder. {MANUAL_DIR_HELP}")
-    return pathlib.Path(folder)
-
-
-def annotation_file(dl_manager: tfds.download.DownloadManager, name: str, url: str = "") -> pathlib.Path:
-    """An annotation file: from below `--manual_dir` where it is there, else downloaded.
-
-    Args:
-      dl_manager: of the build.
-      name: of the file.
-      url: its official address; empty where it cannot be fetched by a program.
-
-    Raises:
-      ValueError: it is neither there nor to be had.
-    """
-    folder = manual_dir(dl_manager)
-    for place in (folder, folder / "annotations"):
-        if (place / name).is_file():
-            return place / name
-    if not url:
-        raise ValueError(
-            f"the annotation file {name} is not in --manual_dir={folder}; its README.md says where to get it"
-        )
-    try:
-        return pathlib.Path(dl_manager.download(url))
-    except Exception as error:
-        raise ValueError(
-            f"the annotation file {name} is not in --manual_dir={folder}, and {url} cannot be fetched ({error}). Fetch "
-            f"it by hand and put it there"
-        ) from error
-
-
-def _write_coverage(path: epath.Path, dataset: str, splits: dict[str, dict], refused: Mapping) -> None:
-    listed = {kind: {"count": len(lines), "items": list(lines)} for kind, lines in refused.items()}
-    path.write_text(json.dumps({"dataset": dataset, "splits": splits, "refused_annotations": listed}, indent=1))
-
-
-def _check_coverage(splits: dict[str, dict], least: float, path: epath.Path) -> None:
+def _check_coverage(splits: dict[str, dict], least: float, path: pathlib.Path) -> None:
     for name, split in splits.items():
         if split["share"] < least:
             raise ValueError(

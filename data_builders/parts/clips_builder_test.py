@@ -13,11 +13,14 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from avlearn.data import read
 from data_builders.parts import record, shards, tfrecord_file
+from data_builders.parts.clip_files import ClipFile
 from data_builders.parts.clips_builder import ClipsConfig
-from data_builders.parts.segments import Segment
+from data_builders.parts.segments import Located, Segment
+from data_builders.parts.workspace import Workspace, explained
 from tests.build_dataset import build, coverage, records
 from tests.media_file import plain
 from tests.small_clips import SmallClips, write_folder
@@ -37,6 +40,10 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def built(folder, tmp_path_factory):
     return build(SmallClips, "plain", folder, tmp_path_factory.mktemp("data"))
+
+
+def located(folder, segment):
+    return Located(segment, ClipFile(segment.video_id, str(folder / f"{segment.video_id}.mp4"), 1, 1), cut=False)
 
 
 def shard_bytes(builder):
@@ -98,6 +105,112 @@ def test_a_killed_build_goes_on_with_what_is_left(built, folder, tmp_path):
     assert not unfinished.exists()
 
 
+def test_processes_that_outlive_a_killed_build_do_no_harm(built, folder, tmp_path):
+    """The parent alone is killed: what it started works on while the same command is given again."""
+    code = f"build(SmallClips, 'plain', pathlib.Path({str(folder)!r}), pathlib.Path({str(tmp_path)!r}))"
+    imports = "import pathlib; from tests.build_dataset import build; from tests.small_clips import SmallClips; "
+    unfinished = tmp_path / "small_clips" / "plain" / "1.0.0.unfinished"
+    with subprocess.Popen([sys.executable, "-c", imports + code], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not list(unfinished.glob("*.reading")):
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        process.kill()
+    assert shard_bytes(build(SmallClips, "plain", folder, tmp_path)) == shard_bytes(built)
+
+
+def test_a_clip_that_ends_its_process_is_refused_and_the_rest_built(folder, tmp_path, monkeypatch):
+    """`DIES` in a file's name stands for a codec that breaks: PyAV is replaced in the processes of the build."""
+    some = tmp_path / "some"
+    some.mkdir()
+    names = ["a00", "a01", "DIES"]
+    for name in names:
+        shutil.copy(folder / "a00.mp4", some / f"{name}.mp4")
+    (some / "clips.txt").write_text("\n".join(f"train {name} low" for name in names))
+    (some / "sitecustomize.py").write_text(
+        "import os\nfrom avlearn.media import decode\nread = decode.read_clip\n"
+        "def read_clip(path, **how):\n    os.abort() if 'DIES' in path else None\n    return read(path, **how)\n"
+        "decode.read_clip = read_clip\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{some}:{ROOT}")
+    get_reusable_executor().shutdown(wait=True)  # the processes of this test are to be new ones
+    try:
+        builder = build(SmallClips, "plain", some, tmp_path / "data", num_shards=1)
+    finally:
+        get_reusable_executor().shutdown(wait=True)
+    not_built = coverage(builder)["splits"]["train"]["not_built"]
+    assert {reason: entry["clip_ids"] for reason, entry in not_built.items()} == {"crashed": ["DIES"]}
+    assert "its process ended 3 times" in not_built["crashed"]["examples"][0]
+    assert set(records(builder, "train")) == {"a00", "a01"}
+
+
+def test_what_failed_for_a_reason_of_ours_is_tried_again(folder, tmp_path, monkeypatch):
+    path = str(tmp_path / "x.tfrecord-00000-of-00001")
+    job = shards.Job((located(folder, Segment("a00", "a00", ("low",))),), shards.Recipe(record.Settings(), ("low",)))
+    shards.write_job(path, job)
+    monkeypatch.setattr(record, "make_record", lambda *arguments: 1 / 0)
+    shards.build(path)
+    reason, detail = shards.report_of(path).refused["a00"]
+    assert reason == "error"
+    assert detail.endswith("a00.mp4: ZeroDivisionError: division by zero")
+    monkeypatch.undo()
+    shards.build(path)
+    assert (shards.report_of(path).built, shards.report_of(path).refused) == (1, {})
+
+
+def test_a_folder_that_goes_away_ends_the_build(tmp_path):
+    path = str(tmp_path / "x.tfrecord-00000-of-00001")
+    job = shards.Job((located(tmp_path, Segment("a00", "a00", ("low",))),), shards.Recipe(record.Settings(), ("low",)))
+    shards.write_job(path, job)
+    with pytest.raises(FileNotFoundError, match="it was there before; are the clips still mounted"):
+        shards.build(path)
+    assert shards.report_of(path) is None
+
+
+def test_a_damaged_shard_is_not_finished(folder, tmp_path):
+    path = tmp_path / "x.tfrecord-00000-of-00001"
+    job = shards.Job((located(folder, Segment("a00", "a00", ("low",))),), shards.Recipe(record.Settings(), ("low",)))
+    shards.write_job(str(path), job)
+    shards.build(str(path))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert shards.report_of(str(path)) is None
+    shards.build(str(path))
+    assert path.read_bytes() == whole
+
+
+def test_a_dataset_of_other_settings_is_not_taken_for_this_one(built, folder):
+    same = SmallClips(config="plain", data_dir=built.data_dir_root)
+    same.download_and_prepare()  # it stands: nothing is done
+    other = SmallClips(config="plain", data_dir=built.data_dir_root)
+    other.builder_config.short_side, before = 128, other.builder_config.short_side
+    try:
+        with pytest.raises(ValueError, match=r"built with short_side=256, this config has 128. Give it another name"):
+            other.download_and_prepare()
+    finally:
+        other.builder_config.short_side = before
+
+
+def test_two_builds_do_not_work_in_one_folder(tmp_path):
+    dataset = tmp_path / "1.0.0"
+    with Workspace(dataset) as first:
+        with pytest.raises(ValueError, match=r"another build is at work in .*1\.0\.0\.unfinished"), Workspace(dataset):
+            pass
+        (first.folder / "old.tfrecord-00000-of-00002").touch()
+        (first.folder / "new.tfrecord-00000-of-00001.json").touch()
+        (tmp_path / "incomplete.ABCDEF_1.0.0").mkdir()
+        (tmp_path / "incomplete.GHIJKL_1.0.0").mkdir()
+        first.clean(["/any/new.tfrecord-00000-of-00001"], "incomplete.GHIJKL_1.0.0")
+        assert sorted(path.name for path in first.folder.iterdir()) == ["lock", "new.tfrecord-00000-of-00001.json"]
+        assert not (tmp_path / "incomplete.ABCDEF_1.0.0").exists()
+        assert (tmp_path / "incomplete.GHIJKL_1.0.0").exists()
+        dataset.mkdir()
+        first.remove()
+    with pytest.raises(ValueError, match="another build has just finished"), Workspace(dataset):
+        pass
+
+
 def test_a_clip_that_is_found_later_changes_its_own_shard_only(folder, tmp_path):
     growing = tmp_path / "growing"
     shutil.copytree(folder, growing)
@@ -148,7 +261,7 @@ def test_a_part_never_passes_for_the_whole(folder, tmp_path):
 def test_a_full_disk_is_said_and_nothing_counts_as_finished(folder, tmp_path, monkeypatch):
     path = str(tmp_path / "x.tfrecord-00000-of-00001")
     segment = Segment("a00", "a00", ("low",))
-    job = shards.Job(((segment, str(folder / "a00.mp4"), 1),), shards.Recipe(record.Settings(), ("low",)))
+    job = shards.Job((located(folder, segment),), shards.Recipe(record.Settings(), ("low",)))
     shards.write_job(path, job)
 
     def full(file, data):
@@ -156,19 +269,20 @@ def test_a_full_disk_is_said_and_nothing_counts_as_finished(folder, tmp_path, mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tfrecord_file, "write", full)
-    with pytest.raises(OSError, match="the disk is full: make room, and run the same command again"):
+    full_disk = r"the disk is full: make room, and run the same command again. Finished shards are kept in"
+    with pytest.raises(OSError, match=full_disk), explained(tmp_path):
         shards.build(path)
     assert shards.report_of(path) is None
     monkeypatch.undo()
     assert shards.build(path) == 1
-    assert shards.report_of(path).built == ["a00"]
+    assert shards.report_of(path).built == 1
 
 
 def test_a_shard_of_other_contents_is_not_taken_for_this_one(folder, tmp_path):
     path = str(tmp_path / "x.tfrecord-00000-of-00001")
-    segments = [(Segment(name, name, ("low",)), str(folder / f"{name}.mp4"), 1) for name in ("a00", "a01")]
+    segments = [located(folder, Segment(name, name, ("low",))) for name in ("a00", "a01")]
     shards.write_job(path, shards.Job(tuple(segments), shards.Recipe(record.Settings(), ("low",))))
     shards.build(path)
-    assert shards.report_of(path).built == ["a00", "a01"]
+    assert shards.report_of(path).built == 2
     shards.write_job(path, shards.Job(tuple(segments), shards.Recipe(record.Settings(short_side=64), ("low",))))
     assert shards.report_of(path) is None

@@ -71,10 +71,11 @@ def table(splits: Mapping[str, dict]) -> str:
       splits: split to its `SplitCoverage.to_json()`.
     """
     reasons = sorted({reason for split in splits.values() for reason in split["not_built"]})
-    rows = [["split", "expected", "built", "share", *reasons]]
+    rows = [["split", "expected", "built", "share", "from whole videos", *reasons]]
     for name, split in splits.items():
+        share = f"{100 * split['share']:.1f} %"
         counts = [split["not_built"].get(reason, {"count": 0})["count"] for reason in reasons]
-        rows.append([name, split["expected"], split["built"], f"{100 * split['share']:.1f} %", *counts])
+        rows.append([name, split["expected"], split["built"], share, split["cut_from_whole_videos"], *counts])
     texts = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in texts) for column in range(len(texts[0]))]
     lines = [

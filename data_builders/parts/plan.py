@@ -8,13 +8,11 @@ import os
 import pathlib
 import pickle
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
 
 from data_builders.parts import clip_files
-from data_builders.parts.segments import Segment
-
-Located = tuple[Segment, str, int]  # segment, path of its file, bytes of the file
+from data_builders.parts.clip_files import ClipFile
+from data_builders.parts.segments import Located, Segment
 
 
 class Plan:
@@ -23,16 +21,23 @@ class Plan:
     Args:
       manual_dir: folder of the clips.
       suffixes: of media files.
+      database: where the SQLite file goes; what is there is replaced.
+
+    Attributes:
+      skipped: files that cannot be used, with the reason.
+      same_name: how many files have the name of another one; of these the first in order is used.
     """
 
-    def __init__(self, manual_dir: str | os.PathLike, suffixes: tuple[str, ...]):
+    def __init__(self, manual_dir: str | os.PathLike, suffixes: tuple[str, ...], database: str | os.PathLike):
+        self.skipped: list[str] = []
+        self.same_name = 0
         self._manual_dir = pathlib.Path(manual_dir)
         self._suffixes = suffixes
-        self._folder = tempfile.TemporaryDirectory(prefix="avlearn_plan_")
-        self._database = sqlite3.connect(os.path.join(self._folder.name, "plan.sqlite"))
-        self._database.execute("CREATE TABLE files (stem TEXT PRIMARY KEY, path TEXT, bytes INTEGER) WITHOUT ROWID")
+        pathlib.Path(database).unlink(missing_ok=True)
+        self._database = sqlite3.connect(database)
+        self._database.execute("CREATE TABLE files (stem TEXT PRIMARY KEY, file BLOB) WITHOUT ROWID")
         self._database.execute(
-            "CREATE TABLE wanted (split TEXT, clip_id TEXT, hash BLOB, segment BLOB, path TEXT, bytes INTEGER, "
+            "CREATE TABLE wanted (split TEXT, clip_id TEXT, hash BLOB, segment BLOB, located BLOB, "
             "PRIMARY KEY (split, hash, clip_id)) WITHOUT ROWID"
         )
         self._walked = set()
@@ -48,9 +53,10 @@ class Plan:
             if segment.folder not in self._walked:
                 self._walk(segment.folder)
             digest = hashlib.sha256(segment.clip_id.encode()).digest()[:8]  # an order that no class or folder has
-            row = (split, segment.clip_id, digest, pickle.dumps(segment), *(self._file_of(segment) or (None, None)))
+            located = self._located(segment)
+            row = (split, segment.clip_id, digest, pickle.dumps(segment), located and pickle.dumps(located))
             try:
-                self._database.execute("INSERT INTO wanted VALUES (?, ?, ?, ?, ?, ?)", row)
+                self._database.execute("INSERT INTO wanted VALUES (?, ?, ?, ?, ?)", row)
             except sqlite3.IntegrityError:
                 raise ValueError(f"the clip {segment.clip_id!r} occurs twice in the split {split!r}") from None
 
@@ -72,11 +78,11 @@ class Plan:
 
     def found(self, split: str) -> int:
         """How many of them have a file."""
-        return self._count("SELECT COUNT(*) FROM wanted WHERE split = ? AND path IS NOT NULL", split)
+        return self._count("SELECT COUNT(*) FROM wanted WHERE split = ? AND located IS NOT NULL", split)
 
     def segments(self, split: str) -> Iterator[tuple[Segment, bool]]:
         """Every segment of a split, and whether it has a file."""
-        query = "SELECT segment, path IS NOT NULL FROM wanted WHERE split = ?"
+        query = "SELECT segment, located IS NOT NULL FROM wanted WHERE split = ?"
         for data, found in self._database.execute(query, (split,)):
             yield pickle.loads(data), bool(found)
 
@@ -86,12 +92,11 @@ class Plan:
         The division is that of all segments, found or not: a file that is found later changes its own shard only.
         """
         expected = self.expected(split)
-        query = "SELECT segment, path, bytes FROM wanted WHERE split = ? ORDER BY hash, clip_id"
+        query = "SELECT located FROM wanted WHERE split = ? ORDER BY hash, clip_id"
         cursor = self._database.execute(query, (split,))
         for shard in range(count):
             size = expected * (shard + 1) // count - expected * shard // count
-            rows = cursor.fetchmany(size)
-            yield [(pickle.loads(data), path, size_bytes) for data, path, size_bytes in rows if path is not None]
+            yield [pickle.loads(data) for (data,) in cursor.fetchmany(size) if data is not None]
 
     def check_any_found(self) -> None:
         """Refuses a folder in which nothing was found.
@@ -99,7 +104,7 @@ class Plan:
         Raises:
           ValueError: no segment has a file; shows what was looked for and what is there.
         """
-        if self._count("SELECT COUNT(*) FROM wanted WHERE path IS NOT NULL"):
+        if self._count("SELECT COUNT(*) FROM wanted WHERE located IS NOT NULL"):
             return
         expected = self._count("SELECT COUNT(*) FROM wanted")
         if not expected:
@@ -116,18 +121,22 @@ class Plan:
     def _walk(self, folder: str) -> None:
         """Lists the files below a folder as `folder/stem`, or as `stem` where it is `--manual_dir` itself."""
         prefix = f"{folder}/" if folder else ""
-        walk = clip_files.walk(self._manual_dir / folder, self._suffixes)
-        files = ((prefix + stem, path, size) for stem, path, size in walk)
-        # Of files of one name in several folders, the first in order is used.
-        self._database.executemany("INSERT OR IGNORE INTO files VALUES (?, ?, ?)", files)
         self._walked.add(folder)
+        if not (self._manual_dir / folder).is_dir():
+            return
+        for file in clip_files.walk(self._manual_dir / folder, self._suffixes, self.skipped):
+            row = (prefix + file.stem, pickle.dumps(file))
+            self.same_name += 1 - self._database.execute("INSERT OR IGNORE INTO files VALUES (?, ?)", row).rowcount
 
-    def _file_of(self, segment: Segment) -> tuple[str, int] | None:
+    def _located(self, segment: Segment) -> Located | None:
         names = self._names(segment)
         marks = ",".join("?" * len(names))
-        rows = self._database.execute(f"SELECT stem, path, bytes FROM files WHERE stem IN ({marks})", names)
-        there = {stem: (path, size) for stem, path, size in rows}
-        return next((there[name] for name in names if name in there), None)
+        there = dict(self._database.execute(f"SELECT stem, file FROM files WHERE stem IN ({marks})", names))
+        name = next((name for name in names if name in there), None)
+        if name is None:
+            return None
+        file: ClipFile = pickle.loads(there[name])
+        return Located(segment, file, cut=file.stem != segment.video_id)
 
     @staticmethod
     def _names(segment: Segment) -> list[str]:

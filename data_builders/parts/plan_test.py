@@ -1,5 +1,7 @@
 """Which file a segment gets where several folders hold files of one name."""
 
+import os
+
 import pytest
 
 from data_builders.parts.plan import Plan
@@ -15,10 +17,10 @@ def manual_dir(tmp_path):
 
 
 def paths(manual_dir, *segments):
-    plan = Plan(manual_dir, (".wav",))
+    plan = Plan(manual_dir, (".wav",), manual_dir / "plan.sqlite")
     plan.add("all", segments)
     (shard,) = plan.shards("all", 1)
-    return {segment.clip_id: path.removeprefix(f"{manual_dir}/") for segment, path, _ in shard}
+    return {located.segment.clip_id: located.file.path.removeprefix(f"{manual_dir}/") for located in shard}
 
 
 def test_a_segment_of_a_folder_gets_the_file_that_is_in_it(manual_dir):
@@ -47,7 +49,58 @@ def test_a_segment_of_no_folder_gets_the_first_file_anywhere(manual_dir):
 
 
 def test_the_folder_is_named_where_nothing_is_found(manual_dir):
-    plan = Plan(manual_dir, (".wav",))
+    plan = Plan(manual_dir, (".wav",), manual_dir / "plan.sqlite")
     plan.add("test", [Segment("a", "park01", (), folder="public")])
     with pytest.raises(ValueError, match=r"Looked for .*: 'public/park01'"):
         plan.check_any_found()
+
+
+NAMES = (
+    "0f2xQ4Rz9uM_30_40",
+    "0f2xQ4Rz9uM_000030_000040",
+    "0f2xQ4Rz9uM_30.000_40.000",
+    "0f2xQ4Rz9uM_30000_40000",
+    "0f2xQ4Rz9uM_30",
+    "0f2xQ4Rz9uM_000030",
+    "0f2xQ4Rz9uM_30.0",
+    "0f2xQ4Rz9uM_30000",
+    "0f2xQ4Rz9uM",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("suffix", [".wav", ".WAV"])
+def test_every_layout_of_the_readme_is_found(tmp_path, name, suffix):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / f"{name}{suffix}").touch()
+    (tmp_path / f"{name[:-1]}{suffix}").touch()  # another id, or another time
+    segment = Segment("a", "0f2xQ4Rz9uM", (), 30.0, 10.0)
+    assert paths(tmp_path, segment) == {"a": f"deep/er/{name}{suffix}"}
+
+
+@pytest.mark.parametrize("name", ["-v_0.5_10.5", "-v_0.500", "-v_500_10500", "-v_000000_000010", "-v_0"])
+def test_a_start_between_two_seconds(tmp_path, name):
+    (tmp_path / f"{name}.wav").touch()
+    assert paths(tmp_path, Segment("a", "-v", (), 0.5, 10.0)) == {"a": f"{name}.wav"}
+
+
+def test_whether_a_name_says_that_it_is_cut(tmp_path):
+    for name in ("a_30", "b"):
+        (tmp_path / f"{name}.wav").touch()
+    plan = Plan(tmp_path, (".wav",), tmp_path / "plan.sqlite")
+    plan.add("all", [Segment("a", "a", (), 30.0, 10.0), Segment("b", "b", (), 30.0, 10.0)])
+    (shard,) = plan.shards("all", 1)
+    assert {located.segment.clip_id: located.cut for located in shard} == {"a": True, "b": False}
+
+
+def test_names_that_cannot_be_used_are_listed_and_links_in_a_circle_end(tmp_path):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "circle").symlink_to(tmp_path)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.wav").touch()
+    with open(os.fsencode(tmp_path) + b"/\xff.wav", "w"):
+        pass
+    plan = Plan(tmp_path, (".wav",), tmp_path / "plan.sqlite")
+    assert [entry.rsplit(": ", 1)[1] for entry in plan.skipped] == ["FileNotFoundError", "UnicodeEncodeError"]
+    assert plan.same_name == 1

@@ -9,7 +9,7 @@ import numpy as np
 
 from avlearn.media import decode, jpeg, optical_flow
 from avlearn.media.log_spectrogram import FRONT_ENDS, log_spectrogram
-from data_builders.parts.segments import Segment
+from data_builders.parts.segments import Located
 
 # A file is a whole video if it reaches the segment's end and is longer than the segment by more than this.
 WHOLE_VIDEO_SLACK_SECONDS = 0.5
@@ -32,6 +32,7 @@ class Settings:
       optical_flow: whether the flow from each stored frame to the next is stored.
       waveform_hz: sample rate of the stored waveform; 0: none is stored.
       min_seconds: shorter clips are refused.
+      max_seconds: files that are stored whole, and not by a start and an end, are refused where they are longer.
       drop: what else is refused: `silent_audio` (peak below -60 dB of full scale), `still_frames` (nothing moves
         between nine of ten frames).
       sound_only: the files have no picture.
@@ -46,6 +47,7 @@ class Settings:
     optical_flow: bool = False
     waveform_hz: int = 0
     min_seconds: float = 2.0
+    max_seconds: float = 60.0
     drop: tuple[str, ...] = ("silent_audio",)
     sound_only: bool = False
 
@@ -58,7 +60,7 @@ class Settings:
         if self.sound_only and (self.optical_flow or "still_frames" in self.drop):
             key = "optical_flow=True" if self.optical_flow else f"drop={self.drop!r}"
             raise ValueError(f"{key}: this dataset has sound and no picture")
-        least = {"frames_per_second": 0.1, "short_side": 16, "waveform_hz": 0, "min_seconds": 1}
+        least = {"frames_per_second": 0.1, "short_side": 16, "waveform_hz": 0, "min_seconds": 1, "max_seconds": 1}
         for key, bound in least.items():
             value = getattr(self, key)
             if not bound <= value < math.inf:
@@ -70,12 +72,11 @@ class Settings:
         return 0.5 / self.frames_per_second if self.frames_per_second <= 1 else 0.0
 
 
-def make_record(segment: Segment, path: str, class_ids: dict[str, int], settings: Settings) -> tuple[dict, bool]:
+def make_record(located: Located, class_ids: dict[str, int], settings: Settings) -> tuple[dict, bool]:
     """Reads a segment from its file.
 
     Args:
-      segment: what to read.
-      path: its file: the segment itself, or the whole video (see `start_in_file`).
+      located: what to read, and from where.
       class_ids: class id to label.
       settings: what to store.
 
@@ -86,7 +87,8 @@ def make_record(segment: Segment, path: str, class_ids: dict[str, int], settings
       decode.UnreadableClip: the file cannot give it, it is too short, or it holds what is dropped.
     """
     cv2.setNumThreads(1)  # a process per core already
-    start, whole = start_in_file(segment, decode.declared_seconds(path))
+    segment, path = located.segment, located.file.path
+    start, seconds, whole = part_of_file(located, decode.declared_seconds(path), settings.max_seconds)
     record = {
         "clip_id": segment.clip_id,
         "video_id": segment.video_id,
@@ -94,16 +96,19 @@ def make_record(segment: Segment, path: str, class_ids: dict[str, int], settings
         "labels": [class_ids[label] for label in segment.labels],
     }
     if settings.sound_only:
-        record |= _sound(path, start, segment.duration_seconds, settings)
-        return record, whole
-    media, covered_seconds = _clip(path, start, segment.duration_seconds, settings)
-    middle_ms = round(500 * covered_seconds)
+        return {**record, **_sound(path, start, seconds, settings)}, whole
+    media, covered_seconds = _clip(path, start, seconds, settings)
+    times = media["frame_times_ms"]
+
+    def frame_at(seconds: float) -> int:
+        return int(times[np.abs(times - 1000 * seconds).argmin()])
+
     boxes = [
         {
             "bbox": box.bbox,
             "label": class_ids[box.label],
             "sounding": True,
-            "time_ms": middle_ms if box.time_seconds is None else round(1000 * box.time_seconds),
+            "time_ms": frame_at(covered_seconds / 2 if box.time_seconds is None else box.time_seconds),
             "annotator": box.annotator,
         }
         for box in segment.boxes
@@ -111,17 +116,40 @@ def make_record(segment: Segment, path: str, class_ids: dict[str, int], settings
     return {**record, **media, "boxes": boxes}, whole
 
 
-def start_in_file(segment: Segment, file_seconds: float | None) -> tuple[float, bool]:
-    """Where a segment starts in a file of so many seconds, and whether the file is the whole video.
+def part_of_file(located: Located, file_seconds: float | None, max_seconds: float) -> tuple[float, float, bool]:
+    """Which part of a file a segment is: its start, its length at most, and whether the file is the whole video.
 
-    A file that reaches the segment's end and is longer than the segment is the whole video; any other is the segment
-    itself. (Of a video whose segment starts within its first half second, both are the same.)
+    A file whose name says where the segment starts is the segment. One that is named by the video alone is the whole
+    video if it is longer than the segment and reaches its end; else it is the segment.
+
+    Args:
+      located: the segment and its file.
+      file_seconds: as the file declares it; None where it does not.
+      max_seconds: of a segment that is a file as it is.
+
+    Raises:
+      decode.UnreadableClip: `too_long`; or `neither_clip_nor_video`: it is too long for the segment and too short to
+        reach its end, or does not say how long it is.
     """
-    if segment.duration_seconds is None or file_seconds is None or segment.start_seconds == 0:
-        return 0.0, False
-    longer = file_seconds > segment.duration_seconds + WHOLE_VIDEO_SLACK_SECONDS
-    reaches = file_seconds >= segment.start_seconds + segment.duration_seconds - WHOLE_VIDEO_SLACK_SECONDS
-    return (segment.start_seconds, True) if longer and reaches else (0.0, False)
+    segment, path = located.segment, located.file.path
+    if segment.duration_seconds is None:
+        if file_seconds is not None and file_seconds > max_seconds:
+            raise decode.UnreadableClip(path, "too_long", f"{file_seconds:.2f} s, wanted at most {max_seconds} s")
+        return 0.0, max_seconds if file_seconds is None else file_seconds, False
+    duration, end = segment.duration_seconds, segment.start_seconds + segment.duration_seconds
+    if located.cut or segment.start_seconds == 0:
+        return 0.0, duration, False
+    if file_seconds is not None and file_seconds <= duration + WHOLE_VIDEO_SLACK_SECONDS:
+        return 0.0, duration, False
+    if file_seconds is not None and file_seconds >= end - WHOLE_VIDEO_SLACK_SECONDS:
+        return segment.start_seconds, duration, True
+    length = "states no length" if file_seconds is None else f"is {file_seconds:.2f} s long"
+    raise decode.UnreadableClip(
+        path,
+        "neither_clip_nor_video",
+        f"it {length}; the segment is {segment.start_seconds} to {end} s. Name a file "
+        f"that is the segment alone {segment.video_id}_{segment.start_seconds:g}",
+    )
 
 
 def media_features(clip: decode.Clip, front_end: str) -> dict:

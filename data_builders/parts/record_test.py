@@ -11,12 +11,17 @@ import pytest
 
 from avlearn.media.decode import UnreadableClip
 from data_builders.parts import record
-from data_builders.parts.record import Settings, make_record, start_in_file
-from data_builders.parts.segments import Box, Segment
+from data_builders.parts.clip_files import ClipFile
+from data_builders.parts.record import Settings, make_record, part_of_file
+from data_builders.parts.segments import Box, Located, Segment
 from tests.media_file import RATE, clicking, flashing, plain, write
 
 CLASSES = {"flash": 0, "click": 1}
 SEGMENT = Segment("clip", "video", ("click",))
+
+
+def located(path, segment=SEGMENT, *, cut=False):
+    return Located(segment, ClipFile("video", str(path), 1, 1), cut)
 
 
 def _moments(made):
@@ -52,7 +57,7 @@ KINDS = {
 @pytest.mark.parametrize(("name", "kind"), KINDS.values(), ids=KINDS)
 def test_flash_and_click_are_where_they_were_made(tmp_path, name, kind):
     path = _clip(tmp_path / name, **kind)
-    made, _ = make_record(SEGMENT, str(path), CLASSES, Settings(short_side=48))
+    made, _ = make_record(located(path), CLASSES, Settings(short_side=48))
     with av.open(str(path)) as container:  # where the earliest track starts, AAC's priming included
         start = container.start_time / av.time_base
     assert start == pytest.approx(kind.get("picture_start", 0.0), abs=0.03)
@@ -69,7 +74,7 @@ def test_a_variable_frame_rate_keeps_its_times(tmp_path):
     # Every frame of the second second is missing but the first: the flash at 1.4 s is shown by the next there is.
     times = np.concatenate([np.arange(25) / 25, [1.0], 1.4 + np.arange(40) / 25])
     path = write(tmp_path / "a.mkv", flashing(times, 1.4), clicking(3.0, 1.4), times=times)
-    made, _ = make_record(SEGMENT, str(path), CLASSES, Settings(short_side=48))
+    made, _ = make_record(located(path), CLASSES, Settings(short_side=48))
     assert made["frame_times_ms"].tolist() == list(range(0, 3000, 40))
     flash, click = _moments(made)
     assert flash == pytest.approx(1.4, abs=0.02 + 1e-6)
@@ -90,7 +95,7 @@ def test_a_record_of_three_seconds_by_hand(tmp_path):
         ),
     )
     settings = Settings(frames_per_second=1, short_side=32, waveform_hz=16_000, optical_flow=True)
-    made, whole = make_record(segment, str(path), CLASSES, settings)
+    made, whole = make_record(located(path, segment), CLASSES, settings)
     assert not whole
     assert (made["clip_id"], made["video_id"], made["start_ms"]) == ("v_30000", "v", 30_000)
     assert made["labels"] == [1, 0]
@@ -107,26 +112,43 @@ def test_a_record_of_three_seconds_by_hand(tmp_path):
 def test_what_the_file_does_not_hold_is_not_stored(tmp_path):
     # Sound of 2 s beside a picture of 3 s.
     path = write(tmp_path / "a.mp4", flashing(np.arange(75) / 25, 1.4), clicking(2.0, 1.4))
-    made, _ = make_record(Segment("c", "c", (), 0, 10.0), str(path), CLASSES, Settings())
+    made, _ = make_record(located(path, Segment("c", "c", (), 0, 10.0)), CLASSES, Settings())
     assert made["frame_times_ms"][-1] < 2100
     assert 399 <= len(made["log_spectrogram"]) <= 420
 
 
 @pytest.mark.parametrize(
-    ("segment", "file_seconds", "start", "whole"),
+    ("segment", "file_seconds", "cut", "part"),
     [
-        ((30.0, 10.0), 10.0, 0.0, False),
-        ((30.0, 10.0), 10.4, 0.0, False),
-        ((30.0, 10.0), 39.8, 30.0, True),  # a video that ends a little before its last segment does
-        ((30.0, 10.0), 600.0, 30.0, True),
-        ((30.0, 10.0), 20.0, 0.0, False),  # too short to hold 30 s: the clip, with a margin
-        ((0.0, 10.0), 600.0, 0.0, False),
-        ((30.0, None), 600.0, 0.0, False),
-        ((30.0, 10.0), None, 0.0, False),
+        ((30.0, 10.0), 10.0, False, (0.0, 10.0, False)),
+        ((30.0, 10.0), 10.4, False, (0.0, 10.0, False)),
+        ((30.0, 10.0), 39.8, False, (30.0, 10.0, True)),  # a video that ends a little before its last segment does
+        ((30.0, 10.0), 600.0, False, (30.0, 10.0, True)),
+        ((4.0, 10.0), 14.4, True, (0.0, 10.0, False)),  # cut at a key frame before the start: its name says it is cut
+        ((4.0, 10.0), 14.4, False, (4.0, 10.0, True)),
+        ((30.0, 10.0), None, True, (0.0, 10.0, False)),
+        ((0.0, 10.0), 600.0, False, (0.0, 10.0, False)),
+        ((30.0, None), 20.0, False, (0.0, 20.0, False)),
+        ((30.0, None), None, False, (0.0, 60.0, False)),
     ],
 )
-def test_a_file_is_the_clip_or_the_whole_video(segment, file_seconds, start, whole):
-    assert start_in_file(Segment("c", "v", (), *segment), file_seconds) == (start, whole)
+def test_a_file_is_the_clip_or_the_whole_video(segment, file_seconds, cut, part):
+    assert part_of_file(located("a.mp4", Segment("c", "v", (), *segment), cut=cut), file_seconds, 60.0) == part
+
+
+@pytest.mark.parametrize(
+    ("segment", "file_seconds", "reason"),
+    [
+        ((30.0, 10.0), 39.3, "neither_clip_nor_video"),  # a whole video that ends early: its start is not the segment
+        ((30.0, 10.0), 20.0, "neither_clip_nor_video"),
+        ((30.0, 10.0), None, "neither_clip_nor_video"),
+        ((0.0, None), 60.5, "too_long"),
+    ],
+)
+def test_a_file_that_may_be_either_is_refused(segment, file_seconds, reason):
+    with pytest.raises(UnreadableClip) as caught:
+        part_of_file(located("a.mp4", Segment("c", "v", (), *segment)), file_seconds, 60.0)
+    assert caught.value.reason == reason
 
 
 def test_clips_are_refused_for_a_reason(tmp_path):
@@ -136,10 +158,10 @@ def test_clips_are_refused_for_a_reason(tmp_path):
     short = plain(tmp_path / "short.mp4", 1.5)
     for path, reason in ((silent, "silent_audio"), (still, "still_frames"), (short, "too_short")):
         with pytest.raises(UnreadableClip) as caught:
-            make_record(SEGMENT, str(path), CLASSES, Settings(drop=("silent_audio", "still_frames")))
+            make_record(located(path), CLASSES, Settings(drop=("silent_audio", "still_frames")))
         assert caught.value.reason == reason
     for path in (silent, still):
-        make_record(SEGMENT, str(path), CLASSES, Settings(drop=()))
+        make_record(located(path), CLASSES, Settings(drop=()))
 
 
 def test_still_means_that_nine_of_ten_do_not_change():

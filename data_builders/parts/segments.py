@@ -5,6 +5,8 @@ import dataclasses
 import os
 from collections.abc import Iterator
 
+from data_builders.parts.clip_files import ClipFile
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Box:
@@ -44,6 +46,21 @@ class Segment:
     duration_seconds: float | None = None
     boxes: tuple[Box, ...] = ()
     folder: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Located:
+    """A segment and its file.
+
+    Attributes:
+      segment: what is wanted.
+      file: where it is.
+      cut: whether the file's name says where the segment starts, so that it is the segment and not the whole video.
+    """
+
+    segment: Segment
+    file: ClipFile
+    cut: bool
 
 
 def rows(path: str | os.PathLike, fields: int, layout: str, *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:

@@ -11,20 +11,30 @@ import hashlib
 import json
 import os
 import pickle
+import uuid
 from collections.abc import Sequence
+from typing import BinaryIO
 
+import av
+import cv2
 import joblib
+import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 from etils import epath
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tensorflow_datasets.core import example_serializer
 
 from avlearn.data import schema
 from avlearn.media.decode import UnreadableClip
 from data_builders.parts import record, tfrecord_file
-from data_builders.parts.plan import Located
+from data_builders.parts.segments import Located
 
-FORMAT = 1  # a shard that an older form of this code left unfinished is built anew
+# A shard that other code left unfinished is built anew: another version of these modules (counted up by hand), or of a
+# library that has a hand in the bytes.
+FORMAT = (1, av.__version__, cv2.__version__, np.__version__)
+ATTEMPTS = 3  # at a clip that takes its process down
+RESTARTS = 10  # of the processes, without one more shard finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,70 +105,114 @@ class Report:
     Attributes:
       fingerprint: of the shard.
       num_bytes: of the records, without framing.
-      built: ids of the clips that have a record, in order.
+      built: how many clips have a record.
       whole_videos: how many of these were cut from a whole video.
       refused: clip id to (reason, detail).
     """
 
     fingerprint: str
     num_bytes: int
-    built: list[str]
+    built: int
     whole_videos: int
     refused: dict[str, tuple[str, str]]
 
 
 def write_job(shard: str, job: Job) -> None:
     """Says what the shard at a path is to hold."""
-    try:
-        epath.Path(f"{shard}.job").write_bytes(pickle.dumps(job))
-    except OSError as error:
-        raise _unwritable(shard, error) from error
+    epath.Path(f"{shard}.job").write_bytes(pickle.dumps(job))
 
 
 def report_of(shard: str) -> Report | None:
-    """The report of the shard at a path; None where it is not finished, or was made for another job."""
+    """The report of the shard at a path; None where it is not finished, damaged, or was made for another job."""
     if not (epath.Path(f"{shard}.json").exists() and epath.Path(shard).exists()):
         return None
     try:
         report = Report(**json.loads(epath.Path(f"{shard}.json").read_text()))
     except (json.JSONDecodeError, TypeError):
         return None
-    return report if report.fingerprint == _job_of(shard).fingerprint else None
+    size = report.num_bytes + tfrecord_file.FRAMING_BYTES * report.built
+    whole = epath.Path(shard).stat().length == size
+    return report if whole and report.fingerprint == _job_of(shard).fingerprint else None
 
 
 def build(shard: str) -> int:
-    """Builds the shard at a path by its job, unless it is finished; returns how many segments it has.
+    """Builds a shard by its job, unless it is finished; returns how many segments it has.
 
-    A clip that cannot be read is reported, and the build goes on.
+    A clip that cannot be read is reported, and the build goes on. A shard with a clip that failed for a reason that is
+    not the clip's (`error`) is built again when a build is.
 
     Raises:
-      OSError: its records cannot be written.
+      OSError: its records cannot be written, or a file that was there when the build began is not there any more.
     """
     job = _job_of(shard)
-    if report_of(shard) is not None:
+    report = report_of(shard)
+    if report is not None and all(reason != "error" for reason, _ in report.refused.values()):
         return len(job.segments)
-    report = Report(job.fingerprint, 0, [], 0, {})
-    try:
-        partial = f"{shard}.partial"
-        with epath.Path(partial).open("wb") as file:
-            num_bytes = whole_videos = 0
-            for segment, path, _ in job.segments:
-                data, whole = _serialized(segment, path, job.recipe, report)
-                if data is not None:
-                    tfrecord_file.write(file, data)
-                    report.built.append(segment.clip_id)
-                    num_bytes += len(data)
-                    whole_videos += whole
-        report = dataclasses.replace(report, num_bytes=num_bytes, whole_videos=whole_videos)
-        epath.Path(partial).replace(shard)
-        _write_atomically(f"{shard}.json", json.dumps(dataclasses.asdict(report)))
-    except OSError as error:
-        raise _unwritable(shard, error) from error
+    # Two processes may be at work on one shard, where those of a killed build live on: each has its own file, and the
+    # bytes are the same.
+    partial = f"{shard}.{os.getpid()}.{uuid.uuid4().hex}.partial"
+    with open(partial, "wb") as file:
+        report = _write_records(file, shard, job)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, shard)
+    _write_atomically(f"{shard}.json", json.dumps(dataclasses.asdict(report)))
+    epath.Path(f"{shard}.reading").unlink(missing_ok=True)
     return len(job.segments)
 
 
+def _write_records(file: BinaryIO, shard: str, job: Job) -> Report:
+    """Writes the records of a job; notes what it is reading, so that a clip that ends the process is known."""
+    built = num_bytes = whole_videos = 0
+    refused = {}
+    attempts = _attempts(shard)
+    for located in job.segments:
+        clip_id = located.segment.clip_id
+        attempts[clip_id] = attempts.get(clip_id, 0) + 1
+        if attempts[clip_id] > ATTEMPTS:
+            refused[clip_id] = ("crashed", f"{located.file.path}: crashed: its process ended {ATTEMPTS} times")
+            continue
+        _write_atomically(f"{shard}.reading", json.dumps(attempts))
+        data, whole = _serialized(located, job.recipe, refused)
+        del attempts[clip_id]
+        if data is not None:
+            tfrecord_file.write(file, data)
+            built, num_bytes, whole_videos = built + 1, num_bytes + len(data), whole_videos + whole
+    return Report(job.fingerprint, num_bytes, built, whole_videos, refused)
+
+
+def _attempts(shard: str) -> dict[str, int]:
+    """How often reading a clip was begun by a process that then ended."""
+    try:
+        return json.loads(epath.Path(f"{shard}.reading").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
 def build_in_processes(shards: Sequence[str], clips: int, description: str) -> None:
-    """Builds shards in a process per core, with a progress bar over so many clips."""
+    """Builds shards in a process per core, with a progress bar over so many clips.
+
+    Raises:
+      OSError: see `build`; or the processes are ended again and again.
+    """
+    finished, restarts = -1, 0
+    while True:
+        try:
+            _run_processes(shards, clips, description)
+        except TerminatedWorkerError:  # a clip that takes its codec down, or no memory
+            before, finished = finished, sum(report_of(shard) is not None for shard in shards)
+            restarts = 0 if finished > before else restarts + 1
+            if restarts > RESTARTS:
+                raise OSError(
+                    "processes of the build are ended again and again, by lack of memory perhaps. Run it in fewer: "
+                    "LOKY_MAX_CPU_COUNT=2 tfds build ...; finished shards are kept"
+                ) from None
+            tqdm.tqdm.write("A process of the build was ended; the build goes on with new ones.")
+        else:
+            return
+
+
+def _run_processes(shards: Sequence[str], clips: int, description: str) -> None:
     # joblib's processes start without running the parent's main script again, which would be the whole of TFDS.
     pool = joblib.Parallel(n_jobs=-1, return_as="generator_unordered", batch_size=1)
     with tqdm.tqdm(total=clips, desc=description, unit="clip", smoothing=0.05) as bar:
@@ -174,14 +228,19 @@ def build_in_beam(shards: Sequence[str], runner, options) -> None:
         _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.Map(build)
 
 
-def _serialized(segment, path, recipe, report) -> tuple[bytes | None, bool]:
+def _serialized(located: Located, recipe: Recipe, refused: dict) -> tuple[bytes | None, bool]:
+    path, clip_id = located.file.path, located.segment.clip_id
     try:
-        example, whole = record.make_record(segment, path, recipe.labels, recipe.settings)
+        example, whole = record.make_record(located, recipe.labels, recipe.settings)
     except UnreadableClip as error:
-        report.refused[segment.clip_id] = (error.reason, str(error))
+        if error.reason == "missing":
+            raise OSError(errno.ENOENT, "it was there before; are the clips still mounted?", path) from error
+        refused[clip_id] = (error.reason, str(error))
         return None, False
+    except MemoryError:
+        raise
     except Exception as error:  # whatever a file makes a codec do, the build goes on, and says so
-        report.refused[segment.clip_id] = ("error", f"{path}: {type(error).__name__}: {error}")
+        refused[clip_id] = ("error", f"{path}: {type(error).__name__}: {error}")
         return None, False
     for box in example.get("boxes", ()):
         box["bbox"] = tfds.features.BBox(*box["bbox"])
@@ -193,13 +252,6 @@ def _job_of(shard: str) -> Job:
 
 
 def _write_atomically(path: str, text: str) -> None:
-    epath.Path(f"{path}.partial").write_text(text)
-    epath.Path(f"{path}.partial").replace(path)
-
-
-def _unwritable(path: str, error: OSError) -> OSError:
-    reason = "the disk is full: make room" if error.errno == errno.ENOSPC else f"{error}: mend that"
-    return OSError(
-        f"cannot write {path}: {reason}, and run the same command again. Finished shards are kept in "
-        f"{os.path.dirname(path)}"
-    )
+    partial = f"{path}.{os.getpid()}.partial"
+    epath.Path(partial).write_text(text)
+    os.replace(partial, path)

@@ -5,6 +5,8 @@ from typing import BinaryIO
 
 import google_crc32c
 
+FRAMING_BYTES = 16  # of a record, besides itself
+
 
 def write(file: BinaryIO, record: bytes) -> None:
     """Appends a record: its length (8 bytes), the length's checksum (4), the record, and its checksum (4)."""

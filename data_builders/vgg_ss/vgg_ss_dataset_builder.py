@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 import tensorflow_datasets as tfds
 
 from data_builders.parts import clips_builder
-from data_builders.parts.clips_builder import ClipsConfig, annotation_file
+from data_builders.parts.clips_builder import ClipsConfig
 from data_builders.parts.segments import Box, Segment
+from data_builders.parts.sources import annotation_file
 from data_builders.vgg_sound.annotation_files import (
     CLIP_SECONDS,
     CSV_URL,

@@ -25,7 +25,8 @@ from absl import app, flags
 from avlearn.media import decode, jpeg
 from avlearn.media.log_spectrogram import FRONT_ENDS, log_spectrogram
 from data_builders.parts import record, shards
-from data_builders.parts.segments import Segment
+from data_builders.parts.clip_files import ClipFile
+from data_builders.parts.segments import Located, Segment
 from data_builders.synthetic_av import clip_file
 
 CLIP = flags.DEFINE_string(
@@ -98,6 +99,7 @@ def main(_: list[str]) -> None:
         settings = record.Settings(frames_per_second=FRAMES_PER_SECOND.value)
         recipe = shards.Recipe(settings, ("class",))
         segment = Segment("clip", "clip", ("class",), 0.0, SECONDS.value)
+        located = Located(segment, ClipFile("clip", path, 0, 0), cut=True)
         rate = FRONT_ENDS["l3"].sample_rate_hz
         read = functools.partial(
             decode.read_clip,
@@ -108,7 +110,7 @@ def main(_: list[str]) -> None:
             sample_rate_hz=rate,
         )
         clip = read()
-        example, _ = record.make_record(segment, path, recipe.labels, settings)
+        example, _ = record.make_record(located, recipe.labels, settings)
         shard = os.path.join(folder, "shard")
         tasks = {
             "ffmpeg: decode both streams": lambda: bare_decoding(command, path),
@@ -118,7 +120,7 @@ def main(_: list[str]) -> None:
             "serialize": lambda: recipe.serialized(example),
             "the whole shard of one clip": lambda: shards.build(shard),
         }
-        shards.write_job(shard, shards.Job(((segment, path, 0),), recipe))
+        shards.write_job(shard, shards.Job((located,), recipe))
         taken = {name: [] for name in tasks}
         for _ in range(TURNS.value + 1):
             for name, task in tasks.items():

@@ -1,4 +1,4 @@
-"""`python -m avlearn.main --config=configs/avenet.py [--workdir=D] [--mode=train|evaluate|dry_run] [--checkpoint=D]`.
+"""`python -m avlearn.main --config=configs/avenet.py [--workdir=D] [--mode=train|evaluate|dry_run|inspect] ...`.
 
 A run's directory holds `config.json`, `checkpoints/`, `tensorboard/`, `metrics.jsonl`, and after evaluation
 `results.json`, `arrays.npz` and `report/index.html`.
@@ -17,14 +17,19 @@ from absl import logging as absl_logging
 from etils import epath
 from ml_collections import ConfigDict, config_flags
 
-from avlearn import dry_run, experiment, report, train
+from avlearn import dry_run, experiment, inspect_dataset, report, train
 from avlearn.checkpoint import Checkpoints
 
-MODES = ("train", "evaluate", "dry_run")
+MODES = ("train", "evaluate", "dry_run", "inspect")
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, such as configs/avenet.py:miniature.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; default: runs/ and the config's name.")
-MODE = flags.DEFINE_enum("mode", "train", MODES, "train (then evaluate), evaluate, or dry_run: say what would happen.")
+MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    MODES,
+    "train (then evaluate), evaluate, dry_run: say what would happen, or inspect: a page about the dataset.",
+)
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoints to evaluate; default: those of the workdir.")
 
 
@@ -62,12 +67,18 @@ def check_same_run(path: pathlib.Path, before: dict, now: dict) -> None:
       ValueError: names the keys that differ.
     """
     may_change = {"data.data_dir", "data.threads"}
-    decisive = {"seed": None, "model": None, "inputs": None, "data": None, "train": ("num_workers", "batch_per_worker")}
+    decisive = {
+        "seed": None,
+        "model": None,
+        "loss": None,
+        "inputs": None,
+        "data": None,
+        "train": ("num_workers", "batch_per_worker"),
+    }
     differing = []
     for section, keys in decisive.items():
-        old, new = (
-            values[section] if isinstance(values[section], dict) else {"": values[section]} for values in (before, now)
-        )
+        settings = [values.get(section, {}) for values in (before, now)]
+        old, new = (values if isinstance(values, dict) else {"": values} for values in settings)
         for key in keys if keys is not None else sorted(old.keys() | new.keys()):
             name = f"{section}.{key}".rstrip(".")
             if name not in may_change and old.get(key) != new.get(key):
@@ -79,11 +90,16 @@ def check_same_run(path: pathlib.Path, before: dict, now: dict) -> None:
         )
 
 
-def run(config: ConfigDict, workdir: pathlib.Path, mode: str, checkpoint: str | None) -> None:
-    """One mode of one experiment."""
+def run(config: ConfigDict, workdir: pathlib.Path | None, mode: str, checkpoint: str | None) -> None:
+    """One mode of one experiment; without a workdir it takes `runs/` and the config's name, or `inspect/`."""
     if mode == "dry_run":
         print(dry_run.describe(config))
         return
+    if mode == "inspect":
+        print(inspect_dataset.write(config, workdir))
+        return
+    if workdir is None:
+        workdir = pathlib.Path("runs") / run_name()
     if checkpoint is not None and not epath.Path(checkpoint).is_dir():
         raise ValueError(f"--checkpoint={checkpoint} is no directory; name a run's checkpoints: RUN/checkpoints.")
     prepare_workdir(workdir, config, mode)
@@ -131,7 +147,7 @@ def main(arguments: Sequence[str]) -> None:
     if CONFIG.value is None:
         raise app.UsageError("--config is missing, for example --config=configs/avenet.py:miniature.")
     report_progress()
-    workdir = pathlib.Path(WORKDIR.value if WORKDIR.value is not None else f"runs/{run_name()}")
+    workdir = None if WORKDIR.value is None else pathlib.Path(WORKDIR.value)
     try:
         run(CONFIG.value, workdir, MODE.value, CHECKPOINT.value)
     except (ValueError, train.NonFiniteLoss) as error:

@@ -28,13 +28,15 @@ def load(workdir: pathlib.Path) -> report.Run:
             f"python -m avlearn.main --mode=evaluate --config=... --workdir={workdir}"
         )
     config = json.loads((workdir / "config.json").read_text())
+    arrays = evaluate.load_arrays(workdir / "arrays.npz")
+    arrays.pop(evaluate.FIT, None)  # of other clips than those that the page shows
     split = read.open_split(config["data"]["dataset"], config["data"]["data_dir"], config["evaluation"]["split"])
     return report.Run(
         name=workdir.name,
         config=config,
         results=json.loads((workdir / "results.json").read_text()),
         metrics=metrics_log.read_rows(workdir / "metrics.jsonl"),
-        arrays=evaluate.load_arrays(workdir / "arrays.npz"),
+        arrays=arrays,
         class_names=list(split.class_names),
         examples=functools.partial(pipeline.examples, split, InputSpec(**config["inputs"])),
     )

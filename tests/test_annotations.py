@@ -14,6 +14,7 @@ def record(boxes, times_ms, labels=(1,)):
         "boxes/bbox": tf.constant(np.reshape(boxes, -1), tf.float32),
         "boxes/label": tf.range(len(times_ms), dtype=tf.int64),
         "boxes/sounding": tf.constant([k % 2 for k in range(len(times_ms))], tf.int64),
+        "boxes/annotator": tf.constant([3 - k % 2 for k in range(len(times_ms))], tf.int64),
         "boxes/time_ms": tf.constant(times_ms, tf.int64),
     }
 
@@ -32,6 +33,7 @@ def test_boxes_are_normalised_to_the_crop_and_clipped():
     assert np.isnan(found["boxes"][2:]).all()
     assert found["box_label"].tolist() == [0, 1] + [-1] * 14
     assert found["box_sounding"].tolist() == [False, True] + [False] * 14
+    assert found["box_annotator"].tolist() == [3, 2] + [-1] * 14
 
 
 @pytest.mark.parametrize(("time_ms", "label"), [(0, 0), (299, 0), (300, 0), (301, 1), (900, 2), (5000, 2)])
@@ -44,6 +46,7 @@ def test_a_clip_without_boxes_or_labels():
     found = of_frame(record([], (), labels=()), 600)
     assert np.isnan(found["boxes"]).all()
     assert (found["box_label"] == -1).all()
+    assert (found["box_annotator"] == -1).all()
     assert found["labels"].tolist() == [False] * 4
 
 

@@ -26,6 +26,7 @@ LAYERS = {
     "avlearn.checkpoint": FOUNDATION | {"avlearn.step"},
     "avlearn.evaluate": FOUNDATION | {"avlearn.parallel", "avlearn.evaluators"},
     "avlearn.report": FOUNDATION | {"avlearn.data", "avlearn.evaluate", "avlearn.metrics_log", "avlearn.visuals"},
+    "avlearn.inspect_dataset": FOUNDATION | {"avlearn.data", "avlearn.media", "avlearn.visuals"},
     "avlearn.experiment": {"avlearn"},
     "avlearn.train": {"avlearn.experiment", "avlearn.metrics_log", "avlearn.step"},
     "avlearn.dry_run": {
@@ -38,7 +39,14 @@ LAYERS = {
     "avlearn.main": {"avlearn"},
     "data_builders": FOUNDATION | {"data_builders", "avlearn.media", "avlearn.data.schema"},
 }
-NOT_IN_EXPERIMENT = {"avlearn.main", "avlearn.train", "avlearn.experiment", "avlearn.dry_run", "avlearn.report"}
+NOT_IN_EXPERIMENT = {
+    "avlearn.main",
+    "avlearn.train",
+    "avlearn.experiment",
+    "avlearn.dry_run",
+    "avlearn.report",
+    "avlearn.inspect_dataset",
+}
 MAY_IMPORT_TENSORFLOW = ("avlearn.data", "data_builders")
 MAY_IMPORT_FLAGS = ("avlearn.main", "data_builders")
 

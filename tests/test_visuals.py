@@ -18,6 +18,7 @@ from avlearn.visuals import (
     retrieval_grid,
     score_table,
     spectrogram_picture,
+    svg_chart,
     training_curves,
 )
 
@@ -207,7 +208,7 @@ def test_curves_put_values_where_they_belong():
     paths = [
         np.array([float(number) for number in re.findall(r"-?[\d.]+", path.get("d"))]).reshape(-1, 2)
         for path in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}path")
-        if f"stroke: {training_curves.COLOURS[0]}; stroke-width: 2" in path.get("style", "")
+        if f"stroke: {svg_chart.colour(0)}; stroke-width: 2" in path.get("style", "")
     ]
     (line,) = paths
     assert line.shape == (3, 2)

@@ -12,6 +12,7 @@ FEATURES = {
     "boxes/bbox": tf.io.RaggedFeature(tf.float32),
     "boxes/label": tf.io.RaggedFeature(tf.int64),
     "boxes/sounding": tf.io.RaggedFeature(tf.int64),
+    "boxes/annotator": tf.io.RaggedFeature(tf.int64),
     "boxes/time_ms": tf.io.RaggedFeature(tf.int64),
 }
 
@@ -31,7 +32,8 @@ def of_frame(
 
     Returns:
       labels bool `[num_classes]`; boxes float32 `[16, 4]` as (ymin, xmin, ymax, xmax), normalised to the crop and
-      clipped to it, NaN where there is none; box_label int64 `[16]`, -1 where there is none; box_sounding bool `[16]`.
+      clipped to it, NaN where there is none; box_label int64 `[16]`, -1 where there is none; box_sounding bool `[16]`;
+      box_annotator int64 `[16]`, -1 where there is none.
       A box that lies outside the crop is none: the network does not see it.
 
     Raises (when it runs):
@@ -52,11 +54,17 @@ def of_frame(
         return tf.ensure_shape(tf.concat([tf.gather(values, here), filling], 0), (MAX_BOXES, *values.shape[1:]))
 
     return {
-        "labels": tf.reduce_any(tf.one_hot(record["labels"], num_classes, on_value=True, off_value=False), axis=0),
+        "labels": classes(record, num_classes),
         "boxes": padded(boxes, float("nan")),
         "box_label": padded(record["boxes/label"], -1),
         "box_sounding": padded(record["boxes/sounding"] > 0, False),
+        "box_annotator": padded(record["boxes/annotator"], -1),
     }
+
+
+def classes(record: dict, num_classes: int) -> tf.Tensor:
+    """Whether the record has each class, bool `[num_classes]`."""
+    return tf.reduce_any(tf.one_hot(record["labels"], num_classes, on_value=True, off_value=False), axis=0)
 
 
 def into_crop(boxes: tf.Tensor, window: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

@@ -40,6 +40,8 @@ class Split:
       ontology: nodes with `id`, `name`, `child_ids`; empty where the dataset has none.
       frames_per_second: of the stored frames.
       front_end: of the stored log-spectrograms, a name in `avlearn.media.log_spectrogram.FRONT_ENDS`.
+      waveform_hz: sample rate of the stored waveforms; 0 where there are none.
+      features: what a record holds, names of `avlearn.data.schema.features`.
       files: the shards.
       file, offset: of each record: number of its shard, and where it begins there.
       mend: the command that builds it anew.
@@ -53,6 +55,8 @@ class Split:
     ontology: tuple[Mapping, ...]
     frames_per_second: float
     front_end: str
+    waveform_hz: int
+    features: frozenset[str]
     files: tuple[str, ...]
     file: Int32[np.ndarray, " clips"]
     offset: Int64[np.ndarray, " clips"]
@@ -132,6 +136,44 @@ def open_split(dataset: str, data_dir: str | os.PathLike, split: str) -> Split:
       ValueError: the dataset is not built, is of another schema, has no such split, or a file of it is damaged; says
         what is there and which command mends it.
     """
+    info, version, mend = _open(dataset, data_dir)
+    if split not in info.splits:
+        raise ValueError(f"{dataset} {version} has no split {split!r}; it has {', '.join(info.splits)}.")
+    if not info.splits[split].num_examples:
+        raise ValueError(f"the split {split!r} of {dataset} {version} in {data_dir} is empty. {mend}")
+    metadata = info.metadata
+    files = tuple(os.fspath(path) for path in info.splits[split].filepaths)
+    file, offset = _index(files, info.splits[split].shard_lengths, mend)
+    return Split(
+        dataset=dataset,
+        version=version,
+        name=split,
+        class_ids=tuple(info.features["labels"].feature.names),
+        class_names=tuple(metadata["class_names"]),
+        ontology=tuple(metadata["ontology"]),
+        frames_per_second=float(metadata["frames_per_second"]),
+        front_end=metadata["front_end"],
+        waveform_hz=int(metadata["waveform_hz"]),
+        features=frozenset(info.features),
+        files=files,
+        file=file,
+        offset=offset,
+        mend=mend,
+    )
+
+
+def split_names(dataset: str, data_dir: str | os.PathLike) -> tuple[str, ...]:
+    """The splits of a built dataset, in the order in which they were written.
+
+    Raises:
+      ValueError: as `open_split`.
+    """
+    info, _, _ = _open(dataset, data_dir)
+    return tuple(info.splits)
+
+
+def _open(dataset: str, data_dir: str | os.PathLike) -> tuple[tfds.core.DatasetInfo, str, str]:
+    """What the latest version of a dataset says of itself, that version, and the command that builds it anew."""
     tf.config.set_visible_devices([], "GPU")  # TensorFlow only reads: the accelerator is JAX's
     data_dir = epath.Path(data_dir)
     versions = list_all_versions(data_dir / dataset)
@@ -147,26 +189,7 @@ def open_split(dataset: str, data_dir: str | os.PathLike, split: str) -> Split:
             f"{dataset} {version} in {data_dir} was written with schema version {written}, this is "
             f"{schema.SCHEMA_VERSION}. {mend}"
         )
-    if split not in info.splits:
-        raise ValueError(f"{dataset} {version} has no split {split!r}; it has {', '.join(info.splits)}.")
-    if not info.splits[split].num_examples:
-        raise ValueError(f"the split {split!r} of {dataset} {version} in {data_dir} is empty. {mend}")
-    files = tuple(os.fspath(path) for path in info.splits[split].filepaths)
-    file, offset = _index(files, info.splits[split].shard_lengths, mend)
-    return Split(
-        dataset=dataset,
-        version=version,
-        name=split,
-        class_ids=tuple(info.features["labels"].feature.names),
-        class_names=tuple(metadata["class_names"]),
-        ontology=tuple(metadata["ontology"]),
-        frames_per_second=float(metadata["frames_per_second"]),
-        front_end=metadata["front_end"],
-        files=files,
-        file=file,
-        offset=offset,
-        mend=mend,
-    )
+    return info, version, mend
 
 
 def _build_command(dataset: str, data_dir: epath.Path) -> str:

@@ -34,7 +34,8 @@ class Sampling:
     """How pairs are drawn and changed; the fields are keys of `config.data`.
 
     Attributes:
-      pairing: `avc` (half positives, half negatives) or `all_pairs` (all aligned; every pair of a batch is scored).
+      pairing: `avc` (half positives, half negatives), or all aligned: `all_pairs` (every pair of a batch is scored) or
+        `contrast` (the loss sets each clip of a batch against all others).
       negatives: `on_grid`, the sound of a negative lies on the grid of frame times as that of a positive does (Objects
         that Sound, section 3.3), or `off_grid`, at any column: the unprotected draw, whose shortcut can be studied.
       misalignment_seconds: sound up to this far from the frame, positives and negatives alike.
@@ -161,7 +162,7 @@ def moment(
     most = round(1000 * misalignment_seconds) // GRID_MS
     times = record["frame_times_ms"][:, None] + GRID_MS * tf.range(-most, most + 1, dtype=tf.int64)
     starts = start_column(times, inputs.columns, inputs.front_end)
-    clip_columns = _columns_of(record)
+    clip_columns = columns_of(record)
     fits = tf.where((starts >= 0) & (starts <= clip_columns - inputs.columns))
     count = tf.shape(fits, tf.int64)[0]
     complaint = ["no frame with its sound fits into the clip", record["clip_id"], "of columns:", clip_columns]
@@ -172,7 +173,7 @@ def moment(
 
 def any_column(draw: tf.Tensor, record: dict, inputs: InputSpec) -> tf.Tensor:
     """First column of a cut from anywhere in the clip, on the grid or not."""
-    return _pick(draw, _columns_of(record) - inputs.columns + 1)
+    return _pick(draw, columns_of(record) - inputs.columns + 1)
 
 
 def cut_sound(record: dict, start: tf.Tensor, inputs: InputSpec) -> tf.Tensor:
@@ -210,7 +211,8 @@ def cut_frame(jpeg: tf.Tensor, window: tf.Tensor, frame_pixels: int) -> tf.Tenso
     return tf.ensure_shape(frame, (*shape, 3))
 
 
-def _columns_of(record: dict) -> tf.Tensor:
+def columns_of(record: dict) -> tf.Tensor:
+    """Columns of log-spectrogram that a record holds, int64."""
     return tf.cast(tf.strings.length(record["log_spectrogram"]) // COLUMN_BYTES, tf.int64)
 
 

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from avlearn.media.log_spectrogram import FRONT_ENDS
@@ -64,18 +64,22 @@ class Album:
         key = hashlib.sha256(np.ascontiguousarray(log_spectrogram)).hexdigest()[:12]
         if key not in self.sounds:
             waveform = playable_sound.waveform(log_spectrogram, self.front_end)
-            mp3 = playable_sound.mp3(waveform, FRONT_ENDS[self.front_end].sample_rate_hz)
-            self.sounds[key] = _data_uri("audio/mpeg", mp3)
+            self.sounds[key] = mp3(waveform, FRONT_ENDS[self.front_end].sample_rate_hz)
         return key
 
 
-def jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> str:
-    """The picture as a data URI, made smaller where it is larger than a page shows it."""
+def jpeg(picture: UInt8[np.ndarray, "height width 3"], longest_side: int = FRAME_PIXELS) -> str:
+    """The picture as a data URI, made smaller where it is larger than a page shows it (pixels)."""
     image = Image.fromarray(picture)
-    image.thumbnail((FRAME_PIXELS, FRAME_PIXELS))
+    image.thumbnail((longest_side, longest_side))
     file = io.BytesIO()
     image.save(file, "jpeg", quality=85)
     return _data_uri("image/jpeg", file.getvalue())
+
+
+def mp3(waveform: Float32[np.ndarray, " samples"], sample_rate_hz: int) -> str:
+    """The sound as a data URI."""
+    return _data_uri("audio/mpeg", playable_sound.mp3(waveform, sample_rate_hz))
 
 
 def _data_uri(kind: str, content: bytes) -> str:

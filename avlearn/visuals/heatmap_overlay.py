@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
+from avlearn.visuals.boxes import in_picture
+
 OPACITY = 0.85
 GREY = np.array([0.299, 0.587, 0.114])
 
@@ -53,12 +55,6 @@ def hit(point: tuple[float, float], boxes: Float[np.ndarray, "boxes 4"], soundin
     y, x = point
     ymin, xmin, ymax, xmax = boxes.T
     return bool(((ymin <= y) & (y <= ymax) & (xmin <= x) & (x <= xmax) & sounding).any())
-
-
-def in_picture(boxes: Float[np.ndarray, "*boxes 4"]) -> Bool[np.ndarray, "*boxes"]:
-    """Whether there is a box, and some of its area is in the picture."""
-    shown = np.clip(boxes, 0, 1)
-    return (shown[..., 2:] > shown[..., :2]).all(axis=-1)
 
 
 def in_view(arrays: Mapping[str, np.ndarray]) -> Int[np.ndarray, " rows"]:

@@ -11,6 +11,7 @@ from avlearn.media.log_spectrogram import FRONT_ENDS
 
 GRIFFIN_LIM_ITERATIONS = 16
 PEAK = 0.9
+MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 
 def waveform(
@@ -51,12 +52,17 @@ def waveform(
 
 
 def mp3(samples: Float32[np.ndarray, " samples"], sample_rate_hz: int, bits_per_second: int = 64_000) -> bytes:
-    """The waveform as a mono MP3 file, which every browser plays."""
+    """The waveform as a mono MP3 file, which every browser plays.
+
+    MP3 has nine sample rates: a waveform of another is resampled to the next higher one (above 48 kHz, to that).
+    """
+    rate = min((rate for rate in MP3_RATES_HZ if rate >= sample_rate_hz), default=MP3_RATES_HZ[-1])
+    samples = librosa.resample(samples, orig_sr=sample_rate_hz, target_sr=rate)
     file = io.BytesIO()
     with av.open(file, "w", format="mp3") as container:
-        stream = container.add_stream("mp3", rate=sample_rate_hz, layout="mono", bit_rate=bits_per_second)
+        stream = container.add_stream("mp3", rate=rate, layout="mono", bit_rate=bits_per_second)
         frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-        frame.sample_rate = sample_rate_hz
+        frame.sample_rate = rate
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return file.getvalue()

@@ -5,11 +5,11 @@ import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import jinja2
 import numpy as np
 
-from avlearn.visuals import choice, heatmap_overlay, retrieval_grid, training_curves
+from avlearn.visuals import choice, heatmap_overlay, page, retrieval_grid, svg_chart, training_curves
 from avlearn.visuals.album import Album, Examples, jpeg
+from avlearn.visuals.boxes import Box, drawn
 from avlearn.visuals.score_table import Score, scores, table
 
 __all__ = ["Run", "table", "write"]
@@ -42,18 +42,6 @@ class Run:
     arrays: Mapping[str, Mapping[str, np.ndarray]]
     class_names: Sequence[str]
     examples: Examples
-
-
-@dataclasses.dataclass(frozen=True)
-class Box:
-    """An object on a frame: corner, size (0 to 1), its class, and whether it sounds."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    label: str
-    sounding: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,21 +85,16 @@ def write(path: pathlib.Path, runs: Sequence[Run], title: str) -> pathlib.Path:
       title: heading of the page.
 
     Raises:
-      ValueError: no runs, or two of one name.
+      ValueError: no runs, or two of one name; or the page cannot be written.
     """
     names = [run.name for run in runs]
     if not runs or len(set(names)) < len(names):
         raise ValueError(f"a report needs at least one run, each of its own name; got {names}")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("avlearn", "visuals/templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     sounds: dict[str, str] = {}
     metrics = {run.name: run.metrics for run in runs}
-    page = environment.get_template("report.html").render(
+    return page.write(
+        path,
+        "report.html",
         title=title,
         sections=[_section(run, number, sounds) for number, run in enumerate(runs)],
         charts=[(chart, training_curves.curves(metrics, chart)) for chart in training_curves.CHARTS],
@@ -122,10 +105,6 @@ def write(path: pathlib.Path, runs: Sequence[Run], title: str) -> pathlib.Path:
         heat_scale=heatmap_overlay.scale(),
         sounds=sounds,  # filled while the template asks the albums, and written last
     )
-    path.mkdir(parents=True, exist_ok=True)
-    file = path / "index.html"
-    file.write_text(page, encoding="utf-8")
-    return file
 
 
 def _section(run: Run, number: int, sounds: dict[str, str]) -> Section:
@@ -147,7 +126,7 @@ def _section(run: Run, number: int, sounds: dict[str, str]) -> Section:
     album = Album(run.examples, items, _names(run), run.config["inputs"]["front_end"], sounds)
     return Section(
         name=run.name,
-        colour=training_curves.COLOURS[number % len(training_curves.COLOURS)],
+        colour=svg_chart.colour(number),
         album=album,
         scores=tuple(scores({run.name: run.results})),
         grids=grids,
@@ -197,25 +176,15 @@ def _names(run: Run) -> dict[int, str]:
 
 def _overlay(run: Run, album: Album, arrays: Mapping[str, np.ndarray], row: int) -> Overlay:
     item, heat_map = int(arrays["image_item"][row]), arrays["heat_map"][row]
-    boxes, sounding = arrays["boxes"][row], arrays["box_sounding"][row]
+    drawable = (arrays["boxes"][row], arrays["box_label"][row], arrays["box_sounding"][row])
     mode = heatmap_overlay.mode(heat_map)
     return Overlay(
         image_item=item,
         audio_item=int(arrays["audio_item"][row]),
         picture=jpeg(heatmap_overlay.overlay(album.frames[item], heat_map)),
-        boxes=tuple(
-            Box(xmin, ymin, xmax - xmin, ymax - ymin, run.class_names[label], heard)
-            for (ymin, xmin, ymax, xmax), label, heard, visible in zip(
-                boxes.tolist(),
-                arrays["box_label"][row].tolist(),
-                sounding.tolist(),
-                heatmap_overlay.in_picture(boxes).tolist(),
-                strict=True,
-            )
-            if visible
-        ),
+        boxes=drawn(*drawable, run.class_names),
         mode=mode,
-        hit=heatmap_overlay.hit(mode, boxes, sounding),
+        hit=heatmap_overlay.hit(mode, arrays["boxes"][row], arrays["box_sounding"][row]),
         maximum=float(heatmap_overlay.probability(heat_map).max()),
     )
 

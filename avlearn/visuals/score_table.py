@@ -31,6 +31,10 @@ FIGURES = (
     Figure("ndcg", "im-aud", "nDCG@{k} image → sound", "chance", "chance"),
     Figure("ndcg", "aud-im", "nDCG@{k} sound → image", "chance", "chance"),
     Figure("ndcg", "aud-aud", "nDCG@{k} sound → sound", "chance", "chance"),
+    Figure("cca", "im-im", "nDCG@{k} image → image, CCA {components}", "chance", "chance"),
+    Figure("cca", "im-aud", "nDCG@{k} image → sound, CCA {components}", "chance", "chance"),
+    Figure("cca", "aud-im", "nDCG@{k} sound → image, CCA {components}", "chance", "chance"),
+    Figure("cca", "aud-aud", "nDCG@{k} sound → sound, CCA {components}", "chance", "chance"),
     Figure("pointing", "accuracy", "Pointing accuracy", "centre", "centre"),
     Figure(
         "pointing",
@@ -40,6 +44,8 @@ FIGURES = (
         "mismatched sound",
         further_items="without_sounding_box",
     ),
+    Figure("ciou", "ciou", "cIoU ({protocol})", "centre", "centre disc"),
+    Figure("ciou", "auc", "AUC of cIoU ({protocol})", "centre", "centre disc"),
 )
 COLUMNS = ("network", "score", "value", "baseline", "baseline's value", "items")
 

@@ -1,0 +1,208 @@
+"""What a built split holds, for a person who looks at it: counted in one pass, and single clips as they are stored."""
+
+import collections
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+from etils import epath
+from jaxtyping import Bool, Float32, Int, Int64, UInt8
+
+from avlearn.data import annotations, read, sample, schema
+from avlearn.media.log_spectrogram import FRONT_ENDS
+
+BATCH = 64  # clips between two reports of progress
+
+SOUND = {"log_spectrogram": sample.FEATURES["log_spectrogram"], "labels": annotations.FEATURES["labels"]}
+TIMES = {"frame_times_ms": sample.FEATURES["frame_times_ms"]}
+BOX_FEATURES = {name: feature for name, feature in annotations.FEATURES.items() if name.startswith("boxes/")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """What a split holds.
+
+    Attributes:
+      num_bytes: of its shards.
+      per_class: clips of each class, in label order.
+      unlabelled: clips of no class.
+      columns: columns of log-spectrogram to the number of clips that have so many.
+      frames: number of frames to the number of clips that have so many; empty where the dataset has no pictures.
+      boxes, sounding_boxes: on all clips together.
+      clips_with_boxes: clips that have any.
+    """
+
+    num_bytes: int
+    per_class: Int64[np.ndarray, " classes"]
+    unlabelled: int
+    columns: collections.Counter
+    frames: collections.Counter
+    boxes: int
+    sounding_boxes: int
+    clips_with_boxes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """A stored frame and what is annotated on it.
+
+    Attributes:
+      time_ms: in the clip.
+      frame: as it is stored.
+      flow: to the next frame, x above y as `avlearn.media.optical_flow.to_pictures`; None where there is none.
+      boxes, label, sounding: those whose time is nearest to this frame's.
+    """
+
+    time_ms: int
+    frame: UInt8[np.ndarray, "height width 3"]
+    flow: UInt8[np.ndarray, "flow_height width 1"] | None
+    boxes: Float32[np.ndarray, "boxes 4"]
+    label: Int64[np.ndarray, " boxes"]
+    sounding: Bool[np.ndarray, " boxes"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """A record.
+
+    Attributes:
+      clip_id: its name.
+      start_ms: where it starts in its video.
+      labels: classes of what sounds.
+      log_spectrogram: natural log of power.
+      waveform: full scale 1, at the split's `waveform_hz`; None where none is stored.
+      moments: first, middle and last frame; fewer where it has fewer, none where the dataset has no pictures.
+    """
+
+    clip_id: str
+    start_ms: int
+    labels: tuple[int, ...]
+    log_spectrogram: Float32[np.ndarray, "columns bins"]
+    waveform: Float32[np.ndarray, " samples"] | None
+    moments: tuple[Moment, ...]
+
+
+def count(split: read.Split, progress: Callable[[int], object]) -> Counts:
+    """Counts a split in one pass; of each record is parsed only what is counted.
+
+    Args:
+      split: an open one.
+      progress: called with the number of clips that were read since the last call.
+
+    Raises:
+      ValueError: a record is damaged.
+    """
+    per_class = np.zeros(len(split.class_ids), np.int64)
+    unlabelled = boxes = sounding = with_boxes = 0
+    columns, frames = collections.Counter(), collections.Counter()
+    for batch in _batches(split, np.arange(len(split)), _counted):
+        per_class += batch["classes"].sum(axis=0)
+        unlabelled += int((~batch["classes"].any(axis=1)).sum())
+        columns.update(batch["columns"].tolist())
+        frames.update(batch["frames"].tolist() if "frames" in batch else ())
+        if "boxes" in batch:
+            boxes += int(batch["boxes"].sum())
+            sounding += int(batch["sounding"].sum())
+            with_boxes += int((batch["boxes"] > 0).sum())
+        progress(len(batch["columns"]))
+    num_bytes = sum(epath.Path(file).stat().length for file in split.files)
+    return Counts(num_bytes, per_class, unlabelled, columns, frames, boxes, sounding, with_boxes)
+
+
+def labels(split: read.Split, clips: Int[np.ndarray, " clips"]) -> Bool[np.ndarray, "clips classes"]:
+    """Classes of some clips of a split, in the order of their numbers as given.
+
+    Raises:
+      ValueError: a record is damaged.
+    """
+    return np.concatenate([batch["classes"] for batch in _batches(split, clips, _labelled)])
+
+
+def clip(split: read.Split, number: int) -> Clip:
+    """A clip of the split by its number.
+
+    Its middle frame is the annotated frame nearest to the middle where it has boxes. A box is on the stored frame
+    nearest to its time (the earlier of two).
+
+    Raises:
+      ValueError: the record is damaged.
+    """
+    wanted = {**SOUND, "clip_id": sample.FEATURES["clip_id"], "start_ms": tf.io.FixedLenFeature((), tf.int64)}
+    if "waveform" in split.features:
+        wanted["waveform"] = tf.io.FixedLenFeature((), tf.string)
+    if "frames" in split.features:
+        wanted |= {**TIMES, **BOX_FEATURES, "frames": sample.FEATURES["frames"]}
+    if "optical_flow" in split.features:
+        wanted["optical_flow"] = tf.io.RaggedFeature(tf.string)
+    with split.explained():
+        parsed = tf.io.parse_single_example(split.reader()(tf.constant(number, tf.int64)), wanted)
+        record = {name: value.numpy() for name, value in parsed.items()}
+        log_spectrogram = np.frombuffer(record["log_spectrogram"], np.float16).reshape(-1, schema.BINS)
+        seconds = FRONT_ENDS[split.front_end].seconds(log_spectrogram.shape[0])
+        return Clip(
+            clip_id=record["clip_id"].decode(),
+            start_ms=int(record["start_ms"]),
+            labels=tuple(record["labels"].tolist()),
+            log_spectrogram=log_spectrogram.astype(np.float32),
+            waveform=_full_scale(record["waveform"]) if "waveform" in record else None,
+            moments=tuple(_moments(record, 500 * seconds)) if "frames" in record else (),
+        )
+
+
+def _batches(split: read.Split, clips: np.ndarray, parse: Callable) -> Iterator[dict[str, np.ndarray]]:
+    """What `parse` makes of the records of some clips, in order."""
+    read_at, num_classes = split.reader(), len(split.class_ids)
+
+    def element(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        return parse(read_at(number), num_classes, split.features)
+
+    dataset = tf.data.Dataset.from_tensor_slices(clips)
+    dataset = dataset.map(read.in_graph(element), num_parallel_calls=os.cpu_count()).batch(BATCH)
+    with split.explained():
+        yield from dataset.as_numpy_iterator()
+
+
+def _labelled(serialized: tf.Tensor, num_classes: int, _: frozenset[str]) -> dict[str, tf.Tensor]:
+    record = tf.io.parse_single_example(serialized, {"labels": SOUND["labels"]})
+    return {"classes": annotations.classes(record, num_classes)}
+
+
+def _counted(serialized: tf.Tensor, num_classes: int, features: frozenset[str]) -> dict[str, tf.Tensor]:
+    pictures = {**TIMES, "boxes/sounding": BOX_FEATURES["boxes/sounding"]} if "frames" in features else {}
+    record = tf.io.parse_single_example(serialized, {**SOUND, **pictures})
+    found = {"classes": annotations.classes(record, num_classes), "columns": sample.columns_of(record)}
+    if pictures:
+        found["frames"] = tf.size(record["frame_times_ms"])
+        found["boxes"] = tf.size(record["boxes/sounding"])
+        found["sounding"] = tf.reduce_sum(record["boxes/sounding"])
+    return found
+
+
+def _full_scale(waveform: bytes) -> Float32[np.ndarray, " samples"]:
+    return np.frombuffer(waveform, np.int16).astype(np.float32) / np.iinfo(np.int16).max
+
+
+def _moments(record: dict, middle_ms: float) -> Iterator[Moment]:
+    times, box_times = record["frame_times_ms"], record["boxes/time_ms"]
+    if not times.size:
+        return
+    frame_of_box = _nearest(times, box_times)
+    wanted = box_times[_nearest(box_times, np.array([middle_ms]))] if box_times.size else np.array([middle_ms])
+    for number in sorted({0, int(_nearest(times, wanted)[0]), times.size - 1}):
+        here = frame_of_box == number
+        flow = record.get("optical_flow", ())
+        yield Moment(
+            time_ms=int(times[number]),
+            frame=tf.io.decode_jpeg(record["frames"][number], channels=3).numpy(),
+            flow=tf.io.decode_jpeg(flow[number], channels=1).numpy() if number < len(flow) else None,
+            boxes=record["boxes/bbox"].reshape(-1, 4)[here],
+            label=record["boxes/label"][here],
+            sounding=record["boxes/sounding"][here] > 0,
+        )
+
+
+def _nearest(times: np.ndarray, wanted: np.ndarray) -> Int[np.ndarray, " wanted"]:
+    """Place in `times` of the one nearest to each wanted time, the first of equals."""
+    return np.abs(times[:, None] - wanted[None]).argmin(axis=0)

@@ -1,0 +1,51 @@
+"""A page that the project wrote, as its tests read it."""
+
+import collections
+import html.parser
+import re
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(html.parser.HTMLParser):
+    """Elements of a page with their attributes; refuses tags that do not close."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements = collections.defaultdict(list)
+        self.open = []
+        self.text = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.elements[tag].append(dict(attributes))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements[tag].append(dict(attributes))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def of_class(self, tag: str, name: str) -> list[dict]:
+        return [attributes for attributes in self.elements[tag] if name in (attributes.get("class") or "").split()]
+
+
+def check_stands_alone(text: str, page: Page) -> None:
+    """The page opens from disk without a network: it names no other file and no address."""
+    attributes = [pair for elements in page.elements.values() for element in elements for pair in element.items()]
+    sources = [value for name, value in attributes if name == "src"]
+    assert sources
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert all(value.startswith("#") for name, value in attributes if name in ("href", "xlink:href"))
+    assert not page.elements["link"]
+    assert set(re.findall(r"https?://[^\"'\s<)]*", text)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert not re.search(r"@import|url\((?!#)", text)

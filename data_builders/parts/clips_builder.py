@@ -173,7 +173,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
         stored = self.data_path / "coverage.json"
         if not stored.exists():
             return
-        built = json.loads(stored.read_text())["config"]
+        built = json.loads(stored.read_text()).get("config", {})
         for key, value in self._choices().items():
             if built.get(key, value) != value:
                 raise ValueError(

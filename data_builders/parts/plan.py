@@ -140,7 +140,8 @@ class Plan:
 
     @staticmethod
     def _names(segment: Segment) -> list[str]:
-        stems = clip_files.stems(segment.video_id, segment.start_seconds, segment.duration_seconds)
+        seconds = None if segment.of_whole_video else segment.duration_seconds
+        stems = clip_files.stems(segment.video_id, segment.start_seconds, seconds)
         return [f"{segment.folder}/{stem}" for stem in stems] if segment.folder else stems
 
     def _count(self, query: str, *arguments) -> int:

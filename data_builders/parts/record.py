@@ -137,6 +137,8 @@ def part_of_file(located: Located, file_seconds: float | None, max_seconds: floa
             raise decode.UnreadableClip(path, "too_long", f"{file_seconds:.2f} s, wanted at most {max_seconds} s")
         return 0.0, max_seconds if file_seconds is None else file_seconds, False
     duration, end = segment.duration_seconds, segment.start_seconds + segment.duration_seconds
+    if segment.of_whole_video:
+        return segment.start_seconds, duration, True
     if located.cut or segment.start_seconds == 0:
         return 0.0, duration, False
     if file_seconds is not None and file_seconds <= duration + WHOLE_VIDEO_SLACK_SECONDS:

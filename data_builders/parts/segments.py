@@ -37,6 +37,7 @@ class Segment:
       duration_seconds: how long it is at most; None: the file as it is.
       boxes: annotated objects.
       folder: the one below `--manual_dir` that its file is in, which tells files of one name apart; empty: any.
+      of_whole_video: the file named by the video alone is the whole video, whatever its length; no other name is tried.
     """
 
     clip_id: str
@@ -46,6 +47,7 @@ class Segment:
     duration_seconds: float | None = None
     boxes: tuple[Box, ...] = ()
     folder: str = ""
+    of_whole_video: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,0 +1,78 @@
+"""A folder of videos without annotations: its classes, splits and pieces."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pathlib
+
+import pytest
+
+from data_builders.own_clips.own_clips_dataset_builder import Builder, Config, divide
+from tests import build_dataset
+from tests.media_file import plain
+
+
+def test_folders_are_classes_and_long_videos_are_cut(tmp_path):
+    folder = tmp_path / "videos"
+    for name, seconds in {
+        "top.mp4": 3,
+        "guitar/a.mp4": 3,
+        "guitar/b.mkv": 9,  # from twice four seconds on, in pieces of four; one second is left over
+        "guitar/b_4.mp4": 3,  # a video of its own, whatever its name
+        "drums/loud/a.mp4": 3,
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        plain(folder / name, seconds)
+    (folder / "drums" / "a.webm").write_bytes(b"no video")
+    (folder / "guitar" / "a.webm").write_bytes(b"not looked at")
+    config = Config(name="pieces", segment_seconds=4.0, frames_per_second=5)
+    builder = build_dataset.build(Builder, config, folder, tmp_path / "data")
+    names = builder.info.features["labels"].feature.names
+    assert names == ["clip", "drums", "drums/loud", "guitar"]
+    found = {
+        clip: (names[record["labels"][0]], len(record["frames"]), record["start_ms"], split)
+        for split in builder.info.splits
+        for clip, record in build_dataset.records(builder, split).items()
+    }
+    assert {clip: facts[:3] for clip, facts in found.items()} == {
+        "top": ("clip", 15, 0),
+        "guitar/a": ("guitar", 15, 0),
+        "guitar/b:0": ("guitar", 20, 0),
+        "guitar/b:4": ("guitar", 20, 4000),
+        "guitar/b_4": ("guitar", 15, 0),
+        "drums/loud/a": ("drums/loud", 15, 0),
+    }
+    assert found["guitar/b:0"][3] == found["guitar/b:4"][3]
+    coverage = build_dataset.coverage(builder)
+    broken = {
+        clip: reason
+        for split in coverage["splits"].values()
+        for reason, entry in split["not_built"].items()
+        for clip in entry["clip_ids"]
+    }
+    assert broken == {"drums/a": "unreadable"}
+    assert coverage["refused_annotations"]["files of a name that another has"]["items"] == [
+        str(folder / "guitar" / "a.webm")
+    ]
+
+
+def test_every_split_has_a_video_and_no_video_two_splits():
+    files = [pathlib.Path(f"/videos/{number}.mp4") for number in range(50)]
+    splits = divide(files, pathlib.Path("/videos"))
+    assert {split: len(videos) for split, videos in splits.items()} == {"train": 40, "validation": 5, "test": 5}
+    assert sorted(path for videos in splits.values() for path in videos) == sorted(files)
+    assert {split: len(videos) for split, videos in divide(files[:3], pathlib.Path("/videos")).items()} == {
+        "train": 1,
+        "validation": 1,
+        "test": 1,
+    }
+    moved = [pathlib.Path(f"/elsewhere/{path.name}") for path in files]
+    again = divide(moved, pathlib.Path("/elsewhere"))
+    assert [path.name for path in again["test"]] == [path.name for path in splits["test"]]
+
+
+def test_too_few_videos_are_refused(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(ValueError, match=r"1 videos .* below --manual_dir=.*; want 3 or more"):
+        build_dataset.build(Builder, "clips_5fps", tmp_path, tmp_path / "data")

@@ -21,6 +21,7 @@ setup(
         "av>=17.1,<19",
         "flax>=0.12,<0.13",
         "google-crc32c>=1.6,<2",
+        "h5py>=3.11,<4",
         "jax>=0.10,<0.12",
         "jaxtyping>=0.3,<0.4",
         "jinja2>=3.1,<4",
@@ -33,6 +34,8 @@ setup(
         "optax>=0.2.5,<0.3",
         "orbax-checkpoint>=0.12,<0.13",
         "pillow>=11",
+        "scikit-learn>=1.5,<2",
+        "safetensors>=0.5,<1",
         "tensorboardX>=2.6,<3",
         # TensorFlow only reads records: the CPU build is enough beside any accelerator.
         "tensorflow-cpu>=2.20,<2.22; sys_platform == 'linux' and platform_machine == 'x86_64'",
@@ -47,7 +50,9 @@ setup(
             "beartype>=0.18,<1",
             "pytest>=8,<10",
             "ruff>=0.14,<0.16",
-            "scikit-learn>=1.5,<2",
+            # Its CPU build will do, and on Linux PyPI's is several GB:
+            # pip install torch --index-url https://download.pytorch.org/whl/cpu
+            "torch>=2.6,<2.14",
         ],
     },
 )

@@ -40,6 +40,8 @@ def describe_batch(config: ConfigDict, network: experiment.Network, mesh) -> str
 
 def describe_memory(config: ConfigDict, network: experiment.Network, mesh) -> str:
     """Memory of the compiled step on each device, MiB."""
+    if network.loss is None:
+        return f"Memory of a training step: none, {network.name} is not trained here"
     # The schedule's epochs do not change shapes: one step an epoch stands for any number.
     adam = experiment.build_optimizer(config, experiment.build_schedule(config, steps_per_epoch=1.0))
     step = experiment.build_train_step(config, network, adam, mesh)

@@ -16,6 +16,7 @@ from avlearn import parallel
 from avlearn.types import Batch, Outputs
 
 Arrays = dict[str, np.ndarray]
+FIT = "fit"  # stands beside the pairings: corresponding pairs of the training split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Evaluator:
       pairing: pairs it is computed on, `avc` or `all_positive`.
       evaluate: arrays to figures.
       options: keyword arguments of `evaluate`.
+      fit_needs: names of the arrays of the training split that it is fitted on; none where nothing is fitted.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Evaluator:
     pairing: str
     evaluate: Callable[..., dict]
     options: Mapping[str, Any]
+    fit_needs: Sequence[str] = ()
 
 
 def output_names(outputs: Outputs) -> set[str]:
@@ -49,7 +52,7 @@ def check_needs(evaluators: Iterable[Evaluator], available: set[str], network: s
       ValueError: names the evaluator and what is missing.
     """
     for evaluator in evaluators:
-        missing = [name for name in evaluator.needs if name not in available]
+        missing = [name for name in (*evaluator.needs, *evaluator.fit_needs) if name not in available]
         if missing:
             raise ValueError(
                 f"the evaluator {evaluator.name} needs {', '.join(missing)}, which {network} does not deliver "
@@ -82,7 +85,7 @@ def run(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], *, clips:
 
     Args:
       evaluators: what to compute.
-      arrays: pairing to arrays.
+      arrays: pairing to arrays; under `FIT`, those of the training split where an evaluator has `fit_needs`.
       clips: clips of the split; `avc` has two pairs for each.
 
     Returns:
@@ -91,14 +94,17 @@ def run(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], *, clips:
     pairs_per_clip = {"avc": 2, "all_positive": 1}
     return {
         evaluator.name: evaluator.evaluate(
-            arrays[evaluator.pairing], items_expected=clips * pairs_per_clip[evaluator.pairing], **evaluator.options
+            arrays[evaluator.pairing],
+            arrays[FIT] if evaluator.fit_needs else None,
+            items_expected=clips * pairs_per_clip[evaluator.pairing],
+            **evaluator.options,
         )
         for evaluator in evaluators
     }
 
 
 def save(workdir: pathlib.Path, results: Mapping, arrays: Mapping[str, Arrays]) -> None:
-    """Writes `results.json` and `arrays.npz` (keys `pairing/name`), on the first process only."""
+    """Writes `results.json` and `arrays.npz` (keys `pairing/name`, `fit/name`), on the first process only."""
     if jax.process_index() == 0:
         (workdir / "results.json").write_text(json.dumps(results, indent=2) + "\n")
         flat = {f"{pairing}/{name}": array for pairing, named in arrays.items() for name, array in named.items()}
@@ -106,7 +112,7 @@ def save(workdir: pathlib.Path, results: Mapping, arrays: Mapping[str, Arrays]) 
 
 
 def load_arrays(path: pathlib.Path) -> dict[str, Arrays]:
-    """The arrays that `save` wrote: pairing to name to array."""
+    """The arrays that `save` wrote: pairing (or `FIT`) to name to array."""
     arrays: dict[str, Arrays] = {}
     with np.load(path) as stored:
         for key in stored.files:

@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 import importlib
+import inspect
 import logging
 import pathlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 
 import jax
@@ -23,15 +24,18 @@ from avlearn import evaluate, optimizer, parallel
 from avlearn import step as steps
 from avlearn.checkpoint import Checkpoints, check_which
 from avlearn.data import pipeline, read
-from avlearn.evaluators import ndcg
+from avlearn.evaluators import ciou, ndcg
+from avlearn.evaluators.parts import pixel_maps
+from avlearn.losses import avc
 from avlearn.ontology import Ontology
 from avlearn.step import TrainState
 from avlearn.types import Batch, InputSpec, Outputs
 
 LOG = logging.getLogger("avlearn")
-PAIRINGS = {"avc": steps.score_pairs, "all_pairs": steps.score_all_pairs}
+SCORES = {"avc": steps.score_pairs, "all_pairs": steps.score_all_pairs, "contrast": steps.score_contrast}
 # What the records say of each pair, for the evaluators.
-ANNOTATIONS = {"corresponds", "labels", "boxes", "box_label", "box_sounding", "image_item", "audio_item", "clip_id"}
+ANNOTATIONS = {"corresponds", "labels", "boxes", "box_label", "box_sounding", "box_annotator"}
+ANNOTATIONS |= {"image_item", "audio_item", "clip_id"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +47,22 @@ class Network:
       inputs: what it eats.
       training: the model in training mode; its parameters are those of step 0.
       evaluation: the same in evaluation mode.
-      loss: its loss on logits.
+      loss: its loss, with its settings: on log-odds, or for a network that trains by `contrast`, on that. None
+        where the network is not trained here (VGG16).
     """
 
     name: str
     inputs: InputSpec
     training: nnx.Module
     evaluation: nnx.Module
-    loss: Callable
+    loss: Callable | None
+
+    @property
+    def pairings(self) -> tuple[str, ...]:
+        """Pairings of `config.data` that it can be trained with; none where it has no loss."""
+        if self.loss is None:
+            return ()
+        return ("contrast",) if hasattr(self.training, "contrast") else ("avc", "all_pairs")
 
     def outputs(self, batch: int) -> Outputs:
         """Shapes of what it says about so many pairs."""
@@ -72,7 +84,8 @@ class Experiment:
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict]]
     initial_state: Callable[[], TrainState]
     training_batches: Callable[[int], Iterator[Batch]]
-    collect: Callable[[TrainState, str, str], evaluate.Arrays]
+    collect: Callable[..., evaluate.Arrays]
+    contrast_loss: Callable[[TrainState], float] | None
 
     def start(self) -> TrainState:
         """The latest checkpoint, or the state of step 0 where there is none."""
@@ -84,13 +97,27 @@ class Experiment:
         return state
 
     def validate(self, state: TrainState) -> dict[str, float]:
-        """Loss, accuracy and rate of predicted positives on balanced pairs of the validation split."""
+        """Loss, accuracy and rate of predicted positives on balanced pairs of the validation split.
+
+        Of a network that trains by `contrast`, the loss is that of training, on batches of `config.evaluation.batch`.
+        """
         arrays = self.collect(state, "validation", "avc")
         corresponds = jnp.asarray(arrays["corresponds"])
-        loss, metrics = self.network.loss(
+        loss, metrics = avc.logistic(
             jnp.asarray(arrays["logit"]), corresponds, jnp.ones(corresponds.shape, jnp.float32)
         )
+        if self.contrast_loss is not None:
+            loss = self.contrast_loss(state)
         return {f"validation/{name}": float(value) for name, value in {"loss": loss, **metrics}.items()}
+
+    def collect_fit(self, state: TrainState) -> evaluate.Arrays:
+        """What evaluators are fitted on: the first `config.evaluation.fit_clips` training clips of the first epoch."""
+        clips = len(self.splits["train"])
+        first = read.epoch_order(clips, self.config.seed, 0)[: self.config.evaluation.fit_clips]
+        LOG.info("Collects %d of %d training clips to fit evaluators on.", len(first), clips)
+        arrays = self.collect(state, "train", "all_positive", sorted(first.tolist()))
+        needed = {name for evaluator in self.evaluators for name in evaluator.fit_needs}
+        return {name: arrays[name] for name in sorted(needed | {"image_item"})}
 
     def evaluate(self, checkpoints: Checkpoints) -> dict[str, dict]:
         """Restores a checkpoint, computes the figures on the evaluation split and writes them to the workdir."""
@@ -103,6 +130,8 @@ class Experiment:
         LOG.info("Evaluates step %d of %s on %d clips.", step, checkpoints.directory, len(split))
         pairings = {evaluator.pairing for evaluator in self.evaluators}
         arrays = {pairing: self.collect(state, "evaluation", pairing) for pairing in sorted(pairings)}
+        if any(evaluator.fit_needs for evaluator in self.evaluators):
+            arrays[evaluate.FIT] = self.collect_fit(state)
         results = evaluate.run(self.evaluators, arrays, clips=len(split))
         facts = {
             "network": self.network.name,
@@ -111,6 +140,10 @@ class Experiment:
             "checkpoint_step": step,
             "seed": self.config.seed,
         }
+        for evaluator in self.evaluators:
+            if evaluator.fit_needs:
+                train = {"split": self.splits["train"].name, "clips_of_split": len(self.splits["train"])}
+                results[evaluator.name]["fit"] |= train | {"rule": "the first clips of the first epoch's order"}
         results = {name: figures | facts for name, figures in results.items()}
         evaluate.save(self.workdir, results, arrays)
         return results
@@ -147,6 +180,7 @@ def build(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
         initial_state=functools.partial(replicated_state, network, adam, mesh),
         training_batches=functools.partial(batches_on_devices, stream, mesh, config.train.num_workers),
         collect=collector(config, network, mesh, splits),
+        contrast_loss=validation_loss(config, network, mesh, splits) if "contrast" in network.pairings else None,
     )
 
 
@@ -164,7 +198,8 @@ def check_numbers(config: ConfigDict) -> None:
         "checkpoint_every_steps",
         "keep_checkpoints",
     )
-    values = {f"train.{name}": config.train[name] for name in counts} | {"evaluation.batch": config.evaluation.batch}
+    values = {f"train.{name}": config.train[name] for name in counts}
+    values |= {f"evaluation.{name}": config.evaluation[name] for name in ("batch", "fit_clips", "cca_components")}
     for key, value in values.items():
         if value < 1:
             raise ValueError(f"{key} is {value}; --config.{key} is at least 1.")
@@ -179,7 +214,11 @@ def build_network(config: ConfigDict) -> Network:
     training.train()
     evaluation = nnx.clone(training)
     evaluation.eval()
-    return Network(config.model.name, inputs, training, evaluation, module.loss)
+    if not hasattr(module, "loss"):
+        return Network(config.model.name, inputs, training, evaluation, None)
+    taken = inspect.signature(module.loss).parameters
+    loss = functools.partial(module.loss, **{key: value for key, value in config.loss.items() if key in taken})
+    return Network(config.model.name, inputs, training, evaluation, loss)
 
 
 def build_schedule(config: ConfigDict, steps_per_epoch: float) -> optax.Schedule:
@@ -207,26 +246,58 @@ def build_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradi
 
 
 def build_train_step(config: ConfigDict, network: Network, adam: optax.GradientTransformation, mesh: Mesh) -> Callable:
-    """The compiled step for the config's pairing."""
-    if config.data.pairing not in PAIRINGS:
+    """The compiled step for the config's pairing; of a network without a loss, one that refuses when it is called.
+
+    Raises:
+      ValueError: the network cannot be trained with it.
+    """
+    if network.loss is None:
+        return functools.partial(refuse_training, network.name)
+    pairing = build_sampling(config).pairing
+    if pairing not in network.pairings:
         raise ValueError(
-            f"pairing {config.data.pairing!r} is unknown; use --config.data.pairing={' or '.join(PAIRINGS)}."
+            f"{network.name} cannot be trained with pairing {pairing!r}; use --config.data.pairing="
+            f"{' or '.join(network.pairings)}."
         )
-    score = functools.partial(PAIRINGS[config.data.pairing], loss=network.loss)
+    score = functools.partial(SCORES[pairing], loss=network.loss)
     return steps.jit_train_step(model=network.training, score=score, optimizer=adam, mesh=mesh)
+
+
+def refuse_training(name: str, *_) -> None:
+    """Stands for the step of a network without a loss.
+
+    Raises:
+      ValueError: always.
+    """
+    raise ValueError(
+        f"{name} is not trained here; import its weights (python -m avlearn.import_weights --network={name} ...) and "
+        "use --mode=evaluate."
+    )
 
 
 def build_evaluators(config: ConfigDict, relevance: np.ndarray | None) -> tuple[evaluate.Evaluator, ...]:
     """The evaluators that the config names; `relevance` between classes may be None where only needs are asked."""
     settings = config.evaluation
-    if settings.gain not in ndcg.GAINS:
-        raise ValueError(f"gain {settings.gain!r} is unknown; use --config.evaluation.gain={' or '.join(ndcg.GAINS)}.")
-    options = {"ndcg": {"k": settings.k, "gain": settings.gain, "class_relevance": relevance}}
+    choices = {"gain": ndcg.GAINS, "ciou_protocol": ciou.PROTOCOLS, "ciou_ground_truth": pixel_maps.GROUND_TRUTHS}
+    for key, allowed in choices.items():
+        if settings[key] not in allowed:
+            use = f"use --config.evaluation.{key}={' or '.join(allowed)}"
+            raise ValueError(f"{key} {settings[key]!r} is unknown; {use}.")
+    retrieval = {"k": settings.k, "gain": settings.gain, "class_relevance": relevance}
+    alignment = {name: settings[f"cca_{name}"] for name in ("components", "curve", "regularisation")}
+    options = {
+        "ndcg": retrieval,
+        "cca": retrieval | alignment,
+        "ciou": {"protocol": settings.ciou_protocol, "ground_truth": settings.ciou_ground_truth},
+    }
     evaluators = []
     for name in settings.evaluators:
         module = by_name(avlearn.evaluators, name, "config.evaluation.evaluators")
+        fit_needs = getattr(module, "FIT_NEEDS", ())
         evaluators.append(
-            evaluate.Evaluator(name, module.NEEDS, module.PAIRING, module.evaluate, options.get(name, {}))
+            evaluate.Evaluator(
+                name, module.NEEDS, module.PAIRING, module.evaluate, options.get(name, {}), fit_needs=fit_needs
+            )
         )
     return tuple(evaluators)
 
@@ -280,23 +351,44 @@ def batches_on_devices(stream: Callable, mesh: Mesh, num_workers: int, first_ste
 
 
 def collector(config: ConfigDict, network: Network, mesh: Mesh, splits: dict[str, read.Split]) -> Callable:
-    """Forward pass over a split: (state, role of the split, pairing) to arrays."""
+    """Forward pass over a split: (state, role of the split, pairing, clips or None for all of them) to arrays."""
     compiled = jax.jit(functools.partial(steps.predict, model=network.evaluation))
+    batches_of = evaluation_batches_of(config, mesh)
     pixels = config.evaluation.frame_pixels
     evaluated = network.inputs if pixels == 0 else dataclasses.replace(network.inputs, frame_pixels=pixels)
-    inputs = {"validation": network.inputs, "evaluation": evaluated}
-    batches_of = functools.partial(
+    inputs = {"validation": network.inputs, "evaluation": evaluated, "train": evaluated}
+
+    def collect(state: TrainState, role: str, pairing: str, items: Sequence[int] | None = None) -> evaluate.Arrays:
+        batches = batches_of(splits[role], inputs[role], pairing=pairing, items=items)
+        return evaluate.collect(lambda batch: compiled(state, parallel.whole_to_devices(mesh, batch)), batches)
+
+    return collect
+
+
+def validation_loss(config: ConfigDict, network: Network, mesh: Mesh, splits: dict[str, read.Split]) -> Callable:
+    """Training's loss over the validation split, the mean over its clips, as a function of the state."""
+    score = functools.partial(steps.score_contrast, loss=network.loss)
+    compiled = jax.jit(functools.partial(steps.evaluation_loss, model=network.evaluation, score=score))
+    batches_of = evaluation_batches_of(config, mesh)
+
+    def mean_loss(state: TrainState) -> float:
+        losses, clips = [], []
+        for batch, _ in batches_of(splits["validation"], network.inputs, pairing="all_positive"):
+            losses.append(float(compiled(state, parallel.whole_to_devices(mesh, batch))))
+            clips.append(float(batch.weight.sum()))
+        return float(np.average(losses, weights=clips))
+
+    return mean_loss
+
+
+def evaluation_batches_of(config: ConfigDict, mesh: Mesh) -> Callable:
+    """`pipeline.evaluation_batches` with the settings of the config; the devices divide a batch."""
+    return functools.partial(
         pipeline.evaluation_batches,
         sampling=build_sampling(config),
         batch_size=-(-config.evaluation.batch // mesh.size) * mesh.size,
         seed=config.seed,
     )
-
-    def collect(state: TrainState, role: str, pairing: str) -> evaluate.Arrays:
-        batches = batches_of(splits[role], inputs[role], pairing=pairing)
-        return evaluate.collect(lambda batch: compiled(state, parallel.whole_to_devices(mesh, batch)), batches)
-
-    return collect
 
 
 def empty_batch(inputs: InputSpec, leading: tuple[int, ...]) -> Batch:

@@ -16,7 +16,8 @@ from avlearn.types import Array as AnyArray
 from avlearn.types import Batch, Outputs
 
 Score = Callable[[nnx.Module, Batch], tuple[Array, dict[str, Array]]]
-Loss = Callable[[Array, Array, Array], tuple[Array, dict[str, Array]]]
+Loss = Callable[[Array, Array, Array], tuple[Array, dict[str, Array]]]  # of log-odds, corresponds, weight
+ContrastLoss = Callable[[Array, Array, Array], tuple[Array, dict[str, Array]]]  # of the contrast, video, weight
 
 
 @jax.tree_util.register_dataclass
@@ -70,6 +71,13 @@ def score_all_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
     return loss(logit, same_clip, weight)
 
 
+def score_contrast(model: nnx.Module, batch: Batch, *, loss: ContrastLoss):
+    """Loss over what the network's `contrast` says of every frame with every sound of the worker's batch at once."""
+    image = model.image_features(batch.frames)
+    audio = model.audio_features(batch.log_spectrogram)
+    return loss(model.contrast(image, audio), batch.video, batch.weight)
+
+
 def train_step(
     state: TrainState,
     batch: Batch,
@@ -88,7 +96,7 @@ def train_step(
       state: replicated on the mesh.
       batch: sharded over workers.
       model: in training mode; only its structure is used.
-      score: `score_pairs` or `score_all_pairs` with its loss.
+      score: `score_pairs`, `score_all_pairs` or `score_contrast` with its loss.
       optimizer: the same as made the state.
       mesh: one axis; each device carries workers / devices workers in turn.
 
@@ -133,6 +141,11 @@ def train_step(
 def predict(state: TrainState, batch: Batch, *, model: nnx.Module) -> Outputs:
     """Outputs for `[batch, ...]` with running statistics (`model` in evaluation mode)."""
     return with_values(model, state.params, state.batch_stats)(batch)
+
+
+def evaluation_loss(state: TrainState, batch: Batch, *, model: nnx.Module, score: Score) -> Array:
+    """Training's loss of `[batch, ...]` as one worker's batch, with running statistics (`model` in evaluation mode)."""
+    return score(with_values(model, state.params, state.batch_stats), batch)[0]
 
 
 def jit_train_step(**fixed):

@@ -69,14 +69,15 @@ class Outputs:
     """What a network says about a batch of pairs.
 
     Attributes:
+      image_embedding: vector of each frame, compared by Euclidean distance in retrieval.
       logit: log-odds that frame and sound correspond. For a two-way softmax this is the difference of the
         two logits, so softmax cross-entropy and the logistic loss on it are the same number.
-      image_embedding: vector of each frame, compared by Euclidean distance in retrieval.
-      audio_embedding: vector of each second of sound.
+        None where the network does not hear (VGG16).
+      audio_embedding: vector of each second of sound; None where the network does not hear.
       heat_map: log-odds for each cell of the image (AVOL-Net); None where the network has no map.
     """
 
-    logit: Float[Array, "*batch"]
     image_embedding: Float[Array, "*batch dim"]
-    audio_embedding: Float[Array, "*batch dim"]
+    logit: Float[Array, "*batch"] | None = None
+    audio_embedding: Float[Array, "*batch dim"] | None = None
     heat_map: Float[Array, "*batch rows cols"] | None = None

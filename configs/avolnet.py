@@ -16,7 +16,7 @@ def get_config(variant: str = "") -> ConfigDict:
     """The paper's settings, or `miniature`."""
     config = base.get_config(variant)
     config.model.name = "avolnet"
-    config.evaluation.evaluators = ("avc_accuracy", "ndcg", "pointing")
+    config.evaluation.evaluators = ("avc_accuracy", "ndcg", "pointing", "ciou")
     if variant == "miniature":
         config.model.kernel_centre_share = 0.5
         config.train.learning_rate = 2e-3
@@ -25,4 +25,6 @@ def get_config(variant: str = "") -> ConfigDict:
         # convolutional it is evaluated on larger frames, of which these pixels are a smaller part.
         config.evaluation.frame_pixels = 80
         config.train.steps = 2400
+        # The world's objects are small: with half of the picture predicted, no map could reach a cIoU above .08.
+        config.evaluation.ciou_protocol = "adaptive"
     return config

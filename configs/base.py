@@ -57,6 +57,8 @@ def papers() -> ConfigDict:
     config.model.name = "avenet"  # a file of avlearn/models
     config.model.width = 1.0  # factor on the papers' channels (64, 128, 256, 512)
     config.model.conv1_stride = 2  # 2: Objects that Sound; 1: Look, Listen and Learn
+    config.model.conv1_padding = "after"  # at stride 2: after, the sizes that OtS prints | both, as PyTorch's padding=1
+    config.model.frame_scaling = "symmetric"  # symmetric: -1 to 1 | imagenet: torchvision's mean and deviation
     config.model.batch_norm_momentum = 0.9  # running = momentum * running + (1 - momentum) * batch
     config.model.kernel_centre_share = 1 / 9  # of a 3 x 3 kernel's initial variance; 1/9: He normal, all cells alike
     config.model.dtype = "float32"  # of the computation: float32 | bfloat16; parameters are always float32
@@ -64,6 +66,13 @@ def papers() -> ConfigDict:
     config.model.fc3_threshold = 1.2  # AVE-Net: distance (0 to 2) at which fc3 starts undecided
     config.model.conv7_scale = 1.0  # AVOL-Net: start of conv7's factor on the scalar product
     config.model.conv7_bias = -1.0  # AVOL-Net: start of conv7's bias
+    config.model.conv5_activation = "relu"  # AVOL-Net: relu | none, for weights that were trained without it
+    config.model.attention_temperature = 1.0  # Attention10k: of the softmax over cells
+
+    config.loss = ConfigDict()  # of the networks that train by `contrast`; each takes those of its own
+    config.loss.objective = "released"  # LVS: released | paper, the released code's or the printed formula
+    config.loss.regions = "tri_map"  # LVS: tri_map | complement | positives_only, its table 4
+    config.loss.temperature = 0.07  # LVS: of the released objective
 
     config.inputs = ConfigDict()  # avlearn.types.InputSpec
     config.inputs.frame_pixels = 224
@@ -78,7 +87,9 @@ def papers() -> ConfigDict:
     config.data.data_dir = "data"  # where `tfds build --data_dir` wrote it
     config.data.train_split = "train"
     config.data.validation_split = "validation"
-    config.data.pairing = "avc"  # avc: half positives, half negatives | all_pairs: every pair of a worker's batch
+    # avc: half positives, half negatives | all_pairs: every pair of a worker's batch | contrast: each clip against all
+    # others of the batch, for the networks whose loss does that
+    config.data.pairing = "avc"
     config.data.negatives = "on_grid"  # on_grid: sound at frame times (OtS 3.3) | off_grid: the unprotected draw
     config.data.misalignment_seconds = 1.0  # sound up to this far from the frame, positives and negatives alike
     config.data.spectrogram_scaling = "ln_12"  # a name in avlearn/data/augment.py
@@ -113,5 +124,11 @@ def papers() -> ConfigDict:
     config.evaluation.k = 30  # of nDCG@k
     config.evaluation.gain = "exponential"  # exponential | linear
     config.evaluation.max_relevance = 20  # C in relevance = C - distance
+    config.evaluation.ciou_protocol = "median"  # median | adaptive | half: from heat map to prediction (docs/ciou.md)
+    config.evaluation.ciou_ground_truth = "union"  # union: of the boxes (VGG-SS) | consensus: of annotators (Flickr)
+    config.evaluation.fit_clips = 10_000  # training clips at most that evaluators such as cca are fitted on
+    config.evaluation.cca_components = 128  # directions of the figures; fewer where the features' rank is lower
+    config.evaluation.cca_curve = (16, 32, 64, 128, 256, 512)  # directions of figure 9 (OtS), from the same fit
+    config.evaluation.cca_regularisation = 0.0  # ridge, in units of the mean variance of a mode's features
     config.evaluation.after_training = True  # --mode=train ends with --mode=evaluate
     return config.lock()

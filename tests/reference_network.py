@@ -1,4 +1,4 @@
-"""The three networks in plain NumPy, float64, written from the papers' description, and checks of a model against it.
+"""The networks in plain NumPy, float64, written from the papers' description, and checks of a model against it.
 
 The reference reads parameters by name from the network under test and uses nothing else of it.
 """
@@ -21,6 +21,13 @@ SMALL = InputSpec(frame_pixels=64, pool=4)  # 64 x 64 frames, 50 x 64 log-spectr
 # The tower by hand, without conv1_1: seven 3 x 3 kernels without bias; scale and bias of two normalisations a block.
 TOWER_PARAMETERS = 9 * (64 * 64 + 64 * 128 + 128 * 128 + 128 * 256 + 256 * 256 + 256 * 512 + 512 * 512) + 2 * 2 * (
     64 + 128 + 256 + 512
+)
+# ResNet-18 by hand, without conv1: 3 x 3 kernels of two blocks a stage, 1 x 1 kernels of three shortcuts, and scale and
+# bias of five normalisations a stage that has a shortcut; layer1 has four, and bn1 stands before it.
+RESNET_PARAMETERS = (
+    9 * (4 * 64**2 + 64 * 128 + 3 * 128**2 + 128 * 256 + 3 * 256**2 + 256 * 512 + 3 * 512**2)
+    + (64 * 128 + 128 * 256 + 256 * 512)
+    + 2 * 5 * (64 + 128 + 256 + 512)
 )
 CONV1_1_PARAMETERS = {"vision": 9 * 3 * 64, "audio": 9 * 1 * 64}
 
@@ -51,6 +58,26 @@ class Reference:
                 x = np.maximum(self.batch_norm(f"{stream}.bn{block}_{layer}", x), 0)
             if block < 4:
                 x = pool(x)
+        return x
+
+    def resnet(self, stream: str, x: np.ndarray) -> np.ndarray:
+        """layer4 of a stream: [batch, height, width, channels] -> [batch, rows, cols, 8 x channels]."""
+
+        def conv(path: str, x: np.ndarray, stride: int) -> np.ndarray:
+            kernel = self.weights(f"{stream}.{path}.kernel")
+            return convolve(x, kernel, stride, len(kernel) // 2, len(kernel) // 2)
+
+        x = np.maximum(self.batch_norm(f"{stream}.bn1", conv("conv1", x, 2)), 0)
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+        x = sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2].max((4, 5))
+        for stage, strides in {1: (1, 1), 2: (2, 1), 3: (2, 1), 4: (1, 1)}.items():
+            for block, stride in enumerate(strides):
+                path = f"layer{stage}.{block}"
+                out = np.maximum(self.batch_norm(f"{stream}.{path}.bn1", conv(f"{path}.conv1", x, stride)), 0)
+                out = self.batch_norm(f"{stream}.{path}.bn2", conv(f"{path}.conv2", out, 1))
+                if stage > 1 and block == 0:
+                    x = self.batch_norm(f"{stream}.{path}.downsample.1", conv(f"{path}.downsample.0", x, stride))
+                x = np.maximum(out + x, 0)
         return x
 
     def batch_norm(self, path: str, x: np.ndarray) -> np.ndarray:
@@ -88,6 +115,34 @@ class Reference:
             "audio_embedding": vectors["audio"],
         }
 
+    def lvs(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
+        cells = unit(self.resnet("vision", imagenet_image_of(frames)))
+        sound = unit(self.resnet("audio", image_of_sound(log_spectrogram)).max((1, 2)))
+        cosines = np.stack([cell_map @ vector for cell_map, vector in zip(cells, sound, strict=True)])
+        mask = 1 / (1 + np.exp(-(cosines - 0.65) / 0.03))
+        response = (mask * cosines).sum((1, 2)) / mask.sum((1, 2))
+        return {
+            "logit": (response - 0.65) / 0.03,
+            "image_embedding": unit(cells.max((1, 2))),
+            "audio_embedding": sound,
+            "heat_map": (cosines - 0.65) / 0.03,
+        }
+
+    def attention10k(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
+        cells = self.resnet("vision", imagenet_image_of(frames))
+        sound = unit(self.resnet("audio", image_of_sound(log_spectrogram)).max((1, 2)))
+        query = unit(self.linear("sound_fc2", np.maximum(self.linear("sound_fc1", sound), 0)))
+        maps = np.maximum((unit(cells) * query[:, None, None]).sum(-1), 0)
+        attention = np.exp(maps) / np.exp(maps).sum((1, 2), keepdims=True)
+        seen = np.maximum((cells * attention[..., None]).sum((1, 2)), 0)
+        seen = unit(self.linear("vision_fc2", np.maximum(self.linear("vision_fc1", seen), 0)))
+        return {
+            "logit": np.sqrt(2) - np.linalg.norm(seen - sound, axis=1),
+            "image_embedding": unit(cells.max((1, 2))),
+            "audio_embedding": sound,
+            "heat_map": np.log(attention * attention[0].size),
+        }
+
     def avolnet(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
         cells = np.maximum(self.linear("vision.conv5", self.tower("vision", image_of(frames))), 0)
         cells = self.linear("vision.conv6", cells)
@@ -104,9 +159,9 @@ class Reference:
         }
 
 
-def convolve(x: np.ndarray, kernel: np.ndarray, stride: int, before: int) -> np.ndarray:
-    padded = np.pad(x, ((0, 0), (before, 1), (before, 1), (0, 0)))
-    windows = sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::stride, ::stride]
+def convolve(x: np.ndarray, kernel: np.ndarray, stride: int, before: int, after: int = 1) -> np.ndarray:
+    padded = np.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
+    windows = sliding_window_view(padded, kernel.shape[:2], axis=(1, 2))[:, ::stride, ::stride]
     return np.tensordot(windows, kernel, axes=[(4, 5, 3), (0, 1, 2)])
 
 
@@ -118,6 +173,10 @@ def pool(x: np.ndarray) -> np.ndarray:
 
 def image_of(frames: np.ndarray) -> np.ndarray:
     return frames.astype(np.float64) / 127.5 - 1
+
+
+def imagenet_image_of(frames: np.ndarray) -> np.ndarray:
+    return (frames.astype(np.float64) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
 
 
 def image_of_sound(log_spectrogram: np.ndarray) -> np.ndarray:
@@ -196,7 +255,7 @@ def _run(graphdef, state, given, method: str):
     return getattr(model, method)(given), nnx.state(model, nnx.BatchStat)
 
 
-def assert_agrees(name: str, model: nnx.Module, batch: Batch, *, training: bool, stride: int) -> None:
+def assert_agrees(name: str, model: nnx.Module, batch: Batch, *, training: bool, stride: int = 2) -> None:
     """The network's outputs, and in training its new running statistics, are the reference's to 1e-4."""
     reference = Reference(model, training, stride)
     expected = getattr(reference, name)(np.asarray(batch.frames), np.asarray(batch.log_spectrogram))
@@ -209,7 +268,8 @@ def assert_agrees(name: str, model: nnx.Module, batch: Batch, *, training: bool,
             )
         else:
             assert getattr(outputs, field.name) is None
-    assert len(reference.running) == (16 if training else 0)
+    normalisations = sum(isinstance(module, nnx.BatchNorm) for _, module in nnx.iter_modules(model))
+    assert len(reference.running) == (normalisations if training else 0)
     for path, (mean, var) in reference.running.items():
         np.testing.assert_allclose(reference.weights(f"{path}.mean"), mean, atol=1e-4, err_msg=path)
         np.testing.assert_allclose(reference.weights(f"{path}.var"), var, atol=1e-4, err_msg=path)

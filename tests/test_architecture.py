@@ -24,6 +24,9 @@ LAYERS = {
     "avlearn.metrics_log": FOUNDATION,
     "avlearn.step": FOUNDATION | {"avlearn.parallel", "avlearn.losses"},
     "avlearn.checkpoint": FOUNDATION | {"avlearn.step"},
+    "avlearn.weights": FOUNDATION | {"avlearn.weights", "avlearn.models"},
+    "avlearn.import_weights": {"avlearn.checkpoint", "avlearn.experiment", "avlearn.step", "avlearn.weights"},
+    "avlearn.export_weights": {"avlearn.checkpoint", "avlearn.import_weights", "avlearn.weights"},
     "avlearn.evaluate": FOUNDATION | {"avlearn.parallel", "avlearn.evaluators"},
     "avlearn.report": FOUNDATION | {"avlearn.data", "avlearn.evaluate", "avlearn.metrics_log", "avlearn.visuals"},
     "avlearn.inspect_dataset": FOUNDATION | {"avlearn.data", "avlearn.media", "avlearn.visuals"},
@@ -46,6 +49,8 @@ NOT_IN_EXPERIMENT = {
     "avlearn.dry_run",
     "avlearn.report",
     "avlearn.inspect_dataset",
+    "avlearn.import_weights",
+    "avlearn.export_weights",
 }
 MAY_IMPORT_TENSORFLOW = ("avlearn.data", "data_builders")
 MAY_IMPORT_FLAGS = ("avlearn.main", "data_builders")

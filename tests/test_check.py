@@ -1,13 +1,19 @@
 import numpy as np
 import pytest
 
-from avlearn.evaluators import avc_accuracy, ndcg, pointing
+from avlearn.evaluators import avc_accuracy, cca, ciou, ndcg, nmi, pointing, tsne, unit_preference
 from avlearn.evaluators.parts import check
 
-EVALUATORS = {"avc_accuracy": (avc_accuracy, {}), "pointing": (pointing, {})}
+EVALUATORS = {"avc_accuracy": (avc_accuracy, {}), "pointing": (pointing, {}), "ciou": (ciou, {})}
 EVALUATORS["ndcg"] = (ndcg, {"class_relevance": np.eye(3, dtype=int)})
+FIT = {name: np.random.default_rng(1).normal(size=(9, 5)) for name in cca.FIT_NEEDS}
+EVALUATORS["cca"] = (cca, {"class_relevance": np.eye(3, dtype=int), "fit": FIT})
+EVALUATORS["nmi"] = (nmi, {"clusters": 2, "restarts": 1})
+EVALUATORS["tsne"] = (tsne, {"perplexity": 2.0, "neighbours": 2})
+EVALUATORS["unit_preference"] = (unit_preference, {"top": 3, "agree": (2,), "random_draws": 1})
+OF_POSITIVES = ("pointing", "ciou")  # they score the pairs that correspond
 FIELDS = [(name, field) for name, (module, _) in EVALUATORS.items() for field in module.NEEDS]
-CAN_BE_NAN = ("logit", "image_embedding", "audio_embedding", "heat_map")
+CAN_BE_NAN = ("logit", "image_embedding", "audio_embedding", "heat_map", "image_pool4", "audio_pool4")
 
 
 @pytest.fixture
@@ -17,12 +23,15 @@ def good():
         "corresponds": np.array([True, True, False, False]),
         "logit": rng.normal(size=4),
         "image_item": np.array([0, 1, 0, 1]),
-        "labels": rng.random((4, 3)) < 0.5,
+        "labels": np.array([[1, 0, 0], [0, 1, 1], [1, 1, 0], [0, 0, 1]], bool),
         "image_embedding": rng.normal(size=(4, 5)),
         "audio_embedding": rng.normal(size=(4, 5)),
         "heat_map": rng.normal(size=(4, 2, 2)),
+        "image_pool4": rng.random((4, 6)),
+        "audio_pool4": rng.random((4, 6)),
         "boxes": np.full((4, 1, 4), [0.0, 0.0, 0.6, 0.6]),
         "box_sounding": np.ones((4, 1), bool),
+        "box_annotator": np.zeros((4, 1), int),
         "clip_id": np.array(["a", "b", "a", "b"]),
     }
 
@@ -35,11 +44,11 @@ def evaluate(name, arrays):
 @pytest.mark.parametrize("name", EVALUATORS)
 def test_good_arrays_pass_and_coverage_is_stated(name, good):
     module, options = EVALUATORS[name]
-    rows = 2 if name == "pointing" else 4
+    rows = 2 if name in OF_POSITIVES else 4
     assert evaluate(name, good)["items"] == rows
     assert evaluate(name, good)["items_expected"] == rows
     covered = module.evaluate(good, items_expected=10, **options)
-    assert covered["items_expected"] == (5 if name == "pointing" else 10)
+    assert covered["items_expected"] == (5 if name in OF_POSITIVES else 10)
 
 
 @pytest.mark.parametrize(("name", "field"), FIELDS)

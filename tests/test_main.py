@@ -9,9 +9,11 @@ import optax
 import pytest
 
 from avlearn import dry_run, evaluate, experiment, main, metrics_log, train
-from configs import avenet, avolnet, l3net
+from avlearn.data import read
+from configs import attention10k, avenet, avolnet, l3net, lvs
 
-CONFIGS = {"l3net": l3net, "avenet": avenet, "avolnet": avolnet}
+CONFIGS = {"l3net": l3net, "avenet": avenet, "avolnet": avolnet, "lvs": lvs, "attention10k": attention10k}
+WITH_MAPS = {"avolnet", "lvs", "attention10k"}
 
 
 def tiny(name: str, data_dir: pathlib.Path):
@@ -62,7 +64,26 @@ def test_results_cover_every_clip(runs, name, tiny_world):
     assert results["ndcg"]["items"] == results["ndcg"]["items_expected"] == clips
     assert set(results["ndcg"]["baselines"]["chance"]) == {"im-im", "im-aud", "aud-im", "aud-aud"}
     assert all(figures["dataset"] == "synthetic_av/tiny" for figures in results.values())
-    assert ("pointing" in results) == (name == "avolnet")
+    assert ("pointing" in results) == ("ciou" in results) == (name in WITH_MAPS)
+
+
+def test_cca_is_fitted_on_the_first_training_clips(runs, tiny_world, tmp_path):
+    """Table 1's L3-Net with CCA: another evaluation of the same checkpoint."""
+    config = tiny("l3net", tiny_world)
+    config.evaluation.evaluators = ("ndcg", "cca")
+    config.evaluation.fit_clips = 40
+    main.run(config, tmp_path, "evaluate", str(runs / "l3net" / "checkpoints"))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["cca"]["items"], results["cca"]["split"]) == (16, "test")
+    fit = results["cca"]["fit"]
+    assert (fit["items"], fit["clips_of_split"], fit["split"]) == (40, 64, "train")
+    arrays = evaluate.load_arrays(tmp_path / "arrays.npz")
+    assert arrays["fit"]["image_item"].tolist() == sorted(read.epoch_order(64, config.seed, 0)[:40])
+    # The same figures once more, from the saved arrays alone.
+    parts = experiment.build(config, tmp_path)
+    again = evaluate.run(parts.evaluators, arrays, clips=16)
+    assert again["cca"]["by_components"] == results["cca"]["by_components"]
+    assert (tmp_path / "report" / "index.html").exists()
 
 
 def test_saved_arrays_give_the_same_figures(runs):
@@ -122,7 +143,8 @@ def test_non_finite_loss_stops_with_the_step(tiny_world, tmp_path):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_full_size_experiment_delivers_what_its_evaluators_need(name):
     config = CONFIGS[name].get_config()
-    assert (config.train.num_workers, config.train.batch_per_worker) == (16, 128)
+    pairs = {"lvs": (1, 256), "attention10k": (1, 256)}.get(name, (16, 128))
+    assert (config.train.num_workers, config.train.batch_per_worker) == pairs
     network = experiment.build_network(config)
     assert dry_run.describe_evaluators(config, network).count("\n") == len(config.evaluation.evaluators)
 

@@ -271,6 +271,7 @@ def test_labels_and_boxes_are_those_of_the_crop():
         np.testing.assert_allclose(rows["boxes"][row], expected, rtol=1e-5)
         assert rows["box_label"][row].tolist() == [clip % 3 if clip != 0 else -1] + [-1] * 15
         assert rows["box_sounding"][row].tolist() == [clip != 0] + [False] * 15
+        assert rows["box_annotator"][row].tolist() == [0 if clip != 0 else -1] + [-1] * 15
 
 
 def test_examples_are_the_crops_and_seconds_of_evaluation():

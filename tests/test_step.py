@@ -96,6 +96,34 @@ def test_all_pairs_scores_every_frame_with_every_sound_of_another_video():
             assert float(seen["logit"][image, sound]) == pytest.approx(float(model(pair).logit[0]), abs=1e-4)
 
 
+class Sums:
+    """A network whose vectors are sums over its inputs, and whose contrast is their products."""
+
+    def image_features(self, frames):
+        return frames.astype(jnp.float32).sum((1, 2, 3))
+
+    def audio_features(self, log_spectrogram):
+        return log_spectrogram.sum((1, 2))
+
+    def contrast(self, image_features, audio_features):
+        return image_features[:, None] * audio_features[None, :]
+
+
+def test_contrast_hands_the_loss_every_frame_with_every_sound_and_who_they_are():
+    batch = jax.tree.map(lambda x: x[0], random_batch(1, 3))
+    batch = steps.Batch(**{**vars(batch), "video": jnp.array([7, 8, 7]), "weight": jnp.array([1.0, 1.0, 0.0])})
+
+    def record(contrast, video, weight):
+        np.testing.assert_array_equal(video, [7, 8, 7])
+        np.testing.assert_array_equal(weight, [1, 1, 0])
+        return contrast, {}
+
+    products, _ = steps.score_contrast(Sums(), batch, loss=record)
+    image = np.asarray(batch.frames, np.float64).sum((1, 2, 3))
+    audio = np.asarray(batch.log_spectrogram, np.float64).sum((1, 2))
+    np.testing.assert_allclose(products, np.outer(image, audio), rtol=1e-3)
+
+
 def test_predict_uses_running_statistics():
     model, adam = avenet_model(), optax.sgd(0.1)
     state = steps.initial_state(model, adam)

@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float, Int
 from avlearn import ontology
 from avlearn.evaluators.parts import check
 
-NEEDS = ("image_embedding", "audio_embedding", "labels")
+NEEDS = ("image_embedding", "labels")  # and audio_embedding, where the network hears
 PAIRING = "all_positive"
-COMBINATIONS = {"im-im": (0, 0), "im-aud": (0, 1), "aud-im": (1, 0), "aud-aud": (1, 1)}  # query-database, as in NEEDS
+COMBINATIONS = {"im-im": (0, 0), "im-aud": (0, 1), "aud-im": (1, 0), "aud-aud": (1, 1)}  # query-database
 GAINS = {"exponential": lambda relevance: 2.0**relevance - 1, "linear": lambda relevance: 1.0 * relevance}
 OWN_ITEM = ("kept", "excluded")
 _BLOCK_CELLS = 4_000_000  # query-database pairs at a time: 32 MB
@@ -35,12 +35,14 @@ def evaluate(
 ) -> dict[str, Any]:
     """Mean nDCG@k of the four combinations of query and database, nearest in Euclidean distance first.
 
+    Of a network that does not hear there is one combination, im-im.
+
     Row i of both embeddings is item i. Within a mode the query is left out of the database. At equal distance the
     lower item number comes first. A database of fewer than k items is ranked whole. A query to which nothing in the
     database is relevant scores 0, as in scikit-learn, and is counted.
 
     Args:
-      test: the arrays of `NEEDS` (see `parts/check.py`).
+      test: the arrays of `NEEDS`, and `audio_embedding` unless the network does not hear (see `parts/check.py`).
       fit: not used: nothing is fitted.
       class_relevance: relevance of class to class (`Ontology.class_relevance`; the identity matrix without an
         ontology); that of two items is the maximum over their labels.
@@ -50,22 +52,25 @@ def evaluate(
       items_expected: items there should be, one for each clip of the split; None: as many as are given.
 
     Returns:
-      im-im, im-aud, aud-im, aud-aud (query-database); baselines.chance with the same keys: the expectation over
-      random orders of the same database; queries_without_relevant with the same keys; k, gain, own_item_across,
-      items, items_expected.
+      im-im, im-aud, aud-im, aud-aud (query-database), or im-im alone; baselines.chance with the same keys: the
+      expectation over random orders of the same database; queries_without_relevant with the same keys; k, gain,
+      own_item_across, items, items_expected.
 
     Raises:
       ValueError: arrays that are missing or wrong, labels that do not fit `class_relevance`, an unknown option.
     """
-    image, audio, labels = check.arrays("ndcg", test, NEEDS)
+    heard = ("audio_embedding",) if "audio_embedding" in test else ()
+    labels, *embeddings = check.arrays("ndcg", test, ("labels", "image_embedding", *heard))
     labels = labels.astype(bool)
-    _check_options(image, audio, labels, class_relevance, k, gain, own_item_across)
-    modes = (image.astype(np.float64), audio.astype(np.float64))
+    _check_options(embeddings[0], embeddings[-1], labels, class_relevance, k, gain, own_item_across)
+    modes = [embedding.astype(np.float64) for embedding in embeddings]
     levels = GAINS[gain](np.arange(class_relevance.max() + 1))
     counts = {"kept": relevance_counts(labels, class_relevance)}
     counts["excluded"] = counts["kept"] - _own(labels, class_relevance, len(levels))
     result: dict[str, Any] = {"baselines": {"chance": {}}, "queries_without_relevant": {}}
     for name, (query, database) in COMBINATIONS.items():
+        if not heard and name != "im-im":
+            continue
         own_item = "excluded" if query == database else own_item_across
         ideal = ideal_dcg(counts[own_item], levels, k)
         items = nearest(modes[query], modes[database], k, own_item=own_item)

@@ -34,6 +34,7 @@ class Model(nnx.Module):
           rngs: source of the initial weights; it is not kept.
         """
         self.inputs = inputs
+        self.frame_scaling = config.frame_scaling
         self.vision = EmbeddingTower(3, config, rngs=rngs)
         self.audio = EmbeddingTower(1, config, rngs=rngs)
         # The sign matters at the start (OtS appendix B): a small distance must speak for correspondence.
@@ -48,7 +49,7 @@ class Model(nnx.Module):
 
     def image_features(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch 128"]:
         """Embedding of each frame, of length 1."""
-        return l2_normalise(self.vision(image_input(frames)))
+        return l2_normalise(self.vision(image_input(frames, self.frame_scaling)))
 
     def audio_features(self, log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch 128"]:
         """Embedding of each second of sound, of length 1."""

@@ -7,18 +7,30 @@ from ml_collections import ConfigDict
 
 from avlearn.losses import avc
 from avlearn.models.parts.conv_tower import HE_NORMAL, ConvTower, image_input, spectrogram_input
-from avlearn.models.parts.embedding import EMBEDDING_DIM, EmbeddingTower, l2_normalise
+from avlearn.models.parts.embedding import EMBEDDING_DIM, EmbeddingTower, l2_normalise, strongest_cells
 from avlearn.types import Batch, InputSpec, Outputs
 
 loss = avc.logistic
+
+ACTIVATIONS = {"relu": nnx.relu, "none": lambda x: x}  # of conv5
 
 
 class VisionTower(ConvTower):
     """Conv tower without pool4; fc1 and fc2 become the 1 x 1 convolutions conv5 (with ReLU) and conv6."""
 
     def __init__(self, config: ConfigDict, *, rngs: nnx.Rngs):
-        """Builds the layers; arguments as for `ConvTower`."""
+        """Builds the layers; arguments as for `ConvTower`.
+
+        Raises:
+          ValueError: a value of the config is not one of those allowed.
+        """
+        if config.conv5_activation not in ACTIVATIONS:
+            raise ValueError(
+                f"model.conv5_activation is {config.conv5_activation!r}; use one of {', '.join(ACTIVATIONS)} "
+                "(--config.model.conv5_activation=...)"
+            )
         super().__init__(3, config, rngs=rngs)
+        self.conv5_activation = config.conv5_activation
         self.conv5 = nnx.Conv(self.channels, EMBEDDING_DIM, (1, 1), dtype=self.dtype, kernel_init=HE_NORMAL, rngs=rngs)
         self.conv6 = nnx.Conv(
             EMBEDDING_DIM, EMBEDDING_DIM, (1, 1), dtype=self.dtype, kernel_init=_small_init(), rngs=rngs
@@ -26,7 +38,8 @@ class VisionTower(ConvTower):
 
     def __call__(self, x: Num[Array, "batch height width channels"]) -> Float[Array, "batch rows cols 128"]:
         """A 128-D vector for each cell of the 14 x 14 map, not normalised, in float32."""
-        return self.conv6(nnx.relu(self.conv5(super().__call__(x)))).astype(jnp.float32)
+        activation = ACTIVATIONS[self.conv5_activation]
+        return self.conv6(activation(self.conv5(super().__call__(x)))).astype(jnp.float32)
 
 
 class Model(nnx.Module):
@@ -49,6 +62,7 @@ class Model(nnx.Module):
           rngs: source of the initial weights; it is not kept.
         """
         self.inputs = inputs
+        self.frame_scaling = config.frame_scaling
         self.vision = VisionTower(config, rngs=rngs)
         self.audio = EmbeddingTower(1, config, fc2_init=_small_init(), rngs=rngs)
         self.conv7 = nnx.Conv(
@@ -62,7 +76,7 @@ class Model(nnx.Module):
 
     def image_features(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch rows cols 128"]:
         """A vector for each cell of each frame."""
-        return self.vision(image_input(frames))
+        return self.vision(image_input(frames, self.frame_scaling))
 
     def audio_features(self, log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch 128"]:
         """A vector for each second of sound."""
@@ -84,7 +98,7 @@ class Model(nnx.Module):
     # DIFFERS: OtS retrieves nothing with AVOL-Net; its unit vectors here are of conv6's maximum over cells, and of fc2.
     def embed_image(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch 128"]:
         """Retrieval vectors of frames."""
-        return _image_embedding(self.image_features(frames))
+        return strongest_cells(self.image_features(frames))
 
     def embed_audio(self, log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch 128"]:
         """Retrieval vectors of sound."""
@@ -97,14 +111,10 @@ class Model(nnx.Module):
         heat_map = self.map_of_pairs(image, audio)
         return Outputs(
             logit=heat_map.max(axis=(-2, -1)),
-            image_embedding=_image_embedding(image),
+            image_embedding=strongest_cells(image),
             audio_embedding=l2_normalise(audio),
             heat_map=heat_map,
         )
-
-
-def _image_embedding(image_features: Float[Array, "batch rows cols dim"]) -> Float[Array, "batch dim"]:
-    return l2_normalise(image_features.max(axis=(1, 2)))
 
 
 def _small_init() -> nnx.initializers.Initializer:

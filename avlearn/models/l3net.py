@@ -52,6 +52,7 @@ class Model(nnx.Module):
           rngs: source of the initial weights; it is not kept.
         """
         self.inputs = inputs
+        self.frame_scaling = config.frame_scaling
         self.vision = PooledTower(3, config, rngs=rngs)
         self.audio = PooledTower(1, config, rngs=rngs)
         concatenated = self.vision.channels + self.audio.channels
@@ -61,7 +62,7 @@ class Model(nnx.Module):
 
     def image_features(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
         """The vision stream's pool4 (512-D at width 1)."""
-        return self.vision(image_input(frames))
+        return self.vision(image_input(frames, self.frame_scaling))
 
     def audio_features(self, log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch dim"]:
         """The audio stream's pool4 (512-D at width 1)."""

@@ -11,6 +11,16 @@ One row is one pair of a frame and a second of sound, N rows in all; `avlearn/ev
   heat_map [N, rows, columns]: log-odds of each cell of the image
   boxes [N, boxes, 4]: (ymin, xmin, ymax, xmax) as shares of the image, NaN where there is no box
   box_sounding [N, boxes]: whether the object in the box sounds
+  box_annotator [N, boxes]: number of who drew the box
+  image_pool4, audio_pool4 [N, channels]: maximum of each channel of conv4_2, after its ReLU, over all positions
+  untrained_...: the same of a network with its initial weights
+
+Sound classification has W rows of windows, of C clips; linear classification has rows of pictures:
+
+  audio_features [W, dim]: conv4_2 before its ReLU, max-pooled to 4 x 3 cells (6,144 numbers)
+  clip [W]: number of the window's clip, a row of the next two
+  labels [C, classes], fold [C]: class and cross-validation fold of each clip
+  image_features [N, dim]: conv4_2 after its ReLU, max-pooled to 4 x 4 cells (8,192 numbers)
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +37,13 @@ _DIMENSIONS = {
     "heat_map": 3,
     "boxes": 3,
     "box_sounding": 2,
+    "box_annotator": 2,
+    "image_pool4": 2,
+    "audio_pool4": 2,
+    "audio_features": 2,
+    "image_features": 2,
+    "clip": 1,
+    "fold": 1,
 }
 _MAY_BE_NAN = ("boxes",)
 
@@ -48,8 +65,9 @@ def arrays(evaluator: str, test: Mapping[str, np.ndarray], names: Sequence[str])
         raise ValueError(f"{evaluator}: missing {missing}; it needs {list(names)} and was given {sorted(test)}")
     found = {name: np.asarray(test[name]) for name in names}
     for name, array in found.items():
-        if array.ndim != _DIMENSIONS[name]:
-            raise ValueError(f"{evaluator}: {name} has shape {array.shape}; expected {_DIMENSIONS[name]} dimensions")
+        dimensions = _DIMENSIONS[name.removeprefix("untrained_")]
+        if array.ndim != dimensions:
+            raise ValueError(f"{evaluator}: {name} has shape {array.shape}; expected {dimensions} dimensions")
     rows = {name: len(array) for name, array in found.items()}
     if len(set(rows.values())) > 1:
         raise ValueError(f"{evaluator}: the arrays have different numbers of rows: {rows}")
@@ -71,3 +89,13 @@ def _finite(evaluator: str, name: str, array: np.ndarray) -> None:
 def expected(rows: int, items_expected: int | None) -> int:
     """How many items an evaluation should have covered: as the caller says, else the rows that it was given."""
     return rows if items_expected is None else items_expected
+
+
+def modalities(evaluator: str, given: Sequence[str]) -> None:
+    """Checks which modes are to be scored.
+
+    Raises:
+      ValueError: none, one twice, or an unknown one.
+    """
+    if not given or len(set(given)) < len(given) or not set(given) <= {"image", "audio"}:
+        raise ValueError(f"{evaluator}: modalities = {tuple(given)}; image, audio or both")

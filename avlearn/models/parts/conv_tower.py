@@ -8,6 +8,11 @@ from ml_collections import ConfigDict
 
 CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}  # of the two convolutions of each block, before the width factor
 DTYPES = ("float32", "bfloat16")
+CONV1_PADDINGS = ("after", "both")
+# Mean and standard deviation of ImageNet's pixels, R, G, B from 0 to 1: what torchvision's weights were trained on.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
+FRAME_SCALINGS = ("symmetric", "imagenet")
 BATCH_NORM_EPSILON = 1e-5
 HE_NORMAL = nnx.initializers.he_normal()
 
@@ -55,7 +60,7 @@ class ConvTower(nnx.Module):
         Raises:
           ValueError: a value of the config is not one of those allowed.
         """
-        _check(config)
+        check_config(config)
         self.conv1_stride = config.conv1_stride
         self.dtype = jnp.dtype(config.dtype)
         for block, paper_channels in CHANNELS.items():
@@ -63,7 +68,7 @@ class ConvTower(nnx.Module):
             for name in (f"{block}_1", f"{block}_2"):
                 stride = config.conv1_stride if name == "1_1" else 1
                 setattr(self, f"conv{name}", _conv3x3(in_channels, self.channels, stride, config, rngs))
-                setattr(self, f"bn{name}", _batch_norm(self.channels, config.batch_norm_momentum, rngs))
+                setattr(self, f"bn{name}", batch_norm(self.channels, config.batch_norm_momentum, rngs))
                 in_channels = self.channels
             if block != max(CHANNELS):
                 setattr(self, f"pool{block}", MaxPool())
@@ -105,9 +110,22 @@ class PooledTower(ConvTower):
         return self.pool4(super().__call__(x))
 
 
-def image_input(frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch height width 3"]:
-    """Frames as the vision subnetwork takes them: 0 to 255 becomes -1 to 1."""
-    return frames.astype(jnp.float32) / 127.5 - 1
+def image_input(
+    frames: UInt8[Array, "batch height width 3"], scaling: str = "symmetric"
+) -> Float[Array, "batch height width 3"]:
+    """Frames as the vision subnetwork takes them.
+
+    Args:
+      frames: RGB, 0 to 255.
+      scaling: `symmetric` brings them to -1 to 1; `imagenet` is torchvision's: less the mean of ImageNet's pixels, over
+        their standard deviation.
+    """
+    frames = frames.astype(jnp.float32)
+    if scaling == "symmetric":
+        return frames / 127.5 - 1
+    mean = jnp.array(IMAGENET_MEAN).reshape(1, 1, 1, 3)
+    standard_deviation = jnp.array(IMAGENET_STANDARD_DEVIATION).reshape(1, 1, 1, 3)
+    return (frames / 255 - mean) / standard_deviation
 
 
 def spectrogram_input(log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch bins columns 1"]:
@@ -133,7 +151,8 @@ def centred_he_normal(centre_share: float) -> nnx.initializers.Initializer:
 def _conv3x3(in_channels: int, out_channels: int, stride: int, config: ConfigDict, rngs: nnx.Rngs) -> nnx.Conv:
     # Only this padding gives the sizes that OtS prints: with stride 2, one row and one column after the last and none
     # before the first halve 224 to 112, 257 to 128 and 200 to 100. One on either side would make 129 of 257.
-    padding = {1: (1, 1), 2: (0, 1)}[stride]
+    # `both` is what PyTorch's padding=1 does, for weights that were trained so.
+    padding = (0, 1) if stride == 2 and config.conv1_padding == "after" else (1, 1)
     return nnx.Conv(
         in_channels,
         out_channels,
@@ -147,12 +166,28 @@ def _conv3x3(in_channels: int, out_channels: int, stride: int, config: ConfigDic
     )
 
 
-def _batch_norm(channels: int, momentum: float, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    # dtype is float32 whatever the convolutions compute in: bfloat16 would round running means and scales to 8 bits.
-    return nnx.BatchNorm(channels, momentum=momentum, epsilon=BATCH_NORM_EPSILON, dtype=jnp.float32, rngs=rngs)
+def batch_norm(
+    channels: int,
+    momentum: float,
+    rngs: nnx.Rngs,
+    *,
+    scale_init: nnx.initializers.Initializer = nnx.initializers.ones,
+) -> nnx.BatchNorm:
+    """Batch normalisation in float32 whatever the convolutions compute in.
+
+    bfloat16 would round running means and scales to 8 bits.
+    """
+    return nnx.BatchNorm(
+        channels, momentum=momentum, epsilon=BATCH_NORM_EPSILON, dtype=jnp.float32, scale_init=scale_init, rngs=rngs
+    )
 
 
-def _check(config: ConfigDict) -> None:
+def check_config(config: ConfigDict) -> None:
+    """Refuses values of the model section that no network can be built with.
+
+    Raises:
+      ValueError: names the key, its value and what is allowed.
+    """
     if config.dtype not in DTYPES:
         raise ValueError(f"model.dtype is {config.dtype!r}; use one of {', '.join(DTYPES)} (--config.model.dtype=...)")
     if config.conv1_stride not in (1, 2):
@@ -160,6 +195,11 @@ def _check(config: ConfigDict) -> None:
             f"model.conv1_stride is {config.conv1_stride}; use 1 (Look, Listen and Learn) or 2 (Objects that Sound) "
             "(--config.model.conv1_stride=...)"
         )
+    for key, allowed in (("conv1_padding", CONV1_PADDINGS), ("frame_scaling", FRAME_SCALINGS)):
+        if config[key] not in allowed:
+            raise ValueError(
+                f"model.{key} is {config[key]!r}; use one of {', '.join(allowed)} (--config.model.{key}=...)"
+            )
     if config.width <= 0:
         raise ValueError(f"model.width is {config.width}; use a number above 0, 1 in the papers (--config.model.width)")
     if not 0 <= config.batch_norm_momentum < 1:

@@ -36,3 +36,8 @@ def l2_normalise(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
     """Vectors scaled to length 1, in float32; the gradient is finite at the zero vector too."""
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt((x**2).sum(axis=-1, keepdims=True) + 1e-12)
+
+
+def strongest_cells(cells: Float[Array, "batch rows cols dim"]) -> Float[Array, "batch dim"]:
+    """A retrieval vector of length 1 for each image: the maximum over its cells' vectors."""
+    return l2_normalise(cells.max(axis=(1, 2)))

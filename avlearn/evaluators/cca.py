@@ -1,0 +1,201 @@
+"""Retrieval after canonical correlation analysis has aligned the two modes (Objects that Sound 3.2, table 1, figure 9).
+
+CCA finds directions of either mode along which the pairs of the training split correlate most. Both modes are projected
+on the first of them, brought to length 1, and retrieved from one another by `ndcg.py`: the row "L3-Net with CCA".
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float, Int
+
+from avlearn.evaluators import ndcg
+from avlearn.evaluators.parts import check
+
+NEEDS = ("image_embedding", "audio_embedding", "labels")
+PAIRING = ndcg.PAIRING
+FIT_NEEDS = ("image_embedding", "audio_embedding")  # read from the training split
+
+
+@dataclasses.dataclass(frozen=True)
+class Alignment:
+    """A fitted CCA; column c of either matrix is the direction of canonical correlation c, the greatest first.
+
+    Attributes:
+      image_mean, audio_mean: of the features that it was fitted on.
+      image_directions, audio_directions: on the training split the projections have a variance of 1 (without
+        regularisation) and are uncorrelated.
+      correlations: canonical correlations, of the regularised problem.
+      image_rank, audio_rank: of the centred features.
+    """
+
+    image_mean: Float[np.ndarray, " image_dim"]
+    audio_mean: Float[np.ndarray, " audio_dim"]
+    image_directions: Float[np.ndarray, "image_dim components"]
+    audio_directions: Float[np.ndarray, "audio_dim components"]
+    correlations: Float[np.ndarray, " components"]
+    image_rank: int
+    audio_rank: int
+
+    def image(self, features: Float[np.ndarray, "n image_dim"], components: int) -> Float[np.ndarray, "n components"]:
+        """Image features on the first directions, of length 1 (a vector of zeros stays one)."""
+        return _length_one((features - self.image_mean) @ self.image_directions[:, :components])
+
+    def audio(self, features: Float[np.ndarray, "n audio_dim"], components: int) -> Float[np.ndarray, "n components"]:
+        """Audio features on the first directions, of length 1 (a vector of zeros stays one)."""
+        return _length_one((features - self.audio_mean) @ self.audio_directions[:, :components])
+
+
+def evaluate(
+    test: Mapping[str, np.ndarray],
+    fit: Mapping[str, np.ndarray] | None = None,
+    *,
+    class_relevance: Int[np.ndarray, "classes classes"],
+    components: int = 128,
+    curve: Sequence[int] = (16, 32, 64, 128, 256, 512),
+    regularisation: float = 0.0,
+    k: int = 30,
+    gain: str = "exponential",
+    items_expected: int | None = None,
+) -> dict[str, Any]:
+    """Mean nDCG@k of the four combinations of query and database, on features aligned by CCA.
+
+    Args:
+      test: the arrays of `NEEDS` (see `parts/check.py`).
+      fit: the arrays of `FIT_NEEDS` for corresponding pairs of the training split, row by row.
+      class_relevance: relevance of class to class, see `ndcg.evaluate`.
+      components: directions that the figures are for; fewer where a mode's features have a lower rank.
+      curve: numbers of directions for `by_components` (OtS figure 9), all from the one fit.
+      regularisation: see `align`.
+      k: places that count.
+      gain: `exponential` or `linear`.
+      items_expected: items there should be, one for each clip of the split; None: as many as are given.
+
+    Returns:
+      What `ndcg.evaluate` returns, for `components` (stated, as clipped); by_components: number of directions to the
+      four figures; fit: items, image_rank, audio_rank, correlations (the first, the one at `components`);
+      regularisation.
+
+    Raises:
+      ValueError: arrays that are missing or wrong, no training features, or an option that cannot be.
+    """
+    image, audio, labels = check.arrays("cca", test, NEEDS)
+    if fit is None:
+        raise ValueError(
+            "cca: no training features (fit); it is fitted on pairs of the training split, as many as "
+            "--config.evaluation.fit_clips"
+        )
+    fit_image, fit_audio = check.arrays("cca (fit)", fit, FIT_NEEDS)
+    _check_options(components, curve, regularisation, (image, audio), (fit_image, fit_audio))
+    alignment = align(fit_image, fit_audio, regularisation)
+    most = len(alignment.correlations)
+    counts = sorted({min(count, most) for count in (components, *curve)})
+    results = {
+        count: ndcg.evaluate(
+            {
+                "image_embedding": alignment.image(image.astype(np.float64), count),
+                "audio_embedding": alignment.audio(audio.astype(np.float64), count),
+                "labels": labels,
+            },
+            class_relevance=class_relevance,
+            k=k,
+            gain=gain,
+            items_expected=items_expected,
+        )
+        for count in counts
+    }
+    used = min(components, most)
+    return results[used] | {
+        "components": used,
+        "by_components": {str(count): {name: results[count][name] for name in ndcg.COMBINATIONS} for count in counts},
+        "regularisation": f"ridge of {regularisation:g} x the mean variance of a mode's features",
+        "fit": {
+            "items": len(fit_image),
+            "image_rank": alignment.image_rank,
+            "audio_rank": alignment.audio_rank,
+            "correlations": [float(alignment.correlations[0]), float(alignment.correlations[used - 1])],
+        },
+    }
+
+
+def align(
+    image: Float[np.ndarray, "n image_dim"], audio: Float[np.ndarray, "n audio_dim"], regularisation: float
+) -> Alignment:
+    """Fits CCA on pairs, row by row; all components at once, in float64.
+
+    Each mode is whitened and the singular value decomposition of the whitened covariance gives the directions.
+    Directions in which a mode does not vary, to the precision of the type it comes in, are left out.
+
+    Args:
+      image: features of frames.
+      audio: features of their sounds.
+      regularisation: a ridge on both covariances, in units of the mean variance of that mode's features; 0: the
+        textbook's CCA.
+
+    Raises:
+      ValueError: a mode has the same features in all rows.
+    """
+    image_mean, white_image, whiten_image = _whitened("image_embedding", image, regularisation)
+    audio_mean, white_audio, whiten_audio = _whitened("audio_embedding", audio, regularisation)
+    left, correlations, right = scipy.linalg.svd(white_image.T @ white_audio / (len(image) - 1), full_matrices=False)
+    return Alignment(
+        image_mean=image_mean,
+        audio_mean=audio_mean,
+        image_directions=whiten_image @ left,
+        audio_directions=whiten_audio @ right.T,
+        correlations=correlations,
+        image_rank=whiten_image.shape[1],
+        audio_rank=whiten_audio.shape[1],
+    )
+
+
+def _whitened(
+    name: str, features: Float[np.ndarray, "n dim"], regularisation: float
+) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, "n rank"], Float[np.ndarray, "dim rank"]]:
+    """Mean; centred features times the whitening matrix; that matrix, `[dim, rank]`."""
+    exact = features.astype(np.float64)
+    mean = exact.mean(axis=0)
+    exact -= mean
+    # By the singular values, not by the covariance: its eigenvalues are their squares, with half of the digits.
+    _, singular, axes = scipy.linalg.svd(exact, full_matrices=False)
+    # Where nothing else varies, the rounding of the features does: about eps * norm / sqrt(12 * dim).
+    rounding = 10 * np.finfo(features.dtype).eps * np.linalg.norm(features)
+    rank = int((singular > rounding).sum())
+    if not rank:
+        raise ValueError(f"cca (fit): {name} is the same in all {len(features)} rows; did the training collapse?")
+    variance = np.square(singular) / (len(exact) - 1)
+    ridge = regularisation * variance.sum() / features.shape[1]
+    whiten = axes[:rank].T / np.sqrt(variance[:rank] + ridge)
+    return mean, exact @ whiten, whiten
+
+
+def _length_one(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+
+
+def _check_options(
+    components: int,
+    curve: Sequence[int],
+    regularisation: float,
+    test: tuple[Float[np.ndarray, "n image_dim"], Float[np.ndarray, "n audio_dim"]],
+    fit: tuple[Float[np.ndarray, "m fit_image_dim"], Float[np.ndarray, "m fit_audio_dim"]],
+) -> None:
+    if min((components, *curve)) < 1:
+        raise ValueError(
+            f"cca: components = {components}, curve = {tuple(curve)}; at least 1 direction is needed "
+            "(--config.evaluation.cca_components, --config.evaluation.cca_curve)"
+        )
+    if not 0 <= regularisation < np.inf:
+        raise ValueError(f"cca: regularisation = {regularisation}; 0 or more (--config.evaluation.cca_regularisation)")
+    dims = [features.shape[1] for features in (*test, *fit)]
+    if dims[:2] != dims[2:]:
+        raise ValueError(
+            f"cca: features have {dims[0]} (image) and {dims[1]} (audio) dimensions, those of fit {dims[2]} and "
+            f"{dims[3]}; both have to come from one network"
+        )
+    if len(fit[0]) < 2:
+        raise ValueError("cca: 1 row in fit; at least 2 are needed (--config.evaluation.fit_clips)")

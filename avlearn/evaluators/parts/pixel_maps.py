@@ -1,0 +1,60 @@
+"""Heat maps and boxes on one grid of 224 x 224 pixels, as the field compares them (LVS 4.3)."""
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+PIXELS = 224  # side of the grid
+GROUND_TRUTHS = ("union", "consensus")
+INTERPOLATION = "bilinear, cv2.INTER_LINEAR, 224 x 224"
+_ROUNDING = 1e-3  # pixels: a border that float32 has put just below a whole pixel is on it
+
+
+def pixel_corners(
+    boxes: Float[np.ndarray, "n boxes 4"],
+) -> tuple[Int[np.ndarray, "n boxes 4"], Bool[np.ndarray, "n boxes"]]:
+    """Boxes as whole pixels (first row, first column, row and column after the last), rounded down as in LVS's code.
+
+    Returns:
+      The corners, and whether the box is usable: finite, with at least one pixel in the picture.
+    """
+    finite = np.isfinite(boxes).all(axis=-1)
+    shares = np.clip(np.where(finite[..., None], boxes, 0.0), 0.0, 1.0)
+    corners = np.floor(shares * PIXELS + _ROUNDING).astype(np.int64)
+    return corners, (corners[..., 2:] > corners[..., :2]).all(axis=-1)
+
+
+def truth_maps(
+    corners: Int[np.ndarray, "n boxes 4"],
+    usable: Bool[np.ndarray, "n boxes"],
+    annotator: Int[np.ndarray, "n boxes"],
+    ground_truth: str,
+) -> Float[np.ndarray, "n 224 224"]:
+    """Ground truth of each frame, 0 to 1: `union` of the usable boxes, or `consensus` of their annotators."""
+    maps = np.zeros((len(corners), PIXELS, PIXELS), np.float32)
+    for truth, frame_corners, frame_usable, who in zip(maps, corners, usable, annotator, strict=True):
+        drawn_by = who if ground_truth == "consensus" else np.zeros_like(who)
+        for one in np.unique(drawn_by[frame_usable]):
+            of_one = np.zeros((PIXELS, PIXELS), bool)
+            for top, left, bottom, right in frame_corners[frame_usable & (drawn_by == one)]:
+                of_one[top:bottom, left:right] = True
+            truth += of_one
+    return np.minimum(maps if ground_truth == "union" else maps / 2, 1)
+
+
+def upsample(heat_map: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n 224 224"]:
+    """Maps at 224 x 224 pixels, bilinear, each scaled to 0 ... 1; a constant map is 0."""
+    size = (PIXELS, PIXELS)
+    maps = np.stack([cv2.resize(each, size, interpolation=cv2.INTER_LINEAR) for each in heat_map.astype(np.float64)])
+    flat = maps.reshape(len(maps), -1)  # a view
+    flat -= flat.min(axis=1, keepdims=True)
+    span = flat.max(axis=1, keepdims=True)
+    np.divide(flat, span, out=flat, where=span > 0)
+    return maps
+
+
+def centre_map() -> Float[np.ndarray, "224 224"]:
+    """A map that falls with the distance from the middle of the picture, 1 to 0."""
+    from_middle = np.arange(PIXELS) + 0.5 - PIXELS / 2
+    distance = np.hypot(from_middle[:, None], from_middle[None, :])
+    return (distance.max() - distance) / np.ptp(distance)

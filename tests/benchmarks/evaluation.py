@@ -1,0 +1,158 @@
+"""Seconds and memory of the evaluators, beside the field's scripts: `python tests/benchmarks/evaluation.py`.
+
+The scripts' way is a Python loop, one query or one map at a time; it runs on a part of the items and is extrapolated.
+Needs no dataset, no network and no TensorFlow. Each line is measured in a process of its own, for the peak of memory;
+`--only=NAME` runs one.
+"""
+
+import argparse
+import functools
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from avlearn.evaluators import cca, ciou, ndcg
+
+CLASSES = 110  # of AudioSet-Instruments
+DIM = 128
+PART = 200  # items of the scripts' loops
+
+
+def retrieval_items(items: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Unit vectors of both modes, and about two labels an item."""
+    rng = np.random.default_rng(seed)
+    vectors = {
+        name: rng.normal(size=(items, DIM)).astype(np.float32) for name in ("image_embedding", "audio_embedding")
+    }
+    labels = np.zeros((items, CLASSES), bool)
+    labels[np.arange(items)[:, None], rng.integers(CLASSES, size=(items, 2))] = True
+    return {name: each / np.linalg.norm(each, axis=1, keepdims=True) for name, each in vectors.items()} | {
+        "labels": labels
+    }
+
+
+def class_relevance() -> np.ndarray:
+    distance = np.random.default_rng(1).integers(1, 10, (CLASSES, CLASSES))
+    return 20 - np.minimum(distance, distance.T) * (1 - np.eye(CLASSES, dtype=int))
+
+
+def localisation_items(maps: int) -> dict[str, np.ndarray]:
+    """14 x 14 maps of the frame's own sound and of another, and one or two boxes."""
+    rng = np.random.default_rng(0)
+    boxes = np.sort(rng.random((maps, 2, 2, 2)), axis=2).reshape(maps, 2, 4)
+    boxes[rng.random(maps) < 0.8, 1] = np.nan
+    once = {"boxes": boxes, "box_sounding": ~np.isnan(boxes).any(axis=-1), "image_item": np.arange(maps)}
+    return {name: np.concatenate([each, each]) for name, each in once.items()} | {
+        "heat_map": rng.normal(size=(2 * maps, 14, 14)).astype(np.float32),
+        "corresponds": np.repeat([True, False], maps),
+    }
+
+
+def evaluate_ndcg(items: int) -> Callable:
+    arrays = retrieval_items(items)
+    return lambda: ndcg.evaluate(arrays, class_relevance=class_relevance())
+
+
+def evaluate_cca(items: int) -> Callable:
+    arrays, fit = retrieval_items(items), retrieval_items(10_000, seed=1)
+    return lambda: cca.evaluate(arrays, fit, class_relevance=class_relevance())
+
+
+def evaluate_ciou(maps: int, protocol: str) -> Callable:
+    arrays = localisation_items(maps)
+    return lambda: ciou.evaluate(arrays, protocol=protocol)
+
+
+def loop_ndcg(items: int) -> Callable:
+    """Scripts' nDCG@30 of the four combinations, `PART` queries each: relevance pair by pair of classes, two sorts."""
+    arrays, between = retrieval_items(items), class_relevance()
+    modes = arrays["image_embedding"], arrays["audio_embedding"]
+    names = [np.flatnonzero(row) for row in arrays["labels"]]
+    discounts = 1 / np.log2(np.arange(2, 32))
+
+    def loop() -> float:
+        scores = []
+        for query_mode in modes:
+            for database in modes:
+                for query in range(PART):
+                    distance = np.linalg.norm(database - query_mode[query], axis=1)
+                    relevance = np.array([max(between[a, b] for a in names[query] for b in each) for each in names])
+                    gain = 2.0**relevance - 1
+                    found, best = gain[np.argsort(distance)[:30]], np.sort(gain)[::-1][:30]
+                    scores.append((found @ discounts) / (best @ discounts))
+        return float(np.mean(scores))
+
+    return loop
+
+
+def loop_ciou(maps: int) -> Callable:
+    """Scripts' cIoU of `PART` maps, without baselines: upsample, sort, threshold, sums over masks."""
+    arrays = localisation_items(maps)
+
+    def loop() -> float:
+        values = []
+        for heat_map, boxes in zip(arrays["heat_map"][:PART], arrays["boxes"], strict=False):
+            big = cv2.resize(heat_map, dsize=(224, 224), interpolation=cv2.INTER_LINEAR)
+            big = (big - big.min()) / (big.max() - big.min())
+            truth = np.zeros((224, 224))
+            for top, left, bottom, right in (224 * boxes[~np.isnan(boxes).any(axis=1)]).astype(int):
+                truth[top:bottom, left:right] = 1
+            prediction = np.zeros((224, 224))
+            prediction[big >= np.sort(big.flatten())[224 * 224 // 2]] = 1
+            values.append(np.sum(prediction * truth) / (np.sum(truth) + np.sum(prediction * (truth == 0))))
+        return float(np.mean(np.array(values) >= 0.5))
+
+    return loop
+
+
+# What is measured; how much of the whole it runs (the rest is extrapolated).
+LINES: dict[str, tuple[Callable[[], Callable], float]] = {
+    "ndcg_4k": (functools.partial(evaluate_ndcg, 4361), 1.0),
+    "ndcg_4k_loop": (functools.partial(loop_ndcg, 4361), PART / 4361),
+    "ndcg_20k": (functools.partial(evaluate_ndcg, 20_000), 1.0),
+    "ndcg_100k": (functools.partial(evaluate_ndcg, 100_000), 1.0),
+    "cca_4k": (functools.partial(evaluate_cca, 4361), 1.0),
+    "ciou_5k_median": (functools.partial(evaluate_ciou, 5158, "median"), 1.0),
+    "ciou_5k_adaptive": (functools.partial(evaluate_ciou, 5158, "adaptive"), 1.0),
+    "ciou_5k_half": (functools.partial(evaluate_ciou, 5158, "half"), 1.0),
+    "ciou_5k_loop": (functools.partial(loop_ciou, 5158), PART / 5158),
+}
+
+
+def peak_mib() -> float:
+    """Greatest memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(name: str) -> None:
+    """Prints one line."""
+    prepare, share = LINES[name]
+    run = prepare()
+    before = peak_mib()
+    begun = time.perf_counter(), time.process_time()
+    run()
+    wall, cpu = (
+        (now - then) / share for now, then in zip((time.perf_counter(), time.process_time()), begun, strict=True)
+    )
+    note = "" if share == 1 else f"  extrapolated from {share:.1%}"
+    print(f"{name:<18}{wall:10.1f}{cpu:10.1f}{peak_mib() - before:12.0f}{note}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=LINES, action="append", help="name of a line; all by default")
+    arguments = parser.parse_args()
+    print(f"{'':<18}{'seconds':>10}{'of CPU':>10}{'MiB beyond the input':>22}")
+    context = multiprocessing.get_context("spawn")
+    for name in LINES if arguments.only is None else arguments.only:
+        process = context.Process(target=measure, args=(name,))
+        process.start()
+        process.join()
+
+
+if __name__ == "__main__":
+    main()

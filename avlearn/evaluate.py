@@ -85,22 +85,26 @@ def run(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], *, clips:
 
     Args:
       evaluators: what to compute.
-      arrays: pairing to arrays; under `FIT`, those of the training split where an evaluator has `fit_needs`.
+      arrays: pairing to arrays; under `FIT`, those of the training split where an evaluator has `fit_needs`. Arrays
+        that an evaluator makes, such as positions on a map, are added as `<evaluator>_<name>`.
       clips: clips of the split; `avc` has two pairs for each.
 
     Returns:
       Evaluator's name to its figures.
     """
     pairs_per_clip = {"avc": 2, "all_positive": 1}
-    return {
-        evaluator.name: evaluator.evaluate(
+    results = {}
+    for evaluator in evaluators:
+        figures = evaluator.evaluate(
             arrays[evaluator.pairing],
             arrays[FIT] if evaluator.fit_needs else None,
             items_expected=clips * pairs_per_clip[evaluator.pairing],
             **evaluator.options,
         )
-        for evaluator in evaluators
-    }
+        for name, array in figures.pop("arrays", {}).items():
+            arrays[evaluator.pairing][f"{evaluator.name}_{name}"] = array
+        results[evaluator.name] = figures
+    return results
 
 
 def save(workdir: pathlib.Path, results: Mapping, arrays: Mapping[str, Arrays]) -> None:

@@ -1,0 +1,175 @@
+"""Image classification by one linear layer on the vision network's features (Look, Listen and Learn, table 3)."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from avlearn.evaluators.parts import check, single_label
+
+NEEDS = ("image_features", "labels")
+FIT_NEEDS = NEEDS
+OPTIONAL = "untrained_image_features"
+PAIRING = "images"
+_CHUNK = 4096  # rows at a time of what is done with all rows
+
+Layer = tuple[Float[Array, "dim classes"], Float[Array, " classes"]]
+
+
+def evaluate(
+    test: Mapping[str, np.ndarray],
+    fit: Mapping[str, np.ndarray] | None = None,
+    *,
+    epochs: int = 20,
+    batch: int = 256,
+    learning_rate: float = 1e-3,
+    label_smoothing: float = 0.1,
+    seed: int = 0,
+    items_expected: int | None = None,
+) -> dict[str, Any]:
+    """Top-1 accuracy of a linear layer that was trained on the training split's features.
+
+    Features are scaled to zero mean and unit variance over the training split. The layer starts at zero and is trained
+    by Adam, its learning rate falling to zero along a cosine, on the cross-entropy with smoothed labels. Nothing is
+    chosen by the test split.
+
+    Args:
+      test: the arrays of `NEEDS` (see `parts/check.py`), one class a row.
+      fit: the same of the training split. Where both have untrained_image_features, the same is done with them.
+      epochs: passes over the training split; where its last batch is not full, other rows are left out in each.
+      batch: rows of one step; all of them where there are fewer.
+      learning_rate: of the first step.
+      label_smoothing: share of the label that is spread over all classes.
+      seed: of the order of the rows.
+      items_expected: items there should be in the test split; None: as many as are given.
+
+    Returns:
+      top1, training_top1; baselines: chance (1 / classes), majority (the training split's most frequent class),
+      untrained (None where there are no such features); classes, fit (items), epochs, batch, learning_rate,
+      label_smoothing, seed, items, items_expected.
+
+    Raises:
+      ValueError: arrays that are missing or wrong, no training features, or an option that cannot be.
+    """
+    _check_options(epochs, batch, learning_rate, label_smoothing)
+    if fit is None:
+        raise ValueError(
+            "linear_probe: no training features (fit); the layer is trained on those of the training split"
+        )
+    untrained = [OPTIONAL] if OPTIONAL in test and OPTIONAL in fit else []
+    features, labels, *others = check.arrays("linear_probe", test, (*NEEDS, *untrained))
+    fit_features, fit_labels, *fit_others = check.arrays("linear_probe (fit)", fit, (*NEEDS, *untrained))
+    _check_shapes(features, labels, fit_features, fit_labels)
+    _, classes = single_label.classes("linear_probe", labels, "only")
+    _, fit_classes = single_label.classes("linear_probe (fit)", fit_labels, "only")
+    settings = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "label_smoothing": label_smoothing}
+    learn = functools.partial(train, classes=fit_classes, count=labels.shape[1], seed=seed, **settings)
+    layer = learn(fit_features)
+    return {
+        "top1": top1(layer, features, classes),
+        "training_top1": top1(layer, fit_features, fit_classes),
+        "baselines": {
+            "chance": 1 / labels.shape[1],
+            "majority": float((classes == np.bincount(fit_classes).argmax()).mean()),
+            "untrained": top1(learn(fit_others[0]), others[0], classes) if untrained else None,
+        },
+        "classes": labels.shape[1],
+        "fit": {"items": len(fit_classes)},
+        **settings,
+        "seed": seed,
+        "items": len(classes),
+        "items_expected": check.expected(len(classes), items_expected),
+    }
+
+
+def train(
+    features: Float[np.ndarray, "n dim"],
+    classes: Int[np.ndarray, " n"],
+    *,
+    count: int,
+    epochs: int,
+    batch: int,
+    learning_rate: float,
+    label_smoothing: float,
+    seed: int,
+) -> Layer:
+    """Weights and biases of the layer, for features as they are: their scaling is folded in."""
+    mean, deviation = moments(features)
+    batch = min(batch, len(features))
+    steps = epochs * (len(features) // batch)
+    adam = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+    layer = (jnp.zeros((features.shape[1], count)), jnp.zeros(count))
+    state = adam.init(layer)
+    step = jax.jit(functools.partial(_step, adam=adam, label_smoothing=label_smoothing))
+    rng = np.random.default_rng(seed)
+    for _ in range(epochs):
+        order = rng.permutation(len(features))
+        for start in range(0, len(features) - batch + 1, batch):
+            rows = order[start : start + batch]
+            scaled = (features[rows].astype(np.float32) - mean) / deviation
+            layer, state = step(layer, state, scaled, classes[rows])
+        jax.block_until_ready(layer)
+    weights = layer[0] / deviation[:, None]
+    return weights, layer[1] - mean @ weights
+
+
+def top1(layer: Layer, features: Float[np.ndarray, "n dim"], classes: Int[np.ndarray, " n"]) -> float:
+    """Share of rows whose class has the highest score, the first of equal scores."""
+    weights, bias = (np.asarray(each) for each in layer)
+    chunks = (slice(start, start + _CHUNK) for start in range(0, len(features), _CHUNK))
+    right = [((features[c] @ weights + bias).argmax(axis=1) == classes[c]).sum() for c in chunks]
+    return float(sum(right) / len(features))
+
+
+def moments(features: Float[np.ndarray, "n dim"]) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " dim"]]:
+    """Mean and standard deviation of each feature, float32; 1 where it does not vary."""
+    chunks = [features[start : start + _CHUNK] for start in range(0, len(features), _CHUNK)]
+    mean = sum(chunk.sum(axis=0, dtype=np.float64) for chunk in chunks) / len(features)
+    variance = sum(np.square(chunk - mean).sum(axis=0) for chunk in chunks) / len(features)
+    varies = variance > (10 * np.finfo(np.float32).eps * mean) ** 2
+    return mean.astype(np.float32), np.where(varies, np.sqrt(variance), 1).astype(np.float32)
+
+
+def _step(
+    layer: Layer,
+    state: optax.OptState,
+    features: Float[Array, "batch dim"],
+    classes: Int[Array, " batch"],
+    *,
+    adam: optax.GradientTransformation,
+    label_smoothing: float,
+) -> tuple[Layer, optax.OptState]:
+    def loss(layer: Layer) -> Float[Array, ""]:
+        logits = jnp.matmul(features, layer[0], precision="highest") + layer[1][None, :]
+        labels = optax.smooth_labels(jax.nn.one_hot(classes, logits.shape[1]), label_smoothing)
+        return optax.softmax_cross_entropy(logits, labels).mean()
+
+    updates, state = adam.update(jax.grad(loss)(layer), state, layer)
+    return optax.apply_updates(layer, updates), state
+
+
+def _check_options(epochs: int, batch: int, learning_rate: float, label_smoothing: float) -> None:
+    if min(epochs, batch) < 1 or learning_rate <= 0 or not 0 <= label_smoothing < 1:
+        raise ValueError(
+            f"linear_probe: epochs = {epochs}, batch = {batch}, learning_rate = {learning_rate}, label_smoothing = "
+            f"{label_smoothing}; allowed: at least 1, at least 1, above 0, 0 to below 1"
+        )
+
+
+def _check_shapes(
+    features: Float[np.ndarray, "n dim"],
+    labels: np.ndarray,
+    fit_features: Float[np.ndarray, "m fit_dim"],
+    fit_labels: np.ndarray,
+) -> None:
+    for name, one, other in (("image_features", features, fit_features), ("labels", labels, fit_labels)):
+        if one.shape[1] != other.shape[1]:
+            raise ValueError(
+                f"linear_probe: {name} has {one.shape[1]} columns in {len(one)} rows, that of fit {other.shape[1]} in "
+                f"{len(other)}; both splits have to be of one network and of the same classes"
+            )

@@ -1,0 +1,119 @@
+"""Do clusters of the features meet the classes? (Look, Listen and Learn 3.5.3, table 4).
+
+The features of each mode are clustered by k-means, and the score is the normalised mutual information between the
+clusters and the classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.cluster import KMeans
+from sklearn.metrics import normalized_mutual_info_score
+
+from avlearn.evaluators.parts import check, single_label
+
+NEEDS = ("image_embedding", "audio_embedding", "labels")
+PAIRING = "all_positive"
+AVERAGES = ("arithmetic", "geometric", "min", "max")
+
+
+def evaluate(
+    test: Mapping[str, np.ndarray],
+    fit: Mapping[str, np.ndarray] | None = None,
+    *,
+    features: str = "embedding",
+    modalities: Sequence[str] = ("image", "audio"),
+    clusters: int = 64,
+    restarts: int = 10,
+    average: str = "arithmetic",
+    label_rule: str = "expanded",
+    random_draws: int = 10,
+    seed: int = 0,
+    items_expected: int | None = None,
+) -> dict[str, Any]:
+    """Normalised mutual information between k-means clusters and classes, for each mode.
+
+    Args:
+      test: labels, and for each mode the array `<mode>_<features>` (see `parts/check.py`); where
+        `untrained_<mode>_<features>` is there too, the same is done with it.
+      fit: not used: clusters are those of the evaluated items.
+      features: `embedding` (`NEEDS`) or `pool4`.
+      modalities: modes to score, `image` and `audio`.
+      clusters: k of k-means.
+      restarts: runs of k-means, from different centres; the one of least distance to the centres is scored.
+      average: mean of the two entropies by which the mutual information is divided, `arithmetic`, `geometric`, `min` or
+        `max`.
+      label_rule: of items with several classes, see `parts/single_label.py`; `expanded` counts an item once for each of
+        its classes.
+      random_draws: draws of the random baseline.
+      seed: of k-means and of the draws.
+      items_expected: items there should be, one for each clip of the split; None: as many as are given.
+
+    Returns:
+      image, audio; baselines: random (mean over draws of the same clusters with their items shuffled) and untrained
+      (None where there are no such features), each by mode; clusters_found by mode (fewer than asked for where items
+      coincide); clusters, classes (that occur), average, label_rule, features, restarts, random_draws, seed, items,
+      items_expected.
+
+    Raises:
+      ValueError: arrays that are missing or wrong, fewer items than clusters, or an unknown option.
+    """
+    _check_options(features, modalities, average, clusters, restarts, random_draws)
+    names = [f"{mode}_{features}" for mode in modalities]
+    optional = [name for name in (f"untrained_{each}" for each in names) if name in test]
+    labels, *arrays = check.arrays("nmi", test, ("labels", *names, *optional))
+    rows, classes = single_label.classes("nmi", labels, label_rule)
+    if len(labels) < clusters:
+        raise ValueError(f"nmi: {len(labels)} rows for {clusters} clusters; at least one row a cluster is needed")
+    found = {
+        name: cluster(array, clusters, restarts, seed) for name, array in zip((*names, *optional), arrays, strict=True)
+    }
+    scores = {name: agreement(of_item[rows], classes, average) for name, of_item in found.items()}
+    rng = np.random.default_rng(seed)
+    shuffled = {
+        name: [agreement(rng.permutation(found[name])[rows], classes, average) for _ in range(random_draws)]
+        for name in names
+    }
+    by_mode = dict(zip(modalities, names, strict=True))
+    return {mode: scores[name] for mode, name in by_mode.items()} | {
+        "baselines": {
+            "random": {mode: float(np.mean(shuffled[name])) for mode, name in by_mode.items()},
+            "untrained": {mode: scores.get(f"untrained_{name}") for mode, name in by_mode.items()},
+        },
+        "clusters_found": {mode: len(np.unique(found[name])) for mode, name in by_mode.items()},
+        "clusters": clusters,
+        "classes": len(np.unique(classes)),
+        "average": average,
+        "label_rule": label_rule,
+        "features": features,
+        "restarts": restarts,
+        "random_draws": random_draws,
+        "seed": seed,
+        "items": len(labels),
+        "items_expected": check.expected(len(labels), items_expected),
+    }
+
+
+def cluster(features: Float[np.ndarray, "n dim"], clusters: int, restarts: int, seed: int) -> Int[np.ndarray, " n"]:
+    """Cluster of each row, by k-means."""
+    return KMeans(clusters, n_init=restarts, random_state=seed).fit_predict(features)
+
+
+def agreement(clusters: Int[np.ndarray, " n"], classes: Int[np.ndarray, " n"], average: str) -> float:
+    """Normalised mutual information of two groupings of the same rows."""
+    return float(normalized_mutual_info_score(classes, clusters, average_method=average))
+
+
+def _check_options(
+    features: str, modalities: Sequence[str], average: str, clusters: int, restarts: int, random_draws: int
+) -> None:
+    check.modalities("nmi", modalities)
+    for option, value, allowed in (("features", features, ("embedding", "pool4")), ("average", average, AVERAGES)):
+        if value not in allowed:
+            raise ValueError(f"nmi: {option} = {value!r}; allowed: {', '.join(allowed)}")
+    if min(clusters, restarts, random_draws) < 1:
+        raise ValueError(
+            f"nmi: clusters = {clusters}, restarts = {restarts}, random_draws = {random_draws}; each is at least 1"
+        )

@@ -1,0 +1,230 @@
+"""Sound classification with the audio network's features (Look, Listen and Learn 3.4, table 2): ESC-50, DCASE 2013.
+
+Features of equally spaced windows of one second are scaled to zero mean and unit variance, a one-vs-all linear SVM is
+trained on the windows, and a clip's scores are the mean over its windows.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from sklearn.model_selection import StratifiedKFold
+from sklearn.preprocessing import StandardScaler
+
+from avlearn.evaluators.parts import check, linear_svm, single_label
+
+NEEDS = ("audio_features", "clip", "labels", "fold")
+OPTIONAL = ("untrained_audio_features",)
+PAIRING = "windows"
+PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+INNER_FOLDS = 5  # where the training clips are of one fold, as in DCASE 2013
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Features of windows, and the classes of the clips that they are of.
+
+    Attributes:
+      features: one row a window.
+      clip: number of each window's clip; every clip has a window.
+      classes: class of each clip.
+      count: classes there are.
+    """
+
+    features: Float[np.ndarray, "windows dim"]
+    clip: Int[np.ndarray, " windows"]
+    classes: Int[np.ndarray, " clips"]
+    count: int
+
+
+def evaluate(
+    test: Mapping[str, np.ndarray],
+    fit: Mapping[str, np.ndarray] | None = None,
+    *,
+    test_folds: Sequence[int] | None = None,
+    penalties: Sequence[float] = PENALTIES,
+    seed: int = 0,
+    items_expected: int | None = None,
+) -> dict[str, Any]:
+    """Accuracy on each test fold, trained on all other folds, and the mean over test folds.
+
+    C of the SVM is chosen by `choose_penalty` among the training clips.
+
+    Args:
+      test: the arrays of `NEEDS` (see `parts/check.py`): audio_features and clip have a row for each window, labels and
+        fold one for each clip. With untrained_audio_features the same is done for those of an untrained network.
+      fit: not used: training clips are those of the other folds.
+      test_folds: folds to test on; None: each in turn (ESC-50). DCASE: (1,), where the training set is fold 0.
+      penalties: values of C to choose from; one value is taken as it is.
+      seed: of the parts, where clips are parted within a fold.
+      items_expected: clips there should be in the test folds; None: as many as are given.
+
+    Returns:
+      accuracy (mean over test folds); fold_accuracy, fold_penalty (the C chosen) and fold_clips, by fold;
+      not_converged (folds whose SVM ran out of steps); baselines: chance (1 / classes), majority (the training clips'
+      most frequent class; mean over test folds), untrained (accuracy of the untrained network's features; None where
+      there are none); classes, windows_per_clip (least and most), penalties, seed, items (test clips), items_expected.
+
+    Raises:
+      ValueError: arrays that are missing or wrong, clips without windows or with other than one class, or folds that
+        leave nothing to train or to choose C on.
+    """
+    optional = [name for name in OPTIONAL if name in test]
+    features, clip, *untrained = check.arrays("sound_classification", test, ("audio_features", "clip", *optional))
+    labels, fold = check.arrays("sound_classification", test, ("labels", "fold"))
+    _, classes = single_label.classes("sound_classification", labels, "only")
+    tested = np.unique(fold).tolist() if test_folds is None else list(test_folds)
+    _check(clip, fold, tested, penalties)
+    values = sorted(penalties)
+    network, *others = (
+        [_of_fold(Windows(each, clip, classes, labels.shape[1]), fold, one, values, seed) for one in tested]
+        for each in (features, *untrained)
+    )
+    items, windows = int(np.isin(fold, tested).sum()), np.bincount(clip)
+    return {
+        "accuracy": float(np.mean([each["accuracy"] for each in network])),
+        "fold_accuracy": {str(one): each["accuracy"] for one, each in zip(tested, network, strict=True)},
+        "fold_penalty": {str(one): each["penalty"] for one, each in zip(tested, network, strict=True)},
+        "fold_clips": {str(one): int((fold == one).sum()) for one in tested},
+        "not_converged": [str(one) for one, each in zip(tested, network, strict=True) if not each["converged"]],
+        "baselines": {
+            "chance": 1 / labels.shape[1],
+            "majority": float(np.mean([majority(classes[fold != one], classes[fold == one]) for one in tested])),
+            "untrained": float(np.mean([each["accuracy"] for each in others[0]])) if others else None,
+        },
+        "classes": labels.shape[1],
+        "windows_per_clip": [int(windows.min()), int(windows.max())],
+        "penalties": values,
+        "seed": seed,
+        "items": items,
+        "items_expected": check.expected(items, items_expected),
+    }
+
+
+def window_starts(clip_columns: int, window_columns: int, count: int) -> Int[np.ndarray, " {count}"]:
+    """First columns of equally spaced windows of a log-spectrogram, from its first column to its last.
+
+    Fractions of a column are dropped. A single window is the middle one. Windows overlap where the clip is shorter than
+    all of them together (ESC-50: 10 windows of 1 s in 5 s; DCASE 2013: 60 in 30 s).
+
+    Raises:
+      ValueError: the clip is shorter than a window, or no window is asked for.
+    """
+    spare = clip_columns - window_columns
+    if spare < 0 or window_columns < 1:
+        raise ValueError(f"a clip of {clip_columns} columns has no window of {window_columns} columns")
+    if count < 1:
+        raise ValueError(f"{count} windows of a clip; at least 1 is needed")
+    return np.array([spare // 2]) if count == 1 else np.arange(count) * spare // (count - 1)
+
+
+def choose_penalty(
+    windows: Windows,
+    trained: Bool[np.ndarray, " clips"],
+    fold: Int[np.ndarray, " clips"],
+    penalties: Sequence[float],
+    seed: int,
+) -> float:
+    """C of the best mean accuracy in cross-validation among the training clips, the smallest of equally good ones.
+
+    The parts are the training clips' folds (ESC-50's keep recordings of one source together). Where they are all of
+    one fold, they are five parts, or as many as the rarest class has clips, with the classes spread evenly.
+
+    Raises:
+      ValueError: a class has one training clip only, so that the single fold cannot be parted.
+    """
+    if len(penalties) == 1:
+        return penalties[0]
+    part = np.where(trained, fold, -1)
+    if len(np.unique(fold[trained])) == 1:
+        clips = np.flatnonzero(trained)
+        counts = np.bincount(windows.classes[clips])
+        fewest = int(counts[counts > 0].min())
+        if fewest < 2:
+            raise ValueError(
+                f"sound_classification: labels has a class with {fewest} row among {len(clips)} training clips; two "
+                "are needed to choose C by cross-validation. Give one value of penalties, or more clips"
+            )
+        parting = StratifiedKFold(min(INNER_FOLDS, fewest), shuffle=True, random_state=seed)
+        for number, (_, held_out) in enumerate(parting.split(clips, windows.classes[clips])):
+            part[clips[held_out]] = number
+    parts = np.unique(part[trained])
+    found = [accuracies(windows, trained & (part != one), trained & (part == one), penalties)[0] for one in parts]
+    return penalties[int(np.mean(found, axis=0).argmax())]
+
+
+def accuracies(
+    windows: Windows,
+    trained: Bool[np.ndarray, " clips"],
+    tested: Bool[np.ndarray, " clips"],
+    penalties: Sequence[float],
+) -> tuple[list[float], bool]:
+    """Accuracy on the tested clips for each value of C, in ascending order; and whether every SVM has converged.
+
+    The scaling is fitted on the windows of the clips trained on.
+    """
+    kind = np.result_type(windows.features.dtype, np.float32)
+    scaler = StandardScaler(copy=False)
+    train = scaler.fit_transform(windows.features[trained[windows.clip]].astype(kind))
+    test = scaler.transform(windows.features[tested[windows.clip]].astype(kind))
+    of_window = windows.classes[windows.clip[trained[windows.clip]]]
+    clip = (np.cumsum(tested) - 1)[windows.clip[tested[windows.clip]]]  # from 0 among the tested ones
+    found, converged, weights = [], True, None
+    for penalty in penalties:
+        weights, ended = linear_svm.fit(train, of_window, count=windows.count, penalty=penalty, start=weights)
+        scores = clip_scores(linear_svm.scores(test, weights), clip)
+        found.append(float((scores.argmax(axis=1) == windows.classes[tested]).mean()))
+        converged = converged and ended
+    return found, converged
+
+
+def clip_scores(
+    scores: Float[np.ndarray, "windows classes"], clip: Int[np.ndarray, " windows"]
+) -> Float[np.ndarray, "clips classes"]:
+    """Mean scores over the windows of each clip; clips are numbered from 0, and each has a window."""
+    sums = [np.bincount(clip, weights=of_class) for of_class in scores.T]
+    return np.stack(sums, axis=1) / np.bincount(clip)[:, None]
+
+
+def majority(trained: Int[np.ndarray, " n"], tested: Int[np.ndarray, " m"]) -> float:
+    """Accuracy of always saying the training clips' most frequent class, the first of equally frequent ones."""
+    return float((tested == np.bincount(trained).argmax()).mean())
+
+
+def _of_fold(
+    windows: Windows, fold: Int[np.ndarray, " clips"], one: int, penalties: Sequence[float], seed: int
+) -> dict[str, Any]:
+    penalty = choose_penalty(windows, fold != one, fold, penalties, seed)
+    found, converged = accuracies(windows, fold != one, fold == one, [penalty])
+    return {"accuracy": found[0], "penalty": penalty, "converged": converged}
+
+
+def _check(
+    clip: Int[np.ndarray, " windows"],
+    fold: Int[np.ndarray, " clips"],
+    tested: Sequence[int],
+    penalties: Sequence[float],
+) -> None:
+    clips = len(fold)
+    outside = int(((clip < 0) | (clip >= clips)).sum())
+    if outside:
+        raise ValueError(
+            f"sound_classification: clip is outside 0 to {clips - 1} in {outside} of {len(clip)} rows; it is the row "
+            f"of labels and fold, which have {clips}"
+        )
+    without = clips - len(np.unique(clip))
+    if without:
+        raise ValueError(f"sound_classification: {without} of {clips} rows of labels have no window in clip")
+    for one in tested:
+        rows = int((fold == one).sum())
+        if rows in (0, clips):
+            raise ValueError(
+                f"sound_classification: fold is {one} in {rows} of {clips} rows; a test fold needs clips, and so does "
+                f"the rest, to train on. Folds given: {np.unique(fold).tolist()}"
+            )
+    if not tested:
+        raise ValueError("sound_classification: test_folds is empty; None tests on each fold in turn")
+    if not penalties or min(penalties) <= 0:
+        raise ValueError(f"sound_classification: penalties = {tuple(penalties)}; at least one, each above 0")

@@ -96,7 +96,7 @@ def test_all_pairs_scores_every_frame_with_every_sound_of_another_video():
             assert float(seen["logit"][image, sound]) == pytest.approx(float(model(pair).logit[0]), abs=1e-4)
 
 
-class Sums:
+class Sums(nnx.Module):
     """A network whose vectors are sums over its inputs, and whose contrast is their products."""
 
     def image_features(self, frames):

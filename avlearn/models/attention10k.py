@@ -85,15 +85,15 @@ class Model(nnx.Module):
         seen = self.attended(image_features, self.map_of_pairs(image_features, audio_features))
         return jnp.sqrt(((seen - audio_features) ** 2).sum(axis=-1) + DISTANCE_EPSILON)
 
-    # DIFFERS: (Senocak et al. 3.3) every sound attends for itself, a negative too: it would betray the own one by where.
+    # DIFFERS: (Senocak et al. 3.3) every sound attends for itself, a negative too: the place would tell the own one.
     def contrast(
         self, image_features: Float[Array, "batch rows cols dim"], audio_features: Float[Array, "batch dim"]
     ) -> Float[Array, "batch batch"]:
         """What the loss compares: the distances of all images from all sounds, `[image, sound]`.
 
-        The paper lets the own sound attend and compares what it saw with both sounds. Where both streams are learnt, the
-        place that was attended then tells which sound it was, whatever is in the picture: the loss falls and nothing is
-        found.
+        The paper lets the own sound attend and compares what it saw with both sounds. Where both streams are learnt,
+        the place that was attended then tells which sound it was, whatever is in the picture: the loss falls, and
+        nothing is found.
         """
         return self.distance(image_features[:, None], audio_features[None, :])
 

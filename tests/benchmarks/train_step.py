@@ -17,8 +17,8 @@ from flax import nnx
 from avlearn import optimizer, parallel, step
 from avlearn.types import Batch, InputSpec
 
-NETWORKS = ("l3net", "avenet", "avolnet")
-SCORES = {"avc": step.score_pairs, "all_pairs": step.score_all_pairs}
+NETWORKS = ("l3net", "avenet", "avolnet", "lvs", "attention10k")
+SCORES = {"avc": step.score_pairs, "all_pairs": step.score_all_pairs, "contrast": step.score_contrast}
 MATRIX_SIDE = 2048
 
 
@@ -85,10 +85,10 @@ def main() -> None:
     arguments = parser.parse_args()
     limit = matrix_rate(arguments.repeats)
     print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}; float32 matrix rate {limit:.0f} GFLOP/s")
-    print(f"{'network':<8}  pairs  pairs/s  GFLOP/s  share of the matrix rate")
+    print(f"{'network':<12}  pairs  pairs/s  GFLOP/s  share of the matrix rate")
     for name in NETWORKS:
         pairs, rate, flops = step_rate(name, arguments.variant, arguments.pairs, arguments.repeats)
-        print(f"{name:<8}  {pairs:5d}  {rate:7.1f}  {flops:7.0f}  {flops / limit:.0%}")
+        print(f"{name:<12}  {pairs:5d}  {rate:7.1f}  {flops:7.0f}  {flops / limit:.0%}")
 
 
 if __name__ == "__main__":

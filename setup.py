@@ -1,4 +1,4 @@
-"""Installs avlearn. `pip install -e .` for CPU; extras `cuda`, `tpu` and `test`."""
+"""Installs avlearn. `pip install -e .` for CPU; extras `cuda`, `tpu`, `test` and `torch`."""
 
 from setuptools import find_packages, setup
 
@@ -50,9 +50,9 @@ setup(
             "beartype>=0.18,<1",
             "pytest>=8,<10",
             "ruff>=0.14,<0.16",
-            # Its CPU build will do, and on Linux PyPI's is several GB:
-            # pip install torch --index-url https://download.pytorch.org/whl/cpu
-            "torch>=2.6,<2.14",
         ],
+        # To read .pth files, and for the tests that compare with PyTorch. Its CPU build will do; on Linux PyPI's is
+        # several GB: pip install torch --index-url https://download.pytorch.org/whl/cpu
+        "torch": ["torch>=2.6,<2.14"],
     },
 )

@@ -1,6 +1,6 @@
 """Imported weights compute what they computed in PyTorch and Keras, and a file that does not fit is refused."""
 
-import dataclasses
+import importlib
 import json
 import pathlib
 import sys
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference_network import small_batch
+from reference_network import run, small_batch
 from safetensors.numpy import save_file
 
 from avlearn import experiment as experiments
@@ -25,9 +25,16 @@ import torch_networks  # noqa: E402
 REPLICATED = ("avenet", "l3net", "avolnet")
 
 
+@pytest.fixture(autouse=True)
+def fast_draws():
+    """Random weights whose draws compile ten times as fast on a CPU as the default's."""
+    with jax.default_prng_impl("rbg"):
+        yield
+
+
 def tiny_config(network: str, data_dir: pathlib.Path | None = None):
     """The miniature, narrow, on frames of 64 pixels and the tiny world."""
-    config = import_weights.config_of(network, "miniature")
+    config = importlib.import_module(f"configs.{network}").get_config("miniature")
     config.model.width = torch_networks.WIDTH
     config.inputs.frame_pixels = 64
     config.train.num_workers = 8
@@ -44,6 +51,10 @@ def state_dict(network: str, seed: int = 0) -> dict[str, np.ndarray]:
     if network == "avenet":
         with torch.no_grad():
             net.fc3.weight.copy_(torch.tensor([[-0.7], [0.6]]))
+    if network == "avolnet":  # log-odds of a few units, not of a hundred
+        with torch.no_grad():
+            net.im_conv6.weight.mul_(0.1)
+            net.aud_fc2.weight.mul_(0.1)
     return torch_networks.as_numpy(net)
 
 
@@ -65,10 +76,10 @@ def test_replicated_networks_agree_with_pytorch(network):
     config, found = tiny_config(network), state_dict(network)
     state, source = import_weights.imported(found, config, "auto", 0)
     assert source.name == "replication"
-    inputs = dataclasses.replace(experiments.build_network(config).inputs)
+    inputs = experiments.build_network(config).inputs
     assert inputs.columns == 199
     batch = small_batch(inputs)
-    outputs = jax.jit(lambda: model_of(state, config)(batch))()
+    outputs = run(model_of(state, config), batch)
     expected = torch_outputs(network, found, batch)
     assert np.ptp(expected["logit"]) > 1e-3
     for name, value in expected.items():
@@ -79,7 +90,7 @@ def test_the_other_positive_class_turns_the_log_odds():
     config, found = tiny_config("l3net"), state_dict("l3net")
     batch = small_batch(experiments.build_network(config).inputs)
     logits = [
-        np.asarray(model_of(import_weights.imported(found, config, "auto", positive)[0], config)(batch).logit)
+        np.asarray(run(model_of(import_weights.imported(found, config, "auto", positive)[0], config), batch).logit)
         for positive in (0, 1)
     ]
     np.testing.assert_allclose(logits[0], -logits[1], atol=1e-6)
@@ -141,7 +152,7 @@ def test_keras_vgg16_agrees_with_its_own_preprocessing(vgg16_in_torch):
     config, batch = vgg16_config()
     state, source = import_weights.imported(keras_arrays(found), config, "auto", 0)
     assert source.name == "keras"
-    net = torch_networks.vgg16(side=64)
+    net = torch_networks.vgg16(side=64).eval()
     net.load_state_dict({name: torch.as_tensor(array) for name, array in found.items()})
     pixels = np.asarray(batch.frames, np.float32)[..., ::-1] - np.float32([103.939, 116.779, 123.68])
     with torch.no_grad():
@@ -183,7 +194,6 @@ def test_torchvision_resnet18_agrees_with_pytorch():
     net = torch_networks.randomised(torch_networks.resnet18())
     config = tiny_config("lvs")
     batch = small_batch(experiments.build_network(config).inputs)
-    before = import_weights.initial_state(config)
     state, source = import_weights.imported(torch_networks.as_numpy(net), config, "auto", 0)
     assert source.name == "torchvision"
     image = torch_networks.image_of(batch.frames)
@@ -191,8 +201,8 @@ def test_torchvision_resnet18_agrees_with_pytorch():
         expected = torch_networks.run_resnet18(net, image).permute(0, 2, 3, 1).numpy()
     vision = model_of(state, config).vision
     given = jnp.asarray(image.permute(0, 2, 3, 1).numpy())
-    np.testing.assert_allclose(vision(given), expected, atol=1e-4 * expected.max())
-    jax.tree.map(np.testing.assert_array_equal, state.params["audio"], before.params["audio"])
+    np.testing.assert_allclose(run(vision, given), expected, atol=1e-4 * expected.max())
+    assert "Only the vision stream is imported" in source.remarks[0]
 
 
 def test_a_file_that_does_not_fit_is_refused_with_everything_that_is_wrong():
@@ -275,7 +285,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path, monkeypatch):
             files.read(pathlib.Path(name))
     assert not pathlib.Path("harm").exists()
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ValueError, match=r"PyTorch is not installed here.* pip install torch"):
+    with pytest.raises(ValueError, match=r"PyTorch is not installed here\. Either install it \(pip install torch"):
         files.read(pathlib.Path("number.pth"))
 
 
@@ -287,8 +297,8 @@ def test_the_command_writes_a_run_that_evaluation_restores(tmp_path, tiny_world,
     """From a file to results.json, by the command line's functions; and out again, and in again, bit for bit."""
     monkeypatch.setattr(import_weights, "config_of", lambda network, variant="": tiny_config(network, tiny_world))
     torch.save({name: torch.as_tensor(a) for name, a in state_dict("avolnet").items()}, tmp_path / "avol.pt")
-    run = tmp_path / "run"
-    text = import_weights.run(arguments(network="avolnet", to=run, **{"from": tmp_path / "avol.pt"}))
+    workdir = tmp_path / "run"
+    text = import_weights.run(arguments(network="avolnet", to=workdir, **{"from": tmp_path / "avol.pt"}))
     assert "from replication weights" in text
     config = tiny_config("avolnet", tiny_world)
     # The command's settings are exactly what differs from the config's file.
@@ -301,18 +311,18 @@ def test_the_command_writes_a_run_that_evaluation_restores(tmp_path, tiny_world,
     ]
     config.evaluation.evaluators = ("avc_accuracy",)
     with pytest.raises(ValueError, match=r"model\.conv1_padding: both there, after now"):
-        main.run(config, run, "evaluate", None)
+        main.run(config, workdir, "evaluate", None)
     config.update_from_flattened_dict(dict(sources.sources("avolnet", 0)[0].settings))
-    main.run(config, run, "evaluate", None)
-    assert json.loads((run / "results.json").read_text())["avc_accuracy"]["checkpoint_step"] == 0
+    main.run(config, workdir, "evaluate", None)
+    assert json.loads((workdir / "results.json").read_text())["avc_accuracy"]["checkpoint_step"] == 0
     with pytest.raises(ValueError, match="holds a run already"):
-        import_weights.run(arguments(network="avolnet", to=run, **{"from": tmp_path / "avol.pt"}))
+        import_weights.run(arguments(network="avolnet", to=workdir, **{"from": tmp_path / "avol.pt"}))
 
     file, again = tmp_path / "avol.safetensors", tmp_path / "again"
-    export_weights.main([f"--from={run}", f"--to={file}"])
+    export_weights.main([f"--from={workdir}", f"--to={file}"])
     import_weights.run(arguments(to=again, **{"from": file}))
-    assert (again / "config.json").read_text() == (run / "config.json").read_text()
-    assert_same_weights(run, again, config)
+    assert (again / "config.json").read_text() == (workdir / "config.json").read_text()
+    assert_same_weights(workdir, again, config)
     found, metadata = files.read(file)
     assert metadata["network"] == "avolnet"
     assert found["vision.conv1_1.kernel"].shape == (3, 3, 3, 4)  # rows, columns, in, out
@@ -320,10 +330,10 @@ def test_the_command_writes_a_run_that_evaluation_restores(tmp_path, tiny_world,
         import_weights.run(arguments(network="avenet", to=tmp_path / "other", **{"from": file}))
 
 
-def assert_same_weights(run, other, config):
+def assert_same_weights(one, other, config):
     like = import_weights.initial_state(config)
     restored = []
-    for workdir in (run, other):
+    for workdir in (one, other):
         checkpoints = Checkpoints(workdir / "checkpoints", network=config.model.name, keep=1)
         restored.append(checkpoints.restore_weights(like, jax.sharding.SingleDeviceSharding(jax.devices()[0]), "best"))
     jax.tree.map(np.testing.assert_array_equal, *restored)

@@ -9,7 +9,7 @@ from sklearn import metrics
 from avlearn.evaluators import ciou
 from avlearn.evaluators.parts import detection, pixel_maps
 
-VGGSS = pathlib.Path("/work/shared/data/vggss/vggss.json")
+VGGSS = pathlib.Path(__file__).parents[2] / "shared" / "data" / "vggss" / "vggss.json"
 NOTHING = [np.nan] * 4
 LEFT = [0.0, 0.0, 1.0, 0.5]
 TOP = [0.0, 0.0, 0.5, 1.0]

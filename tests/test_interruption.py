@@ -29,11 +29,17 @@ SETTINGS = {
 
 
 def start(data_dir, workdir) -> subprocess.Popen:
-    """The command line, in a process of its own."""
+    """The command line, in a process of its own; what one has compiled, the next finds."""
     settings = {**SETTINGS, "data.data_dir": data_dir}
     command = [sys.executable, "-m", "avlearn.main", "--config=configs/avenet.py:miniature", f"--workdir={workdir}"]
     command += [f"--config.{key}={value}" for key, value in settings.items()]
-    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=1", "JAX_PLATFORMS": "cpu"}
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_backend_optimization_level=1",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(data_dir / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
 

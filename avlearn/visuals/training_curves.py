@@ -31,7 +31,7 @@ class Chart:
 
 
 CHARTS = (
-    Chart("loss", "Loss", math.log(2), "ln 2, chance", lowest=0.0),
+    Chart("loss", "Loss", math.log(2), "ln 2, chance where the loss is on single pairs", lowest=0.0),
     Chart("accuracy", "AVC accuracy", 0.5, "chance", highest=1.0),
     Chart("predicted_positive", "Predicted positives", 0.5, "half", lowest=0.0, highest=1.0),
 )

@@ -3,7 +3,8 @@
 import jax
 from ml_collections import ConfigDict
 
-from avlearn import evaluate, experiment, parallel
+from avlearn import evaluate, parallel, parts
+from avlearn import step as steps
 from avlearn.data import read
 from avlearn.models.parts.layer_table import layer_table
 
@@ -14,7 +15,7 @@ def describe(config: ConfigDict) -> str:
     Raises:
       ValueError: something in the config is unknown or does not fit.
     """
-    network = experiment.build_network(config)
+    network = parts.build_network(config)
     mesh = parallel.make_mesh(config.train.num_workers)
     sections = [
         layer_table(network.evaluation).rstrip(),
@@ -26,27 +27,28 @@ def describe(config: ConfigDict) -> str:
     return "\n\n".join(sections)
 
 
-def describe_batch(config: ConfigDict, network: experiment.Network, mesh) -> str:
+def describe_batch(config: ConfigDict, network: parts.Network, mesh) -> str:
     """Workers, devices and the arrays of one step."""
     workers, pairs = config.train.num_workers, config.train.batch_per_worker
-    batch = experiment.empty_batch(network.inputs, (workers, pairs))
+    batch = parts.empty_batch(network.inputs, (workers, pairs))
     lines = [
         f"Batch: {workers} workers x {pairs} = {workers * pairs} pairs; "
         f"{mesh.size} device(s) ({jax.devices()[0].device_kind}) carry {workers // mesh.size} worker(s) each"
     ]
-    lines += [f"  {name:<16} {value.dtype!s:<8} {list(value.shape)}" for name, value in vars(batch).items()]
+    present = {name: value for name, value in vars(batch).items() if value is not None}
+    lines += [f"  {name:<16} {value.dtype!s:<8} {list(value.shape)}" for name, value in present.items()]
     return "\n".join(lines)
 
 
-def describe_memory(config: ConfigDict, network: experiment.Network, mesh) -> str:
+def describe_memory(config: ConfigDict, network: parts.Network, mesh) -> str:
     """Memory of the compiled step on each device, MiB."""
     if network.loss is None:
         return f"Memory of a training step: none, {network.name} is not trained here"
     # The schedule's epochs do not change shapes: one step an epoch stands for any number.
-    adam = experiment.build_optimizer(config, experiment.build_schedule(config, steps_per_epoch=1.0))
-    step = experiment.build_train_step(config, network, adam, mesh)
-    state = jax.eval_shape(lambda: experiment.steps.initial_state(network.training, adam))
-    batch = experiment.empty_batch(network.inputs, (config.train.num_workers, config.train.batch_per_worker))
+    adam = parts.build_optimizer(config, parts.build_schedule(config, steps_per_epoch=1.0))
+    step = parts.build_train_step(config, network, adam, mesh)
+    state = jax.eval_shape(lambda: steps.initial_state(network.training, adam))
+    batch = parts.empty_batch(network.inputs, (config.train.num_workers, config.train.batch_per_worker))
     memory = step.lower(state, batch).compile().memory_analysis()
     mib = 2.0**20
     return (
@@ -56,10 +58,10 @@ def describe_memory(config: ConfigDict, network: experiment.Network, mesh) -> st
     )
 
 
-def describe_evaluators(config: ConfigDict, network: experiment.Network) -> str:
+def describe_evaluators(config: ConfigDict, network: parts.Network) -> str:
     """What each evaluator reads, checked against what the network delivers."""
-    available = evaluate.output_names(network.outputs(2)) | experiment.ANNOTATIONS
-    evaluators = experiment.build_evaluators(config, relevance=None)
+    available = evaluate.output_names(network.outputs(2)) | parts.ANNOTATIONS
+    evaluators = parts.build_evaluators(config, relevance=None)
     evaluate.check_needs(evaluators, available, network.name)
     lines = [f"  {e.name:<16} {e.pairing:<14} {', '.join(e.needs)}" for e in evaluators]
     return "\n".join(["Evaluators, their pairs and what they read:", *lines])

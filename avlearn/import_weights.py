@@ -22,7 +22,7 @@ import optax
 from ml_collections import ConfigDict
 
 import configs
-from avlearn import experiment
+from avlearn import parts
 from avlearn import step as steps
 from avlearn.checkpoint import Checkpoints, parameter_shapes
 from avlearn.step import TrainState
@@ -77,11 +77,11 @@ def imported(
 
 def initial_state(config: ConfigDict, *, abstract: bool = False) -> TrainState:
     """The state of step 0, or its shapes alone."""
-    network = experiment.build_network(config)
+    network = parts.build_network(config)
     # A network that is not trained here needs no state of an optimizer.
     optimizer = optax.identity()
     if network.loss is not None:
-        optimizer = experiment.build_optimizer(config, experiment.build_schedule(config, steps_per_epoch=1.0))
+        optimizer = parts.build_optimizer(config, parts.build_schedule(config, steps_per_epoch=1.0))
     if abstract:
         return jax.eval_shape(lambda: steps.initial_state(network.training, optimizer))
     return steps.initial_state(network.training, optimizer)

@@ -103,15 +103,15 @@ def run(config: ConfigDict, workdir: pathlib.Path | None, mode: str, checkpoint:
     if checkpoint is not None and not epath.Path(checkpoint).is_dir():
         raise ValueError(f"--checkpoint={checkpoint} is no directory; name a run's checkpoints: RUN/checkpoints.")
     prepare_workdir(workdir, config, mode)
-    parts = experiment.build(config, workdir)
+    built = experiment.build(config, workdir)
     if mode == "train":
-        train.train(parts)
+        train.train(built)
         if not config.evaluation.after_training:
             return
-    checkpoints = parts.checkpoints
+    checkpoints = built.checkpoints
     if checkpoint is not None:
         checkpoints = Checkpoints(checkpoint, network=config.model.name, keep=config.train.keep_checkpoints)
-    parts.evaluate(checkpoints)
+    built.evaluate(checkpoints)
     if jax.process_index() == 0:
         print(report.write([workdir], workdir / "report"))
 

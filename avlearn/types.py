@@ -23,6 +23,11 @@ class InputSpec:
         Learn), one second at a hop of 5 ms.
       bins: frequency bins of the stored log-spectrogram (257).
       pool: the cut is averaged over `pool` x `pool` cells, remainders dropped: 1 in the papers, 4 in miniature.
+      frames: consecutive stored frames, centred on the time of the sound; 1: a single one, without an axis of its own
+        (AVE+MF: 25, a second).
+      flow_fields: optical flow from each of so many consecutive frames to the next, centred on the frame (AVE+OF: 10);
+        0: none.
+      waveform_samples: samples of the stored waveform, centred as the sound is (multisensory network); 0: none.
     """
 
     frame_pixels: int = 224
@@ -31,11 +36,20 @@ class InputSpec:
     columns: int = 200
     bins: int = 257
     pool: int = 1
+    frames: int = 1
+    flow_fields: int = 0
+    waveform_samples: int = 0
 
     @property
-    def frame_shape(self) -> tuple[int, int, int]:
-        """Shape of one frame: height, width, channels."""
-        return (self.frame_pixels, self.frame_pixels, 3)
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of the frame: height, width, channels; before them the number of frames where it is not 1."""
+        frame = (self.frame_pixels, self.frame_pixels, 3)
+        return frame if self.frames == 1 else (self.frames, *frame)
+
+    @property
+    def flow_shape(self) -> tuple[int, int, int]:
+        """Shape of the optical flow: height, width, channels (across, down of the first field, of the second, ...)."""
+        return (self.frame_pixels, self.frame_pixels, 2 * self.flow_fields)
 
     @property
     def spectrogram_shape(self) -> tuple[int, int]:
@@ -49,11 +63,15 @@ class Batch:
     """Pairs of one frame and one second of sound; the leading axes are `[batch]` or `[workers, batch_per_worker]`.
 
     Attributes:
-      frames: RGB, 0 to 255.
+      frames: RGB, 0 to 255; `[batch, frames, height, width, 3]` for networks that take several.
       log_spectrogram: natural log of power, scaled as the config names it; time first, then frequency.
       corresponds: whether frame and sound are of one moment of one video.
       video: fingerprint of the frame's video: pairs of equal fingerprints are never used as negatives.
       weight: 1 for a pair, 0 for padding.
+      flow: optical flow in pixels of the stored frames, as `optical_flow.to_pictures` codes it; None where the network
+        takes none.
+      waveform: mono, full scale 1; None where the network takes none.
+      labels: classes of what sounds, by clip of the frame; None where the network is not supervised.
     """
 
     frames: UInt8[Array, "*batch height width 3"]
@@ -61,6 +79,9 @@ class Batch:
     corresponds: Bool[Array, "*batch"]
     video: Int[Array, "*batch"]
     weight: Float[Array, "*batch"]
+    flow: UInt8[Array, "*batch height width flow_channels"] | None = None
+    waveform: Float[Array, "*batch samples"] | None = None
+    labels: Bool[Array, "*batch classes"] | None = None
 
 
 @jax.tree_util.register_dataclass

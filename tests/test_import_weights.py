@@ -13,8 +13,7 @@ import pytest
 from reference_network import run, small_batch
 from safetensors.numpy import save_file
 
-from avlearn import experiment as experiments
-from avlearn import export_weights, import_weights, main
+from avlearn import export_weights, import_weights, main, parts
 from avlearn import step as steps
 from avlearn.checkpoint import Checkpoints
 from avlearn.weights import files, layouts, sources
@@ -68,7 +67,7 @@ def torch_outputs(network: str, found: dict[str, np.ndarray], batch) -> dict[str
 
 
 def model_of(state: steps.TrainState, config):
-    return steps.with_values(experiments.build_network(config).evaluation, state.params, state.batch_stats)
+    return steps.with_values(parts.build_network(config).evaluation, state.params, state.batch_stats)
 
 
 @pytest.mark.parametrize("network", REPLICATED)
@@ -76,7 +75,7 @@ def test_replicated_networks_agree_with_pytorch(network):
     config, found = tiny_config(network), state_dict(network)
     state, source = import_weights.imported(found, config, "auto", 0)
     assert source.name == "replication"
-    inputs = experiments.build_network(config).inputs
+    inputs = parts.build_network(config).inputs
     assert inputs.columns == 199
     batch = small_batch(inputs)
     outputs = run(model_of(state, config), batch)
@@ -88,7 +87,7 @@ def test_replicated_networks_agree_with_pytorch(network):
 
 def test_the_other_positive_class_turns_the_log_odds():
     config, found = tiny_config("l3net"), state_dict("l3net")
-    batch = small_batch(experiments.build_network(config).inputs)
+    batch = small_batch(parts.build_network(config).inputs)
     logits = [
         np.asarray(run(model_of(import_weights.imported(found, config, "auto", positive)[0], config), batch).logit)
         for positive in (0, 1)
@@ -108,7 +107,7 @@ def test_outputs_of_avenet_in_the_other_order_are_noticed():
 
 def vgg16_config():
     config = tiny_config("vgg16")
-    return config, small_batch(experiments.build_network(config).inputs)
+    return config, small_batch(parts.build_network(config).inputs)
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +192,7 @@ def test_keras_files_of_every_era_are_read(tmp_path, era):
 def test_torchvision_resnet18_agrees_with_pytorch():
     net = torch_networks.randomised(torch_networks.resnet18())
     config = tiny_config("lvs")
-    batch = small_batch(experiments.build_network(config).inputs)
+    batch = small_batch(parts.build_network(config).inputs)
     state, source = import_weights.imported(torch_networks.as_numpy(net), config, "auto", 0)
     assert source.name == "torchvision"
     image = torch_networks.image_of(batch.frames)

@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from avlearn import dry_run, evaluate, experiment, main, metrics_log, train
+from avlearn import dry_run, evaluate, experiment, main, metrics_log, parts, train
+from avlearn import step as steps
 from avlearn.data import read
 from configs import attention10k, avenet, avolnet, l3net, lvs
 
@@ -80,8 +81,8 @@ def test_cca_is_fitted_on_the_first_training_clips(runs, tiny_world, tmp_path):
     arrays = evaluate.load_arrays(tmp_path / "arrays.npz")
     assert arrays["fit"]["image_item"].tolist() == sorted(read.epoch_order(64, config.seed, 0)[:40])
     # The same figures once more, from the saved arrays alone.
-    parts = experiment.build(config, tmp_path)
-    again = evaluate.run(parts.evaluators, arrays, clips=16)
+    built = experiment.build(config, tmp_path)
+    again = evaluate.run(built.evaluators, arrays, clips=16)
     assert again["cca"]["by_components"] == results["cca"]["by_components"]
     assert (tmp_path / "report" / "index.html").exists()
 
@@ -134,10 +135,10 @@ def test_evaluates_another_runs_checkpoint_and_refuses_another_networks(runs, ti
 def test_non_finite_loss_stops_with_the_step(tiny_world, tmp_path):
     config = tiny("avenet", tiny_world)
     config.train.learning_rate = float("nan")
-    parts = experiment.build(config, new_directory(tmp_path / "run"))
+    built = experiment.build(config, new_directory(tmp_path / "run"))
     with pytest.raises(train.NonFiniteLoss, match=r"validation loss after step 1 is nan\. Nothing was saved"):
-        train.train(parts)
-    assert parts.checkpoints.latest_step() is None
+        train.train(built)
+    assert built.checkpoints.latest_step() is None
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -145,15 +146,15 @@ def test_full_size_experiment_delivers_what_its_evaluators_need(name):
     config = CONFIGS[name].get_config()
     pairs = {"lvs": (1, 256), "attention10k": (1, 256)}.get(name, (16, 128))
     assert (config.train.num_workers, config.train.batch_per_worker) == pairs
-    network = experiment.build_network(config)
+    network = parts.build_network(config)
     assert dry_run.describe_evaluators(config, network).count("\n") == len(config.evaluation.evaluators)
 
 
 def test_dry_run_says_what_would_happen(tiny_world):
     config = tiny("avolnet", tiny_world)
     text = dry_run.describe(config)
-    network = experiment.build_network(config)
-    state = experiment.steps.initial_state(network.training, optax.sgd(0.1))
+    network = parts.build_network(config)
+    state = steps.initial_state(network.training, optax.sgd(0.1))
     assert f"{sum(leaf.size for leaf in jax.tree.leaves(state.params)):,}" in text
     assert "8 workers x 8 = 64 pairs; 8 device(s)" in text
     assert "[8, 8, 48, 48, 3]" in text

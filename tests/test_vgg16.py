@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 from reference_network import assert_golden, fast_rngs, parameter_sum, randomised, run, small_batch
 
-from avlearn import dry_run, evaluate, experiment, parallel
+from avlearn import dry_run, evaluate, parallel, parts
 from avlearn.models import vgg16
 from avlearn.models.parts.layer_table import layer_table
 from avlearn.types import InputSpec
@@ -75,10 +75,10 @@ def miniature():
 
 
 def test_it_is_not_trained():
-    network = experiment.build_network(miniature())
+    network = parts.build_network(miniature())
     assert network.loss is None
     assert network.pairings == ()
-    step = experiment.build_train_step(miniature(), network, optax.identity(), parallel.make_mesh(8))
+    step = parts.build_train_step(miniature(), network, optax.identity(), parallel.make_mesh(8))
     with pytest.raises(ValueError, match=r"vgg16 is not trained here; import its weights .*--mode=evaluate"):
         step(None, None)
     assert "none, vgg16 is not trained here" in dry_run.describe(miniature())
@@ -87,8 +87,8 @@ def test_it_is_not_trained():
 def test_evaluators_of_sound_are_refused_before_they_run():
     config = miniature()
     config.evaluation.evaluators = ("ndcg", "avc_accuracy", "cca")
-    available = evaluate.output_names(experiment.build_network(config).outputs(2)) | experiment.ANNOTATIONS
-    evaluators = experiment.build_evaluators(config, None)
+    available = evaluate.output_names(parts.build_network(config).outputs(2)) | parts.ANNOTATIONS
+    evaluators = parts.build_evaluators(config, None)
     evaluate.check_needs(evaluators[:1], available, "vgg16")
     with pytest.raises(ValueError, match="avc_accuracy needs logit, which vgg16 does not deliver"):
         evaluate.check_needs(evaluators[1:2], available, "vgg16")

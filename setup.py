@@ -49,6 +49,7 @@ setup(
         "test": [
             "beartype>=0.18,<1",
             "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
             "ruff>=0.14,<0.16",
         ],
         # To read .pth files, and for the tests that compare with PyTorch. Its CPU build will do; on Linux PyPI's is

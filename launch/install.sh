@@ -15,4 +15,5 @@ if [ ! -e "$stamp" ] || [ setup.py -nt "$stamp" ]; then
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extra:+[$extra]}"
   touch "$stamp"
 fi
-export PATH="$(cd "$venv/bin" && pwd):$PATH"
+bin="$(cd "$venv/bin" && pwd)"
+export PATH="$bin:$PATH"

@@ -1,0 +1,192 @@
+#!/usr/bin/env bash
+# Trains on a slice of Cloud TPUs, from one host to a pod.
+# Usage: launch/tpu_pod.sh create|run|logs|resume|delete [--print] [SETTING ...] [-- FLAG OF avlearn.main ...]
+#   create  asks for the TPU; the request waits in a queue until there is one
+#   run     copies the last commit of this checkout to every worker, installs it and starts training as a service
+#   logs    follows the log of one worker
+#   resume  the command of the last `run` again: training goes on from its checkpoint, on the same TPU or a new one
+#   delete  gives the TPU back; what is in the bucket stays
+#   --print shows the commands and executes none
+# Settings, each as a flag or in the environment:
+#   --name=NAME       AVLEARN_TPU_NAME      of the TPU and its request
+#   --zone=ZONE       AVLEARN_TPU_ZONE      such as us-central2-b
+#   --project=ID      AVLEARN_TPU_PROJECT   default: gcloud's own
+#   --type=TYPE       AVLEARN_TPU_TYPE      accelerator type, such as v4-32, v5litepod-16, v5p-32, v6e-16 (create)
+#   --runtime=NAME    AVLEARN_TPU_RUNTIME   software of the TPU's machines; default: that of the type (create)
+#   --spot=yes|no     AVLEARN_TPU_SPOT      cheaper, may be taken away; default: no (create)
+#   --bucket=gs://B   AVLEARN_TPU_BUCKET    holds runs/NAME, the workdir, and data (run, resume)
+#   --worker=N        AVLEARN_TPU_WORKER    whose log; default: 0, the one that reports progress (logs)
+# Example:
+#   export AVLEARN_TPU_NAME=avenet AVLEARN_TPU_ZONE=us-central2-b AVLEARN_TPU_BUCKET=gs://my-bucket
+#   launch/tpu_pod.sh create --type=v4-32 --spot=yes
+#   launch/tpu_pod.sh run -- --config=configs/avenet.py --config.model.dtype=bfloat16
+set -euo pipefail
+
+preempted=75  # exit status of a run that was told to end and saved before it did
+
+die() {
+  echo "error: $*" >&2
+  exit 2
+}
+
+# One word as a shell reads it back: bare where that is safe, in quotes elsewhere.
+quoted() {
+  if [[ $1 =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]]; then printf '%s' "$1"; else printf '%s' "${1@Q}"; fi
+}
+
+words() {
+  local word separator=''
+  for word in "$@"; do
+    printf '%s' "$separator"
+    quoted "$word"
+    separator=' '
+  done
+}
+
+# Executes a command, or shows it under --print.
+execute() {
+  if [[ $print == yes ]]; then
+    words "$@"
+    echo
+  else
+    "$@"
+  fi
+}
+
+need() {
+  local setting
+  for setting in "$@"; do
+    [[ -n ${settings[$setting]} ]] ||
+      die "$action needs --$setting=... or AVLEARN_TPU_${setting^^} in the environment (--help lists the settings)"
+  done
+}
+
+runtime_of_type() {
+  case "${settings[type]}" in
+    v2-* | v3-* | v4-*) echo tpu-ubuntu2204-base ;;
+    v5litepod-*) echo v2-alpha-tpuv5-lite ;;
+    v5p-*) echo v2-alpha-tpuv5 ;;
+    v6e-*) echo v2-alpha-tpuv6e ;;
+    *) die "no runtime is known for --type=${settings[type]}; name it with --runtime=NAME" ;;
+  esac
+}
+
+create() {
+  need name zone type
+  local runtime="${settings[runtime]}" spot=()
+  [[ -n $runtime ]] || runtime=$(runtime_of_type)
+  case "${settings[spot]}" in
+    yes) spot=(--spot) ;;
+    no | '') ;;
+    *) die "--spot=${settings[spot]} is unknown; use --spot=yes or --spot=no" ;;
+  esac
+  execute gcloud compute tpus queued-resources create "${settings[name]}" --node-id="${settings[name]}" "${where[@]}" \
+    --accelerator-type="${settings[type]}" --runtime-version="$runtime" "${spot[@]}"
+  [[ $print == yes ]] || echo "The request waits in the queue; once the state is ACTIVE, it can run:"
+  local shown=$print
+  print=yes
+  execute gcloud compute tpus queued-resources describe "${settings[name]}" "${where[@]}" '--format=value(state.state)'
+  print=$shown
+}
+
+on_workers() {
+  execute gcloud compute tpus tpu-vm ssh "${settings[name]}" "${where[@]}" --worker="$1" --command="$2"
+}
+
+# Adds workdir and data directory in the bucket where the flags do not name them.
+complete_flags() {
+  local all=" ${flags[*]} "
+  [[ $all == *' --config='* ]] || die "--config is missing; for example: $action ... -- --config=configs/avenet.py"
+  if [[ $all != *' --workdir='* ]]; then
+    [[ -n ${settings[bucket]} ]] || die "a disk of a TPU's machine ends with it, so the run needs --bucket=gs://..." \
+      "or AVLEARN_TPU_BUCKET (or --workdir=PLACE THAT ALL WORKERS SHARE among the flags after --)"
+    flags+=("--workdir=${settings[bucket]%/}/runs/${settings[name]}")
+  fi
+  if [[ $all != *' --config.data.data_dir='* && -n ${settings[bucket]} ]]; then
+    flags+=("--config.data.data_dir=${settings[bucket]%/}/data")
+  fi
+}
+
+install_and_start() {
+  local archive="${TMPDIR:-/tmp}/avlearn-${settings[name]}.tar.gz"
+  if [[ $print == no && -n $(git status --porcelain --untracked-files=no) ]]; then
+    echo "warning: changes that are not committed stay here; the workers get $(git rev-parse --short HEAD)" >&2
+  fi
+  execute git archive --format=tar.gz --output="$archive" HEAD
+  execute gcloud compute tpus tpu-vm scp "$archive" "${settings[name]}:avlearn.tar.gz" "${where[@]}" --worker=all
+  # -m: every file is newer than the last installation, which therefore is brought up to date.
+  on_workers all 'set -e; if systemctl is-active --quiet avlearn; then echo "error: a run is in progress" >&2; exit 1; fi;'\
+' rm -rf avlearn/code; mkdir -p avlearn/code; tar -xzmf avlearn.tar.gz -C avlearn/code;'\
+' cd avlearn/code; python3 -m pip install --quiet --user uv; ~/.local/bin/uv python install --quiet 3.12;'\
+' export PYTHON="$(~/.local/bin/uv python find 3.12)" AVLEARN_VENV="$HOME/avlearn/venv"; source launch/install.sh tpu'
+  # A service outlives the ssh session; at the end of the machine it gets SIGTERM, and saves.
+  on_workers all 'cd avlearn/code && sudo systemd-run --unit=avlearn --collect --uid="$(id -u)" --gid="$(id -g)"'\
+' --working-directory="$PWD" --setenv=HOME="$HOME" --setenv=JAX_PLATFORMS=tpu,cpu'\
+' --property=StandardOutput=append:"$HOME/avlearn/run.log" --property=StandardError=append:"$HOME/avlearn/run.log"'\
+" --property=RestartForceExitStatus=$preempted --property=RestartSec=30 --property=TimeoutStopSec=120"\
+' "$HOME/avlearn/venv/bin/python" -m avlearn.main '"$(words "${flags[@]}")"
+}
+
+run() {
+  need name zone
+  complete_flags
+  if [[ $print == no ]]; then
+    mkdir -p "$(dirname "$record")"
+    printf '%s\n' "${flags[@]}" > "$record"
+  fi
+  install_and_start
+}
+
+resume() {
+  need name zone
+  if (( ${#flags[@]} == 0 )); then
+    [[ -e $record ]] || die "$record is missing: no run on ${settings[name]} was started from this checkout;" \
+      "give its flags after --, as to run"
+    mapfile -t flags < "$record"
+  fi
+  complete_flags
+  install_and_start
+}
+
+logs() {
+  need name zone
+  on_workers "${settings[worker]:-0}" 'tail -n 100 -F avlearn/run.log'
+}
+
+delete() {
+  need name zone
+  execute gcloud compute tpus queued-resources delete "${settings[name]}" "${where[@]}" --force
+}
+
+action="${1:-}"
+case "$action" in
+  create | run | logs | resume | delete) shift ;;
+  -h | --help | help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; exit ;;
+  '') die "say what to do: create, run, logs, resume or delete (--help tells more)" ;;
+  *) die "$action is unknown; use create, run, logs, resume or delete (--help tells more)" ;;
+esac
+
+declare -A settings
+for setting in name zone project type runtime spot bucket worker; do
+  variable="AVLEARN_TPU_${setting^^}"
+  settings[$setting]="${!variable:-}"
+done
+print=no flags=()
+while (( $# )); do
+  case "$1" in
+    --print) print=yes ;;
+    --help) exec "$0" --help ;;
+    --name=* | --zone=* | --project=* | --type=* | --runtime=* | --spot=* | --bucket=* | --worker=*)
+      setting="${1%%=*}"
+      settings[${setting#--}]="${1#*=}"
+      ;;
+    --) shift; flags=("$@"); break ;;
+    *) die "$1 is no setting of $action; flags of avlearn.main follow after -- (--help lists the settings)" ;;
+  esac
+  shift
+done
+where=(--zone="${settings[zone]}")
+[[ -z ${settings[project]} ]] || where+=(--project="${settings[project]}")
+cd "$(dirname "$0")/.."
+record="runs/tpu_pod/${settings[name]}"
+"$action"

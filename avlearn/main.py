@@ -6,6 +6,7 @@ A run's directory holds `config.json`, `checkpoints/`, `tensorboard/`, `metrics.
 
 import json
 import logging
+import os
 import pathlib
 import sys
 import traceback
@@ -17,7 +18,7 @@ from absl import logging as absl_logging
 from etils import epath
 from ml_collections import ConfigDict, config_flags
 
-from avlearn import dry_run, experiment, inspect_dataset, report, train
+from avlearn import dry_run, experiment, inspect_dataset, parallel, report, train
 from avlearn.checkpoint import Checkpoints
 
 MODES = ("train", "evaluate", "dry_run", "inspect")
@@ -45,6 +46,8 @@ def prepare_workdir(path: pathlib.Path, config: ConfigDict, mode: str) -> None:
     Raises:
       ValueError: it cannot be written, or holds a run whose weights or batches came about otherwise.
     """
+    if jax.process_index() > 0:
+        return
     text = config.to_json(indent=2) + "\n"
     written = path / "config.json"
     if (path / "checkpoints").exists() and written.exists():
@@ -93,16 +96,17 @@ def check_same_run(path: pathlib.Path, before: dict, now: dict) -> None:
 def run(config: ConfigDict, workdir: pathlib.Path | None, mode: str, checkpoint: str | None) -> None:
     """One mode of one experiment; without a workdir it takes `runs/` and the config's name, or `inspect/`."""
     if mode == "dry_run":
-        print(dry_run.describe(config))
+        say(dry_run.describe(config))
         return
     if mode == "inspect":
-        print(inspect_dataset.write(config, workdir))
+        say(inspect_dataset.write(config, workdir))
         return
     if workdir is None:
         workdir = pathlib.Path("runs") / run_name()
     if checkpoint is not None and not epath.Path(checkpoint).is_dir():
         raise ValueError(f"--checkpoint={checkpoint} is no directory; name a run's checkpoints: RUN/checkpoints.")
     prepare_workdir(workdir, config, mode)
+    parallel.check_shared(workdir)
     built = experiment.build(config, workdir)
     if mode == "train":
         train.train(built)
@@ -116,10 +120,21 @@ def run(config: ConfigDict, workdir: pathlib.Path | None, mode: str, checkpoint:
         print(report.write([workdir], workdir / "report"))
 
 
-def report_progress() -> None:
-    """Shows what avlearn says of its progress, bare, from the first process; other libraries' only from warnings up."""
+def say(text: str) -> None:
+    """Prints, from the first process only."""
+    if jax.process_index() == 0:
+        print(text)
+
+
+def start_up() -> None:
+    """Joins the other processes, if there are any.
+
+    From then on the first process shows what avlearn says of its progress, bare, and the others errors only; of other
+    libraries' messages, those from warnings up.
+    """
     if flags.FLAGS.verbosity <= absl_logging.INFO:
         absl_logging.set_verbosity(absl_logging.WARNING)
+    parallel.initialize()
     log = logging.getLogger("avlearn")
     log.setLevel(logging.INFO if jax.process_index() == 0 else logging.ERROR)
     log.addHandler(logging.StreamHandler(sys.stdout))
@@ -146,14 +161,24 @@ def main(arguments: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments {arguments[1:]}; all settings are flags: --config.train.steps=10.")
     if CONFIG.value is None:
         raise app.UsageError("--config is missing, for example --config=configs/avenet.py:miniature.")
-    report_progress()
     workdir = None if WORKDIR.value is None else pathlib.Path(WORKDIR.value)
     try:
+        start_up()
         run(CONFIG.value, workdir, MODE.value, CHECKPOINT.value)
     except (ValueError, train.NonFiniteLoss) as error:
         if flags.FLAGS.verbosity > 0:
             traceback.print_exc()
-        sys.exit(f"error: {error}\n(--verbosity=1 shows where it came from)")
+        fail(f"error: {error}\n(--verbosity=1 shows where it came from)")
+    except Exception:
+        fail(traceback.format_exc())
+
+
+def fail(message: str) -> None:
+    """Ends with a message and exit code 1; of several processes at once, since an orderly end waits for the others."""
+    if not jax.distributed.is_initialized():
+        sys.exit(message)
+    print(message, file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import pathlib
 import time
 from collections.abc import Mapping
 
+import jax
 from tensorboardX import SummaryWriter
 
 LOG = logging.getLogger("avlearn")
@@ -25,12 +26,17 @@ def read_rows(path: pathlib.Path) -> list[dict]:
 class MetricsLog:
     """Writes the scalars of one run; opened at a step, it forgets what was written for later ones.
 
+    Of several processes only the first writes.
+
     Args:
       workdir: the run's directory.
       first_step: number of steps already done, 0 at a fresh start.
     """
 
     def __init__(self, workdir: pathlib.Path, first_step: int):
+        self._writes = jax.process_index() == 0
+        if not self._writes:
+            return
         path = workdir / "metrics.jsonl"
         kept = [row for row in read_rows(path) if row["step"] <= first_step]
         path.write_text("".join(json.dumps(row) + "\n" for row in kept))
@@ -39,6 +45,8 @@ class MetricsLog:
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Adds one row; names are `train/...` and `validation/...`."""
+        if not self._writes:
+            return
         self._file.write(json.dumps({"step": step, **scalars}) + "\n")
         self._file.flush()
         for name, value in scalars.items():
@@ -46,6 +54,8 @@ class MetricsLog:
 
     def close(self) -> None:
         """Flushes both files."""
+        if not self._writes:
+            return
         self._file.close()
         self._tensorboard.close()
 

@@ -1,5 +1,7 @@
 """Workers over devices."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -25,3 +27,87 @@ def test_whole_batch_is_laid_out_the_same():
     mesh = parallel.make_mesh(4, jax.devices()[:4])
     x = np.arange(8.0)
     np.testing.assert_array_equal(parallel.whole_to_devices(mesh, x), parallel.to_devices(mesh, x))
+
+
+def test_devices_of_a_process_stay_together():
+    """On a TPU slice of 4 x 4 chips, ids go along the rows, and each of 4 hosts has a square of 2 x 2."""
+    devices = [
+        types.SimpleNamespace(id=4 * row + col, process_index=2 * (row // 2) + col // 2)
+        for row in range(4)
+        for col in range(4)
+    ]
+    ordered = parallel.by_process(devices)
+    assert [device.process_index for device in ordered] == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
+    assert [device.id for device in ordered[:8]] == [0, 1, 4, 5, 2, 3, 6, 7]
+
+
+EXPLICIT = {"JAX_COORDINATOR_ADDRESS": "host:1234", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "2"}
+SRUN = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_TASKS_PER_NODE": "2(x2)", "SLURM_NODEID": "1", "SLURM_LOCALID": "1"}
+TPU_VM = {"TPU_ML_PLATFORM": "JAX"}  # what JAX sets where it finds chips
+GKE_TPU = TPU_VM | {"TPU_SKIP_MDS_QUERY": "true", "TPU_WORKER_HOSTNAMES": "a,b", "TPU_WORKER_ID": "1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments"),
+    [
+        ({}, None),
+        ({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, None),  # a batch script, not a step
+        ({"SLURM_STEP_NUM_TASKS": "1"}, None),
+        (SRUN, {"local_device_ids": None}),
+        (SRUN | {"JAX_NUM_PROCESSES": "1"}, None),
+        (TPU_VM, {}),
+        (TPU_VM | {"TPU_PROCESS_BOUNDS": "1,1,1"}, None),  # one chip of a host, as quickstart asks for
+        (TPU_VM | {"JAX_PLATFORMS": "cpu"}, None),
+        (GKE_TPU, {}),
+        ({"TPU_SKIP_MDS_QUERY": "1"}, None),  # what JAX sets where there are no chips
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, None),  # a notebook in a cluster
+        (
+            EXPLICIT,
+            {
+                "coordinator_address": "host:1234",
+                "num_processes": 4,
+                "process_id": 2,
+                "cluster_detection_method": "deactivate",
+            },
+        ),
+    ],
+)
+def test_the_environment_says_whether_there_are_other_processes(environment, arguments):
+    assert parallel.cluster(environment) == arguments
+
+
+def test_an_incomplete_environment_is_an_error():
+    with pytest.raises(ValueError, match=r"JAX_NUM_PROCESSES, JAX_PROCESS_ID is not set"):
+        parallel.cluster({"JAX_COORDINATOR_ADDRESS": "host:1234"})
+
+
+def test_kubernetes_needs_its_package(monkeypatch):
+    job = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"}
+    monkeypatch.setattr(parallel.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="pip install kubernetes"):
+        parallel.cluster(job)
+    monkeypatch.setattr(parallel.importlib.util, "find_spec", lambda name: name)
+    assert parallel.cluster(job) == {}
+
+
+@pytest.mark.parametrize(
+    ("visible", "on_node", "tasks", "local", "mine"),
+    [
+        ("0,1,2,3", 4, "4(x2)", 1, [1]),  # a task for each GPU
+        ("0,1,2,3", 4, "1(x2)", 0, [0, 1, 2, 3]),  # a task for each node
+        ("0,1,2,3", 4, "2(x2)", 1, [2, 3]),
+        ("0,1,2,3", 4, "1,2", 1, [2, 3]),  # another number on the first node
+        ("2", 4, "4(x2)", 2, [0]),  # --gpus-per-task=1: Slurm shows a task its own only
+        ("2,3", 4, "2(x2)", 1, [0, 1]),
+        ("", 0, "2(x2)", 1, None),
+    ],
+)
+def test_slurms_gpus_are_shared_evenly(visible, on_node, tasks, local, mine):
+    environment = {
+        "CUDA_VISIBLE_DEVICES": visible,
+        "SLURM_GPUS_ON_NODE": str(on_node),
+        "SLURM_STEP_TASKS_PER_NODE": tasks,
+        "SLURM_NODEID": "1",
+        "SLURM_LOCALID": str(local),
+    }
+    assert parallel.slurm_devices(environment) == mine

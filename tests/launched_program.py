@@ -1,0 +1,22 @@
+"""What tests/test_local_multiprocess.py launches: says who it is, then ends as it is told."""
+
+import os
+import signal
+import sys
+import time
+
+NUMBER = os.environ["JAX_PROCESS_ID"]
+how, who = sys.argv[1:]
+print(f"I am {NUMBER} of {os.environ['JAX_NUM_PROCESSES']} at {os.environ['JAX_COORDINATOR_ADDRESS']}")
+print(f"devices {os.environ.get('JAX_NUM_CPU_DEVICES')} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+if how != "all_well":
+    if who == NUMBER:
+        print("my last words")
+        sys.stdout.flush()
+        if how == "exit_3":
+            sys.exit(3)
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "interrupt":
+            os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(100)

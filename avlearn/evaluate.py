@@ -16,7 +16,9 @@ from avlearn import parallel
 from avlearn.types import Batch, Outputs
 
 Arrays = dict[str, np.ndarray]
-FIT = "fit"  # stands beside the pairings: corresponding pairs of the training split
+# These stand beside the pairings, for evaluators that are fitted:
+FIT = "fit"  # corresponding pairs of the training split
+VALIDATION = "validation"  # pairs of the validation split, half of them corresponding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Evaluator:
       pairing: pairs it is computed on, `avc` or `all_positive`.
       evaluate: arrays to figures.
       options: keyword arguments of `evaluate`.
-      fit_needs: names of the arrays of the training split that it is fitted on; none where nothing is fitted.
+      fit_needs: names of the arrays that it is fitted on; none where nothing is fitted.
+      fit_on: which arrays those are, `FIT` or `VALIDATION`.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Evaluator:
     evaluate: Callable[..., dict]
     options: Mapping[str, Any]
     fit_needs: Sequence[str] = ()
+    fit_on: str = FIT
 
 
 def output_names(outputs: Outputs) -> set[str]:
@@ -85,7 +89,7 @@ def run(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], *, clips:
 
     Args:
       evaluators: what to compute.
-      arrays: pairing to arrays; under `FIT`, those of the training split where an evaluator has `fit_needs`. Arrays
+      arrays: pairing to arrays; under `FIT` and `VALIDATION`, what evaluators with `fit_needs` are fitted on. Arrays
         that an evaluator makes, such as positions on a map, are added as `<evaluator>_<name>`.
       clips: clips of the split; `avc` has two pairs for each.
 
@@ -97,7 +101,7 @@ def run(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], *, clips:
     for evaluator in evaluators:
         figures = evaluator.evaluate(
             arrays[evaluator.pairing],
-            arrays[FIT] if evaluator.fit_needs else None,
+            arrays[evaluator.fit_on] if evaluator.fit_needs else None,
             items_expected=clips * pairs_per_clip[evaluator.pairing],
             **evaluator.options,
         )
@@ -108,7 +112,7 @@ def run(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], *, clips:
 
 
 def save(workdir: pathlib.Path, results: Mapping, arrays: Mapping[str, Arrays]) -> None:
-    """Writes `results.json` and `arrays.npz` (keys `pairing/name`, `fit/name`), on the first process only."""
+    """Writes `results.json` and `arrays.npz` on the first process; keys are `pairing/name`, `fit/name` and the like."""
     if jax.process_index() == 0:
         (workdir / "results.json").write_text(json.dumps(results, indent=2) + "\n")
         flat = {f"{pairing}/{name}": array for pairing, named in arrays.items() for name, array in named.items()}
@@ -116,7 +120,7 @@ def save(workdir: pathlib.Path, results: Mapping, arrays: Mapping[str, Arrays]) 
 
 
 def load_arrays(path: pathlib.Path) -> dict[str, Arrays]:
-    """The arrays that `save` wrote: pairing (or `FIT`) to name to array."""
+    """The arrays that `save` wrote: pairing (or `FIT`, `VALIDATION`) to name to array."""
     arrays: dict[str, Arrays] = {}
     with np.load(path) as stored:
         for key in stored.files:

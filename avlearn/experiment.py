@@ -41,7 +41,7 @@ class Experiment:
     initial_state: Callable[[], TrainState]
     training_batches: Callable[[int], Iterator[Batch]]
     collect: Callable[..., evaluate.Arrays]
-    contrast_loss: Callable[[TrainState], float] | None
+    own_loss: Callable[[TrainState], float] | None
 
     def start(self) -> TrainState:
         """The latest checkpoint, or the state of step 0 where there is none."""
@@ -55,25 +55,41 @@ class Experiment:
     def validate(self, state: TrainState) -> dict[str, float]:
         """Loss, accuracy and rate of predicted positives on balanced pairs of the validation split.
 
-        Of a network that trains by `contrast`, the loss is that of training, on batches of `config.evaluation.batch`.
+        Of a network that is not trained on pairs, the loss is that of training, on batches of
+        `config.evaluation.batch`.
         """
         arrays = self.collect(state, "validation", "avc")
         corresponds = jnp.asarray(arrays["corresponds"])
         loss, metrics = avc.logistic(
             jnp.asarray(arrays["logit"]), corresponds, jnp.ones(corresponds.shape, jnp.float32)
         )
-        if self.contrast_loss is not None:
-            loss = self.contrast_loss(state)
+        if self.own_loss is not None:
+            loss = self.own_loss(state)
         return {f"validation/{name}": float(value) for name, value in {"loss": loss, **metrics}.items()}
 
-    def collect_fit(self, state: TrainState) -> evaluate.Arrays:
-        """What evaluators are fitted on: the first `config.evaluation.fit_clips` training clips of the first epoch."""
+    def collect_fit(self, state: TrainState, fit_on: str) -> evaluate.Arrays:
+        """What evaluators are fitted on.
+
+        Under `evaluate.FIT` the first `config.evaluation.fit_clips` training clips of the first epoch, under
+        `evaluate.VALIDATION` balanced pairs of the validation split.
+        """
+        needed = {name for evaluator in self.evaluators if evaluator.fit_on == fit_on for name in evaluator.fit_needs}
+        if fit_on == evaluate.VALIDATION:
+            arrays = self.collect(state, "validation", "avc")
+            return {name: arrays[name] for name in sorted(needed | {"image_item"})}
         clips = len(self.splits["train"])
         first = read.epoch_order(clips, self.config.seed, 0)[: self.config.evaluation.fit_clips]
         LOG.info("Collects %d of %d training clips to fit evaluators on.", len(first), clips)
         arrays = self.collect(state, "train", "all_positive", sorted(first.tolist()))
-        needed = {name for evaluator in self.evaluators for name in evaluator.fit_needs}
         return {name: arrays[name] for name in sorted(needed | {"image_item"})}
+
+    def fit_facts(self, fit_on: str) -> dict:
+        """What results say of the clips that an evaluator was fitted on."""
+        role, rule = {
+            evaluate.FIT: ("train", "the first clips of the first epoch's order"),
+            evaluate.VALIDATION: ("validation", "every clip, with its own sound and with another's"),
+        }[fit_on]
+        return {"split": self.splits[role].name, "clips_of_split": len(self.splits[role]), "rule": rule}
 
     def evaluate(self, checkpoints: Checkpoints) -> dict[str, dict]:
         """Restores a checkpoint, computes the figures on the evaluation split and writes them to the workdir."""
@@ -86,8 +102,8 @@ class Experiment:
         LOG.info("Evaluates step %d of %s on %d clips.", step, checkpoints.directory, len(split))
         pairings = {evaluator.pairing for evaluator in self.evaluators}
         arrays = {pairing: self.collect(state, "evaluation", pairing) for pairing in sorted(pairings)}
-        if any(evaluator.fit_needs for evaluator in self.evaluators):
-            arrays[evaluate.FIT] = self.collect_fit(state)
+        for fit_on in {evaluator.fit_on for evaluator in self.evaluators if evaluator.fit_needs}:
+            arrays[fit_on] = self.collect_fit(state, fit_on)
         results = evaluate.run(self.evaluators, arrays, clips=len(split))
         facts = {
             "network": self.network.name,
@@ -98,8 +114,7 @@ class Experiment:
         }
         for evaluator in self.evaluators:
             if evaluator.fit_needs:
-                train = {"split": self.splits["train"].name, "clips_of_split": len(self.splits["train"])}
-                results[evaluator.name]["fit"] |= train | {"rule": "the first clips of the first epoch's order"}
+                results[evaluator.name]["fit"] |= self.fit_facts(evaluator.fit_on)
         results = {name: figures | facts for name, figures in results.items()}
         evaluate.save(self.workdir, results, arrays)
         return results
@@ -138,7 +153,7 @@ def build(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
         initial_state=functools.partial(replicated_state, network, adam, mesh),
         training_batches=functools.partial(batches_on_devices, stream, mesh, config.train.num_workers),
         collect=collector(config, network, mesh, splits),
-        contrast_loss=validation_loss(config, network, mesh, splits) if "contrast" in network.pairings else None,
+        own_loss=validation_loss(config, network, mesh, splits),
     )
 
 
@@ -184,9 +199,13 @@ def collector(config: ConfigDict, network: Network, mesh: Mesh, splits: dict[str
     return collect
 
 
-def validation_loss(config: ConfigDict, network: Network, mesh: Mesh, splits: dict[str, read.Split]) -> Callable:
-    """Training's loss over the validation split, the mean over its clips, as a function of the state."""
-    score = functools.partial(steps.score_contrast, loss=network.loss)
+def validation_loss(
+    config: ConfigDict, network: Network, mesh: Mesh, splits: dict[str, read.Split]
+) -> Callable[[TrainState], float] | None:
+    """Training's loss over the validation split, the mean over its clips; None where that is the loss on pairs."""
+    if not set(network.pairings) - {"avc", "all_pairs"}:
+        return None
+    score = parts.build_score(config, network)
     compiled = jax.jit(functools.partial(steps.evaluation_loss, model=network.evaluation, score=score))
     batches_of = evaluation_batches_of(config, mesh)
 

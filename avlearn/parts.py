@@ -22,12 +22,17 @@ from avlearn import evaluate, optimizer
 from avlearn import step as steps
 from avlearn.checkpoint import check_which
 from avlearn.data import pipeline, read
-from avlearn.evaluators import ciou, ndcg
+from avlearn.evaluators import avc_accuracy, ciou, ndcg
 from avlearn.evaluators.parts import pixel_maps
 from avlearn.ontology import Ontology
 from avlearn.types import Batch, InputSpec, Outputs
 
-SCORES = {"avc": steps.score_pairs, "all_pairs": steps.score_all_pairs, "contrast": steps.score_contrast}
+SCORES = {
+    "avc": steps.score_pairs,
+    "all_pairs": steps.score_all_pairs,
+    "contrast": steps.score_contrast,
+    "labelled": steps.score_labelled,
+}
 # What the records say of each pair, for the evaluators.
 ANNOTATIONS = {"corresponds", "labels", "boxes", "box_label", "box_sounding", "box_annotator"}
 ANNOTATIONS |= {"image_item", "audio_item", "clip_id"}
@@ -42,8 +47,8 @@ class Network:
       inputs: what it eats.
       training: the model in training mode; its parameters are those of step 0.
       evaluation: the same in evaluation mode.
-      loss: its loss, with its settings: on log-odds, or for a network that trains by `contrast`, on that. None
-        where the network is not trained here (VGG16).
+      loss: its loss, with its settings, on what the score of its pairing hands it (`avlearn.step`). None where the
+        network is not trained here (VGG16).
     """
 
     name: str
@@ -57,6 +62,8 @@ class Network:
         """Pairings of `config.data` that it can be trained with; none where it has no loss."""
         if self.loss is None:
             return ()
+        if self.inputs.classes:
+            return ("labelled",)
         return ("contrast",) if hasattr(self.training, "contrast") else ("avc", "all_pairs")
 
     def outputs(self, batch: int) -> Outputs:
@@ -133,14 +140,23 @@ def build_train_step(config: ConfigDict, network: Network, adam: optax.GradientT
     """
     if network.loss is None:
         return functools.partial(refuse_training, network.name)
+    score = build_score(config, network)
+    return steps.jit_train_step(model=network.training, score=score, optimizer=adam, mesh=mesh)
+
+
+def build_score(config: ConfigDict, network: Network) -> steps.Score:
+    """What the config's pairing makes of a network and a batch: the loss and its metrics.
+
+    Raises:
+      ValueError: the network cannot be trained with it.
+    """
     pairing = build_sampling(config).pairing
     if pairing not in network.pairings:
         raise ValueError(
             f"{network.name} cannot be trained with pairing {pairing!r}; use --config.data.pairing="
             f"{' or '.join(network.pairings)}."
         )
-    score = functools.partial(SCORES[pairing], loss=network.loss)
-    return steps.jit_train_step(model=network.training, score=score, optimizer=adam, mesh=mesh)
+    return functools.partial(SCORES[pairing], loss=network.loss)
 
 
 def refuse_training(name: str, *_) -> None:
@@ -158,7 +174,12 @@ def refuse_training(name: str, *_) -> None:
 def build_evaluators(config: ConfigDict, relevance: np.ndarray | None) -> tuple[evaluate.Evaluator, ...]:
     """The evaluators that the config names; `relevance` between classes may be None where only needs are asked."""
     settings = config.evaluation
-    choices = {"gain": ndcg.GAINS, "ciou_protocol": ciou.PROTOCOLS, "ciou_ground_truth": pixel_maps.GROUND_TRUTHS}
+    choices = {
+        "threshold": avc_accuracy.THRESHOLDS,
+        "gain": ndcg.GAINS,
+        "ciou_protocol": ciou.PROTOCOLS,
+        "ciou_ground_truth": pixel_maps.GROUND_TRUTHS,
+    }
     for key, allowed in choices.items():
         if settings[key] not in allowed:
             use = f"use --config.evaluation.{key}={' or '.join(allowed)}"
@@ -173,10 +194,12 @@ def build_evaluators(config: ConfigDict, relevance: np.ndarray | None) -> tuple[
     evaluators = []
     for name in settings.evaluators:
         module = by_name(avlearn.evaluators, name, "config.evaluation.evaluators")
-        fit_needs = getattr(module, "FIT_NEEDS", ())
+        fit_needs, fit_on = getattr(module, "FIT_NEEDS", ()), evaluate.FIT
+        if module is avc_accuracy and settings.threshold == "validation":
+            fit_needs, fit_on = avc_accuracy.THRESHOLD_NEEDS, evaluate.VALIDATION
         evaluators.append(
             evaluate.Evaluator(
-                name, module.NEEDS, module.PAIRING, module.evaluate, options.get(name, {}), fit_needs=fit_needs
+                name, module.NEEDS, module.PAIRING, module.evaluate, options.get(name, {}), fit_needs, fit_on
             )
         )
     return tuple(evaluators)
@@ -211,4 +234,5 @@ def empty_batch(inputs: InputSpec, leading: tuple[int, ...]) -> Batch:
         corresponds=jax.ShapeDtypeStruct(leading, jnp.bool_),
         video=jax.ShapeDtypeStruct(leading, jnp.int32),
         weight=jax.ShapeDtypeStruct(leading, jnp.float32),
+        labels=jax.ShapeDtypeStruct((*leading, inputs.classes), jnp.bool_) if inputs.classes else None,
     )

@@ -29,7 +29,8 @@ def load(workdir: pathlib.Path) -> report.Run:
         )
     config = json.loads((workdir / "config.json").read_text())
     arrays = evaluate.load_arrays(workdir / "arrays.npz")
-    arrays.pop(evaluate.FIT, None)  # of other clips than those that the page shows
+    for fit_on in (evaluate.FIT, evaluate.VALIDATION):  # of other clips than those that the page shows
+        arrays.pop(fit_on, None)
     split = read.open_split(config["data"]["dataset"], config["data"]["data_dir"], config["evaluation"]["split"])
     return report.Run(
         name=workdir.name,

@@ -18,6 +18,8 @@ from avlearn.types import Batch, Outputs
 Score = Callable[[nnx.Module, Batch], tuple[Array, dict[str, Array]]]
 Loss = Callable[[Array, Array, Array], tuple[Array, dict[str, Array]]]  # of log-odds, corresponds, weight
 ContrastLoss = Callable[[Array, Array, Array], tuple[Array, dict[str, Array]]]  # of the contrast, video, weight
+# Of both modes' log-probabilities of the classes, labels, video, weight.
+ClassLoss = Callable[[Array, Array, Array, Array, Array], tuple[Array, dict[str, Array]]]
 
 
 @jax.tree_util.register_dataclass
@@ -78,6 +80,13 @@ def score_contrast(model: nnx.Module, batch: Batch, *, loss: ContrastLoss):
     return loss(model.contrast(image, audio), batch.video, batch.weight)
 
 
+def score_labelled(model: nnx.Module, batch: Batch, *, loss: ClassLoss):
+    """Loss over what the network takes frames and sounds for, each on its own, against the classes of their clips."""
+    image = model.image_features(batch.frames)
+    audio = model.audio_features(batch.log_spectrogram)
+    return loss(image, audio, batch.labels, batch.video, batch.weight)
+
+
 def train_step(
     state: TrainState,
     batch: Batch,
@@ -96,7 +105,7 @@ def train_step(
       state: replicated on the mesh.
       batch: sharded over workers.
       model: in training mode; only its structure is used.
-      score: `score_pairs`, `score_all_pairs` or `score_contrast` with its loss.
+      score: `score_pairs`, `score_all_pairs`, `score_contrast` or `score_labelled` with its loss.
       optimizer: the same as made the state.
       mesh: one axis; each device carries workers / devices workers in turn.
 

@@ -28,6 +28,7 @@ class InputSpec:
       flow_fields: optical flow from each of so many consecutive frames to the next, centred on the frame (AVE+OF: 10);
         0: none.
       waveform_samples: samples of the stored waveform, centred as the sound is (multisensory network); 0: none.
+      classes: of the dataset, for a network that is trained on labels; 0: it gets none.
     """
 
     frame_pixels: int = 224
@@ -39,6 +40,7 @@ class InputSpec:
     frames: int = 1
     flow_fields: int = 0
     waveform_samples: int = 0
+    classes: int = 0
 
     @property
     def frame_shape(self) -> tuple[int, ...]:

@@ -81,6 +81,7 @@ def papers() -> ConfigDict:
     config.inputs.columns = 200
     config.inputs.bins = 257
     config.inputs.pool = 1
+    config.inputs.classes = 0  # of data.dataset, for a network that is trained on labels; 0: it gets none
 
     config.data = ConfigDict()
     config.data.dataset = "audioset/instruments"  # builder/config
@@ -88,7 +89,8 @@ def papers() -> ConfigDict:
     config.data.train_split = "train"
     config.data.validation_split = "validation"
     # avc: half positives, half negatives | all_pairs: every pair of a worker's batch | contrast: each clip against all
-    # others of the batch, for the networks whose loss does that
+    # others of the batch, for the networks whose loss does that | labelled: each clip with its classes, for those that
+    # are trained to classify
     config.data.pairing = "avc"
     config.data.negatives = "on_grid"  # on_grid: sound at frame times (OtS 3.3) | off_grid: the unprotected draw
     config.data.misalignment_seconds = 1.0  # sound up to this far from the frame, positives and negatives alike
@@ -121,6 +123,9 @@ def papers() -> ConfigDict:
     config.evaluation.batch = 64  # clips
     config.evaluation.frame_pixels = 0  # side of the frames, resized to it; 0: inputs.frame_pixels
     config.evaluation.checkpoint = "best"  # best | latest
+    # Log-odds above which avc_accuracy calls a pair corresponding. zero: 0 | validation: those of the best accuracy on
+    # the validation split
+    config.evaluation.threshold = "zero"
     config.evaluation.k = 30  # of nDCG@k
     config.evaluation.gain = "exponential"  # exponential | linear
     config.evaluation.max_relevance = 20  # C in relevance = C - distance

@@ -15,6 +15,7 @@ from flax import nnx
 from numpy.lib.stride_tricks import sliding_window_view
 
 from avlearn.types import Batch, InputSpec, Outputs
+from configs import base
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 SMALL = InputSpec(frame_pixels=64, pool=4)  # 64 x 64 frames, 50 x 64 log-spectrograms
@@ -92,6 +93,11 @@ class Reference:
     def linear(self, path: str, x: np.ndarray) -> np.ndarray:
         return x @ self.weights(f"{path}.kernel").squeeze() + self.weights(f"{path}.bias")
 
+    def embedding(self, stream: str, x: np.ndarray) -> np.ndarray:
+        """fc2 of a stream, not normalised."""
+        hidden = np.maximum(self.linear(f"{stream}.fc1", self.tower(stream, x).max((1, 2))), 0)
+        return self.linear(f"{stream}.fc2", hidden)
+
     def l3net(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
         image = self.tower("vision", image_of(frames)).max((1, 2))
         audio = self.tower("audio", image_of_sound(log_spectrogram)).max((1, 2))
@@ -105,14 +111,25 @@ class Reference:
     def avenet(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
         vectors = {}
         for stream, x in (("vision", image_of(frames)), ("audio", image_of_sound(log_spectrogram))):
-            hidden = np.maximum(self.linear(f"{stream}.fc1", self.tower(stream, x).max((1, 2))), 0)
-            vectors[stream] = unit(self.linear(f"{stream}.fc2", hidden))
+            vectors[stream] = unit(self.embedding(stream, x))
         distance = np.linalg.norm(vectors["vision"] - vectors["audio"], axis=1)
         logits = distance[:, None] * self.weights("fc3.kernel") + self.weights("fc3.bias")
         return {
             "logit": two_way_log_odds(logits),
             "image_embedding": vectors["vision"],
             "audio_embedding": vectors["audio"],
+        }
+
+    def supervised(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
+        softmax = {}
+        for stream, x in (("vision", image_of(frames)), ("audio", image_of_sound(log_spectrogram))):
+            exponentials = np.exp(self.embedding(stream, x))
+            softmax[stream] = exponentials / exponentials.sum(1, keepdims=True)
+        product = (softmax["vision"] * softmax["audio"]).sum(1)
+        return {
+            "logit": np.log(product / (1 - product)),
+            "image_embedding": unit(softmax["vision"]),
+            "audio_embedding": unit(softmax["audio"]),
         }
 
     def lvs(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
@@ -220,6 +237,13 @@ def small_batch(inputs: InputSpec, pairs: int = 4, seed: int = 0) -> Batch:
         video=jnp.arange(pairs),
         weight=jnp.ones(pairs),
     )
+
+
+def make_model(network: type[nnx.Module], inputs: InputSpec = SMALL, **changes) -> nnx.Module:
+    """A network of a sixteenth of the width, with `changes` to the other settings of its model section."""
+    config = base.get_config().model
+    config.update({"width": 1 / 16, **changes})
+    return network(config, inputs, rngs=fast_rngs())
 
 
 def fast_rngs() -> nnx.Rngs:

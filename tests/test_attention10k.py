@@ -1,9 +1,12 @@
 """Attention10k: its layers, its forward pass against NumPy, its loss by hand, and what it compares."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference_network
 from flax import nnx
 from reference_network import (
     RESNET_PARAMETERS,
@@ -11,7 +14,6 @@ from reference_network import (
     assert_agrees,
     assert_all_pairs_equal_loop,
     assert_golden,
-    fast_rngs,
     features,
     parameter_sum,
     randomised,
@@ -24,15 +26,11 @@ from avlearn.losses import distance_ratio
 from avlearn.models import attention10k
 from avlearn.models.parts.layer_table import layer_table
 from avlearn.types import InputSpec
-from configs.base import get_config
 
 loss = jax.jit(distance_ratio.loss)
 
 
-def make_model(inputs: InputSpec = SMALL, **changes) -> attention10k.Model:
-    config = get_config().model
-    config.update({"width": 1 / 16, **changes})
-    return attention10k.Model(config, inputs, rngs=fast_rngs())
+make_model = functools.partial(reference_network.make_model, attention10k.Model)
 
 
 def test_layers():

@@ -34,6 +34,38 @@ def test_a_logit_of_zero_is_negative_for_either_kind_of_pair():
     assert found["roc_auc"] == 0.5
 
 
+def test_threshold_is_chosen_on_other_clips_by_hand():
+    # Right of six at a threshold below all: 3; above -2: 4; above 0: 5; above 1: 4; above 2: 5; above 3: 4; above 5: 3.
+    fit = {
+        "logit": np.array([3.0, -2.0, 2.0, 5.0, 0.0, 1.0]),
+        "corresponds": np.array([True, False, False, True, False, True]),
+    }
+    assert avc_accuracy.best_threshold(fit["logit"], fit["corresponds"]) == (2.5, pytest.approx(5 / 6))
+    arrays = {
+        "logit": np.array([2.4, 2.6, 9.0, 2.5]),
+        "corresponds": np.array([True, False, True, False]),
+        "image_item": np.array([0, 0, 1, 1]),
+    }
+    found = avc_accuracy.evaluate(arrays, fit)
+    assert found["threshold"] == 2.5
+    assert found["accuracy"] == 2 / 4  # exactly the threshold is below it
+    assert found["fit"] == {"accuracy": pytest.approx(5 / 6), "items": 6}
+    assert avc_accuracy.evaluate(arrays)["threshold"] == 0
+    assert avc_accuracy.evaluate(arrays)["accuracy"] == 2 / 4
+
+
+def test_threshold_is_the_best_of_all():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        corresponds = rng.random(30) < 0.5
+        logit = np.round(rng.normal(size=30) + corresponds, 1)  # rounded: with ties
+        threshold, accuracy = avc_accuracy.best_threshold(logit, corresponds)
+        everywhere = np.concatenate([[-9], np.unique(logit)])
+        assert accuracy == max(((logit > value) == corresponds).mean() for value in everywhere)
+        assert ((logit > threshold) == corresponds).mean() == accuracy
+        assert threshold not in logit
+
+
 def test_agrees_with_scikit_learn():
     rng = np.random.default_rng(0)
     corresponds = rng.permutation(np.repeat([True, False], 100))

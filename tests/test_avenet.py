@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference_network
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 from reference_network import (
@@ -16,7 +17,6 @@ from reference_network import (
     assert_all_pairs_equal_loop,
     assert_golden,
     embeddings,
-    fast_rngs,
     features,
     parameter_sum,
     randomised,
@@ -27,15 +27,11 @@ from reference_network import (
 from avlearn.models import avenet
 from avlearn.models.parts.layer_table import layer_table
 from avlearn.types import InputSpec
-from configs.base import get_config
 
 TINY = InputSpec(frame_pixels=32, pool=8)
 
 
-def make_model(inputs: InputSpec = SMALL, **changes) -> avenet.Model:
-    config = get_config().model
-    config.update({"width": 1 / 16, **changes})
-    return avenet.Model(config, inputs, rngs=fast_rngs())
+make_model = functools.partial(reference_network.make_model, avenet.Model)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference_network
 from flax import nnx
 from reference_network import (
     CONV1_1_PARAMETERS,
@@ -15,7 +16,6 @@ from reference_network import (
     assert_all_pairs_equal_loop,
     assert_golden,
     embeddings,
-    fast_rngs,
     features,
     parameter_sum,
     randomised,
@@ -26,13 +26,8 @@ from reference_network import (
 from avlearn.models import avolnet
 from avlearn.models.parts.layer_table import layer_table
 from avlearn.types import InputSpec
-from configs.base import get_config
 
-
-def make_model(inputs: InputSpec = SMALL, **changes) -> avolnet.Model:
-    config = get_config().model
-    config.update({"width": 1 / 16, **changes})
-    return avolnet.Model(config, inputs, rngs=fast_rngs())
+make_model = functools.partial(reference_network.make_model, avolnet.Model)
 
 
 def test_layers_are_those_of_the_paper():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import reference_network
 from flax import nnx
 from reference_network import (
     RESNET_PARAMETERS,
@@ -15,7 +16,6 @@ from reference_network import (
     assert_all_pairs_equal_loop,
     assert_golden,
     embeddings,
-    fast_rngs,
     features,
     parameter_sum,
     randomised,
@@ -28,13 +28,8 @@ from avlearn import step as steps
 from avlearn.models import lvs
 from avlearn.models.parts.layer_table import layer_table
 from avlearn.types import InputSpec
-from configs.base import get_config
 
-
-def make_model(inputs: InputSpec = SMALL, **changes) -> lvs.Model:
-    config = get_config().model
-    config.update({"width": 1 / 16, **changes})
-    return lvs.Model(config, inputs, rngs=fast_rngs())
+make_model = functools.partial(reference_network.make_model, lvs.Model)
 
 
 def test_layers_are_those_of_the_paper():

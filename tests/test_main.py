@@ -11,9 +11,10 @@ import pytest
 from avlearn import dry_run, evaluate, experiment, main, metrics_log, parts, train
 from avlearn import step as steps
 from avlearn.data import read
-from configs import attention10k, avenet, avolnet, l3net, lvs
+from configs import attention10k, avenet, avolnet, l3net, lvs, supervised
 
-CONFIGS = {"l3net": l3net, "avenet": avenet, "avolnet": avolnet, "lvs": lvs, "attention10k": attention10k}
+EXPERIMENTS = (l3net, avenet, avolnet, lvs, attention10k, supervised)
+CONFIGS = {module.__name__.removeprefix("configs."): module for module in EXPERIMENTS}
 WITH_MAPS = {"avolnet", "lvs", "attention10k"}
 
 
@@ -100,6 +101,19 @@ def test_saved_arrays_give_the_same_figures(runs):
     np.testing.assert_allclose(np.argsort(distance), np.argsort(-pairs["logit"]))
 
 
+def test_direct_combination_is_decided_by_the_validation_split(runs):
+    results = json.loads((runs / "supervised" / "results.json").read_text())["avc_accuracy"]
+    arrays = evaluate.load_arrays(runs / "supervised" / "arrays.npz")
+    chosen_on, test = arrays["validation"], arrays["avc"]
+    assert len(chosen_on["logit"]) == 2 * 16
+    right = ((chosen_on["logit"] > results["threshold"]) == chosen_on["corresponds"]).mean()
+    assert results["fit"]["accuracy"] == right >= 0.5
+    assert (results["fit"]["split"], results["fit"]["clips_of_split"]) == ("validation", 16)
+    assert results["accuracy"] == ((test["logit"] > results["threshold"]) == test["corresponds"]).mean()
+    # Both splits have 16 clips; these are not the same ones.
+    assert not np.array_equal(chosen_on["logit"], test["logit"])
+
+
 def test_restart_continues_and_ends_with_the_same_bits(runs, tiny_world, tmp_path):
     config = tiny("avenet", tiny_world)
     config.train.checkpoint_every_steps = 1
@@ -144,7 +158,7 @@ def test_non_finite_loss_stops_with_the_step(tiny_world, tmp_path):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_full_size_experiment_delivers_what_its_evaluators_need(name):
     config = CONFIGS[name].get_config()
-    pairs = {"lvs": (1, 256), "attention10k": (1, 256)}.get(name, (16, 128))
+    pairs = {"lvs": (1, 256), "attention10k": (1, 256), "supervised": (16, 16)}.get(name, (16, 128))
     assert (config.train.num_workers, config.train.batch_per_worker) == pairs
     network = parts.build_network(config)
     assert dry_run.describe_evaluators(config, network).count("\n") == len(config.evaluation.evaluators)

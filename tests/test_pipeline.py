@@ -170,6 +170,29 @@ def test_samples_per_clip_draws_anew_from_the_same_clips():
     assert len({tuple(draw) for draw in start}) == 6
 
 
+def test_labels_are_those_of_the_frames_clip():
+    inputs = dataclasses.replace(INPUTS, classes=3)
+    sampling = dataclasses.replace(PLAIN, pairing="labelled", samples_per_clip=2)
+    stream = pipeline.training_batches(
+        open_split(), inputs, sampling, seed=0, num_workers=2, batch_per_worker=8, workers=(0, 1)
+    )
+    for batch in itertools.islice(stream, 4):
+        seen, _, heard, _, corresponds = joined([batch])
+        assert corresponds.all()
+        assert (seen == heard).all()
+        expected = [[label in (clip % 3, 2) for label in range(3)] for clip in seen]  # as synthetic_records has them
+        assert batch.labels.reshape(16, 3).tolist() == expected
+    (first, annotated), *_ = pipeline.evaluation_batches(
+        open_split("test"), inputs, PLAIN, pairing="all_positive", batch_size=10
+    )
+    assert (first.labels[:7] == annotated["labels"]).all()
+    assert not first.labels[7:].any()  # padding
+    with pytest.raises(ValueError, match=r"has 3 classes, the network is for 4; use --config.inputs.classes=3"):
+        pipeline.evaluation_batches(
+            open_split("test"), dataclasses.replace(INPUTS, classes=4), PLAIN, pairing="avc", batch_size=10
+        )
+
+
 def test_volume_is_one_factor_for_the_whole_second():
     sampling = dataclasses.replace(PLAIN, volume=0.1)
     for loud, plain in zip(train(sampling, steps=4), train(steps=4), strict=True):

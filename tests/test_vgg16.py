@@ -4,23 +4,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import reference_network
 from flax import nnx
-from reference_network import assert_golden, fast_rngs, parameter_sum, randomised, run, small_batch
+from reference_network import assert_golden, parameter_sum, randomised, run, small_batch
 
 from avlearn import dry_run, evaluate, parallel, parts
 from avlearn.models import vgg16
 from avlearn.models.parts.layer_table import layer_table
 from avlearn.types import InputSpec
-from configs import base
 from configs.vgg16 import get_config
 
 TINY = InputSpec(frame_pixels=64)
 
 
 def make_model(inputs: InputSpec = TINY, **changes) -> vgg16.Model:
-    config = base.get_config().model
-    config.update({"width": 1 / 16, **changes})
-    return vgg16.Model(config, inputs, rngs=fast_rngs())
+    return reference_network.make_model(vgg16.Model, inputs, **changes)
 
 
 def test_layers_are_those_of_configuration_d():

@@ -62,6 +62,16 @@ def of_frame(
     }
 
 
+def label_features(num_classes: int) -> dict:
+    """What a record is parsed for where a network wants its classes; nothing where it wants 0."""
+    return {"labels": FEATURES["labels"]} if num_classes else {}
+
+
+def labels(record: dict, num_classes: int) -> dict[str, tf.Tensor]:
+    """The field `labels` of a batch; none for a network that wants 0 classes."""
+    return {"labels": classes(record, num_classes)} if num_classes else {}
+
+
 def classes(record: dict, num_classes: int) -> tf.Tensor:
     """Whether the record has each class, bool `[num_classes]`."""
     return tf.reduce_any(tf.one_hot(record["labels"], num_classes, on_value=True, off_value=False), axis=0)

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-TRAINING_PAIRINGS = ("avc", "all_pairs", "contrast")
+TRAINING_PAIRINGS = ("avc", "all_pairs", "contrast", "labelled")
 EVALUATION_PAIRINGS = ("avc", "all_positive")
 
 

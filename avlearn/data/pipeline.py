@@ -172,6 +172,11 @@ def _check_fits(split: read.Split, inputs: InputSpec) -> None:
         raise ValueError(
             f"bins={inputs.bins}, but every record has {schema.BINS}; use --config.inputs.bins={schema.BINS}"
         )
+    if inputs.classes not in (0, len(split.class_ids)):
+        raise ValueError(
+            f"{split.dataset} has {len(split.class_ids)} classes, the network is for {inputs.classes}; use "
+            f"--config.inputs.classes={len(split.class_ids)}"
+        )
 
 
 def _threads(sampling: Sampling) -> int:
@@ -216,9 +221,11 @@ def _cut_clip(
     plan: dict, *, record_at: Callable, inputs: InputSpec, sampling: Sampling
 ) -> tuple[dict[str, tf.Tensor], ...]:
     """Reads a clip once, and cuts a frame and a sound for each draw."""
-    record = tf.io.parse_single_example(record_at(plan["clip"]), sample.FEATURES)
+    features = sample.FEATURES | annotations.label_features(inputs.classes)
+    record = tf.io.parse_single_example(record_at(plan["clip"]), features)
+    labels = annotations.labels(record, inputs.classes)
     return tuple(
-        sample.cut_pair(record, draw, plan["negative"], inputs, sampling) for draw in tf.unstack(plan["draws"])
+        sample.cut_pair(record, draw, plan["negative"], inputs, sampling) | labels for draw in tf.unstack(plan["draws"])
     )
 
 
@@ -247,6 +254,7 @@ def _pair_up(cuts: dict[str, tf.Tensor], inputs: InputSpec, sampling: Sampling) 
         "corresponds": ~cuts["negative"],
         "video": cuts["video"],
         "weight": tf.ones_like(cuts["video"], tf.float32),
+        **{name: cuts[name] for name in ("labels",) if name in cuts},
     }
 
 
@@ -287,6 +295,7 @@ def _cut_row(
         "corresponds": row["corresponds"],
         "video": read.fingerprint(seen["video_id"]),
         "weight": tf.ones(()),
+        **annotations.labels(seen, inputs.classes),
     }
     of_frame = annotations.of_frame(seen, seen["frame_times_ms"][frame], window, size, num_classes)
     items = {"image_item": row["image_item"], "audio_item": row["audio_item"], "clip_id": seen["clip_id"]}

@@ -34,8 +34,8 @@ class Sampling:
     """How pairs are drawn and changed; the fields are keys of `config.data`.
 
     Attributes:
-      pairing: `avc` (half positives, half negatives), or all aligned: `all_pairs` (every pair of a batch is scored) or
-        `contrast` (the loss sets each clip of a batch against all others).
+      pairing: `avc` (half positives, half negatives), or all aligned: `all_pairs` (every pair of a batch is scored),
+        `contrast` (the loss sets each clip of a batch against all others) or `labelled` (each clip is classified).
       negatives: `on_grid`, the sound of a negative lies on the grid of frame times as that of a positive does (Objects
         that Sound, section 3.3), or `off_grid`, at any column: the unprotected draw, whose shortcut can be studied.
       misalignment_seconds: sound up to this far from the frame, positives and negatives alike.

@@ -12,22 +12,26 @@ EMBEDDING_DIM = 128  # not scaled by the width factor
 
 
 class EmbeddingTower(PooledTower):
-    """Conv tower, pool4, fc1 with ReLU, and fc2 without: a subnetwork of AVE-Net, and the audio one of AVOL-Net."""
+    """Conv tower, pool4, fc1 with ReLU, and fc2 without: a subnetwork of AVE-Net, and the audio one of AVOL-Net.
+
+    With as many outputs as there are classes it is a subnetwork of L3's supervised baseline.
+    """
 
     def __init__(
         self,
         in_channels: int,
         config: ConfigDict,
         *,
+        outputs: int = EMBEDDING_DIM,
         fc2_init: jax.nn.initializers.Initializer = HE_NORMAL,
         rngs: nnx.Rngs,
     ):
-        """Builds the layers; arguments as for `ConvTower`, and fc2's initial weights."""
+        """Builds the layers; arguments as for `ConvTower`, and fc2's outputs and initial weights."""
         super().__init__(in_channels, config, rngs=rngs)
         self.fc1 = nnx.Linear(self.channels, EMBEDDING_DIM, dtype=self.dtype, kernel_init=HE_NORMAL, rngs=rngs)
-        self.fc2 = nnx.Linear(EMBEDDING_DIM, EMBEDDING_DIM, dtype=self.dtype, kernel_init=fc2_init, rngs=rngs)
+        self.fc2 = nnx.Linear(EMBEDDING_DIM, outputs, dtype=self.dtype, kernel_init=fc2_init, rngs=rngs)
 
-    def __call__(self, x: Num[Array, "batch height width channels"]) -> Float[Array, "batch 128"]:
+    def __call__(self, x: Num[Array, "batch height width channels"]) -> Float[Array, "batch {self.fc2.out_features}"]:
         """The output of fc2, not normalised, in float32."""
         return self.fc2(nnx.relu(self.fc1(super().__call__(x)))).astype(jnp.float32)
 

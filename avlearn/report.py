@@ -8,12 +8,14 @@ import functools
 import json
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from avlearn import evaluate, metrics_log
 from avlearn.data import pipeline, read
+from avlearn.losses import tri_map
 from avlearn.types import InputSpec
 from avlearn.visuals import report, score_table
+from avlearn.visuals.tri_map_overlay import Thresholds
 
 
 def load(workdir: pathlib.Path) -> report.Run:
@@ -40,7 +42,16 @@ def load(workdir: pathlib.Path) -> report.Run:
         arrays=arrays,
         class_names=list(split.class_names),
         examples=functools.partial(pipeline.examples, split, InputSpec(**config["inputs"])),
+        thresholds=thresholds(config),
     )
+
+
+def thresholds(config: Mapping) -> Thresholds | None:
+    """Of the regions that the run's loss tells apart; None of a loss that does not."""
+    if config["model"]["name"] != "lvs" or config["loss"]["regions"] == "positives_only":
+        return None
+    background = {"tri_map": tri_map.NEGATIVE_THRESHOLD, "complement": tri_map.POSITIVE_THRESHOLD}
+    return Thresholds(tri_map.POSITIVE_THRESHOLD, background[config["loss"]["regions"]], tri_map.TAU)
 
 
 def write(workdirs: Sequence[pathlib.Path], output: pathlib.Path) -> str:

@@ -28,7 +28,8 @@ LAYERS = {
     "avlearn.import_weights": {"avlearn.checkpoint", "avlearn.parts", "avlearn.step", "avlearn.weights"},
     "avlearn.export_weights": {"avlearn.checkpoint", "avlearn.import_weights", "avlearn.weights"},
     "avlearn.evaluate": FOUNDATION | {"avlearn.parallel", "avlearn.evaluators"},
-    "avlearn.report": FOUNDATION | {"avlearn.data", "avlearn.evaluate", "avlearn.metrics_log", "avlearn.visuals"},
+    "avlearn.report": FOUNDATION
+    | {"avlearn.data", "avlearn.evaluate", "avlearn.losses", "avlearn.metrics_log", "avlearn.visuals"},
     "avlearn.inspect_dataset": FOUNDATION | {"avlearn.data", "avlearn.media", "avlearn.visuals"},
     "avlearn.parts": {"avlearn"},
     "avlearn.experiment": {"avlearn"},

@@ -11,6 +11,7 @@ from html_page import Page, check_stands_alone
 from avlearn.media.log_spectrogram import log_spectrogram
 from avlearn.visuals import choice, report, retrieval_grid
 from avlearn.visuals.album import jpeg
+from avlearn.visuals.tri_map_overlay import Thresholds
 from configs import base
 
 CLASSES = ["Piano", "Violin, fiddle", "Drill", "Gong"]
@@ -156,6 +157,21 @@ def test_mismatched_maps_stand_beside_their_own(text, page):
     assert len(page.of_class("div", "triplet")) == len(CLASSES)
     assert text.count("maximum&nbsp;0.98") == len(CLASSES)  # 1 / (1 + exp(-4))
     assert text.count("maximum&nbsp;0.00") == len(CLASSES)
+
+
+def test_what_only_some_networks_have_stands_on_their_page_only(text, tmp_path):
+    assert not re.search(r'id="(map|tri-map)"|href="#(map|tri-map)"', text)
+    rng = np.random.default_rng(1)
+    positions = {f"tsne_{mode}_position": rng.normal(size=(CLIPS, 2)) for mode in ("image", "audio")}
+    # Of 16 cells one is positive; log-odds of -9 are a cosine of .38, which is negative.
+    lvs = run("lvs", heat_map=maps(), thresholds=Thresholds(0.65, 0.4, 0.03))
+    lvs.arrays["all_positive"].update(positions)
+    page = report.write(tmp_path, [lvs, run("avenet", heat_map=maps())], "Two").read_text(encoding="utf-8")
+    check_stands_alone(page, Page(page))
+    assert page.count('class="triplet tri-map"') == len(CLASSES)
+    assert page.count("positive&nbsp;6&nbsp;%, ignored&nbsp;0&nbsp;%, negative&nbsp;94&nbsp;%") == len(CLASSES)
+    assert page.count('class="chart map"') == 1
+    assert page.count('id="map0-PathCollection') == 3 * len(CLASSES)  # images, sounds and the legend's points
 
 
 def test_what_a_run_cannot_show_is_said(tmp_path):

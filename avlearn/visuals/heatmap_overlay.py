@@ -10,7 +10,7 @@ from PIL import Image
 from avlearn.visuals.boxes import in_picture
 
 OPACITY = 0.85
-GREY = np.array([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def probability(heat_map: Float[np.ndarray, "*cells"]) -> Float[np.ndarray, "*cells"]:
@@ -36,12 +36,21 @@ def overlay(
       heat_map: log-odds of each cell; the cells divide the frame evenly, and between their centres the probability is
         interpolated bilinearly.
     """
-    height, width, _ = frame.shape
-    cells = Image.fromarray(probability(heat_map).astype(np.float32))
-    level = np.asarray(cells.resize((width, height), Image.Resampling.BILINEAR)).astype(np.float64)
-    grey = np.repeat((frame @ GREY)[..., None], 3, axis=-1)
+    level = interpolated(probability(heat_map), frame.shape[:2])
     opacity = OPACITY * level[..., None]
-    return ((1 - opacity) * grey + opacity * colours(level)).round().astype(np.uint8)
+    return ((1 - opacity) * grey(frame) + opacity * colours(level)).round().astype(np.uint8)
+
+
+def interpolated(cells: Float[np.ndarray, "rows cols"], size: tuple[int, int]) -> Float[np.ndarray, "height width"]:
+    """Cells that divide a frame of this height and width evenly, bilinearly between their centres."""
+    height, width = size
+    picture = Image.fromarray(cells.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(picture).astype(np.float64)
+
+
+def grey(frame: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width 3"]:
+    """The frame without its colours, 0 to 255."""
+    return np.repeat((frame @ LUMA)[..., None], 3, axis=-1)
 
 
 def mode(heat_map: Float[np.ndarray, "rows cols"]) -> tuple[float, float]:

@@ -38,7 +38,7 @@ def draw(
         raise ValueError(f"a map of {len(labels)} clips in {labels.shape[1]} classes, with {len(class_names)} names")
     shown = np.unique(np.linspace(0, len(labels) - 1, min(most, len(labels))).astype(int))
     classes, of_clip = colouring(labels[shown], coloured)
-    with svg_chart.axes(name, 5.2, 3.6) as axes:
+    with svg_chart.axes(name, 5.2, 5.0) as axes:
         axes.set(xticks=[], yticks=[])
         axes.grid(visible=False)
         for number, each in enumerate([*classes, None]):
@@ -48,7 +48,9 @@ def draw(
             if len(here):
                 axes.scatter(*image_position[here].T, s=9, marker="o", color=colour, linewidths=0, label=title)
                 axes.scatter(*audio_position[here].T, s=12, marker="x", color=colour, linewidths=0.9)
-        axes.figure.legend(loc="outside right center", frameon=False, fontsize=8, title="• image, x sound")
+        axes.figure.legend(
+            loc="outside lower center", ncols=3, frameon=False, fontsize=9, title="• image, x sound", handletextpad=0.2
+        )
         return svg_chart.svg(axes.figure, name)
 
 

@@ -1,23 +1,34 @@
 """The page a person looks at: scores, training curves, retrieval, localization, for one or several runs."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from avlearn.visuals import choice, heatmap_overlay, page, retrieval_grid, svg_chart, training_curves
-from avlearn.visuals.album import Album, Examples, jpeg
-from avlearn.visuals.boxes import Box, drawn
+from avlearn.visuals import (
+    choice,
+    heatmap_overlay,
+    localization,
+    page,
+    point_map,
+    retrieval_curves,
+    retrieval_grid,
+    svg_chart,
+    training_curves,
+)
+from avlearn.visuals.album import Album, Examples
+from avlearn.visuals.localization import Overlay, TriMap
 from avlearn.visuals.score_table import Score, scores, table
+from avlearn.visuals.tri_map_overlay import NEGATIVE, POSITIVE, Thresholds
 
 __all__ = ["Run", "table", "write"]
 
 QUERIES = 4
 RESULTS = 5
-LOCALIZATIONS = 9
-TRIPLETS = 6
+MAPPED = 800  # clips on the map of points, two elements of the page each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +44,7 @@ class Run:
       class_names: display names, in the order of the labels.
       examples: item numbers of the evaluated split to frames `[items, height, width, 3]` uint8, cropped as the network
         sees them, and log-spectrograms `[items, columns, bins]` float32, natural log of power, unscaled.
+      thresholds: of the tri-map, for a network that was trained with it.
     """
 
     name: str
@@ -42,19 +54,7 @@ class Run:
     arrays: Mapping[str, Mapping[str, np.ndarray]]
     class_names: Sequence[str]
     examples: Examples
-
-
-@dataclasses.dataclass(frozen=True)
-class Overlay:
-    """A heat map over a frame, with one clip's sound."""
-
-    image_item: int
-    audio_item: int
-    picture: str
-    boxes: tuple[Box, ...]
-    mode: tuple[float, float]
-    hit: bool
-    maximum: float
+    thresholds: Thresholds | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +69,9 @@ class Section:
     items: tuple[int, ...]
     overlays: tuple[Overlay, ...]
     triplets: tuple[tuple[Overlay, Overlay], ...]
+    tri_maps: tuple[TriMap, ...]
+    thresholds: Thresholds | None
+    point_map: str
     no_map: str
     facts: Mapping[str, str]
     config: str
@@ -92,6 +95,7 @@ def write(path: pathlib.Path, runs: Sequence[Run], title: str) -> pathlib.Path:
         raise ValueError(f"a report needs at least one run, each of its own name; got {names}")
     sounds: dict[str, str] = {}
     metrics = {run.name: run.metrics for run in runs}
+    results = {run.name: run.results for run in runs}
     return page.write(
         path,
         "report.html",
@@ -101,8 +105,13 @@ def write(path: pathlib.Path, runs: Sequence[Run], title: str) -> pathlib.Path:
         without_metrics=[run.name for run in runs if not run.metrics],
         combinations=retrieval_grid.COMBINATIONS,
         modes=retrieval_grid.MODES,
+        retrieval_charts=retrieval_curves.draw(results, [run.config["model"]["name"] for run in runs]),
+        published_at=retrieval_curves.PUBLISHED_K,
+        published_chance=retrieval_curves.PUBLISHED_CHANCE,
         zip=zip,
         heat_scale=heatmap_overlay.scale(),
+        regions={"positive": POSITIVE, "negative": NEGATIVE},
+        mapped=MAPPED,
         sounds=sounds,  # filled while the template asks the albums, and written last
     )
 
@@ -116,14 +125,12 @@ def _section(run: Run, number: int, sounds: dict[str, str]) -> Section:
         for query, database in retrieval_grid.COMBINATIONS
         if queries
     }
-    no_map = _why_no_map(pairs)
-    located = [] if no_map else _chosen(pairs, heatmap_overlay.in_view(pairs)[:, None], LOCALIZATIONS)
-    triplets = [] if no_map else _chosen(pairs, heatmap_overlay.mismatched(pairs), TRIPLETS)
+    chosen = localization.choose(pairs)
     found = [row for grid in grids.values() for entry in grid for row in (entry.query, *entry.results)]
-    items = [int(clips["image_item"][row]) for row in found]
-    mapped = [row for rows in (*located, *triplets) for row in rows]
-    items += [int(pairs[of][row]) for row in mapped for of in ("image_item", "audio_item")]
+    items = [int(clips["image_item"][row]) for row in found] + chosen.items(pairs)
     album = Album(run.examples, items, _names(run), run.config["inputs"]["front_end"], sounds)
+    draw = functools.partial(localization.overlay, album, run.class_names, pairs)
+    overlays = tuple(draw(row) for row in chosen.located)
     return Section(
         name=run.name,
         colour=svg_chart.colour(number),
@@ -131,9 +138,12 @@ def _section(run: Run, number: int, sounds: dict[str, str]) -> Section:
         scores=tuple(scores({run.name: run.results})),
         grids=grids,
         items=tuple(clips["image_item"].tolist()) if queries else (),
-        overlays=tuple(_overlay(run, album, pairs, row) for (row,) in located),
-        triplets=tuple(tuple(_overlay(run, album, pairs, row) for row in rows) for rows in triplets),
-        no_map=no_map,
+        overlays=overlays,
+        triplets=tuple(tuple(draw(row) for row in rows) for rows in chosen.triplets),
+        tri_maps=_tri_maps(run, album, overlays, chosen.located),
+        thresholds=run.thresholds,
+        point_map=_point_map(run, number),
+        no_map=localization.why_no_map(pairs),
         facts=_facts(run.config),
         config=json.dumps(run.config, indent=2, default=str),
     )
@@ -145,24 +155,21 @@ def _queries(clips: Mapping[str, np.ndarray]) -> tuple[int, ...]:
     return choice.by_class(clips["labels"], clips["image_item"], QUERIES)
 
 
-def _chosen(arrays: Mapping[str, np.ndarray], rows: np.ndarray, count: int) -> list[tuple[int, ...]]:
-    """Some of the entries, each one or several rows of one frame: frames of different classes."""
-    frames = rows[:, 0]
-    picked = choice.by_class(arrays["labels"][frames], arrays["image_item"][frames], count)
-    return [tuple(rows[entry].tolist()) for entry in picked]
+def _tri_maps(run: Run, album: Album, overlays: Sequence[Overlay], rows: Sequence[int]) -> tuple[TriMap, ...]:
+    """Those of the first overlays; none of a network that was not trained with the tri-map."""
+    if run.thresholds is None:
+        return ()
+    shown = list(zip(overlays, rows, strict=True))[: localization.TRI_MAPS]
+    return tuple(localization.tri_map(album, of, run.arrays["avc"], row, run.thresholds) for of, row in shown)
 
 
-def _why_no_map(arrays: Mapping[str, np.ndarray]) -> str:
-    """Why no heat map of these pairs can be shown; empty where it can."""
-    if not arrays:
-        return "the run was not evaluated on pairs of frame and sound"
-    if "heat_map" not in arrays:
-        return "this network has no heat map"
-    if "boxes" not in arrays:
-        return "the split has no boxes"
-    if not heatmap_overlay.in_view(arrays).size:
-        return "no frame of the split shows what sounds"
-    return ""
+def _point_map(run: Run, number: int) -> str:
+    """Images and sounds on one map, as an `<svg>` element; empty where the evaluation made none."""
+    clips = run.arrays.get("all_positive", {})
+    if "tsne_image_position" not in clips:
+        return ""
+    positions = (clips["tsne_image_position"], clips["tsne_audio_position"])
+    return point_map.draw(*positions, clips["labels"], run.class_names, name=f"map{number}", most=MAPPED)
 
 
 def _names(run: Run) -> dict[int, str]:
@@ -172,21 +179,6 @@ def _names(run: Run) -> dict[int, str]:
         for item, labels in zip(arrays["image_item"].tolist(), arrays["labels"], strict=True):
             names[item] = " + ".join(run.class_names[label] for label in np.flatnonzero(labels))
     return names
-
-
-def _overlay(run: Run, album: Album, arrays: Mapping[str, np.ndarray], row: int) -> Overlay:
-    item, heat_map = int(arrays["image_item"][row]), arrays["heat_map"][row]
-    drawable = (arrays["boxes"][row], arrays["box_label"][row], arrays["box_sounding"][row])
-    mode = heatmap_overlay.mode(heat_map)
-    return Overlay(
-        image_item=item,
-        audio_item=int(arrays["audio_item"][row]),
-        picture=jpeg(heatmap_overlay.overlay(album.frames[item], heat_map)),
-        boxes=drawn(*drawable, run.class_names),
-        mode=mode,
-        hit=heatmap_overlay.hit(mode, arrays["boxes"][row], arrays["box_sounding"][row]),
-        maximum=float(heatmap_overlay.probability(heat_map).max()),
-    )
 
 
 def _facts(config: Mapping) -> dict[str, str]:

@@ -1,0 +1,171 @@
+"""nDCG against the places that count, and against the directions of CCA (OtS figures 10 and 9), as SVG."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+
+from avlearn.visuals import svg_chart
+
+COMBINATIONS = ("im-im", "im-aud", "aud-im", "aud-aud")
+PUBLISHED_K = 30
+PUBLISHED_CHANCE = 0.407
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A row of table 1 of OtS: nDCG@30 on AudioSet-Instruments, in the order of `COMBINATIONS`."""
+
+    name: str
+    values: tuple[float, ...]
+
+    def value(self, combination: str) -> float | None:
+        """The figure of one combination; None where the row has none."""
+        return dict(zip(COMBINATIONS, self.values, strict=False)).get(combination)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """A figure of the paper, one chart for each combination of query and database.
+
+    Attributes:
+      evaluator: key in `results.json`.
+      series: key in the evaluator's result: value of the axis to the figures of the combinations.
+      title: heading.
+      source: the paper's figure.
+      axis: what stands below the axis.
+      published: network (config.model.name) to its row of the paper's table 1.
+      published_at: where on the axis that row belongs; None: the paper's text does not say, and it is a level.
+    """
+
+    evaluator: str
+    series: str
+    title: str
+    source: str
+    axis: str
+    published: Mapping[str, Published]
+    published_at: int | None
+
+
+CHARTS = (
+    Chart(
+        "ndcg",
+        "by_k",
+        "nDCG@K against K",
+        "Objects that Sound, figure 10",
+        "K",
+        {
+            "l3net": Published("L3-Net", (0.567, 0.418, 0.385, 0.653)),
+            "avenet": Published("AVE-Net", (0.604, 0.561, 0.587, 0.665)),
+            "vgg16": Published("VGG16", (0.600,)),
+        },
+        PUBLISHED_K,
+    ),
+    Chart(
+        "cca",
+        "by_components",
+        "nDCG against the directions of CCA",
+        "Objects that Sound, figure 9",
+        "directions",
+        {
+            "l3net": Published("L3-Net with CCA", (0.578, 0.531, 0.560, 0.649)),
+            "vgg16": Published("VGG16 and L3-Net audio with CCA", (0.493, 0.458, 0.464, 0.618)),
+        },
+        None,
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One run in one chart: values along the axis, its chance levels there, and the paper's row for its network."""
+
+    run: str
+    colour: str
+    at: tuple[int, ...]
+    values: tuple[float, ...]
+    chance: tuple[float, ...]
+    published: Published | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """A chart as the page shows it.
+
+    Attributes:
+      chart: what is drawn.
+      pictures: combination of query and database to an `<svg>` element.
+      runs: name of each run that is drawn, to its colour.
+      published: name of each row of the paper that is drawn, to its colour.
+    """
+
+    chart: Chart
+    pictures: Mapping[str, str]
+    runs: Mapping[str, str]
+    published: Mapping[str, str]
+
+
+def draw(results_by_run: Mapping[str, Mapping], networks: Sequence[str]) -> list[Drawn]:
+    """The charts of `CHARTS` for which a run was evaluated at two or more values of the axis.
+
+    Args:
+      results_by_run: name of the run to the content of its `results.json`, in the order of the runs' colours.
+      networks: config.model.name of each.
+    """
+    drawn = []
+    for chart in CHARTS:
+        curves = {each: _curves(results_by_run, networks, chart, each) for each in COMBINATIONS}
+        pictures = {each: _picture(found, chart, each) for each, found in curves.items() if found}
+        every = [curve for found in curves.values() for curve in found]
+        runs = {curve.run: curve.colour for curve in every}
+        published = {curve.published.name: curve.colour for curve in every if curve.published is not None}
+        if pictures:
+            drawn.append(Drawn(chart, pictures, runs, published))
+    return drawn
+
+
+def _picture(curves: Sequence[Curve], chart: Chart, combination: str) -> str:
+    """Each run in its own colour, its chance level dotted; the paper's figure a diamond, or a dashed level."""
+    name = f"{chart.series}-{combination}"
+    with svg_chart.axes(name) as axes:
+        for curve in curves:
+            colour = curve.colour
+            axes.plot(curve.at, curve.values, color=colour, linewidth=2, marker="o", ms=3)
+            axes.plot(curve.at, curve.chance, color=colour, linewidth=1.2, linestyle=(0, (1, 2.5)))
+            published = None if curve.published is None else curve.published.value(combination)
+            if published is not None and chart.published_at is None:
+                axes.axhline(published, color=colour, linewidth=1.2, linestyle=(0, (5, 3)))
+            elif published is not None:
+                axes.plot(chart.published_at, published, color=colour, marker="D", ms=6, mfc="none", mew=1.5)
+        ticks = sorted({at for curve in curves for at in curve.at})
+        axes.set_xscale("log")
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(chart.axis)
+        return svg_chart.svg(axes.figure, name)
+
+
+def _curves(
+    results_by_run: Mapping[str, Mapping], networks: Sequence[str], chart: Chart, combination: str
+) -> list[Curve]:
+    """The runs that have this combination at two or more values of the axis."""
+    found = []
+    for number, ((run, results), network) in enumerate(zip(results_by_run.items(), networks, strict=True)):
+        series = results.get(chart.evaluator, {}).get(chart.series, {})
+        rows = {int(at): row for at, row in series.items() if combination in row}
+        if len(rows) < 2:
+            continue
+        at = tuple(sorted(rows))
+        chance = results[chart.evaluator]["baselines"]["chance"]
+        found.append(
+            Curve(
+                run=run,
+                colour=svg_chart.colour(number),
+                at=at,
+                values=tuple(rows[each][combination] for each in at),
+                chance=tuple(rows[each].get("chance", chance)[combination] for each in at),
+                published=chart.published.get(network),
+            )
+        )
+    return found

@@ -3,24 +3,32 @@
 import jax
 from ml_collections import ConfigDict
 
-from avlearn import evaluate, parallel, parts
+from avlearn import evaluate, parallel, parts, topology
 from avlearn import step as steps
 from avlearn.data import read
 from avlearn.models.parts.layer_table import layer_table
 
 
-def describe(config: ConfigDict) -> str:
+def describe(config: ConfigDict, topology_name: str | None = None) -> str:
     """Text of the dry run; compiles the training step for this machine's devices to learn its memory.
+
+    Args:
+      config: the experiment.
+      topology_name: a machine that is not at hand (`topology.parse`): what its devices would hold and exchange, in
+        place of this machine's.
 
     Raises:
       ValueError: something in the config is unknown or does not fit.
     """
     network = parts.build_network(config)
-    mesh = parallel.make_mesh(config.train.num_workers)
+    if topology_name is None:
+        mesh = parallel.make_mesh(config.train.num_workers)
+        machine = [describe_batch(config, network, mesh), describe_memory(config, network, mesh)]
+    else:
+        machine = [describe_topology(config, network, topology.parse(topology_name))]
     sections = [
         layer_table(network.evaluation).rstrip(),
-        describe_batch(config, network, mesh),
-        describe_memory(config, network, mesh),
+        *machine,
         describe_evaluators(config, network),
         describe_dataset(config),
     ]
@@ -44,11 +52,7 @@ def describe_memory(config: ConfigDict, network: parts.Network, mesh) -> str:
     """Memory of the compiled step on each device, MiB."""
     if network.loss is None:
         return f"Memory of a training step: none, {network.name} is not trained here"
-    # The schedule's epochs do not change shapes: one step an epoch stands for any number.
-    adam = parts.build_optimizer(config, parts.build_schedule(config, steps_per_epoch=1.0))
-    step = parts.build_train_step(config, network, adam, mesh)
-    state = jax.eval_shape(lambda: steps.initial_state(network.training, adam))
-    batch = parts.empty_batch(network.inputs, (config.train.num_workers, config.train.batch_per_worker))
+    step, state, batch = step_and_shapes(config, network, mesh, config.train.num_workers)
     memory = step.lower(state, batch).compile().memory_analysis()
     mib = 2.0**20
     return (
@@ -56,6 +60,51 @@ def describe_memory(config: ConfigDict, network: parts.Network, mesh) -> str:
         f"{memory.argument_size_in_bytes / mib:.0f} MiB of parameters, optimizer state and input, "
         f"{memory.temp_size_in_bytes / mib:.0f} MiB of activations and gradients"
     )
+
+
+def step_and_shapes(config: ConfigDict, network: parts.Network, mesh, workers: int) -> tuple:
+    """The training step on a mesh that carries so many workers, and the shapes of its state and batch."""
+    # The schedule's epochs do not change shapes: one step an epoch stands for any number.
+    adam = parts.build_optimizer(config, parts.build_schedule(config, steps_per_epoch=1.0))
+    step = parts.build_train_step(config, network, adam, mesh)
+    state = jax.eval_shape(lambda: steps.initial_state(network.training, adam))
+    return step, state, parts.empty_batch(network.inputs, (workers, config.train.batch_per_worker))
+
+
+def describe_topology(config: ConfigDict, network: parts.Network, machine: topology.Topology) -> str:
+    """What each device of a machine that is not at hand would hold and exchange.
+
+    One device here compiles the step for the workers of one device there: but for the exchange, the same program.
+
+    Raises:
+      ValueError: its devices do not divide the workers.
+    """
+    workers = topology.workers_per_device(machine, config.train.num_workers)
+    if network.loss is None:
+        return f"Topology {machine.name}: nothing to exchange, {network.name} is not trained here"
+    device = jax.devices()[0]
+    step, state, batch = step_and_shapes(config, network, parallel.make_mesh(workers, [device]), workers)
+    memory = step.lower(state, batch).compile().memory_analysis()
+    _, metrics = jax.eval_shape(step, state, batch)
+    # Each metric is a mean over the workers, but for the norm, which is of what has been exchanged.
+    means = {name: metric for name, metric in metrics.items() if metric.ndim == 0 and name != "gradient_norm"}
+    load = topology.Load(
+        pairs=workers * config.train.batch_per_worker,
+        workers=workers,
+        inputs=size_in_bytes(batch),
+        parameters=size_in_bytes(state.params),
+        statistics=size_in_bytes(state.batch_stats),
+        optimizer=size_in_bytes(state.opt_state),
+        temporary=memory.temp_size_in_bytes,
+        compiled_for=f"{device.platform} ({device.device_kind})",
+        exchanged=size_in_bytes((state.params, state.batch_stats, means)),
+    )
+    return topology.describe(machine, load)
+
+
+def size_in_bytes(shapes) -> int:
+    """Bytes of all arrays of a tree."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
 def describe_evaluators(config: ConfigDict, network: parts.Network) -> str:

@@ -31,6 +31,9 @@ MODE = flags.DEFINE_enum(
     MODES,
     "train (then evaluate), evaluate, dry_run: say what would happen, or inspect: a page about the dataset.",
 )
+TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "Of a dry run: a machine that is not at hand, such as tpu-v4-32, gpu-h100-16 or 32 (devices)."
+)
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoints to evaluate; default: those of the workdir.")
 
 
@@ -93,10 +96,14 @@ def check_same_run(path: pathlib.Path, before: dict, now: dict) -> None:
         )
 
 
-def run(config: ConfigDict, workdir: pathlib.Path | None, mode: str, checkpoint: str | None) -> None:
+def run(
+    config: ConfigDict, workdir: pathlib.Path | None, mode: str, checkpoint: str | None, topology: str | None = None
+) -> None:
     """One mode of one experiment; without a workdir it takes `runs/` and the config's name, or `inspect/`."""
+    if topology is not None and mode != "dry_run":
+        raise ValueError(f"--topology={topology} is of a dry run; add --mode=dry_run, or leave it out.")
     if mode == "dry_run":
-        say(dry_run.describe(config))
+        say(dry_run.describe(config, topology))
         return
     if mode == "inspect":
         say(inspect_dataset.write(config, workdir))
@@ -164,7 +171,7 @@ def main(arguments: Sequence[str]) -> None:
     workdir = None if WORKDIR.value is None else pathlib.Path(WORKDIR.value)
     try:
         start_up()
-        run(CONFIG.value, workdir, MODE.value, CHECKPOINT.value)
+        run(CONFIG.value, workdir, MODE.value, CHECKPOINT.value, topology=TOPOLOGY.value)
     except (ValueError, train.NonFiniteLoss) as error:
         if flags.FLAGS.verbosity > 0:
             traceback.print_exc()

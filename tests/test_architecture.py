@@ -34,7 +34,9 @@ LAYERS = {
     "avlearn.parts": {"avlearn"},
     "avlearn.experiment": {"avlearn"},
     "avlearn.train": {"avlearn.experiment", "avlearn.metrics_log", "avlearn.step"},
+    "avlearn.topology": set(),
     "avlearn.dry_run": {
+        "avlearn.topology",
         "avlearn.parts",
         "avlearn.step",
         "avlearn.evaluate",

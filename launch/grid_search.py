@@ -1,0 +1,283 @@
+"""Grid search over config keys; picks the run of least validation loss.
+
+    python launch/grid_search.py --output=runs/grid --grid=train.learning_rate=1e-4,3e-4,1e-3 \\
+        -- --config=configs/avenet.py:miniature
+    python launch/grid_search.py ... --at_once=2     # two runs at a time on this machine
+    python launch/grid_search.py ... --slurm         # an array of Slurm jobs; afterwards, ... --summarise
+
+A further --grid=KEY=VALUE,... crosses with the first. Flags of avlearn.main follow after `--`. Each point trains in
+OUTPUT/KEY=VALUE, with its log in OUTPUT/KEY=VALUE.log. The same command again goes on where it was: finished and
+diverged points stay, the others continue from their checkpoints. OUTPUT/grid.md, grid.csv and grid.svg hold the table
+and the plot of the least validation loss of each run (ATS keeps the model of least validation loss) against the first
+key.
+"""
+
+import argparse
+import contextlib
+import csv
+import dataclasses
+import itertools
+import json
+import math
+import pathlib
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from avlearn import metrics_log
+from avlearn.visuals import svg_chart
+
+ROOT = pathlib.Path(__file__).parents[1]
+COMMAND = (sys.executable, "-m", "avlearn.main")
+SLURM = ("sbatch", "launch/slurm_gpu.sbatch")
+# How training says that a loss or a gradient is NaN or infinite, which another attempt would not change.
+DIVERGED = re.compile(r"^error: the (validation loss after|loss of) step \d+ is ", re.MULTILINE)
+COLUMNS = ("validation loss", "at step", "accuracy there", "state")
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A point of the grid.
+
+    Attributes:
+      values: config key to its value, as text.
+      workdir: directory of its run.
+      flags: of avlearn.main.
+    """
+
+    values: dict[str, str]
+    workdir: pathlib.Path
+    flags: tuple[str, ...]
+
+    @property
+    def log(self) -> pathlib.Path:
+        """What the run printed, of all attempts."""
+        return self.workdir.with_name(self.workdir.name + ".log")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How far a point came.
+
+    Attributes:
+      state: finished | diverged | unfinished.
+      loss: least validation loss so far; NaN before the first validation.
+      step: its step.
+      accuracy: AVC accuracy on the validation split at that step.
+    """
+
+    state: str
+    loss: float = math.nan
+    step: int = 0
+    accuracy: float = math.nan
+
+
+def points(grid: Sequence[str], output: pathlib.Path, flags: Sequence[str]) -> list[Point]:
+    """The points of a grid, first key outermost.
+
+    Raises:
+      ValueError: a key without values, a value that is no part of a file's name, or a key or value twice.
+    """
+    axes = {}
+    for text in grid:
+        key, _, listed = text.partition("=")
+        values = listed.split(",")
+        if not all(re.fullmatch(r"[\w.+-]+", value) for value in [key, *values]):
+            raise ValueError(f"--grid={text} is not KEY=VALUE,VALUE,... such as --grid=train.learning_rate=1e-4,1e-3.")
+        if key in axes or len(set(values)) < len(values):
+            raise ValueError(f"--grid={text}: {key if key in axes else 'a value'} is there twice; name each once.")
+        axes[key] = values
+    if not any(flag.startswith("--config=") for flag in flags):
+        raise ValueError(
+            "--config is missing; flags of avlearn.main follow after --: ... -- --config=configs/avenet.py."
+        )
+    found = []
+    for combination in itertools.product(*axes.values()):
+        values = dict(zip(axes, combination, strict=True))
+        workdir = output / ",".join(f"{key.split('.')[-1]}={value}" for key, value in values.items())
+        settings = [f"--config.{key}={value}" for key, value in values.items()]
+        # The evaluation split has no part in the choice.
+        own = ["--config.evaluation.after_training=False", f"--workdir={workdir}", *settings]
+        found.append(Point(values, workdir, (*flags, *own)))
+    return found
+
+
+def outcome(point: Point) -> Outcome:
+    """Reads a point's directory and log."""
+    rows = [row for row in metrics_log.read_rows(point.workdir / "metrics.jsonl") if "validation/loss" in row]
+    best = min(rows, key=lambda row: row["validation/loss"], default=None)
+    config = point.workdir / "config.json"
+    steps = json.loads(config.read_text())["train"]["steps"] if config.exists() else None
+    if rows and rows[-1]["step"] == steps and (point.workdir / "checkpoints" / str(steps)).is_dir():
+        state = "finished"
+    elif point.log.exists() and DIVERGED.search(point.log.read_text(errors="replace")):
+        state = "diverged"
+    else:
+        state = "unfinished"
+    if best is None:
+        return Outcome(state)
+    return Outcome(state, best["validation/loss"], best["step"], best["validation/accuracy"])
+
+
+def run_here(waiting: Iterable[Point], at_once: int) -> None:
+    """Trains points, so many at a time; ends those that run when it is ended itself."""
+    waiting, running = list(waiting), {}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                point = waiting.pop(0)
+                point.log.parent.mkdir(parents=True, exist_ok=True)
+                with point.log.open("a") as log:
+                    running[subprocess.Popen([*COMMAND, *point.flags], cwd=ROOT, stdout=log, stderr=log)] = point
+                print(f"{point.workdir.name}: starts, log in {point.log}", flush=True)
+            for process in [process for process in running if process.poll() is not None]:
+                point = running.pop(process)
+                print(f"{point.workdir.name}: {describe(outcome(point))}", flush=True)
+                if process.returncode != 0:
+                    print("  " + "\n  ".join(point.log.read_text(errors="replace").splitlines()[-3:]), flush=True)
+            time.sleep(0.1)
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+
+
+def submit(waiting: Sequence[Point], all_points: Sequence[Point], output: pathlib.Path, options: Sequence[str]) -> None:
+    """Submits an array of Slurm jobs, a task for each point that waits; a point's number is its place in the grid."""
+    directory = output / "points"
+    directory.mkdir(parents=True, exist_ok=True)
+    for number, point in enumerate(all_points):
+        (directory / str(number)).write_text("".join(f"{flag}\n" for flag in point.flags))
+    numbers = ",".join(str(all_points.index(point)) for point in waiting)
+    program, script = SLURM
+    subprocess.run([program, f"--array={numbers}", *options, script, str(directory)], cwd=ROOT, check=True)
+
+
+def describe(result: Outcome) -> str:
+    """One line for the terminal."""
+    if math.isnan(result.loss):
+        return f"{result.state}, not validated"
+    return f"{result.state}, least validation loss {result.loss:.4f} at step {result.step}"
+
+
+def winner(results: dict[str, Outcome]) -> str | None:
+    """Name of the finished point of least validation loss."""
+    finished = {name: result.loss for name, result in results.items() if result.state == "finished"}
+    return min(finished, key=finished.get, default=None)
+
+
+def write_table(output: pathlib.Path, grid: Sequence[Point], results: dict[str, Outcome]) -> str:
+    """Writes grid.csv and grid.md, a row a point; returns the latter's text."""
+    best = winner(results)
+    rows = []
+    for point in grid:
+        result = results[point.workdir.name]
+        figures = ["", "", ""]
+        if not math.isnan(result.loss):
+            figures = [f"{result.loss:.6f}", str(result.step), f"{result.accuracy:.4f}"]
+        state = "best" if point.workdir.name == best else result.state
+        rows.append([*point.values.values(), *figures, state])
+    header = [*grid[0].values, *COLUMNS]
+    with (output / "grid.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    lines = [f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows]]
+    text = "\n".join(lines) + "\n"
+    (output / "grid.md").write_text(text)
+    return text
+
+
+def write_plot(output: pathlib.Path, grid: Sequence[Point], results: dict[str, Outcome]) -> None:
+    """Writes grid.svg: least validation loss against the first key, a line for each setting of the others."""
+    key = next(iter(grid[0].values))
+    place, scale = axis([point.values[key] for point in grid])
+    lines: dict[str, list[Point]] = {}
+    for point in grid:
+        others = ", ".join(f"{name.split('.')[-1]}={value}" for name, value in point.values.items() if name != key)
+        lines.setdefault(others, []).append(point)
+    with svg_chart.axes("grid", width=5.0, height=3.4) as axes:
+        for number, (label, line) in enumerate(lines.items()):
+            colour = svg_chart.colour(number)
+            outcomes = sorted((place(point.values[key]), results[point.workdir.name]) for point in line)
+            drawn = [(x, r.loss) for x, r in outcomes if r.state != "diverged" and not math.isnan(r.loss)]
+            axes.plot(*zip(*drawn, strict=True) if drawn else ([], []), color=colour, marker="o", label=label or None)
+            for x, _ in [(x, r) for x, r in outcomes if r.state == "diverged"]:
+                axes.axvline(x, color=colour, linestyle=":", linewidth=1)
+                axes.text(x, 0.98, "diverged", rotation=90, transform=axes.get_xaxis_transform(), ha="right", va="top")
+        scale(axes)
+        axes.set_xlabel(key)
+        axes.set_ylabel("least validation loss")
+        if len(lines) > 1:
+            axes.legend(frameon=False)
+        axes.figure.savefig(output / "grid.svg", metadata={"Date": None})
+
+
+def axis(values: Sequence[str]) -> tuple[Callable[[str], float], Callable]:
+    """Where a value stands on the axis, and what sets the axis up: logarithmic for positive numbers, else in order."""
+    with contextlib.suppress(ValueError):
+        if all(float(value) > 0 for value in values):
+            return float, lambda axes: axes.set_xscale("log")
+    order = list(dict.fromkeys(values))
+    return order.index, lambda axes: axes.set_xticks(range(len(order)), order)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="directory of the grid")
+    parser.add_argument("--grid", action="append", required=True, metavar="KEY=VALUE,...", help="a key of the config")
+    parser.add_argument("--at_once", type=int, default=1, help="runs at a time on this machine")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--slurm", action="store_true", help="submit an array to Slurm; do not wait for it")
+    where.add_argument("--summarise", action="store_true", help="train nothing; write table and plot of what there is")
+    parser.add_argument("--sbatch", action="append", default=[], help="an option of sbatch: --sbatch=--nodes=2")
+    parser.add_argument("flags", nargs="*", help="of avlearn.main, after --")
+    return parser.parse_args()
+
+
+def messages(grid: Sequence[Point], results: dict[str, Outcome]) -> Iterator[str]:
+    """What is left to say: the winner and how to evaluate it, and what did not finish."""
+    best = winner(results)
+    for point in grid:
+        if point.workdir.name == best:
+            flags = [flag for flag in point.flags if flag != "--config.evaluation.after_training=False"]
+            command = shlex.join(["python", *COMMAND[1:], *flags, "--mode=evaluate"])
+            yield f"Least validation loss: {best}. To evaluate it:\n  {command}"
+    if unfinished := [name for name, result in results.items() if result.state == "unfinished"]:
+        names = ", ".join(unfinished)
+        yield f"{len(unfinished)} of {len(results)} points are unfinished ({names}): run the same again."
+
+
+def main() -> None:
+    """Trains or submits what is left of the grid, and writes its table and plot."""
+    options = arguments()
+    output = options.output.absolute()
+    if options.at_once < 1:
+        raise ValueError(f"--at_once={options.at_once} is too few; use 1 or more.")
+    grid = points(options.grid, output, options.flags)
+    left = [point for point in grid if outcome(point).state == "unfinished"]
+    if options.slurm:
+        if left:
+            submit(left, grid, output, options.sbatch)
+        return
+    if not options.summarise:
+        run_here(left, options.at_once)
+    output.mkdir(parents=True, exist_ok=True)
+    results = {point.workdir.name: outcome(point) for point in grid}
+    print(f"\n{write_table(output, grid, results)}")
+    write_plot(output, grid, results)
+    print("\n".join([*messages(grid, results), f"Table and plot: {output}/grid.md, grid.csv, grid.svg"]))
+    if any(result.state == "unfinished" for result in results.values()):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"error: {error}")

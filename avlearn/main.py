@@ -110,6 +110,8 @@ def run(
         return
     if workdir is None:
         workdir = pathlib.Path("runs") / run_name()
+    if ":/" in str(workdir):
+        raise ValueError(f"--workdir={workdir} is no directory; mount the bucket, and name a directory in it.")
     if checkpoint is not None and not epath.Path(checkpoint).is_dir():
         raise ValueError(f"--checkpoint={checkpoint} is no directory; name a run's checkpoints: RUN/checkpoints.")
     prepare_workdir(workdir, config, mode)

@@ -14,7 +14,8 @@
 #   --type=TYPE       AVLEARN_TPU_TYPE      accelerator type, such as v4-32, v5litepod-16, v5p-32, v6e-16 (create)
 #   --runtime=NAME    AVLEARN_TPU_RUNTIME   software of the TPU's machines; default: that of the type (create)
 #   --spot=yes|no     AVLEARN_TPU_SPOT      cheaper, may be taken away; default: no (create)
-#   --bucket=gs://B   AVLEARN_TPU_BUCKET    holds runs/NAME, the workdir, and data (run, resume)
+#   --bucket=gs://B   AVLEARN_TPU_BUCKET    with a hierarchical namespace; mounted as /mnt/avlearn on every worker, it
+#                                           holds runs/NAME, the workdir, and data (run, resume)
 #   --worker=N        AVLEARN_TPU_WORKER    whose log; default: 0, the one that reports progress (logs)
 # Example:
 #   export AVLEARN_TPU_NAME=avenet AVLEARN_TPU_ZONE=us-central2-b AVLEARN_TPU_BUCKET=gs://my-bucket
@@ -23,6 +24,7 @@
 set -euo pipefail
 
 preempted=75  # exit status of a run that was told to end and saved before it did
+mounted=/mnt/avlearn
 
 die() {
   echo "error: $*" >&2
@@ -93,18 +95,32 @@ on_workers() {
   execute gcloud compute tpus tpu-vm ssh "${settings[name]}" "${where[@]}" --worker="$1" --command="$2"
 }
 
-# Adds workdir and data directory in the bucket where the flags do not name them.
+# Adds workdir and data directory in the mounted bucket where the flags do not name them.
 complete_flags() {
   local all=" ${flags[*]} "
   [[ $all == *' --config='* ]] || die "--config is missing; for example: $action ... -- --config=configs/avenet.py"
   if [[ $all != *' --workdir='* ]]; then
     [[ -n ${settings[bucket]} ]] || die "a disk of a TPU's machine ends with it, so the run needs --bucket=gs://..." \
       "or AVLEARN_TPU_BUCKET (or --workdir=PLACE THAT ALL WORKERS SHARE among the flags after --)"
-    flags+=("--workdir=${settings[bucket]%/}/runs/${settings[name]}")
+    flags+=("--workdir=$mounted/runs/${settings[name]}")
   fi
   if [[ $all != *' --config.data.data_dir='* && -n ${settings[bucket]} ]]; then
-    flags+=("--config.data.data_dir=${settings[bucket]%/}/data")
+    flags+=("--config.data.data_dir=$mounted/data")
   fi
+  [[ "${flags[*]}" != *"=$mounted/"* ]] || need bucket
+}
+
+# Mounts the bucket on the workers. What one writes, all see at once: nothing about files is kept in memory.
+mount_bucket() {
+  local bucket="${settings[bucket]#gs://}"
+  on_workers all 'set -e; if ! command -v gcsfuse > /dev/null; then'\
+' key=/usr/share/keyrings/cloud.google.asc; apt=https://packages.cloud.google.com/apt;'\
+' curl -sS "$apt/doc/apt-key.gpg" | sudo tee "$key" > /dev/null;'\
+' echo "deb [signed-by=$key] $apt gcsfuse-$(lsb_release -cs) main" | sudo tee /etc/apt/sources.list.d/gcsfuse.list;'\
+' sudo apt-get -qq update; sudo apt-get -qq install --yes gcsfuse; fi;'\
+" if ! mountpoint --quiet $mounted; then sudo mkdir -p $mounted; sudo chown \"\$(id -u):\$(id -g)\" $mounted;"\
+' gcsfuse --implicit-dirs --metadata-cache-ttl-secs=0 --metadata-cache-negative-ttl-secs=0'\
+" $(quoted "${bucket%/}") $mounted; fi"
 }
 
 install_and_start() {
@@ -119,6 +135,7 @@ install_and_start() {
 ' rm -rf avlearn/code; mkdir -p avlearn/code; tar -xzmf avlearn.tar.gz -C avlearn/code;'\
 ' cd avlearn/code; python3 -m pip install --quiet --user uv; ~/.local/bin/uv python install --quiet 3.12;'\
 ' export PYTHON="$(~/.local/bin/uv python find 3.12)" AVLEARN_VENV="$HOME/avlearn/venv"; source launch/install.sh tpu'
+  [[ -z ${settings[bucket]} ]] || mount_bucket
   # A service outlives the ssh session; at the end of the machine it gets SIGTERM, and saves.
   on_workers all 'cd avlearn/code && sudo systemd-run --unit=avlearn --collect --uid="$(id -u)" --gid="$(id -g)"'\
 ' --working-directory="$PWD" --setenv=HOME="$HOME" --setenv=JAX_PLATFORMS=tpu,cpu'\

@@ -48,6 +48,16 @@ def test_config_file_that_is_absent():
     assert "configs/avnet.py" in command("--config=configs/avnet.py")
 
 
+def test_workdir_is_a_directory():
+    with pytest.raises(ValueError, match=r"bucket/run is no directory; mount the bucket"):
+        main.run(avenet.get_config("miniature"), pathlib.Path("gs://bucket/run"), "train", None)
+
+
+def test_topology_is_of_a_dry_run(tmp_path):
+    with pytest.raises(ValueError, match=r"--topology=32 is of a dry run; add --mode=dry_run"):
+        main.run(avenet.get_config("miniature"), tmp_path, "train", None, topology="32")
+
+
 def test_workdir_of_another_run_is_left_alone(tmp_path):
     main.prepare_workdir(tmp_path, base.get_config(), "train")
     (tmp_path / "checkpoints").mkdir()

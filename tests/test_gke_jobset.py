@@ -38,7 +38,9 @@ JOBSET = {
                             ]
                         },
                         "template": {
+                            "metadata": {"annotations": ANY},
                             "spec": {
+                                "serviceAccountName": STRING,
                                 "restartPolicy": STRING,
                                 "terminationGracePeriodSeconds": INTEGER,
                                 "nodeSelector": ANY,
@@ -59,8 +61,14 @@ JOBSET = {
                                         "volumeMounts": [{"name": STRING, "mountPath": STRING}],
                                     }
                                 ],
-                                "volumes": [{"name": STRING, "emptyDir": {"medium": STRING}}],
-                            }
+                                "volumes": [
+                                    {
+                                        "name": STRING,
+                                        "emptyDir": {"medium": STRING},
+                                        "csi": {"driver": STRING, "volumeAttributes": ANY},
+                                    }
+                                ],
+                            },
                         },
                     }
                 },
@@ -124,6 +132,14 @@ def test_a_machine_taken_away_restarts_all_and_does_not_count(manifest):
     assert (pod["restartPolicy"], job["backoffLimit"]) == ("Never", 0)
 
 
+def test_status_of_a_run_that_saved_is_the_same_everywhere(manifest):
+    """What the Slurm script and the TPUs' service start again is what a JobSet does."""
+    job, _, _ = parts(manifest)
+    [status] = job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"]
+    for script in ("slurm_gpu.sbatch", "tpu_pod.sh"):
+        assert f"\npreempted={status} " in (ROOT / "launch" / script).read_text()
+
+
 def test_processes_and_devices_fit_the_papers_workers(manifest):
     job, pod, container = parts(manifest)
     assert job["parallelism"] == job["completions"]
@@ -135,6 +151,17 @@ def test_processes_and_devices_fit_the_papers_workers(manifest):
     if kind == "google.com/tpu":
         rows, columns = map(int, re.findall(r"\d+", pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"]))
         assert rows * columns == 16
+
+
+def test_all_pods_see_the_directories_of_the_run(manifest):
+    job, pod, container = parts(manifest)
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
+    assert mounts["/bucket"]["csi"]["driver"] == "gcsfuse.csi.storage.gke.io"
+    assert job["template"]["metadata"]["annotations"] == {"gke-gcsfuse/volumes": "true"}
+    flags = dict(flag.split("=") for flag in container["args"])
+    assert flags["--workdir"].startswith("/bucket/")
+    assert flags["--config.data.data_dir"].startswith("/bucket/")
 
 
 def test_gpu_processes_find_the_first(manifest):

@@ -93,7 +93,8 @@ def test_resume_runs_the_last_command_again(launcher):
     assert "runs/tpu_pod/avenet is missing" in missing.stderr
     launcher("run", *RUN, "--config.seed=1")
     first = launcher.calls()
-    assert launcher("resume", *TPU).returncode == 0
+    assert "needs --bucket" in launcher("resume", *TPU).stderr  # which its directories lie in
+    assert launcher("resume", *TPU, "--bucket=gs://my-bucket/").returncode == 0
     assert launcher.calls() == first
 
 
@@ -111,6 +112,14 @@ def test_flags_reach_the_program_through_two_shells(launcher):
     assert service[:2] == ["sudo", "systemd-run"]
     assert f"--working-directory={home}/avlearn/code" in service
     assert f"--property=StandardOutput=append:{home}/avlearn/run.log" in service
+
+
+def test_what_is_sent_to_the_workers_is_a_program_of_the_shell(launcher):
+    for line in launcher("run", "--print", *RUN).stdout.splitlines():
+        sent = shlex.split(line)[-1].removeprefix("--command=")
+        if "ssh" in line:
+            subprocess.run(["bash", "-n", "-c", sent], check=True)
+    assert " my-bucket /mnt/avlearn; fi" in launcher("run", "--print", *RUN).stdout
 
 
 def test_settings_come_from_the_environment_and_flags_win(launcher):

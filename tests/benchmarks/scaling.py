@@ -43,7 +43,7 @@ class Inputs:
         default=29.5, metadata={"help": "of a training step, AVE-Net, counted by XLA (docs/scaling.md)"}
     )
     exchanged_mib: float = dataclasses.field(
-        default=35.9, metadata={"help": "all-reduced each step, AVE-Net: --mode=dry_run --topology=..."}
+        default=36.4, metadata={"help": "all-reduced each step, AVE-Net: --mode=dry_run --topology=..."}
     )
     pairs_per_chip: int = dataclasses.field(
         default=128, metadata={"help": "a worker's batch (OtS 3.3), a worker a chip"}

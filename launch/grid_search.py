@@ -210,6 +210,8 @@ def write_plot(output: pathlib.Path, grid: Sequence[Point], results: dict[str, O
                 axes.axvline(x, color=colour, linestyle=":", linewidth=1)
                 axes.text(x, 0.98, "diverged", rotation=90, transform=axes.get_xaxis_transform(), ha="right", va="top")
         scale(axes)
+        if (losses := [r.loss for r in results.values() if r.loss > 0]) and max(losses) > 10 * min(losses):
+            axes.set_yscale("log")  # a loss that is far off leaves the others apart
         axes.set_xlabel(key)
         axes.set_ylabel("least validation loss")
         if len(lines) > 1:

@@ -139,13 +139,19 @@ def run_here(waiting: Iterable[Point], at_once: int) -> None:
                 point = running.pop(process)
                 print(f"{point.workdir.name}: {describe(outcome(point))}", flush=True)
                 if process.returncode != 0:
-                    print("  " + "\n  ".join(point.log.read_text(errors="replace").splitlines()[-3:]), flush=True)
+                    print("  " + "\n  ".join(complaint(point)), flush=True)
             time.sleep(0.1)
     finally:
         for process in running:
             process.terminate()
         for process in running:
             process.wait()
+
+
+def complaint(point: Point) -> list[str]:
+    """Why a run ended, from its log: its last error, or else its last lines."""
+    lines = point.log.read_text(errors="replace").splitlines()
+    return [line for line in lines if line.startswith("error: ")][-1:] or lines[-3:]
 
 
 def submit(waiting: Sequence[Point], all_points: Sequence[Point], output: pathlib.Path, options: Sequence[str]) -> None:

@@ -87,7 +87,8 @@ def test_picks_the_least_validation_loss_of_all_steps(search, tmp_path, at_once)
 
 
 def test_a_diverged_run_is_listed_and_never_picked_nor_repeated(search, tmp_path):
-    search("--grid=train.learning_rate=0.01,1", *FLAGS)
+    printed, _ = search("--grid=train.learning_rate=0.01,1", *FLAGS)
+    assert "  error: the loss of step 2 is nan" in printed
     _, status = search("--grid=train.learning_rate=0.01,1", *FLAGS)
     assert status == 0
     assert [row["state"] for row in table(tmp_path)] == ["best", "diverged"]

@@ -218,6 +218,8 @@ def write_plot(output: pathlib.Path, grid: Sequence[Point], results: dict[str, O
         scale(axes)
         if (losses := [r.loss for r in results.values() if r.loss > 0]) and max(losses) > 10 * min(losses):
             axes.set_yscale("log")  # a loss that is far off leaves the others apart
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
         axes.set_xlabel(key)
         axes.set_ylabel("least validation loss")
         if len(lines) > 1:
@@ -227,10 +229,15 @@ def write_plot(output: pathlib.Path, grid: Sequence[Point], results: dict[str, O
 
 def axis(values: Sequence[str]) -> tuple[Callable[[str], float], Callable]:
     """Where a value stands on the axis, and what sets the axis up: logarithmic for positive numbers, else in order."""
-    with contextlib.suppress(ValueError):
-        if all(float(value) > 0 for value in values):
-            return float, lambda axes: axes.set_xscale("log")
     order = list(dict.fromkeys(values))
+    with contextlib.suppress(ValueError):
+        numbers = [float(value) for value in order]
+        if all(number > 0 for number in numbers):
+            return float, lambda axes: (
+                axes.set_xscale("log"),
+                axes.set_xticks(numbers, order),
+                axes.set_xticks([], minor=True),
+            )
     return order.index, lambda axes: axes.set_xticks(range(len(order)), order)
 
 

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -194,8 +195,14 @@ def test_recognises_how_training_says_that_it_diverged():
     assert not grid_search.DIVERGED.search("step 3/4  loss nan\nerror: the workdir cannot be written")
 
 
-def test_unknown_numbers_have_their_order(tmp_path):
+def test_axis_shows_the_values_as_they_were_given(tmp_path):
     place, _ = grid_search.axis(["paper", "released", "paper"])
     assert [place("paper"), place("released")] == [0, 1]
-    place, _ = grid_search.axis(["1e-4", "1e-3"])
-    assert place("1e-3") == pytest.approx(1e-3)
+    flags = ["--config=c.py"]
+    grid = grid_search.points(["train.learning_rate=1e-4,3e-3,nan,7"], tmp_path, flags)[:2]
+    losses = {grid[0].workdir.name: 0.5, grid[1].workdir.name: 500.0}
+    results = {name: grid_search.Outcome("finished", loss, 1, 0.5) for name, loss in losses.items()}
+    grid_search.write_plot(tmp_path, grid, results)
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", (tmp_path / "grid.svg").read_text())
+    assert {"1e-4", "3e-3", "1", "10", "100"} <= set(texts)
+    assert not any("$" in text for text in texts)

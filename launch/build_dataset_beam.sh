@@ -10,7 +10,8 @@ if (( $# < 4 )); then
   sed -n '3,7s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
-manual_dir=$(realpath "$3") data_dir=$(realpath -m "$4")
+absolute() { case "$1" in *://*) echo "$1" ;; *) realpath -m "$1" ;; esac; }
+manual_dir=$(absolute "$3") data_dir=$(absolute "$4")
 cd "$(dirname "$0")/.."
 local_workers="runner=DirectRunner,direct_running_mode=multi_processing,direct_num_workers=$(nproc)"
 exec tfds build "data_builders/$1" --config="$2" --manual_dir="$manual_dir" --data_dir="$data_dir" \

@@ -1,7 +1,9 @@
 """Runs a builder of video files in a test, and reads what it wrote."""
 
 import json
+import re
 
+import pytest
 import tensorflow_datasets as tfds
 
 
@@ -23,3 +25,15 @@ def records(builder, split):
 def coverage(builder):
     """What `coverage.json` says."""
     return json.loads((builder.data_path / "coverage.json").read_text())
+
+
+def counts(builder):
+    """Clips of each split that `coverage.json` expects and that are built."""
+    return {name: (split["expected"], split["built"]) for name, split in coverage(builder)["splits"].items()}
+
+
+def check_refused(read, path, text, complaint):
+    """Asserts that a reader refuses an annotation file of this text with the file's name and the complaint."""
+    path.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(f"{path.name}{complaint}")):
+        read(path)

@@ -70,3 +70,16 @@ def write(
 def plain(path, seconds=2.0, **kwargs):
     times = np.arange(round(seconds * 25)) / 25
     return write(path, flashing(times, 0.8), clicking(seconds, 0.8), **kwargs)
+
+
+def with_display_matrix(path, a, b, c, d):
+    """Makes an mp4 say that a point (x, y) of its picture is shown at (a x + c y, b x + d y)."""
+
+    def stored(a, b, c, d):
+        one = 0x10000
+        return np.array([a * one, b * one, 0, c * one, d * one, 0, 0, 0, 0x40000000], ">i4").tobytes()
+
+    data = path.read_bytes()
+    at = data.index(stored(1, 0, 0, 1), data.index(b"tkhd"))
+    path.write_bytes(data[:at] + stored(a, b, c, d) + data[at + 36 :])
+    return path

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avlearn.media import decode
-from tests.media_file import RATE, clicking, flashing, plain, write
+from tests.media_file import RATE, clicking, flashing, plain, with_display_matrix, write
 
 REAL = pathlib.Path(__file__).parents[2] / "shared" / "data" / "media"
 
@@ -145,19 +145,31 @@ def test_a_waveform_keeps_its_end_and_stays_within_full_scale(tmp_path):
     np.testing.assert_allclose(waveform[-10:-2], expected[-10:-2], atol=0.2)  # what the resampler held back
 
 
-def test_a_turned_phone_gives_an_upright_picture(tmp_path):
-    picture = np.full((32, 64, 3), 50, np.uint8)
-    picture[:, :32, 0] = 220  # red on the left
-    path = write(tmp_path / "clip.mp4", [picture] * 25, clicking(1, 0.5))
-    data = path.read_bytes()
-    upright = np.array([0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000], ">i4").tobytes()
-    clockwise = np.array([0, 0x10000, 0, -0x10000, 0, 0, 0x200000, 0, 0x40000000], ">i4").tobytes()
-    matrix = data.index(upright, data.index(b"tkhd"))
-    path.write_bytes(data[:matrix] + clockwise + data[matrix + 36 :])
+# Quarters of a picture in reading order (red, green, blue, white as it is stored), as they are to be shown.
+SHOWN = {
+    "as it is": ((1, 0, 0, 1), "rgbw"),
+    "clockwise": ((0, 1, -1, 0), "brwg"),
+    "upside down": ((-1, 0, 0, -1), "wbgr"),
+    "counter-clockwise": ((0, -1, 1, 0), "gwrb"),
+    "mirrored": ((-1, 0, 0, 1), "grwb"),
+    "mirrored, upside down": ((1, 0, 0, -1), "bwrg"),
+    "mirrored, clockwise": ((0, 1, 1, 0), "rbgw"),
+    "mirrored, counter-clockwise": ((0, -1, -1, 0), "wgbr"),
+}
+
+
+@pytest.mark.parametrize(("matrix", "shown"), SHOWN.values(), ids=SHOWN)
+def test_a_turned_or_mirrored_picture_is_shown_upright(tmp_path, matrix, shown):
+    colours = {"r": (220, 30, 30), "g": (30, 220, 30), "b": (30, 30, 220), "w": (220, 220, 220)}
+    picture = np.zeros((32, 64, 3), np.uint8)
+    picture[:16, :32], picture[:16, 32:], picture[16:, :32], picture[16:, 32:] = (colours[c] for c in "rgbw")
+    path = with_display_matrix(write(tmp_path / "clip.mp4", [picture] * 25, clicking(1, 0.5)), *matrix)
     frames = decode.read_clip(path, duration_seconds=1, short_side=32).frames
-    assert frames.shape == (25, 64, 32, 3)
-    assert frames[:, :28, :, 0].min() > 180
-    assert frames[:, 36:, :, 0].max() < 90
+    assert frames.shape == ((25, 32, 64, 3) if matrix[0] else (25, 64, 32, 3))
+    height, width = frames.shape[1:3]
+    for place, colour in enumerate(shown):
+        y, x = (1 + 2 * (place // 2)) * height // 4, (1 + 2 * (place % 2)) * width // 4
+        np.testing.assert_allclose(frames[10, y, x], colours[colour], atol=25)
 
 
 @pytest.mark.parametrize("options", [{"movflags": "faststart"}, {}])

@@ -5,6 +5,9 @@ import math
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type
+
+UPRIGHT = (1, 0, 0, 1)
 
 
 class Pictures:
@@ -44,7 +47,7 @@ class Pictures:
         frame.duration = round((duration + self._ahead) / frame.time_base)  # the last frame stays until its true end
         if self._graph is None:
             self._first_slot = math.ceil((time - self._origin) * self._rate)
-            self._turns = round(frame.rotation / 90) % 4
+            self._matrix = _display_matrix(frame)
             self._build(frame)
         self._graph.vpush(frame)
         self._pull()
@@ -78,7 +81,7 @@ class Pictures:
     def _pull(self):
         for frame in _drain(self._graph.vpull):
             if frame.pts >= self._first_slot:  # the filter repeats the first frame back to the start of the clip
-                self._keep(frame.pts, np.rot90(frame.to_ndarray(), self._turns))
+                self._keep(frame.pts, upright(frame.to_ndarray(), self._matrix))
 
     def _keep(self, slot, picture):
         count = len(self._slots)
@@ -88,6 +91,28 @@ class Pictures:
             self._frames = np.concatenate([self._frames, np.empty_like(self._frames)])
         self._frames[count] = picture
         self._slots.append(slot)
+
+
+def _display_matrix(frame) -> tuple[int, int, int, int]:
+    """What a file says about how to show its picture: (a, b, c, d) of `upright`."""
+    stored = frame.side_data.get(Type.DISPLAYMATRIX)
+    if stored is None:
+        return UPRIGHT
+    a, b, _, c, d, *_ = np.frombuffer(stored, np.int32).tolist()
+    return a, b, c, d
+
+
+def upright(picture: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """A picture as it is to be shown: turned by quarters, and mirrored where the file says so.
+
+    Args:
+      picture: `[height, width, channels]`.
+      matrix: (a, b, c, d), in any unit: a point (x, y) of the picture is shown at (a x + c y, b x + d y).
+    """
+    a, b, c, d = matrix
+    if abs(b) > abs(a):
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 class Sound:

@@ -63,8 +63,7 @@ def test_every_layout_is_found_and_what_is_missing_is_listed(manual_dir, tmp_pat
     assert labels == {"/m/042v_gx", "/m/09x0r"}  # acoustic guitar, and speech, which is no instrument: all are kept
 
     coverage = build_dataset.coverage(builder)["splits"]
-    counts = {split: (of_split["expected"], of_split["built"]) for split, of_split in coverage.items()}
-    assert counts == {"train": (4, 4), "validation": (1, 1), "test": (3, 1)}
+    assert build_dataset.counts(builder) == {"train": (4, 4), "validation": (1, 1), "test": (3, 1)}
     assert records["00000000005_30000"]["split"] == "validation"
     assert coverage["test"]["not_built"]["missing"]["clip_ids"] == ["bass__00001_30000", "piano_00002_30000"]
     assert coverage["train"]["cut_from_whole_videos"] == 1
@@ -134,7 +133,7 @@ def test_a_single_label_needs_no_quotes(tmp_path):
     [
         ("guitar_0001,30,40", "line 2: 3 fields"),
         ("guitar_0001,30,40,/m/a,/m/b", "line 2: 5 fields"),
-        ("#NAME?,30,40,/m/a", "line 2: '#NAME\\?' is no YouTube id"),
+        ("#NAME?,30,40,/m/a", "line 2: '#NAME?' is no YouTube id"),
         ("guitar_0001,half,40,/m/a", "line 2: 'half' is no time in seconds"),
         ("guitar_0001,nan,40,/m/a", "line 2: 'nan' is no time in seconds"),
         ("guitar_0001,40,30,/m/a", "line 2: it ends at 30.0 s and starts at 40.0 s"),
@@ -143,10 +142,11 @@ def test_a_single_label_needs_no_quotes(tmp_path):
     ],
 )
 def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
-    path = tmp_path / "eval_segments.csv"
-    path.write_text(f"guitar_0001,30,40,/m/a\n{row}\n")
-    with pytest.raises(ValueError, match=rf"eval_segments.csv, {complaint}"):
-        list(read_segments(path, {"/m/a", "/m/b"}))
+    def read(path):
+        return list(read_segments(path, {"/m/a", "/m/b"}))
+
+    text = f"guitar_0001,30,40,/m/a\n{row}\n"
+    build_dataset.check_refused(read, tmp_path / "eval_segments.csv", text, f", {complaint}")
 
 
 def test_an_annotation_file_that_cannot_be_had_is_named_with_its_address(tmp_path, monkeypatch):
@@ -155,7 +155,7 @@ def test_an_annotation_file_that_cannot_be_had_is_named_with_its_address(tmp_pat
 
     monkeypatch.setattr(tfds.download.DownloadManager, "download", offline)
     (tmp_path / "manual").mkdir()
-    with pytest.raises(ValueError, match=r"ontology.json is not in --manual_dir=.*, and https://\S+.json cannot"):
+    with pytest.raises(ValueError, match=r"ontology.json: not in --manual_dir=.*, and https://\S+.json cannot"):
         build_dataset.build(Builder, Config(name="some", **SETS), tmp_path / "manual", tmp_path / "data")
 
 

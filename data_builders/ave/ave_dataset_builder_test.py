@@ -60,8 +60,7 @@ def test_one_record_for_each_video_in_the_splits_of_the_lists(manual_dir, tmp_pa
     assert len(records["train"]["ave_0000002"]["frames"]) == 50  # ten seconds of eleven
 
     coverage = build_dataset.coverage(builder)
-    counts = {split: (of_split["expected"], of_split["built"]) for split, of_split in coverage["splits"].items()}
-    assert counts == {"train": (2, 1), "validation": (1, 1), "test": (2, 2)}
+    assert build_dataset.counts(builder) == {"train": (2, 1), "validation": (1, 1), "test": (2, 2)}
     assert coverage["splits"]["train"]["not_built"]["missing"]["clip_ids"] == ["ave_0000003"]
     assert coverage["refused_annotations"] == {
         "videos in two lists": {
@@ -116,10 +115,8 @@ def test_a_list_with_an_unknown_video_is_refused(manual_dir, tmp_path):
     ],
 )
 def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
-    path = tmp_path / "Annotations.txt"
-    path.write_text(f"Flute&ave_0000009&good&0&10\n{row}\n")
-    with pytest.raises(ValueError, match=rf"Annotations.txt, {complaint}"):
-        read_events(path)
+    text = f"Flute&ave_0000009&good&0&10\n{row}\n"
+    build_dataset.check_refused(read_events, tmp_path / "Annotations.txt", text, f", {complaint}")
 
 
 def test_three_rates():

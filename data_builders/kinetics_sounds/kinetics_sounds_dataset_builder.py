@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from data_builders.kinetics_sounds.classes import NEAREST_ONLY, labels_of
 from data_builders.parts import clips_builder, segments
 from data_builders.parts.clips_builder import ClipsConfig
-from data_builders.parts.sources import manual_dir
+from data_builders.parts.sources import fetched, manual_dir
 
 ARCHIVE_URL = "https://storage.googleapis.com/deepmind-media/Datasets/kinetics400.tar.gz"
 LAYOUT = "label,youtube_id,time_start,time_end,split,is_cc"
@@ -70,7 +70,8 @@ def annotation_files(dl_manager: tfds.download.DownloadManager) -> dict[str, pat
     found = {split: _in_folder(folder, names) for split, names in SPLITS.items()}
     absent = [split for split, path in found.items() if path is None]
     if absent:
-        archive = _archive(dl_manager, [f"{SPLITS[split][0]}.csv" for split in absent])
+        names = ", ".join(f"{SPLITS[split][0]}.csv" for split in absent)
+        archive = fetched(dl_manager, names, ARCHIVE_URL, unpack=True)
         for split in absent:
             paths = [path for name in SPLITS[split] for path in sorted(archive.rglob(f"{name}.csv"))]
             if not paths:
@@ -117,16 +118,6 @@ def read_segments(path: pathlib.Path, names: Mapping[str, str], splits: Sequence
 def _in_folder(folder, names) -> pathlib.Path | None:
     paths = (place / f"{name}.csv" for place in (folder, folder / "annotations") for name in names)
     return next((path for path in paths if path.is_file()), None)
-
-
-def _archive(dl_manager, names) -> pathlib.Path:
-    try:
-        return pathlib.Path(dl_manager.download_and_extract(ARCHIVE_URL))
-    except Exception as error:
-        raise ValueError(
-            f"{', '.join(names)}: not in --manual_dir={manual_dir(dl_manager)}, and {ARCHIVE_URL} cannot be fetched "
-            f"({error}). Fetch it by hand, unpack it and put them there"
-        ) from error
 
 
 def _columns(path) -> list[str]:

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import tensorflow_datasets as tfds
 
 from avlearn.data import schema
-from data_builders.parts import clip_files, coverage, record, shards
+from data_builders.parts import clip_files, coverage, processes, record, shards, sources
 from data_builders.parts.plan import Plan
 from data_builders.parts.segments import Segment
-from data_builders.parts.sources import MANUAL_DIR_HELP, manual_dir
 from data_builders.parts.workspace import Workspace, explained
 
 CLIPS_PER_SHARD = 32
+FEWEST_CLIPS_PER_SHARD = 4
 LEAST_SHARDS = 16  # one for each worker of the papers
 
 
@@ -30,6 +30,7 @@ class ClipsConfig(tfds.core.BuilderConfig):
         records.
       min_coverage: the build fails where a split has a smaller share of the clips that its annotations name.
       max_clips_per_split: of the annotations, the first so many by a hash of their ids; 0: all of them.
+      time_limit_seconds: a file whose record takes longer to make is given up, and its process replaced.
     """
 
     frames_per_second: float = 25
@@ -42,6 +43,7 @@ class ClipsConfig(tfds.core.BuilderConfig):
     drop: Sequence[str] = ("silent_audio",)
     min_coverage: float = 0.0
     max_clips_per_split: int = 0
+    time_limit_seconds: float = 600.0
 
     def settings(self, *, sound_only: bool = False) -> record.Settings:
         """What a record holds.
@@ -53,6 +55,8 @@ class ClipsConfig(tfds.core.BuilderConfig):
             raise ValueError(f"min_coverage={self.min_coverage}: it is a share, 0 to 1")
         if self.max_clips_per_split < 0:
             raise ValueError(f"max_clips_per_split={self.max_clips_per_split}: it is 0 (all) or more")
+        if not 1 <= self.time_limit_seconds < math.inf:
+            raise ValueError(f"time_limit_seconds={self.time_limit_seconds}: it is 1 or more, and finite")
         values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(record.Settings)
@@ -107,7 +111,16 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
 
     SUFFIXES = clip_files.VIDEO_SUFFIXES
     SOUND_ONLY = False
-    MANUAL_DOWNLOAD_INSTRUCTIONS = MANUAL_DIR_HELP
+    MANUAL_DOWNLOAD_INSTRUCTIONS = sources.MANUAL_DIR_HELP
+
+    def __init__(self, *, data_dir: str | os.PathLike | None = None, **kwargs):
+        """As TFDS has it.
+
+        Raises:
+          ValueError: `data_dir` is a bucket; says how to mount it.
+        """
+        sources.check_local("--data_dir", data_dir)
+        super().__init__(data_dir=data_dir, **kwargs)
 
     @abc.abstractmethod
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> Annotations:
@@ -148,7 +161,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
         own = pathlib.Path(self.data_path)  # where TFDS takes the dataset from when it is whole
         annotations = self.annotations(dl_manager)
         with Workspace(own.parent / str(self.version)) as self._workspace, explained(self._workspace.folder):
-            plan = self._plan(annotations, manual_dir(dl_manager))
+            plan = self._plan(annotations, sources.manual_dir(dl_manager))
             self.info.features["labels"].feature.names = list(annotations.class_names)
             self.info.metadata.update(
                 class_names=list(annotations.class_names.values()),
@@ -197,22 +210,22 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
         recipe = shards.Recipe(settings, tuple(annotations.class_names))
         paths = {}
         for split in annotations.splits:
-            found = plan.found(split)
-            count = min(num_shards or _shard_count(found), found)
+            expected, found = plan.expected(split), plan.found(split)
+            count = min(num_shards or shard_count(expected, found), expected) if found else 0
             template = self._get_filename_template(split)
             names = [template.relative_filepath(shard_index=i, num_shards=count) for i in range(count)]
             paths[split] = [os.fspath(self._workspace.folder / name) for name in names]
-            for path, segments in zip(paths[split], plan.shards(split, count), strict=True):
-                shards.write_job(path, shards.Job(tuple(segments), recipe))
+            for path, clips in zip(paths[split], plan.shards(split, count), strict=True):
+                shards.write_job(path, shards.Job(tuple(clips), recipe, self.builder_config.time_limit_seconds))
         return paths
 
     def _build(self, plan, paths, download_config) -> None:
         if download_config.beam_runner or download_config.beam_options:
             every = [path for of_split in paths.values() for path in of_split]
-            shards.build_in_beam(every, download_config.beam_runner, download_config.beam_options)
+            processes.build_in_beam(every, download_config.beam_runner, download_config.beam_options)
             return
         for split, of_split in paths.items():
-            shards.build_in_processes(of_split, plan.found(split), f"{self.name} {split}")
+            processes.build_in_processes(of_split, plan.found(split), f"{self.name} {split}")
 
     def _coverage(self, plan, paths, annotations) -> dict[str, dict]:
         """Coverage of every split as JSON; sets the splits of the dataset's info."""
@@ -222,7 +235,11 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             if None in reports:
                 raise RuntimeError(f"the shard {of_split[reports.index(None)]} is not finished; run the command again")
             refused = {clip_id: why for report in reports for clip_id, why in report.refused.items()}
-            counts = coverage.SplitCoverage(cut_from_whole_videos=sum(report.whole_videos for report in reports))
+            counts = coverage.SplitCoverage(
+                cut_from_whole_videos=sum(report.whole_videos for report in reports),
+                with_several_files=plan.with_several_files(split),
+                passed_over={clip_id: why for report in reports for clip_id, why in report.passed_over.items()},
+            )
             for segment, found in plan.segments(split):
                 reason, detail = refused.get(segment.clip_id, (None, "")) if found else ("missing", "")
                 counts.add(segment.clip_id, segment.labels, reason, detail)
@@ -251,7 +268,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             "refused_annotations": {
                 kind: {"count": len(lines), "items": list(lines)} for kind, lines in annotations.refused.items()
             },
-            "files": {"skipped": plan.skipped, "of_a_name_that_another_has": plan.same_name},
+            "skipped_files": plan.skipped,
         }
         (folder / "coverage.json").write_text(json.dumps(contents, indent=1))
         print(f"\n{coverage.table(splits)}\n", flush=True)
@@ -260,9 +277,16 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             self._workspace.publish(name, target)
 
 
-def _shard_count(clips: int) -> int:
-    """A power of two, so that a few more clips mostly leave the division, and the finished shards, as they are."""
-    return max(LEAST_SHARDS, 2 ** math.ceil(math.log2(max(1, clips / CLIPS_PER_SHARD))))
+def shard_count(expected: int, found: int) -> int:
+    """Number of shards of a split: a power of two, by the clips that the annotations name.
+
+    So a clip that is found later leaves the division, and the finished shards, as they are; but where few of the clips
+    are found, there are fewer shards.
+    """
+    count = 2 ** math.ceil(math.log2(max(1, expected / CLIPS_PER_SHARD)))
+    while count > LEAST_SHARDS and found < FEWEST_CLIPS_PER_SHARD * count:
+        count //= 2
+    return max(LEAST_SHARDS, count)
 
 
 def _check_coverage(splits: dict[str, dict], least: float, path: pathlib.Path) -> None:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -13,12 +14,11 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest
-from joblib.externals.loky import get_reusable_executor
 
 from avlearn.data import read
-from data_builders.parts import record, shards, tfrecord_file
+from data_builders.parts import processes, record, shards, tfrecord_file
 from data_builders.parts.clip_files import ClipFile
-from data_builders.parts.clips_builder import ClipsConfig
+from data_builders.parts.clips_builder import ClipsConfig, shard_count
 from data_builders.parts.segments import Located, Segment
 from data_builders.parts.workspace import Workspace, explained
 from tests.build_dataset import build, coverage, records
@@ -42,8 +42,16 @@ def built(folder, tmp_path_factory):
     return build(SmallClips, "plain", folder, tmp_path_factory.mktemp("data"))
 
 
-def located(folder, segment):
-    return Located(segment, ClipFile(segment.video_id, str(folder / f"{segment.video_id}.mp4"), 1, 1), cut=False)
+def job(folder, *names, time_limit_seconds=600, **settings):
+    """Of clips `name.mp4` in a folder, one file each; `a|b` has the files `a.mp4` and `b.mp4`."""
+    clips = tuple(
+        tuple(
+            Located(Segment(name, name, ("low",)), ClipFile(file, str(folder / f"{file}.mp4"), 1, 1), cut=False)
+            for file in name.split("|")
+        )
+        for name in names
+    )
+    return shards.Job(clips, shards.Recipe(record.Settings(**settings), ("low",)), time_limit_seconds)
 
 
 def shard_bytes(builder):
@@ -120,49 +128,121 @@ def test_processes_that_outlive_a_killed_build_do_no_harm(built, folder, tmp_pat
     assert shard_bytes(build(SmallClips, "plain", folder, tmp_path)) == shard_bytes(built)
 
 
-def test_a_clip_that_ends_its_process_is_refused_and_the_rest_built(folder, tmp_path, monkeypatch):
-    """`DIES` in a file's name stands for a codec that breaks: PyAV is replaced in the processes of the build."""
+@pytest.fixture
+def broken_codec(folder, tmp_path, monkeypatch):
+    """Clips whose names stand for what PyAV, replaced in the processes of the build, makes of them.
+
+    At one that `DIES` the process ends; at one that `HANGS` libav waits for ever, on a pipe that nobody writes to.
+    """
     some = tmp_path / "some"
     some.mkdir()
-    names = ["a00", "a01", "DIES"]
-    for name in names:
-        shutil.copy(folder / "a00.mp4", some / f"{name}.mp4")
-    (some / "clips.txt").write_text("\n".join(f"train {name} low" for name in names))
+    os.mkfifo(some / "pipe")
     (some / "sitecustomize.py").write_text(
-        "import os\nfrom avlearn.media import decode\nread = decode.read_clip\n"
-        "def read_clip(path, **how):\n    os.abort() if 'DIES' in path else None\n    return read(path, **how)\n"
+        "import os, av\nfrom avlearn.media import decode\nread = decode.read_clip\n"
+        "def read_clip(path, **how):\n"
+        "    os.abort() if 'DIES' in path else None\n"
+        f"    av.open({str(some / 'pipe')!r}) if 'HANGS' in path else None\n"
+        "    return read(path, **how)\n"
         "decode.read_clip = read_clip\n"
     )
+
+    def add(*files):
+        for file in files:
+            (some / file).parent.mkdir(exist_ok=True)
+            shutil.copy(folder / "a00.mp4", some / file)
+        names = sorted({pathlib.Path(file).stem for file in files})
+        (some / "clips.txt").write_text("\n".join(f"train {name} low" for name in names))
+        return some
+
     monkeypatch.setenv("PYTHONPATH", f"{some}:{ROOT}")
-    get_reusable_executor().shutdown(wait=True)  # the processes of this test are to be new ones
-    try:
-        builder = build(SmallClips, "plain", some, tmp_path / "data", num_shards=1)
-    finally:
-        get_reusable_executor().shutdown(wait=True)
+    processes.end_processes()  # those of this test are to be new ones
+    yield add
+    processes.end_processes()
+
+
+def test_clips_that_end_or_hang_their_process_are_refused_and_the_rest_built(broken_codec, tmp_path):
+    some = broken_codec("a00.mp4", "a01.mp4", "DIES.mp4", "HANGS.mp4")
+    limited = ClipsConfig(name="limited", frames_per_second=5, time_limit_seconds=2)
+    builder = build(SmallClips, limited, some, tmp_path / "data", num_shards=1)
     not_built = coverage(builder)["splits"]["train"]["not_built"]
-    assert {reason: entry["clip_ids"] for reason, entry in not_built.items()} == {"crashed": ["DIES"]}
-    assert "its process ended 3 times" in not_built["crashed"]["examples"][0]
+    assert {reason: entry["clip_ids"] for reason, entry in not_built.items()} == {
+        "crashed": ["DIES"],
+        "timed_out": ["HANGS"],
+    }
+    assert not_built["crashed"]["examples"] == [f"{some}/DIES.mp4: crashed: its process ended 3 times"]
+    assert not_built["timed_out"]["examples"] == [f"{some}/HANGS.mp4: timed_out: not read in 2 s"]
     assert set(records(builder, "train")) == {"a00", "a01"}
+
+
+def test_beam_replaces_a_process_too_and_the_next_file_of_the_clip_is_tried(broken_codec, tmp_path):
+    some = broken_codec("HANGS/a00.mp4", "good/a00.mp4")
+    limited = ClipsConfig(name="limited", frames_per_second=5, time_limit_seconds=2)
+    builder = build(SmallClips, limited, some, tmp_path / "data", beam_runner="DirectRunner")
+    counts = coverage(builder)["splits"]["train"]
+    assert counts["not_from_the_first_file"] == {"a00": f"{some}/HANGS/a00.mp4: timed_out: not read in 2 s"}
+    assert set(records(builder, "train")) == {"a00"}
 
 
 def test_what_failed_for_a_reason_of_ours_is_tried_again(folder, tmp_path, monkeypatch):
     path = str(tmp_path / "x.tfrecord-00000-of-00001")
-    job = shards.Job((located(folder, Segment("a00", "a00", ("low",))),), shards.Recipe(record.Settings(), ("low",)))
-    shards.write_job(path, job)
+    shards.write_job(path, job(folder, "a00"))
     monkeypatch.setattr(record, "make_record", lambda *arguments: 1 / 0)
     shards.build(path)
     reason, detail = shards.report_of(path).refused["a00"]
     assert reason == "error"
-    assert detail.endswith("a00.mp4: ZeroDivisionError: division by zero")
+    assert detail.endswith("a00.mp4: error: ZeroDivisionError: division by zero")
     monkeypatch.undo()
     shards.build(path)
     assert (shards.report_of(path).built, shards.report_of(path).refused) == (1, {})
 
 
+def test_the_next_file_of_a_clip_is_tried(folder, tmp_path):
+    several = tmp_path / "several"
+    (several / "again").mkdir(parents=True)
+    shutil.copy(folder / "a00.mp4", several / "again" / "both.mp4")
+    shutil.copy(folder / "a00.mp4", several / "good.mp4")
+    shutil.copy(folder / "a03.mp4", several / "good.webm")
+    for name in ("both.mp4", "both.webm", "neither.avi", "neither.mkv"):
+        (several / name).write_text(f"no film: {name}")
+    (several / "clips.txt").write_text("train both low\ntrain good low\ntrain neither low\n")
+    builder = build(SmallClips, "plain", several, tmp_path)
+    counts = coverage(builder)["splits"]["train"]
+    assert (counts["expected"], counts["built"], counts["with_several_files"]) == (3, 2, 3)
+    assert set(records(builder, "train")) == {"both", "good"}
+    (why,) = counts["not_from_the_first_file"].items()
+    bad = r"{}/{}: unreadable: not a media file.*"
+    assert why[0] == "both"
+    assert re.fullmatch("; ".join(bad.format(several, name) for name in ("both.mp4", "both.webm")), why[1])
+    assert counts["not_built"]["unreadable"]["clip_ids"] == ["neither"]
+    (example,) = counts["not_built"]["unreadable"]["examples"]
+    assert re.fullmatch("; ".join(bad.format(several, name) for name in ("neither.avi", "neither.mkv")), example)
+
+
+def test_more_time_is_another_try(folder, tmp_path):
+    path = str(tmp_path / "x.tfrecord-00000-of-00001")
+    shards.write_job(path, job(folder, "a00", time_limit_seconds=1))
+    mark = {"a00: " + str(folder / "a00.mp4"): {"times": 0, "timed_out_seconds": 1}}
+    (tmp_path / "x.tfrecord-00000-of-00001.reading").write_text(json.dumps(mark))
+    assert shards.timed_out(path) == 1
+    for _ in range(2):  # the second time, by the report
+        shards.build(path)
+        assert shards.report_of(path).refused["a00"][0] == "timed_out"
+    shards.write_job(path, job(folder, "a00", time_limit_seconds=600))
+    shards.build(path)
+    assert (shards.report_of(path).built, shards.report_of(path).refused) == (1, {})
+
+
+def test_the_number_of_shards_is_that_of_the_annotations():
+    assert [shard_count(expected, expected) for expected in (1, 512, 513, 1024, 1025, 2_000_000)] == [
+        *(16, 16, 32, 32, 64, 65_536)
+    ]
+    assert {shard_count(10_000, found) for found in range(2048, 10_001)} == {512}
+    assert [shard_count(10_000, found) for found in (2047, 1023, 1)] == [256, 128, 16]
+
+
 def test_a_folder_that_goes_away_ends_the_build(tmp_path):
     path = str(tmp_path / "x.tfrecord-00000-of-00001")
-    job = shards.Job((located(tmp_path, Segment("a00", "a00", ("low",))),), shards.Recipe(record.Settings(), ("low",)))
-    shards.write_job(path, job)
+    shards.write_job(path, job(tmp_path, "a00"))
     with pytest.raises(FileNotFoundError, match="it was there before; are the clips still mounted"):
         shards.build(path)
     assert shards.report_of(path) is None
@@ -170,8 +250,7 @@ def test_a_folder_that_goes_away_ends_the_build(tmp_path):
 
 def test_a_damaged_shard_is_not_finished(folder, tmp_path):
     path = tmp_path / "x.tfrecord-00000-of-00001"
-    job = shards.Job((located(folder, Segment("a00", "a00", ("low",))),), shards.Recipe(record.Settings(), ("low",)))
-    shards.write_job(str(path), job)
+    shards.write_job(str(path), job(folder, "a00"))
     shards.build(str(path))
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
@@ -260,9 +339,7 @@ def test_a_part_never_passes_for_the_whole(folder, tmp_path):
 
 def test_a_full_disk_is_said_and_nothing_counts_as_finished(folder, tmp_path, monkeypatch):
     path = str(tmp_path / "x.tfrecord-00000-of-00001")
-    segment = Segment("a00", "a00", ("low",))
-    job = shards.Job((located(folder, segment),), shards.Recipe(record.Settings(), ("low",)))
-    shards.write_job(path, job)
+    shards.write_job(path, job(folder, "a00"))
 
     def full(file, data):
         file.write(data[:100])
@@ -280,9 +357,8 @@ def test_a_full_disk_is_said_and_nothing_counts_as_finished(folder, tmp_path, mo
 
 def test_a_shard_of_other_contents_is_not_taken_for_this_one(folder, tmp_path):
     path = str(tmp_path / "x.tfrecord-00000-of-00001")
-    segments = [located(folder, Segment(name, name, ("low",))) for name in ("a00", "a01")]
-    shards.write_job(path, shards.Job(tuple(segments), shards.Recipe(record.Settings(), ("low",))))
+    shards.write_job(path, job(folder, "a00", "a01"))
     shards.build(path)
     assert shards.report_of(path).built == 2
-    shards.write_job(path, shards.Job(tuple(segments), shards.Recipe(record.Settings(short_side=64), ("low",))))
+    shards.write_job(path, job(folder, "a00", "a01", short_side=64))
     assert shards.report_of(path) is None

@@ -25,19 +25,19 @@ class Plan:
 
     Attributes:
       skipped: files that cannot be used, with the reason.
-      same_name: how many files have the name of another one; of these the first in order is used.
     """
 
     def __init__(self, manual_dir: str | os.PathLike, suffixes: tuple[str, ...], database: str | os.PathLike):
         self.skipped: list[str] = []
-        self.same_name = 0
         self._manual_dir = pathlib.Path(manual_dir)
         self._suffixes = suffixes
         pathlib.Path(database).unlink(missing_ok=True)
         self._database = sqlite3.connect(database)
-        self._database.execute("CREATE TABLE files (stem TEXT PRIMARY KEY, file BLOB) WITHOUT ROWID")
         self._database.execute(
-            "CREATE TABLE wanted (split TEXT, clip_id TEXT, hash BLOB, segment BLOB, located BLOB, "
+            "CREATE TABLE files (stem TEXT, place INTEGER, file BLOB, PRIMARY KEY (stem, place)) WITHOUT ROWID"
+        )
+        self._database.execute(
+            "CREATE TABLE wanted (split TEXT, clip_id TEXT, hash BLOB, segment BLOB, files INTEGER, located BLOB, "
             "PRIMARY KEY (split, hash, clip_id)) WITHOUT ROWID"
         )
         self._walked = set()
@@ -54,9 +54,9 @@ class Plan:
                 self._walk(segment.folder)
             digest = hashlib.sha256(segment.clip_id.encode()).digest()[:8]  # an order that no class or folder has
             located = self._located(segment)
-            row = (split, segment.clip_id, digest, pickle.dumps(segment), located and pickle.dumps(located))
+            row = (split, segment.clip_id, digest, pickle.dumps(segment), len(located), pickle.dumps(located))
             try:
-                self._database.execute("INSERT INTO wanted VALUES (?, ?, ?, ?, ?)", row)
+                self._database.execute("INSERT INTO wanted VALUES (?, ?, ?, ?, ?, ?)", row)
             except sqlite3.IntegrityError:
                 raise ValueError(f"the clip {segment.clip_id!r} occurs twice in the split {split!r}") from None
 
@@ -78,25 +78,32 @@ class Plan:
 
     def found(self, split: str) -> int:
         """How many of them have a file."""
-        return self._count("SELECT COUNT(*) FROM wanted WHERE split = ? AND located IS NOT NULL", split)
+        return self._count("SELECT COUNT(*) FROM wanted WHERE split = ? AND files > 0", split)
+
+    def with_several_files(self, split: str) -> int:
+        """How many of them have more than one, of which the first that can be read is used."""
+        return self._count("SELECT COUNT(*) FROM wanted WHERE split = ? AND files > 1", split)
 
     def segments(self, split: str) -> Iterator[tuple[Segment, bool]]:
         """Every segment of a split, and whether it has a file."""
-        query = "SELECT segment, located IS NOT NULL FROM wanted WHERE split = ?"
+        query = "SELECT segment, files > 0 FROM wanted WHERE split = ?"
         for data, found in self._database.execute(query, (split,)):
             yield pickle.loads(data), bool(found)
 
-    def shards(self, split: str, count: int) -> Iterator[list[Located]]:
-        """The segments that have a file, divided into shards, in an order that only the clips' ids decide.
+    def shards(self, split: str, count: int) -> Iterator[list[tuple[Located, ...]]]:
+        """The files of each segment that has any, divided into shards, in an order that only the clips' ids decide.
 
         The division is that of all segments, found or not: a file that is found later changes its own shard only.
+
+        Yields:
+          Of each segment its files, the one to try first in front.
         """
         expected = self.expected(split)
-        query = "SELECT located FROM wanted WHERE split = ? ORDER BY hash, clip_id"
+        query = "SELECT files, located FROM wanted WHERE split = ? ORDER BY hash, clip_id"
         cursor = self._database.execute(query, (split,))
         for shard in range(count):
             size = expected * (shard + 1) // count - expected * shard // count
-            yield [pickle.loads(data) for (data,) in cursor.fetchmany(size) if data is not None]
+            yield [pickle.loads(located) for files, located in cursor.fetchmany(size) if files]
 
     def check_any_found(self) -> None:
         """Refuses a folder in which nothing was found.
@@ -104,7 +111,7 @@ class Plan:
         Raises:
           ValueError: no segment has a file; shows what was looked for and what is there.
         """
-        if self._count("SELECT COUNT(*) FROM wanted WHERE located IS NOT NULL"):
+        if self._count("SELECT COUNT(*) FROM wanted WHERE files > 0"):
             return
         expected = self._count("SELECT COUNT(*) FROM wanted")
         if not expected:
@@ -125,18 +132,18 @@ class Plan:
         if not (self._manual_dir / folder).is_dir():
             return
         for file in clip_files.walk(self._manual_dir / folder, self._suffixes, self.skipped):
-            row = (prefix + file.stem, pickle.dumps(file))
-            self.same_name += 1 - self._database.execute("INSERT OR IGNORE INTO files VALUES (?, ?)", row).rowcount
+            # `place` keeps the order of the folders: of files of one name, the first in it is tried first.
+            row = (prefix + file.stem, self._database.total_changes, pickle.dumps(file))
+            self._database.execute("INSERT INTO files VALUES (?, ?, ?)", row)
 
-    def _located(self, segment: Segment) -> Located | None:
+    def _located(self, segment: Segment) -> tuple[Located, ...]:
+        """Every file that may hold a segment, the one to try first in front."""
         names = self._names(segment)
         marks = ",".join("?" * len(names))
-        there = dict(self._database.execute(f"SELECT stem, file FROM files WHERE stem IN ({marks})", names))
-        name = next((name for name in names if name in there), None)
-        if name is None:
-            return None
-        file: ClipFile = pickle.loads(there[name])
-        return Located(segment, file, cut=file.stem != segment.video_id)
+        query = f"SELECT stem, file FROM files WHERE stem IN ({marks}) ORDER BY stem, place"
+        there = self._database.execute(query, names).fetchall()
+        files: list[ClipFile] = [pickle.loads(data) for _, data in sorted(there, key=lambda row: names.index(row[0]))]
+        return tuple(Located(segment, file, cut=file.stem != segment.video_id) for file in files)
 
     @staticmethod
     def _names(segment: Segment) -> list[str]:

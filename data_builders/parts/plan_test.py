@@ -20,7 +20,7 @@ def paths(manual_dir, *segments):
     plan = Plan(manual_dir, (".wav",), manual_dir / "plan.sqlite")
     plan.add("all", segments)
     (shard,) = plan.shards("all", 1)
-    return {located.segment.clip_id: located.file.path.removeprefix(f"{manual_dir}/") for located in shard}
+    return {first.segment.clip_id: first.file.path.removeprefix(f"{manual_dir}/") for first, *_ in shard}
 
 
 def test_a_segment_of_a_folder_gets_the_file_that_is_in_it(manual_dir):
@@ -90,7 +90,20 @@ def test_whether_a_name_says_that_it_is_cut(tmp_path):
     plan = Plan(tmp_path, (".wav",), tmp_path / "plan.sqlite")
     plan.add("all", [Segment("a", "a", (), 30.0, 10.0), Segment("b", "b", (), 30.0, 10.0)])
     (shard,) = plan.shards("all", 1)
-    assert {located.segment.clip_id: located.cut for located in shard} == {"a": True, "b": False}
+    assert {located.segment.clip_id: located.cut for (located,) in shard} == {"a": True, "b": False}
+
+
+def test_every_file_of_a_clip_is_there_the_most_telling_name_first(tmp_path):
+    names = ("a.wav", "deep/a_30.wav", "deep/a_30_40.wav", "zoo/a_30.flac")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    plan = Plan(tmp_path, (".wav", ".flac"), tmp_path / "plan.sqlite")
+    plan.add("all", [Segment("a", "a", (), 30.0, 10.0), Segment("b", "b", ())])
+    ((files,),) = plan.shards("all", 1)
+    assert [located.file.path.removeprefix(f"{tmp_path}/") for located in files] == [names[i] for i in (2, 1, 3, 0)]
+    assert [located.cut for located in files] == [True, True, True, False]
+    assert (plan.expected("all"), plan.found("all"), plan.with_several_files("all")) == (2, 1, 1)
 
 
 def test_names_that_cannot_be_used_are_listed_and_links_in_a_circle_end(tmp_path):
@@ -103,4 +116,5 @@ def test_names_that_cannot_be_used_are_listed_and_links_in_a_circle_end(tmp_path
         pass
     plan = Plan(tmp_path, (".wav",), tmp_path / "plan.sqlite")
     assert [entry.rsplit(": ", 1)[1] for entry in plan.skipped] == ["FileNotFoundError", "UnicodeEncodeError"]
-    assert plan.same_name == 1
+    plan.add("all", [Segment("a", "a", ())])
+    assert plan.with_several_files("all") == 1

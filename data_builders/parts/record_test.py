@@ -14,7 +14,7 @@ from data_builders.parts import record
 from data_builders.parts.clip_files import ClipFile
 from data_builders.parts.record import Settings, make_record, part_of_file
 from data_builders.parts.segments import Box, Located, Segment
-from tests.media_file import RATE, clicking, flashing, plain, write
+from tests.media_file import RATE, clicking, flashing, plain, with_display_matrix, write
 
 CLASSES = {"flash": 0, "click": 1}
 SEGMENT = Segment("clip", "video", ("click",))
@@ -79,6 +79,30 @@ def test_a_variable_frame_rate_keeps_its_times(tmp_path):
     flash, click = _moments(made)
     assert flash == pytest.approx(1.4, abs=0.02 + 1e-6)
     assert click == pytest.approx(1.4, abs=0.0051)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "bright"),
+    [((1, 0, 0, 1), "left"), ((0, 1, -1, 0), "top"), ((-1, 0, 0, -1), "right"), ((0, -1, 1, 0), "bottom")],
+    ids=["none", "90", "180", "270"],
+)
+def test_a_turned_video_is_upright_in_the_record(tmp_path, matrix, bright):
+    picture = np.full((64, 96, 3), 20, np.uint8)
+    picture[:, :48] = 230  # its left half
+    path = write(tmp_path / "a.mp4", [picture] * 75, clicking(3.0, 1.4))
+    made, _ = make_record(located(with_display_matrix(path, *matrix)), CLASSES, Settings(short_side=48))
+    stored = cv2.imdecode(np.frombuffer(made["frames"][30], np.uint8), 0)
+    assert stored.shape == ((48, 72) if bright in ("left", "right") else (72, 48))
+    height, width = stored.shape
+    halves = {
+        "left": stored[:, : width // 2 - 2],
+        "right": stored[:, width // 2 + 2 :],
+        "top": stored[: height // 2 - 2],
+        "bottom": stored[height // 2 + 2 :],
+    }
+    opposite = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}[bright]
+    assert halves[bright].min() > 200
+    assert halves[opposite].max() < 60
 
 
 def test_a_record_of_three_seconds_by_hand(tmp_path):

@@ -52,7 +52,7 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Located:
-    """A segment and its file.
+    """A segment and a file that may hold it.
 
     Attributes:
       segment: what is wanted.

@@ -1,4 +1,4 @@
-"""Builds the shards of a dataset, each on its own: by a process per core, or by Apache Beam on any runner.
+"""Builds the shards of a dataset, each on its own (`processes` has who builds which).
 
 A shard is a pure function of its segments and settings. It is finished when its report stands beside it; a build that
 was interrupted goes on with the shards that have none. No TensorFlow here (see `tfrecord_file`).
@@ -17,24 +17,20 @@ from typing import BinaryIO
 
 import av
 import cv2
-import joblib
 import numpy as np
 import tensorflow_datasets as tfds
-import tqdm
 from etils import epath
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tensorflow_datasets.core import example_serializer
 
 from avlearn.data import schema
 from avlearn.media.decode import UnreadableClip
 from data_builders.parts import record, tfrecord_file
+from data_builders.parts.attempts import Attempts, write_atomically
 from data_builders.parts.segments import Located
 
 # A shard that other code left unfinished is built anew: another version of these modules (counted up by hand), or of a
 # library that has a hand in the bytes.
-FORMAT = (1, av.__version__, cv2.__version__, np.__version__)
-ATTEMPTS = 3  # at a clip that takes its process down
-RESTARTS = 10  # of the processes, without one more shard finished
+FORMAT = (2, av.__version__, cv2.__version__, np.__version__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,17 +80,19 @@ class Job:
     """What a shard is to hold; a file beside it, so that a plan of any size needs no memory.
 
     Attributes:
-      segments: in order.
+      clips: in order; of each the files that may hold it, the one to try first in front.
       recipe: how to make their records.
+      time_limit_seconds: a file whose record takes longer is given up.
     """
 
-    segments: tuple[Located, ...]
+    clips: tuple[tuple[Located, ...], ...]
     recipe: Recipe
+    time_limit_seconds: float
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Of everything that decides the shard's bytes."""
-        parts = (FORMAT, schema.SCHEMA_VERSION, self.segments, self.recipe)
+        parts = (FORMAT, schema.SCHEMA_VERSION, self.clips, self.recipe)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -104,17 +102,21 @@ class Report:
 
     Attributes:
       fingerprint: of the shard.
+      time_limit_seconds: that its files had.
       num_bytes: of the records, without framing.
       built: how many clips have a record.
       whole_videos: how many of these were cut from a whole video.
       refused: clip id to (reason, detail).
+      passed_over: clip id to what was wrong with the files before the one that it was built from.
     """
 
     fingerprint: str
-    num_bytes: int
-    built: int
-    whole_videos: int
-    refused: dict[str, tuple[str, str]]
+    time_limit_seconds: float
+    num_bytes: int = 0
+    built: int = 0
+    whole_videos: int = 0
+    refused: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    passed_over: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def write_job(shard: str, job: Job) -> None:
@@ -136,122 +138,94 @@ def report_of(shard: str) -> Report | None:
 
 
 def build(shard: str) -> int:
-    """Builds a shard by its job, unless it is finished; returns how many segments it has.
+    """Builds a shard by its job, unless it is finished; returns how many clips it was to have.
 
-    A clip that cannot be read is reported, and the build goes on. A shard with a clip that failed for a reason that is
-    not the clip's (`error`) is built again when a build is.
+    A clip that cannot be read is reported, and the build goes on. The process ends where a file takes too long: build
+    it again, and that file is passed over. A finished shard is built again where a clip failed for a reason that is not
+    the clip's (`error`), or has more time now.
 
     Raises:
       OSError: its records cannot be written, or a file that was there when the build began is not there any more.
     """
     job = _job_of(shard)
     report = report_of(shard)
-    if report is not None and all(reason != "error" for reason, _ in report.refused.values()):
-        return len(job.segments)
+    if report is not None and not _may_have_more(report, job):
+        return len(job.clips)
+    attempts = Attempts(f"{shard}.reading")
     # Two processes may be at work on one shard, where those of a killed build live on: each has its own file, and the
     # bytes are the same.
     partial = f"{shard}.{os.getpid()}.{uuid.uuid4().hex}.partial"
     with open(partial, "wb") as file:
-        report = _write_records(file, shard, job)
+        report = _write_records(file, job, attempts)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, shard)
-    _write_atomically(f"{shard}.json", json.dumps(dataclasses.asdict(report)))
-    epath.Path(f"{shard}.reading").unlink(missing_ok=True)
-    return len(job.segments)
+    write_atomically(f"{shard}.json", json.dumps(dataclasses.asdict(report)))
+    attempts.forget()
+    return len(job.clips)
 
 
-def _write_records(file: BinaryIO, shard: str, job: Job) -> Report:
-    """Writes the records of a job; notes what it is reading, so that a clip that ends the process is known."""
-    built = num_bytes = whole_videos = 0
-    refused = {}
-    attempts = _attempts(shard)
-    for located in job.segments:
-        clip_id = located.segment.clip_id
-        attempts[clip_id] = attempts.get(clip_id, 0) + 1
-        if attempts[clip_id] > ATTEMPTS:
-            refused[clip_id] = ("crashed", f"{located.file.path}: crashed: its process ended {ATTEMPTS} times")
-            continue
-        _write_atomically(f"{shard}.reading", json.dumps(attempts))
-        data, whole = _serialized(located, job.recipe, refused)
-        del attempts[clip_id]
-        if data is not None:
+def timed_out(shard: str) -> int:
+    """How many files of a shard that is being built were given up for the time they took."""
+    return Attempts(f"{shard}.reading").timed_out
+
+
+def _may_have_more(report: Report, job: Job) -> bool:
+    more_time = job.time_limit_seconds > report.time_limit_seconds
+    reasons = [reason for reason, _ in report.refused.values()]
+    return "error" in reasons or (more_time and "timed_out" in reasons)
+
+
+def _write_records(file: BinaryIO, job: Job, attempts: Attempts) -> Report:
+    """Writes the records of a job: of each clip the first of its files that can be read."""
+    num_bytes = built = whole_videos = 0
+    refused, passed_over = {}, {}
+    for files in job.clips:
+        complaints = []
+        for located in files:
+            try:
+                data, whole = _serialized(located, job, attempts)
+            except UnreadableClip as error:
+                complaints.append(error)
+                continue
             tfrecord_file.write(file, data)
-            built, num_bytes, whole_videos = built + 1, num_bytes + len(data), whole_videos + whole
-    return Report(job.fingerprint, num_bytes, built, whole_videos, refused)
+            num_bytes, built, whole_videos = num_bytes + len(data), built + 1, whole_videos + whole
+            break
+        clip_id, details = files[0].segment.clip_id, "; ".join(str(complaint) for complaint in complaints)
+        if len(complaints) == len(files):
+            refused[clip_id] = (complaints[0].reason, details)
+        elif complaints:
+            passed_over[clip_id] = details
+    return Report(job.fingerprint, job.time_limit_seconds, num_bytes, built, whole_videos, refused, passed_over)
 
 
-def _attempts(shard: str) -> dict[str, int]:
-    """How often reading a clip was begun by a process that then ended."""
-    try:
-        return json.loads(epath.Path(f"{shard}.reading").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
-
-
-def build_in_processes(shards: Sequence[str], clips: int, description: str) -> None:
-    """Builds shards in a process per core, with a progress bar over so many clips.
+def _serialized(located: Located, job: Job, attempts: Attempts) -> tuple[bytes, bool]:
+    """The record of a clip from one of its files, and whether that is a whole video.
 
     Raises:
-      OSError: see `build`; or the processes are ended again and again.
+      UnreadableClip: with the reason; `error` is one that is not the file's.
+      OSError: the file was there before and is not any more.
     """
-    finished, restarts = -1, 0
-    while True:
-        try:
-            _run_processes(shards, clips, description)
-        except TerminatedWorkerError:  # a clip that takes its codec down, or no memory
-            before, finished = finished, sum(report_of(shard) is not None for shard in shards)
-            restarts = 0 if finished > before else restarts + 1
-            if restarts > RESTARTS:
-                raise OSError(
-                    "processes of the build are ended again and again, by lack of memory perhaps. Run it in fewer: "
-                    "LOKY_MAX_CPU_COUNT=2 tfds build ...; finished shards are kept"
-                ) from None
-            tqdm.tqdm.write("A process of the build was ended; the build goes on with new ones.")
-        else:
-            return
+    with attempts.at(located, job.time_limit_seconds):
+        example, whole = _example(located, job.recipe)
+    for box in example.get("boxes", ()):
+        box["bbox"] = tfds.features.BBox(*box["bbox"])
+    return job.recipe.serialized(example), whole
 
 
-def _run_processes(shards: Sequence[str], clips: int, description: str) -> None:
-    # joblib's processes start without running the parent's main script again, which would be the whole of TFDS.
-    pool = joblib.Parallel(n_jobs=-1, return_as="generator_unordered", batch_size=1)
-    with tqdm.tqdm(total=clips, desc=description, unit="clip", smoothing=0.05) as bar:
-        for count in pool(joblib.delayed(build)(shard) for shard in shards):
-            bar.update(count)
-
-
-def build_in_beam(shards: Sequence[str], runner, options) -> None:
-    """Builds shards in an Apache Beam pipeline; their folder must be one that every worker of the runner reaches."""
-    import apache_beam as beam
-
-    with beam.Pipeline(runner=runner, options=options) as pipeline:
-        _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.Map(build)
-
-
-def _serialized(located: Located, recipe: Recipe, refused: dict) -> tuple[bytes | None, bool]:
-    path, clip_id = located.file.path, located.segment.clip_id
+def _example(located: Located, recipe: Recipe) -> tuple[dict, bool]:
+    path = located.file.path
     try:
-        example, whole = record.make_record(located, recipe.labels, recipe.settings)
+        return record.make_record(located, recipe.labels, recipe.settings)
     except UnreadableClip as error:
         if error.reason == "missing":
             raise OSError(errno.ENOENT, "it was there before; are the clips still mounted?", path) from error
-        refused[clip_id] = (error.reason, str(error))
-        return None, False
+        raise
     except MemoryError:
         raise
     except Exception as error:  # whatever a file makes a codec do, the build goes on, and says so
-        refused[clip_id] = ("error", f"{path}: {type(error).__name__}: {error}")
-        return None, False
-    for box in example.get("boxes", ()):
-        box["bbox"] = tfds.features.BBox(*box["bbox"])
-    return recipe.serialized(example), whole
+        raise UnreadableClip(path, "error", f"{type(error).__name__}: {error}") from error
 
 
 def _job_of(shard: str) -> Job:
     return pickle.loads(epath.Path(f"{shard}.job").read_bytes())
-
-
-def _write_atomically(path: str, text: str) -> None:
-    partial = f"{path}.{os.getpid()}.partial"
-    epath.Path(partial).write_text(text)
-    os.replace(partial, path)

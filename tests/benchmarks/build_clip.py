@@ -120,7 +120,7 @@ def main(_: list[str]) -> None:
             "serialize": lambda: recipe.serialized(example),
             "the whole shard of one clip": lambda: shards.build(shard),
         }
-        shards.write_job(shard, shards.Job((located,), recipe))
+        shards.write_job(shard, shards.Job(((located,),), recipe, time_limit_seconds=600))
         taken = {name: [] for name in tasks}
         for _ in range(TURNS.value + 1):
             for name, task in tasks.items():

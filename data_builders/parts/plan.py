@@ -143,6 +143,8 @@ class Plan:
         query = f"SELECT stem, file FROM files WHERE stem IN ({marks}) ORDER BY stem, place"
         there = self._database.execute(query, names).fetchall()
         files: list[ClipFile] = [pickle.loads(data) for _, data in sorted(there, key=lambda row: names.index(row[0]))]
+        if segment.folder:  # the folders below it may hold other clips of the same name
+            files = [file for file in files if os.path.dirname(file.path) == os.path.dirname(files[0].path)]
         return tuple(Located(segment, file, cut=file.stem != segment.video_id) for file in files)
 
     @staticmethod

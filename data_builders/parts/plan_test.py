@@ -106,6 +106,16 @@ def test_every_file_of_a_clip_is_there_the_most_telling_name_first(tmp_path):
     assert (plan.expected("all"), plan.found("all"), plan.with_several_files("all")) == (2, 1, 1)
 
 
+def test_a_clip_of_a_folder_has_no_other_file_than_those_beside_its_first(tmp_path):
+    for name in ("drums/a.wav", "drums/a.flac", "drums/loud/a.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    plan = Plan(tmp_path, (".wav", ".flac"), tmp_path / "plan.sqlite")
+    plan.add("all", [Segment("a", "a", (), folder="drums")])
+    ((files,),) = plan.shards("all", 1)
+    assert [located.file.path for located in files] == [f"{tmp_path}/drums/a.flac", f"{tmp_path}/drums/a.wav"]
+
+
 def test_names_that_cannot_be_used_are_listed_and_links_in_a_circle_end(tmp_path):
     (tmp_path / "a.wav").touch()
     (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere")

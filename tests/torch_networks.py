@@ -1,4 +1,4 @@
-"""The networks whose weights are imported, in PyTorch, from their published layer names and shapes, narrow."""
+"""The networks in plain PyTorch, from their published layer names and shapes; narrow unless a width is given."""
 
 import numpy as np
 import torch
@@ -8,21 +8,18 @@ from torch.nn import functional as F
 WIDTH = 1 / 16
 
 
-def narrow(channels: int) -> int:
-    return round(channels * WIDTH)
-
-
 class Tower(nn.Module):
     """Of the replication: every convolution has a bias and a padding of one on either side."""
 
-    def __init__(self, before: int):
+    def __init__(self, before: int, width: float):
         super().__init__()
-        for block, channels in enumerate((64, 128, 256, 512), start=1):
+        for block in range(1, 5):
+            channels = round(2**block * 32 * width)
             for layer in (1, 2):
                 stride = 2 if (block, layer) == (1, 1) else 1
-                setattr(self, f"conv{block}_{layer}", nn.Conv2d(before, narrow(channels), 3, stride, padding=1))
-                setattr(self, f"bn{block}_{layer}", nn.BatchNorm2d(narrow(channels)))
-                before = narrow(channels)
+                setattr(self, f"conv{block}_{layer}", nn.Conv2d(before, channels, 3, stride, padding=1))
+                setattr(self, f"bn{block}_{layer}", nn.BatchNorm2d(channels))
+                before = channels
 
     def forward(self, x):
         for block in range(1, 5):
@@ -37,29 +34,31 @@ class Tower(nn.Module):
 class Replication(nn.Module):
     """Both towers of the replication; the last layers are those of `last` by their names."""
 
-    def __init__(self, **last: nn.Module):
+    def __init__(self, width: float, **last: nn.Module):
         super().__init__()
-        self.icn, self.acn = Tower(3), Tower(1)
+        self.icn, self.acn = Tower(3, width), Tower(1, width)
         for name, layer in last.items():
             setattr(self, name, layer)
 
 
-def avenet() -> Replication:
-    dim = narrow(512)
+def avenet(width: float = WIDTH) -> Replication:
+    dim = round(512 * width)
     streams = {f"{stream}_fc1": nn.Linear(dim, 128) for stream in ("img", "aud")}
     streams |= {f"{stream}_fc2": nn.Linear(128, 128) for stream in ("img", "aud")}
-    return Replication(**streams, fc3=nn.Linear(1, 2))
+    return Replication(width, **streams, fc3=nn.Linear(1, 2))
 
 
-def l3net() -> Replication:
-    return Replication(fc1=nn.Linear(2 * narrow(512), 128), fc2=nn.Linear(128, 2))
+def l3net(width: float = WIDTH) -> Replication:
+    return Replication(width, fc1=nn.Linear(2 * round(512 * width), 128), fc2=nn.Linear(128, 2))
 
 
-def avolnet() -> Replication:
+def avolnet(width: float = WIDTH) -> Replication:
+    dim = round(512 * width)
     return Replication(
-        im_conv5=nn.Conv2d(narrow(512), 128, 1),
+        width,
+        im_conv5=nn.Conv2d(dim, 128, 1),
         im_conv6=nn.Conv2d(128, 128, 1),
-        aud_fc1=nn.Linear(narrow(512), 128),
+        aud_fc1=nn.Linear(dim, 128),
         aud_fc2=nn.Linear(128, 128),
         fus_conv7=nn.Conv2d(1, 1, 1),
     )
@@ -90,10 +89,10 @@ def vgg16(side: int, channels_last_layer: int = 10) -> nn.Module:
     layers, before = [], 3
     for channels, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
         for _ in range(count):
-            layers += [nn.Conv2d(before, narrow(channels), 3, padding=1), nn.ReLU()]
-            before = narrow(channels)
+            layers += [nn.Conv2d(before, round(channels * WIDTH), 3, padding=1), nn.ReLU()]
+            before = round(channels * WIDTH)
         layers.append(nn.MaxPool2d(2))
-    hidden = narrow(4096)
+    hidden = round(4096 * WIDTH)
     first = nn.Linear(before * (side // 32) ** 2, hidden)
     rest = [nn.ReLU(), nn.Dropout(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout()]
     net = nn.Module()
@@ -123,13 +122,12 @@ class Block(nn.Module):
         return F.relu(out + self.downsample(x))
 
 
-def resnet18() -> nn.Module:
+def resnet18(width: float = WIDTH, in_channels: int = 3) -> nn.Module:
     """torchvision's resnet18, layer4 with stride 1 as in LVS: strides have no weights."""
-    net = nn.Module()
-    net.conv1, net.bn1 = nn.Conv2d(3, narrow(64), 7, 2, padding=3, bias=False), nn.BatchNorm2d(narrow(64))
-    before = narrow(64)
+    net, before = nn.Module(), round(64 * width)
+    net.conv1, net.bn1 = nn.Conv2d(in_channels, before, 7, 2, padding=3, bias=False), nn.BatchNorm2d(before)
     for stage, stride in ((1, 1), (2, 2), (3, 2), (4, 1)):
-        channels = narrow(64 * 2 ** (stage - 1))
+        channels = round(64 * 2 ** (stage - 1) * width)
         blocks = Block(before, channels, stride), Block(channels, channels, 1)
         setattr(net, f"layer{stage}", nn.Sequential(*blocks))
         before = channels

@@ -1,7 +1,10 @@
 """Pairs per second of a training step, beside the machine's matrix rate: `python tests/benchmarks/train_step.py`.
 
 Needs no dataset and no TensorFlow, so that it runs on any machine with JAX. The share says how much of the measured
-matrix rate (one large float32 product, in the same run) the step's operations, as XLA counts them, come to.
+matrix rate (one large product of the same type, in the same run) the step's operations, as XLA counts them before it
+optimises, come to. `--pytorch` times the same networks written plainly in PyTorch, in turn with ours:
+
+    python tests/benchmarks/train_step.py --variant= --pairs=8 --repeats=5 --pytorch
 """
 
 import argparse
@@ -9,17 +12,19 @@ import functools
 import importlib
 import statistics
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from ml_collections import ConfigDict
 
 from avlearn import optimizer, parallel, step
 from avlearn.types import Batch, InputSpec
 
 NETWORKS = ("l3net", "avenet", "avolnet", "lvs", "attention10k")
 SCORES = {"avc": step.score_pairs, "all_pairs": step.score_all_pairs, "contrast": step.score_contrast}
-MATRIX_SIDE = 2048
+MATRIX_SIDE = {"cpu": 2048, "gpu": 8192, "tpu": 8192}
 
 
 def random_batch(inputs: InputSpec, workers: int, pairs: int) -> Batch:
@@ -34,28 +39,29 @@ def random_batch(inputs: InputSpec, workers: int, pairs: int) -> Batch:
     )
 
 
-def seconds_each(function, repeats: int) -> float:
-    """Median seconds of a call, after one that compiles."""
-    jax.block_until_ready(function())
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+def seconds_each(functions: dict[str, Callable], repeats: int) -> dict[str, float]:
+    """Median seconds of a call of each, called in turn, after one that compiles."""
+    for function in functions.values():
         jax.block_until_ready(function())
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    times = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            jax.block_until_ready(function())
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def matrix_rate(repeats: int) -> float:
-    """GFLOP/s of one large float32 matrix product."""
-    x = jnp.ones((MATRIX_SIDE, MATRIX_SIDE))
+def matrix_rate(dtype: str, repeats: int) -> float:
+    """GFLOP/s of one large matrix product."""
+    side = MATRIX_SIDE[jax.default_backend()]
+    x = jnp.ones((side, side), dtype)
     product = jax.jit(lambda x: x @ x)
-    return 2 * MATRIX_SIDE**3 / seconds_each(lambda: product(x), repeats) / 1e9
+    return 2 * side**3 / seconds_each({"product": lambda: product(x)}, repeats)["product"] / 1e9
 
 
-def step_rate(name: str, variant: str, pairs: int | None, repeats: int) -> tuple[int, float, float]:
-    """Pairs of a step on one worker, pairs/s, and GFLOP/s by XLA's count of operations."""
-    config = importlib.import_module(f"configs.{name}").get_config(variant)
-    pairs = config.train.batch_per_worker if pairs is None else pairs
+def our_step(name: str, config: ConfigDict, pairs: int) -> tuple[Callable, float, float]:
+    """The compiled step of one worker, its operations by XLA's count, and its memory in MiB."""
     inputs = InputSpec(**config.inputs)
     module = importlib.import_module(f"avlearn.models.{name}")
     model = module.Model(config.model, inputs, rngs=nnx.Rngs(0))
@@ -65,30 +71,65 @@ def step_rate(name: str, variant: str, pairs: int | None, repeats: int) -> tuple
     mesh = parallel.make_mesh(1, jax.devices()[:1])
     state = {"now": jax.tree.map(jnp.copy, step.initial_state(model, adam))}
     batch = random_batch(inputs, 1, pairs)
-    compiled = (
-        step.jit_train_step(model=model, score=score, optimizer=adam, mesh=mesh).lower(state["now"], batch).compile()
-    )
+    lowered = step.jit_train_step(model=model, score=score, optimizer=adam, mesh=mesh).lower(state["now"], batch)
+    compiled = lowered.compile()
 
     def one_step():
         state["now"], metrics = compiled(state["now"], batch)
         return metrics
 
-    seconds = seconds_each(one_step, repeats)
-    return pairs, pairs / seconds, compiled.cost_analysis()["flops"] / seconds / 1e9
+    memory = compiled.memory_analysis()
+    return (
+        one_step,
+        lowered.cost_analysis()["flops"],
+        (memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**20,
+    )
+
+
+def measure(name: str, variant: str, dtype: str, pairs: int | None, repeats: int, pytorch: bool) -> str:
+    """One line of the table."""
+    config = importlib.import_module(f"configs.{name}").get_config(variant)
+    config.model.dtype = dtype
+    pairs = config.train.batch_per_worker if pairs is None else pairs
+    limit = matrix_rate(dtype, repeats)
+    ours, flops, mib = our_step(name, config, pairs)
+    functions = {"ours": ours}
+    if pytorch:
+        import pytorch_step
+
+        if name in pytorch_step.NETWORKS:
+            functions["theirs"] = pytorch_step.step(name, InputSpec(**config.inputs), pairs, dtype)
+    seconds = seconds_each(functions, repeats)
+    rate = flops / seconds["ours"] / 1e9
+    line = f"{name:<12}  {dtype:<8}  {pairs:5d}  {pairs / seconds['ours']:8.1f}  {rate:8.0f}  {limit:8.0f}"
+    line += f"  {rate / limit:5.0%}  {mib:8.0f}"
+    if "theirs" in functions:
+        theirs_mib = pytorch_step.peak_mib()
+        line += f"  {pairs / seconds['theirs']:8.1f}  {seconds['theirs'] / seconds['ours']:5.2f}"
+        line += "" if theirs_mib is None else f"  {theirs_mib:8.0f}"
+    return line
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--variant", default="miniature", help="miniature, or empty for the papers' size")
+    parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
     parser.add_argument("--pairs", type=int, help="pairs of the worker; default: the config's")
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--pytorch", action="store_true", help="beside PyTorch; at the papers' size only")
     arguments = parser.parse_args()
-    limit = matrix_rate(arguments.repeats)
-    print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}; float32 matrix rate {limit:.0f} GFLOP/s")
-    print(f"{'network':<12}  pairs  pairs/s  GFLOP/s  share of the matrix rate")
-    for name in NETWORKS:
-        pairs, rate, flops = step_rate(name, arguments.variant, arguments.pairs, arguments.repeats)
-        print(f"{name:<12}  {pairs:5d}  {rate:7.1f}  {flops:7.0f}  {flops / limit:.0%}")
+    if arguments.pytorch and arguments.variant:
+        parser.error("--pytorch compares at the papers' size: give --variant= too")
+    print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}")
+    print(
+        "network       type      pairs   pairs/s   GFLOP/s    matrix  share       MiB"
+        + "   PyTorch  ratio" * arguments.pytorch
+    )
+    for name in arguments.networks:
+        for dtype in arguments.dtypes:
+            settings = (arguments.variant, dtype, arguments.pairs, arguments.repeats, arguments.pytorch)
+            print(measure(name, *settings), flush=True)
 
 
 if __name__ == "__main__":

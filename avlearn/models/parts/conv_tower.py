@@ -6,6 +6,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Num, UInt8
 from ml_collections import ConfigDict
 
+from avlearn.models.parts.convolution import convolve
+
 CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}  # of the two convolutions of each block, before the width factor
 DTYPES = ("float32", "bfloat16")
 CONV1_PADDINGS = ("after", "both")
@@ -162,6 +164,7 @@ def _conv3x3(in_channels: int, out_channels: int, stride: int, config: ConfigDic
         use_bias=False,
         dtype=jnp.dtype(config.dtype),
         kernel_init=centred_he_normal(config.kernel_centre_share),
+        conv_general_dilated=convolve,
         rngs=rngs,
     )
 

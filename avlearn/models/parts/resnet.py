@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Num, UInt8
 from ml_collections import ConfigDict
 
 from avlearn.models.parts.conv_tower import batch_norm, check_config, image_input
+from avlearn.models.parts.convolution import convolve
 
 CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}  # of each stage, before the width factor
 BLOCKS = 2  # in each stage of ResNet-18
@@ -153,6 +154,7 @@ def _conv(in_channels: int, out_channels: int, size: int, stride: int, config: C
         use_bias=False,
         dtype=jnp.dtype(config.dtype),
         kernel_init=KAIMING_FAN_OUT,
+        conv_general_dilated=convolve,
         rngs=rngs,
     )
 

@@ -1,0 +1,72 @@
+"""XLA's convolution with a gradient of the weights that its CPU backend computes faster."""
+
+import functools
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+
+# The gradient of the weights is a product whose sum runs over all positions of all maps of the batch. XLA's CPU backend
+# is half as fast where that sum is longer than this, at 64 channels and more (docs/performance.md).
+CPU_POSITIONS = 12_544
+CPU_CHANNELS = 64
+
+Settings = tuple[tuple[str, Any], ...]
+
+
+def convolve(
+    x: Float[Array, "batch *before in_channels"],
+    kernel: Float[Array, "*cells in_channels out_channels"],
+    window_strides: tuple[int, ...],
+    padding: Any,
+    **settings: Any,
+) -> Float[Array, "batch *after out_channels"]:
+    """`jax.lax.conv_general_dilated` of channels-last maps; pass as `nnx.Conv(conv_general_dilated=convolve)`."""
+    padding = padding if isinstance(padding, str) else tuple(map(tuple, padding))
+    settings = {"window_strides": tuple(window_strides), "padding": padding, **settings}
+    return _convolve(x, kernel, tuple(settings.items()))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolve(x: Array, kernel: Array, settings: Settings) -> Array:
+    return jax.lax.conv_general_dilated(x, kernel, **dict(settings))
+
+
+def _forward(x: Array, kernel: Array, settings: Settings) -> tuple[Array, tuple[Array, Array]]:
+    return _convolve(x, kernel, settings), (x, kernel)
+
+
+def _backward(settings: Settings, inputs: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, kernel = inputs
+
+    def of_kernel(x: Array, gradient: Array) -> Array:
+        _, pull = jax.vjp(lambda k: jax.lax.conv_general_dilated(x, k, **dict(settings)), kernel)
+        return pull(gradient)[0]
+
+    def in_parts(x: Array, gradient: Array) -> Array:
+        size = images_of_a_part(gradient.shape, x.shape[-1])
+        starts = range(0, x.shape[0], size)
+        return sum(of_kernel(x[start : start + size], gradient[start : start + size]) for start in starts)
+
+    _, pull = jax.vjp(lambda x: jax.lax.conv_general_dilated(x, kernel, **dict(settings)), x)
+    of_weights = jax.lax.platform_dependent(x, gradient, cpu=in_parts, default=of_kernel)
+    return pull(gradient)[0], of_weights
+
+
+_convolve.defvjp(_forward, _backward)
+
+
+def images_of_a_part(shape: tuple[int, ...], in_channels: int) -> int:
+    """Images whose share of the gradient of the weights the CPU computes at once.
+
+    Args:
+      shape: of the maps that come out, `[batch, ..., out_channels]`.
+      in_channels: of the maps that go in.
+    """
+    batch, *sides, out_channels = shape
+    if min(in_channels, out_channels) < CPU_CHANNELS:
+        return batch
+    positions = 1
+    for side in sides:
+        positions *= side
+    return min(batch, max(1, CPU_POSITIONS // positions))

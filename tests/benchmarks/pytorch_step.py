@@ -1,0 +1,90 @@
+"""The same training steps written plainly in PyTorch: torch.compile, channels-last, autocast, fused Adam."""
+
+import pathlib
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+import torch_networks
+
+from avlearn.losses import tri_map
+from avlearn.types import InputSpec
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Lvs(nn.Module):
+    """Both streams; the sound's map is pooled to one vector."""
+
+    def __init__(self):
+        super().__init__()
+        self.vision, self.audio = torch_networks.resnet18(1.0), torch_networks.resnet18(1.0, in_channels=1)
+
+
+def correspondence_loss(run: Callable) -> Callable:
+    """Of a network that says for each pair whether it corresponds."""
+
+    def loss(net, image, sound):
+        corresponds = (torch.arange(len(image), device=image.device) % 2 == 0).float()
+        return F.binary_cross_entropy_with_logits(run(net, image, sound)["logit"].float(), corresponds)
+
+    return loss
+
+
+def lvs_loss(net, image, sound) -> torch.Tensor:
+    """The released objective of LVS on the tri-map."""
+    cells = F.normalize(torch_networks.run_resnet18(net.vision, image), dim=1)
+    sound = F.normalize(torch_networks.run_resnet18(net.audio, sound).amax((2, 3)), dim=1)
+    maps = torch.einsum("idhw,jd->ijhw", cells, sound).float()
+    mask = torch.sigmoid((maps - tri_map.POSITIVE_THRESHOLD) / tri_map.TAU)
+    positive = (mask * maps).sum((2, 3)) / mask.sum((2, 3))
+    own = torch.einsum("iihw->ihw", maps)
+    background = torch.sigmoid((tri_map.NEGATIVE_THRESHOLD - own) / tri_map.TAU)
+    hard = (background * own).sum((1, 2)) / background.sum((1, 2))
+    same = torch.eye(len(maps), dtype=torch.bool, device=maps.device)
+    logits = torch.cat([positive.diag()[:, None], positive.masked_fill(same, -torch.inf), hard[:, None]], 1)
+    return F.cross_entropy(logits / tri_map.TEMPERATURE, torch.zeros(len(maps), dtype=int, device=maps.device))
+
+
+NETWORKS = {
+    "l3net": (torch_networks.l3net, correspondence_loss(torch_networks.run_l3net)),
+    "avenet": (torch_networks.avenet, correspondence_loss(torch_networks.run_avenet)),
+    "avolnet": (torch_networks.avolnet, correspondence_loss(torch_networks.run_avolnet)),
+    "lvs": (lambda width: Lvs(), lvs_loss),
+}
+
+
+def step(name: str, inputs: InputSpec, pairs: int, dtype: str) -> Callable[[], None]:
+    """A compiled step on random inputs at width 1, on the GPU where there is one; returns when it is done."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    make, loss = NETWORKS[name]
+    net = make(1.0).to(device=device, memory_format=torch.channels_last).train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, weight_decay=1e-5, fused=True)
+    image = torch.randn(pairs, 3, inputs.frame_pixels, inputs.frame_pixels, device=device)
+    sound = torch.randn(pairs, 1, *reversed(inputs.spectrogram_shape), device=device)
+    image, sound = (x.contiguous(memory_format=torch.channels_last) for x in (image, sound))
+    compiled = torch.compile(loss)
+
+    def one_step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device, dtype=DTYPES[dtype], enabled=dtype != "float32"):
+            value = compiled(net, image, sound)
+        value.backward()
+        optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return one_step
+
+
+def peak_mib() -> float | None:
+    """Most memory that PyTorch held on the GPU since the last call, MiB; None on a CPU."""
+    if not torch.cuda.is_available():
+        return None
+    peak = torch.cuda.max_memory_allocated() / 2**20
+    torch.cuda.reset_peak_memory_stats()
+    return peak

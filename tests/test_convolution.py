@@ -1,0 +1,44 @@
+"""The convolution whose weight gradient is summed in parts: the same values as XLA's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from avlearn.models.parts import convolution
+
+NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+def plain(x, kernel, strides, padding):
+    return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC)
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, ((1, 1), (1, 1))), (2, ((0, 1), (0, 1))), (1, "SAME")])
+def test_gradients_are_those_of_the_plain_convolution(monkeypatch, stride, padding):
+    """Five images of 6 x 5 positions in parts of two, two and one."""
+    monkeypatch.setattr(convolution, "CPU_POSITIONS", 2 * 30 // stride**2)
+    monkeypatch.setattr(convolution, "CPU_CHANNELS", 3)
+    x, kernel = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(5, 6, 5, 3), (3, 3, 3, 4)]))
+    strides = (stride, stride)
+    shape = plain(x, kernel, strides, padding).shape
+    assert stride == 2 or convolution.images_of_a_part(shape, 3) == 2
+    weight = jnp.arange(np.prod(shape), dtype=jnp.float32).reshape(shape) / 50
+
+    def ours(x, kernel):
+        return (weight * convolution.convolve(x, kernel, strides, padding, dimension_numbers=NHWC)).sum()
+
+    def theirs(x, kernel):
+        return (weight * plain(x, kernel, strides, padding)).sum()
+
+    found = jax.jit(jax.value_and_grad(ours, (0, 1)))(x, kernel)
+    expected = jax.value_and_grad(theirs, (0, 1))(x, kernel)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-4), found, expected)
+
+
+def test_parts_hold_so_many_positions_and_narrow_maps_stay_whole():
+    assert convolution.images_of_a_part((8, 112, 112, 64), 64) == 1
+    assert convolution.images_of_a_part((8, 56, 56, 128), 64) == 4
+    assert convolution.images_of_a_part((8, 14, 14, 512), 512) == 8
+    assert convolution.images_of_a_part((8, 224, 224, 64), 64) == 1
+    assert convolution.images_of_a_part((32, 112, 112, 64), 3) == 32

@@ -14,6 +14,7 @@ from avlearn.media.log_spectrogram import log_spectrogram
 from avlearn.visuals import (
     choice,
     heatmap_overlay,
+    localization,
     playable_sound,
     retrieval_grid,
     score_table,
@@ -267,3 +268,20 @@ def test_table_shows_each_score_beside_its_baseline():
     )
     first = next(score_table.scores({"avolnet": results}))
     assert first.interval == (0.75, 0.875)
+
+
+def test_films_are_of_clips_that_show_what_sounds():
+    boxes = np.full((8, 1, 4), np.nan)
+    boxes[[0, 2, 3, 4, 5]] = (0.0, 0.0, 0.5, 0.5)
+    arrays = {
+        "image_item": np.array([4, 1, 2, 3, 0, 7, 6, 5]),
+        "corresponds": np.array([1, 1, 1, 1, 1, 0, 1, 1], bool),
+        "labels": np.eye(3, dtype=bool)[[0, 0, 1, 1, 2, 2, 2, 1]],
+        "boxes": boxes,
+        "box_sounding": np.ones((8, 1), bool),
+        "heat_map": np.zeros((8, 2, 2)),
+    }
+    assert localization.filmed(arrays, 5) == [4, 2, 0]  # the first of each class, in the order of the classes
+    assert localization.filmed(arrays, 2) == [4, 0]
+    assert localization.filmed(arrays, 0) == []
+    assert localization.filmed({**arrays, "boxes": np.full((8, 1, 4), np.nan)}, 5) == []

@@ -1,9 +1,13 @@
 """The report page: that it stands alone, and shows the right clips, boxes and sounds."""
 
+import base64
+import dataclasses
+import io
 import json
 import pathlib
 import re
 
+import av
 import numpy as np
 import pytest
 from html_page import Page, check_stands_alone
@@ -44,6 +48,21 @@ def clips_once() -> dict[str, np.ndarray]:
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Film:
+    """Four moments of a clip: frames of its colour, and a tone."""
+
+    times_ms: np.ndarray
+    frames_per_second: float
+    frames: np.ndarray
+    log_spectrogram: np.ndarray
+
+
+def film(item: int) -> Film:
+    frames, sounds = examples([item])
+    return Film(np.arange(4) * 200 + 600, 5.0, np.repeat(frames, 4, axis=0), np.repeat(sounds[0], 2, axis=0))
+
+
 def run(name: str = "avolnet", *, heat_map: np.ndarray | None = None, **changes) -> report.Run:
     once = clips_once()
     pairs = {key: np.concatenate([value, value]) for key, value in once.items()}
@@ -60,6 +79,7 @@ def run(name: str = "avolnet", *, heat_map: np.ndarray | None = None, **changes)
         "arrays": {"all_positive": once, "avc": pairs},
         "class_names": CLASSES,
         "examples": examples,
+        "film": film,
     }
     return report.Run(**{**fields, **changes})
 
@@ -172,6 +192,76 @@ def test_what_only_some_networks_have_stands_on_their_page_only(text, tmp_path):
     assert page.count("positive&nbsp;6&nbsp;%, ignored&nbsp;0&nbsp;%, negative&nbsp;94&nbsp;%") == len(CLASSES)
     assert page.count('class="chart map"') == 1
     assert page.count('id="map0-PathCollection') == 3 * len(CLASSES)  # images, sounds and the legend's points
+
+
+def moments_of(*items: int) -> dict[str, np.ndarray]:
+    """Heat maps of the four moments of these clips: empty, but for the third."""
+    maps = np.full((4 * len(items), 4, 4), -9.0)
+    maps[2::4] = 9.0
+    return {
+        "image_item": np.repeat(items, 4),
+        "time_ms": np.tile(np.arange(4) * 200 + 600, len(items)),
+        "heat_map": maps,
+    }
+
+
+def test_films_play_on_the_page(text, tmp_path):
+    assert not re.search(r'id="films"|href="#films"|<video', text)
+    whole = run(heat_map=maps())
+    whole.arrays["moments"] = moments_of(5, 2)
+    page = report.write(tmp_path, [whole], "One").read_text(encoding="utf-8")
+    check_stands_alone(page, Page(page))
+    videos = Page(page).elements["video"]
+    assert [video["aria-label"] for video in videos] == ["Film of Violin, fiddle", "Film of Drill"]
+    content = base64.b64decode(videos[0]["src"].removeprefix("data:video/mp4;base64,"))
+    with av.open(io.BytesIO(content)) as container:
+        shown = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
+    assert len(shown) == 4
+    left, right = (np.stack([frame[96, column] for frame in shown]) for column in (96, 288))
+    np.testing.assert_allclose(left, 20 * 5, atol=6)  # the clip's own grey
+    coloured = np.abs(right - left).sum(axis=1) > 60
+    assert coloured.tolist() == [False, False, True, False]
+
+
+def test_a_film_of_other_moments_than_its_maps_is_refused(tmp_path):
+    whole = run(heat_map=maps())
+    whole.arrays["moments"] = moments_of(5) | {"time_ms": np.arange(4)}
+    with pytest.raises(ValueError, match=r"clip 5 has frames at other times.*evaluate the run again"):
+        report.write(tmp_path, [whole], "One")
+
+
+def units() -> dict[str, np.ndarray]:
+    """Two units: one for Piano, active in the left half of its clips, one for Drill, in the right half."""
+    level = np.zeros((10, 2, 2), np.float32)
+    level[:5, :, 0] = 1
+    level[5:, :, 1] = 1
+    return {
+        "unit": np.repeat([7, 31], 5),
+        "label": np.repeat([0, 2], 5),
+        "agreement": np.repeat([5, 3], 5),
+        "activation": np.tile(np.array([8, 6, 4, 2, 1], np.float32), 2),
+        "item": np.array([0, 4, 8, 1, 2, 2, 6, 10, 0, 1]),
+        "map": level,
+    }
+
+
+def test_units_stand_with_their_strongest_clips(text, tmp_path):
+    assert not re.search(r'id="units"|href="#units"', text)
+    level = {"4 of 5": {"units": 12.0, "classes": 5.0}, "3 of 5": {"units": 30.0, "classes": 6.0}}
+    chance = {"4 of 5": {"units": 0.25, "classes": 0.2}, "3 of 5": {"units": 2.0, "classes": 1.0}}
+    preference = {"image": level, "baselines": {"random": {"image": chance}}, "units": {"image": 128}}
+    whole = run(results={"unit_preference": preference})
+    whole.arrays.update(image_units=units(), audio_units=units())
+    page = report.write(tmp_path, [whole], "One").read_text(encoding="utf-8")
+    check_stands_alone(page, Page(page))
+    words = " ".join("".join(Page(page).text).split())
+    assert words.count("Piano 5 of 5 unit 7") == words.count("Drill 3 of 5 unit 31") == 2
+    assert "Images: of 128 units 12 have 4 of 5 clips of one class (ranked at random: 0.2), 30 have 3 of 5" in words
+    frames = [jpeg(frame) for frame in examples(range(CLIPS))[0]]
+    of_images, of_sounds = page.split('<div class="units">')[1:]
+    sources = re.findall('src="(.*?)"', of_images)
+    assert [frames.index(source) for source in sources[::2]] == units()["item"].tolist()
+    assert len(re.findall("data-sound", of_sounds)) == 10
 
 
 def test_what_a_run_cannot_show_is_said(tmp_path):

@@ -69,7 +69,7 @@ def training_batches(
       ValueError: the split does not fit `inputs` or is smaller than a worker's batch, or (while reading) a record is
         damaged or too short.
     """
-    _check_fits(split, inputs)
+    check_fits(split, inputs)
     if len(split) < batch_per_worker:
         raise ValueError(
             f"the split {split.name!r} of {split.dataset} has {len(split)} clips, fewer than one worker's batch of "
@@ -125,7 +125,7 @@ def evaluation_batches(
     Raises:
       ValueError: no such pairing, the split does not fit `inputs`, or (while reading) a record is damaged or too short.
     """
-    _check_fits(split, inputs)
+    check_fits(split, inputs)
     rows = _evaluation_rows(split, pairing, seed, items)
     cut = functools.partial(
         _cut_row,
@@ -154,7 +154,7 @@ def examples(
     Raises:
       ValueError: the split does not fit `inputs`.
     """
-    _check_fits(split, inputs)
+    check_fits(split, inputs)
     with split.explained():
         cuts = [_cut_example(split, inputs, item) for item in items]
     side = max(frame.shape[0] for frame, _ in cuts)
@@ -162,7 +162,12 @@ def examples(
     return np.stack(frames), np.stack([sound for _, sound in cuts])
 
 
-def _check_fits(split: read.Split, inputs: InputSpec) -> None:
+def check_fits(split: read.Split, inputs: InputSpec) -> None:
+    """Refuses a network that eats another front end or other bins than a split has.
+
+    Raises:
+      ValueError: says which, and what mends it.
+    """
     if split.front_end != inputs.front_end:
         raise ValueError(
             f"{split.dataset} holds log-spectrograms of the front end {split.front_end!r}, the network wants "

@@ -148,10 +148,24 @@ def cut_pair(
 def moment(
     draw: tf.Tensor, record: dict, inputs: InputSpec, misalignment_seconds: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Frame number and first column of the sound: uniform over all frames and misalignments that fit into the clip.
+    """Frame number and first column of the sound: uniform over `moments`.
 
     Args:
       draw: uniform in [0, 1); 0.5 is the middle.
+      record, inputs, misalignment_seconds: as for `moments`.
+
+    Raises (when it runs):
+      tf.errors.InvalidArgumentError: the clip is too short for one cut.
+    """
+    frames, starts = moments(record, inputs, misalignment_seconds)
+    chosen = _pick(draw, tf.size(starts, tf.int64))
+    return frames[chosen], starts[chosen]
+
+
+def moments(record: dict, inputs: InputSpec, misalignment_seconds: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Frame numbers and first columns of the sound, of all frames and misalignments that fit into the clip, by frame.
+
+    Args:
       record: parsed by `FEATURES`.
       inputs: front end and columns.
       misalignment_seconds: bound of the distance between frame and sound, which is a multiple of 0.04 s.
@@ -164,11 +178,9 @@ def moment(
     starts = start_column(times, inputs.columns, inputs.front_end)
     clip_columns = columns_of(record)
     fits = tf.where((starts >= 0) & (starts <= clip_columns - inputs.columns))
-    count = tf.shape(fits, tf.int64)[0]
     complaint = ["no frame with its sound fits into the clip", record["clip_id"], "of columns:", clip_columns]
-    with tf.control_dependencies([tf.debugging.Assert(count > 0, complaint)]):
-        chosen = fits[_pick(draw, count)]
-    return chosen[0], tf.gather_nd(starts, chosen)
+    with tf.control_dependencies([tf.debugging.Assert(tf.size(fits) > 0, complaint)]):
+        return fits[:, 0], tf.gather_nd(starts, fits)
 
 
 def any_column(draw: tf.Tensor, record: dict, inputs: InputSpec) -> tf.Tensor:

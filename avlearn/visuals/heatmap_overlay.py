@@ -36,7 +36,13 @@ def overlay(
       heat_map: log-odds of each cell; the cells divide the frame evenly, and between their centres the probability is
         interpolated bilinearly.
     """
-    level = interpolated(probability(heat_map), frame.shape[:2])
+    return tinted(frame, interpolated(probability(heat_map), frame.shape[:2]))
+
+
+def tinted(
+    frame: UInt8[np.ndarray, "height width 3"], level: Float[np.ndarray, "height width"]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The frame in grey, coloured by a level of 0 to 1 and covered as far."""
     opacity = OPACITY * level[..., None]
     return ((1 - opacity) * grey(frame) + opacity * colours(level)).round().astype(np.uint8)
 

@@ -60,6 +60,14 @@ def choose(pairs: Arrays) -> Chosen:
     return Chosen(tuple(row for (row,) in located), tuple(triplets))
 
 
+def filmed(pairs: Arrays, count: int) -> list[int]:
+    """Numbers of the clips to show as films: frames of different classes that show what sounds, by the same rule."""
+    if why_no_map(pairs):
+        return []
+    rows = _of_classes(pairs, heatmap_overlay.in_view(pairs)[:, None], count)
+    return [int(pairs["image_item"][row]) for (row,) in rows]
+
+
 def why_no_map(pairs: Arrays) -> str:
     """Why no heat map of these pairs can be shown; empty where it can."""
     if not pairs:

@@ -4,12 +4,13 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from avlearn.visuals import (
     choice,
+    film,
     heatmap_overlay,
     localization,
     page,
@@ -18,6 +19,7 @@ from avlearn.visuals import (
     retrieval_grid,
     svg_chart,
     training_curves,
+    unit_gallery,
 )
 from avlearn.visuals.album import Album, Examples
 from avlearn.visuals.localization import Overlay, TriMap
@@ -40,10 +42,12 @@ class Run:
       config: every key of the run's config.
       results: content of `results.json`.
       metrics: rows of `metrics.jsonl`: `step` and some of `train/loss`, `validation/accuracy`, ...
-      arrays: evaluation arrays by pairing: `all_positive` for retrieval, `avc` for localization and mismatched sound.
+      arrays: evaluation arrays by pairing: `all_positive` for retrieval, `avc` for localization and mismatched sound;
+        `moments` for films, `image_units` and `audio_units` (`unit_gallery.collect`) for units, where they are there.
       class_names: display names, in the order of the labels.
       examples: item numbers of the evaluated split to frames `[items, height, width, 3]` uint8, cropped as the network
         sees them, and log-spectrograms `[items, columns, bins]` float32, natural log of power, unscaled.
+      film: item number to the clip's moments, see `film.Clip`; used where the arrays have `moments`.
       thresholds: of the tri-map, for a network that was trained with it.
     """
 
@@ -54,6 +58,7 @@ class Run:
     arrays: Mapping[str, Mapping[str, np.ndarray]]
     class_names: Sequence[str]
     examples: Examples
+    film: Callable[[int], film.Clip]
     thresholds: Thresholds | None = None
 
 
@@ -73,6 +78,9 @@ class Section:
     thresholds: Thresholds | None
     point_map: str
     no_map: str
+    films: tuple[film.Shown, ...]
+    units: Mapping[str, tuple[unit_gallery.Shown, ...]]
+    preference: Mapping
     facts: Mapping[str, str]
     config: str
 
@@ -128,6 +136,8 @@ def _section(run: Run, number: int, sounds: dict[str, str]) -> Section:
     chosen = localization.choose(pairs)
     found = [row for grid in grids.values() for entry in grid for row in (entry.query, *entry.results)]
     items = [int(clips["image_item"][row]) for row in found] + chosen.items(pairs)
+    units = {mode: run.arrays[f"{mode}_units"] for mode in ("image", "audio") if f"{mode}_units" in run.arrays}
+    items += [item for arrays in units.values() for item in arrays["item"].tolist()]
     album = Album(run.examples, items, _names(run), run.config["inputs"]["front_end"], sounds)
     draw = functools.partial(localization.overlay, album, run.class_names, pairs)
     overlays = tuple(draw(row) for row in chosen.located)
@@ -144,6 +154,9 @@ def _section(run: Run, number: int, sounds: dict[str, str]) -> Section:
         thresholds=run.thresholds,
         point_map=_point_map(run, number),
         no_map=localization.why_no_map(pairs),
+        films=_films(run),
+        units={mode: unit_gallery.shown(arrays, mode, album, run.class_names) for mode, arrays in units.items()},
+        preference=run.results.get("unit_preference", {}),
         facts=_facts(run.config),
         config=json.dumps(run.config, indent=2, default=str),
     )
@@ -163,6 +176,13 @@ def _tri_maps(run: Run, album: Album, overlays: Sequence[Overlay], rows: Sequenc
     return tuple(localization.tri_map(album, of, run.arrays["avc"], row, run.thresholds) for of, row in shown)
 
 
+def _films(run: Run) -> tuple[film.Shown, ...]:
+    moments = run.arrays.get("moments", {"image_item": np.zeros(0, int)})
+    front_end = run.config["inputs"]["front_end"]
+    items = dict.fromkeys(moments["image_item"].tolist())  # once each, in their order
+    return tuple(film.shown(item, run.film(item), moments, front_end) for item in items)
+
+
 def _point_map(run: Run, number: int) -> str:
     """Images and sounds on one map, as an `<svg>` element; empty where the evaluation made none."""
     clips = run.arrays.get("all_positive", {})
@@ -175,8 +195,8 @@ def _point_map(run: Run, number: int) -> str:
 def _names(run: Run) -> dict[int, str]:
     """Classes of every clip, by item number."""
     names = {}
-    for arrays in run.arrays.values():
-        for item, labels in zip(arrays["image_item"].tolist(), arrays["labels"], strict=True):
+    for arrays in (run.arrays.get(pairing, {}) for pairing in ("all_positive", "avc")):
+        for item, labels in zip(arrays.get("image_item", np.zeros(0)).tolist(), arrays.get("labels", ()), strict=True):
             names[item] = " + ".join(run.class_names[label] for label in np.flatnonzero(labels))
     return names
 

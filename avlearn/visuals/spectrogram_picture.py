@@ -19,8 +19,12 @@ def picture(
         height `h`, 0 to 1 from the bottom, is at `h ** 2` of the highest frequency. Each row has its loudest bin.
       width: pixels.
     """
-    edges = np.linspace(0, 1, height, endpoint=False) ** 2 * log_spectrogram.shape[1]
-    rows = np.maximum.reduceat(log_spectrogram.T.astype(np.float64), np.floor(edges).astype(int), axis=0)[::-1]
-    level = np.clip((rows - QUIET) / (LOUD - QUIET), 0, 1)
+    level = np.clip((stretched(log_spectrogram.T.astype(np.float64), height) - QUIET) / (LOUD - QUIET), 0, 1)
     colours = matplotlib.colormaps["magma"](level, bytes=True)[..., :3]
     return np.asarray(Image.fromarray(colours).resize((width, height), Image.Resampling.BOX))
+
+
+def stretched(values: Float[np.ndarray, "bins columns"], height: int) -> Float[np.ndarray, "height columns"]:
+    """Values by frequency, upwards as `picture` draws them: each row has the largest of its bins."""
+    edges = np.linspace(0, 1, height, endpoint=False) ** 2 * len(values)
+    return np.maximum.reduceat(values, np.floor(edges).astype(int), axis=0)[::-1]

@@ -1,0 +1,102 @@
+"""Which units and clips the gallery shows, and that a unit's map lies over the right part of a picture."""
+
+import numpy as np
+
+from avlearn.visuals import heatmap_overlay, spectrogram_picture, unit_gallery
+from avlearn.visuals.unit_gallery import Unit
+
+LABELS = np.eye(3, dtype=bool)[[0, 0, 0, 0, 1, 1, 1, 2, 2, 2]]
+
+
+def activation_of(*rankings: list[int]) -> np.ndarray:
+    """Units whose strongest clips are these, of activation 5, 4, 3, 2, 1; others have 0."""
+    activation = np.zeros((len(LABELS), len(rankings)), np.float32)
+    for unit, clips in enumerate(rankings):
+        activation[clips, unit] = np.arange(len(clips), 0, -1)
+    return activation
+
+
+def test_the_strongest_clips_of_each_unit_and_their_class():
+    activation = activation_of([3, 1, 4, 0, 2], [9, 4, 7, 5, 6], [])
+    assert unit_gallery.strongest(activation, LABELS) == [
+        Unit(0, label=0, agreement=4, rows=(3, 1, 4, 0, 2), activation=(5.0, 4.0, 3.0, 2.0, 1.0)),
+        Unit(1, label=1, agreement=3, rows=(9, 4, 7, 5, 6), activation=(5.0, 4.0, 3.0, 2.0, 1.0)),
+    ]  # the third unit is dead
+
+
+def test_equal_clips_come_in_their_order():
+    activation = np.full((10, 1), 2.0, np.float32)
+    activation[8] = 4.0
+    (unit,) = unit_gallery.strongest(activation, LABELS)
+    assert unit.rows == (8, 0, 1, 2, 3)
+    assert unit.activation == (4.0, 2.0, 2.0, 2.0, 2.0)
+
+
+def test_shown_are_the_units_of_most_agreement_one_of_each_class():
+    units = [
+        Unit(number, label, agreement, (), ())
+        for number, (label, agreement) in enumerate([(0, 3), (1, 4), (0, 5), (1, 4), (0, 4), (2, 2)])
+    ]
+    assert [unit.number for unit in unit_gallery.choose(units)] == [2, 1, 5]
+    assert [unit.number for unit in unit_gallery.choose(units, 2)] == [2, 1]
+
+
+def test_maps_are_asked_for_once_a_clip_and_stand_with_their_unit():
+    activation = activation_of([3, 1, 4, 0, 2], [4, 5, 6, 3, 1])
+    clips = {"image_item": 10 * np.arange(10)[::-1], "labels": LABELS, "image_pool4": activation}
+    asked = []
+
+    def maps(items):
+        """At cell (0, 1) of unit u of clip i: i / 100 + u."""
+        asked.append(items)
+        found = np.zeros((len(items), 2, 3, 2), np.float32)
+        found[:, 0, 1] = np.array(items)[:, None] / 100 + np.arange(2)[None, :]
+        return found
+
+    found = unit_gallery.collect(clips, "image", maps)
+    items = [60, 80, 50, 90, 70, 50, 40, 30, 60, 80]
+    assert asked == [sorted(set(items))]
+    assert found["item"].tolist() == items
+    assert found["unit"].tolist() == [0] * 5 + [1] * 5
+    assert found["label"].tolist() == [0] * 5 + [1] * 5
+    assert found["agreement"].tolist() == [4] * 5 + [3] * 5
+    assert found["activation"].tolist() == [5, 4, 3, 2, 1] * 2
+    expected = [(item / 100 + unit) / 5 for item, unit in zip(items, found["unit"].tolist(), strict=True)]
+    np.testing.assert_allclose(found["map"][:, 0, 1], expected, rtol=1e-6)
+    assert np.count_nonzero(found["map"]) == 10
+
+
+def test_a_network_of_dead_units_has_nothing_to_show():
+    clips = {"image_item": np.arange(10), "labels": LABELS, "image_pool4": np.ones((10, 4), np.float32)}
+    found = unit_gallery.collect(clips, "image", lambda items: np.zeros((0,)))
+    assert all(len(array) == 0 for array in found.values())
+
+
+def test_a_units_map_lies_over_its_part_of_a_frame():
+    level = np.zeros((4, 4), np.float32)
+    level[0, 3] = 1
+    frame = np.full((40, 40, 3), 100, np.uint8)
+    shown = unit_gallery.of_image(frame, level)
+    assert (shown[20:, :20] == 100).all()
+    hottest = heatmap_overlay.OPACITY * heatmap_overlay.colours(np.ones(1))[0].astype(float)
+    np.testing.assert_allclose(shown[2, 37], hottest + (1 - heatmap_overlay.OPACITY) * 100, atol=1.5)
+
+
+def test_a_units_map_follows_the_stretched_frequencies_of_a_sound():
+    """Cell row 1 of 4 spans .25 to .5 of the frequencies, which are drawn from .5 to .71 of the height."""
+    level = np.zeros((4, 2), np.float32)
+    level[1, 1] = 1
+    silence = np.full((200, 257), -20, np.float32)
+    shown = unit_gallery.of_sound(silence, level, 128, 100).astype(int)
+    black = spectrogram_picture.picture(silence, 128, 100).astype(int)
+    tint = np.abs(shown - np.repeat(black.mean(axis=-1, keepdims=True), 3, axis=-1)).sum(axis=-1)
+    assert tint[:, :20].max() <= 3
+    row, column = np.unravel_index(tint.argmax(), tint.shape)
+    centre = 128 * (1 - np.sqrt(0.375))
+    assert abs(row - centre) < 3
+    assert column >= 74
+    brightest = tint[:, 90]
+    inside = np.flatnonzero(brightest > brightest.max() / 2)
+    # Half of the strength is reached half a cell from the centre, at the borders of the row of cells.
+    assert abs(inside.min() - 128 * (1 - np.sqrt(0.5))) < 6
+    assert abs(inside.max() - 128 * (1 - np.sqrt(0.25))) < 6

@@ -1,4 +1,4 @@
-"""Installs avlearn. `pip install -e .` for CPU; extras `cuda`, `tpu`, `test` and `torch`."""
+"""Installs avlearn. `pip install -e .` for CPU; extras `cuda`, `tpu`, `test`, `torch` and `wandb`."""
 
 from setuptools import find_packages, setup
 
@@ -57,5 +57,6 @@ setup(
         # To read .pth files, and for the tests that compare with PyTorch. Its CPU build will do; on Linux PyPI's is
         # several GB: pip install torch --index-url https://download.pytorch.org/whl/cpu
         "torch": ["torch>=2.6,<2.14"],
+        "wandb": ["wandb>=0.19,<0.32"],
     },
 )

@@ -21,6 +21,7 @@ from avlearn.losses import avc
 from avlearn.parts import Network
 from avlearn.step import TrainState
 from avlearn.types import Batch
+from avlearn.visuals import training_pictures
 
 LOG = logging.getLogger("avlearn")
 
@@ -52,7 +53,7 @@ class Experiment:
         LOG.info("Goes on from step %d of %s.", int(state.step), self.checkpoints.directory)
         return state
 
-    def validate(self, state: TrainState) -> dict[str, float]:
+    def validate(self, state: TrainState) -> tuple[dict[str, float], evaluate.Arrays]:
         """Loss, accuracy and rate of predicted positives on balanced pairs of the validation split.
 
         Of a network that is not trained on pairs, the loss is that of training, on batches of
@@ -65,7 +66,13 @@ class Experiment:
         )
         if self.own_loss is not None:
             loss = self.own_loss(state)
-        return {f"validation/{name}": float(value) for name, value in {"loss": loss, **metrics}.items()}
+        return {f"validation/{name}": float(value) for name, value in {"loss": loss, **metrics}.items()}, arrays
+
+    def pictures(self, pairs: evaluate.Arrays) -> dict[str, np.ndarray]:
+        """Contact sheets of a few validation clips, always the same ones, from the arrays of `validate`."""
+        split = self.splits["validation"]
+        examples = functools.partial(pipeline.examples, split, self.network.inputs)
+        return training_pictures.sheets(pairs, examples, split.class_names)
 
     def collect_fit(self, state: TrainState, fit_on: str) -> evaluate.Arrays:
         """What evaluators are fitted on.

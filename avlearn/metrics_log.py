@@ -1,13 +1,16 @@
-"""Where numbers go while a network trains: `metrics.jsonl`, TensorBoard, and one line on the terminal."""
+"""Where numbers and pictures go as a network trains: metrics.jsonl, TensorBoard, Weights & Biases, the terminal."""
 
 import json
 import logging
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
+import numpy as np
 from tensorboardX import SummaryWriter
+
+from avlearn.wandb_log import WandbLog
 
 LOG = logging.getLogger("avlearn")
 
@@ -31,9 +34,10 @@ class MetricsLog:
     Args:
       workdir: the run's directory.
       first_step: number of steps already done, 0 at a fresh start.
+      wandb: the run in Weights & Biases; None: nothing is sent there.
     """
 
-    def __init__(self, workdir: pathlib.Path, first_step: int):
+    def __init__(self, workdir: pathlib.Path, first_step: int, wandb: WandbLog | None = None):
         self._writes = jax.process_index() == 0
         if not self._writes:
             return
@@ -42,6 +46,7 @@ class MetricsLog:
         path.write_text("".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a")
         self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        self._wandb = wandb
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Adds one row; names are `train/...` and `validation/...`."""
@@ -51,13 +56,27 @@ class MetricsLog:
         self._file.flush()
         for name, value in scalars.items():
             self._tensorboard.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.write(step, scalars)
+
+    def show(self, step: int, pictures: Callable[[], Mapping[str, np.ndarray]]) -> None:
+        """Adds pictures `[height, width, 3]` uint8, which are made only where they are written."""
+        if not self._writes:
+            return
+        made = pictures()
+        for name, picture in made.items():
+            self._tensorboard.add_image(name, picture, step, dataformats="HWC")
+        if self._wandb is not None:
+            self._wandb.show(step, made)
 
     def close(self) -> None:
-        """Flushes both files."""
+        """Flushes what was written."""
         if not self._writes:
             return
         self._file.close()
         self._tensorboard.close()
+        if self._wandb is not None:
+            self._wandb.close()
 
 
 class Clock:

@@ -1,6 +1,7 @@
 """The training loop. It goes on from the latest checkpoint of its directory, if there is one."""
 
 import collections
+import functools
 import logging
 import math
 import time
@@ -8,7 +9,7 @@ import time
 import jax
 import numpy as np
 
-from avlearn import metrics_log
+from avlearn import metrics_log, wandb_log
 from avlearn.experiment import Experiment
 from avlearn.step import TrainState
 
@@ -38,7 +39,8 @@ def train(experiment: Experiment) -> TrainState:
     if first_step >= config.steps:
         LOG.info("Already trained: %d of %d steps.", first_step, config.steps)
         return state
-    log = metrics_log.MetricsLog(experiment.workdir, first_step)
+    wandb = wandb_log.start(experiment.workdir, config.wandb_project, experiment.config.to_dict())
+    log = metrics_log.MetricsLog(experiment.workdir, first_step, wandb)
     clock = metrics_log.Clock(config.num_workers * config.batch_per_worker, config.steps - first_step)
     in_flight, finished, allowed = collections.deque(), [], STEPS_IN_FLIGHT[jax.default_backend()]
     batches = experiment.training_batches(first_step)
@@ -85,10 +87,14 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _validate_and_save(experiment: Experiment, state: TrainState, log: metrics_log.MetricsLog) -> None:
-    scalars = experiment.validate(state)
+    scalars, pairs = experiment.validate(state)
     if not math.isfinite(scalars["validation/loss"]):
         raise _non_finite(experiment, f"the validation loss after step {state.step} is {scalars['validation/loss']}")
     log.write(int(state.step), scalars)
+    validations = -(-int(state.step) // experiment.config.train.checkpoint_every_steps)
+    every = experiment.config.train.pictures_every
+    if every and validations % every == 0:
+        log.show(int(state.step), functools.partial(experiment.pictures, pairs))
     experiment.checkpoints.save(state, metrics=scalars)
     LOG.info(
         "validation  loss %.3f  accuracy %.3f  positives %.2f",

@@ -115,6 +115,8 @@ def papers() -> ConfigDict:
     config.train.weight_decay_kind = "l2"  # l2: in the gradient, the meaning of 2018 | decoupled: AdamW
     config.train.log_every_steps = 100
     config.train.checkpoint_every_steps = 1000  # validates, then saves
+    config.train.pictures_every = 1  # validations from one set of pictures in TensorBoard to the next; 0: none
+    config.train.wandb_project = ""  # of Weights & Biases (pip install -e ".[wandb]"); empty: nothing is sent there
     config.train.keep_checkpoints = 3  # latest ones; the best by validation loss is kept besides
 
     config.evaluation = ConfigDict()

@@ -1,10 +1,17 @@
 """The run's log: rows, a restart, and the line on the terminal."""
 
+import io
 import json
+import struct
+import sys
+import types
 
+import numpy as np
 import pytest
+from PIL import Image
+from tensorboardX.proto import event_pb2
 
-from avlearn import metrics_log
+from avlearn import metrics_log, wandb_log
 
 
 def test_a_restart_forgets_later_rows(tmp_path):
@@ -17,6 +24,95 @@ def test_a_restart_forgets_later_rows(tmp_path):
     log.close()
     rows = metrics_log.read_rows(tmp_path / "metrics.jsonl")
     assert [(row["step"], row["train/loss"]) for row in rows] == [(10, 0.1), (20, 0.2), (30, 0.5)]
+
+
+def test_pictures_are_in_tensorboard(tmp_path):
+    picture = np.zeros((4, 6, 3), np.uint8)
+    picture[1, 2] = (255, 128, 0)
+    log = metrics_log.MetricsLog(tmp_path, first_step=0)
+    log.show(20, lambda: {"retrieval/image_to_sound": picture})
+    log.close()
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    events = [event_pb2.Event.FromString(record) for record in tensorflow_records(file)]
+    shown = [(event.step, value) for event in events for value in event.summary.value if value.HasField("image")]
+    ((step, value),) = shown
+    assert (step, value.tag) == (20, "retrieval/image_to_sound")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(value.image.encoded_image_string))), picture)
+
+
+def tensorflow_records(path):
+    """Payloads of a TFRecord file: a length (8 bytes), 4 of checksum, the payload, 4 of checksum."""
+    content, position = path.read_bytes(), 0
+    while position < len(content):
+        (length,) = struct.unpack_from("<Q", content, position)
+        yield content[position + 12 : position + 12 + length]
+        position += length + 16
+
+
+class FakeRun:
+    """Takes what a run of wandb takes, and keeps it."""
+
+    def __init__(self):
+        self.logged, self.metrics, self.finished = [], [], False
+
+    def define_metric(self, name, **options):
+        self.metrics.append((name, options))
+
+    def log(self, values):
+        self.logged.append(values)
+
+    def finish(self):
+        self.finished = True
+
+
+@pytest.fixture
+def wandb(monkeypatch):
+    """A module in the place of wandb: `started` holds what runs were started with, `runs` the runs."""
+    fake = types.SimpleNamespace(started=[], runs=[], Image=lambda picture: ("image", picture.shape))
+
+    def init(**options):
+        fake.started.append(options)
+        fake.runs.append(FakeRun())
+        return fake.runs[-1]
+
+    fake.init = init
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    return fake
+
+
+def test_weights_and_biases_gets_the_same_and_goes_on_with_the_same_run(wandb, tmp_path):
+    for step in (10, 20):
+        run = wandb_log.start(tmp_path, "sounds", {"seed": 3})
+        log = metrics_log.MetricsLog(tmp_path, step - 10, run)
+        log.write(step, {"train/loss": 0.5})
+        log.show(step, lambda: {"heat_map/a": np.zeros((4, 6, 3), np.uint8)})
+        log.close()
+    first, second = wandb.started
+    assert first == second  # also its id: the directory's
+    assert (first["project"], first["name"], first["resume"]) == ("sounds", tmp_path.name, "allow")
+    assert first["config"] == {"seed": 3}
+    for run, step in zip(wandb.runs, (10, 20), strict=True):
+        assert run.logged == [
+            {"step": step, "train/loss": 0.5},
+            {"step": step, "heat_map/a": ("image", (4, 6, 3))},
+        ]
+        assert run.metrics == [("step", {}), ("*", {"step_metric": "step"})]
+        assert run.finished
+
+
+def test_weights_and_biases_is_left_alone_unless_a_project_is_named(wandb, tmp_path, monkeypatch):
+    assert wandb_log.start(tmp_path, "", {}) is None
+    monkeypatch.setattr(wandb_log.jax, "process_index", lambda: 1)
+    assert wandb_log.start(tmp_path, "sounds", {}) is None
+    assert wandb.started == []
+
+
+def test_wandb_that_is_asked_for_and_not_installed_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # what makes an import fail
+    with pytest.raises(
+        ValueError, match=r"wandb is not installed.*pip install -e .*leave --config\.train\.wandb_project"
+    ):
+        wandb_log.start(tmp_path, "sounds", {})
 
 
 def test_a_line_cut_short_is_left_out(tmp_path):

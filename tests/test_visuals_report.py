@@ -261,7 +261,7 @@ def test_units_stand_with_their_strongest_clips(text, tmp_path):
     of_images, of_sounds = page.split('<div class="units">')[1:]
     sources = re.findall('src="(.*?)"', of_images)
     assert [frames.index(source) for source in sources[::2]] == units()["item"].tolist()
-    assert len(re.findall("data-sound", of_sounds)) == 10
+    assert len(re.findall('data-sound="', of_sounds)) == 10
 
 
 def test_what_a_run_cannot_show_is_said(tmp_path):

@@ -46,7 +46,7 @@ def film(split: read.Split, inputs: InputSpec, item: int) -> Film:
         end_ms = int(times_ms[-1]) + round(1000 / split.frames_per_second)
         first, end = (sample.start_column(time, 0, inputs.front_end) for time in (int(times_ms[0]), end_ms))
         whole = dataclasses.replace(inputs, columns=min(end, int(sample.columns_of(record))) - first)
-        sound = sample.cut_sound(record, first, whole).numpy()
+        sound = sample.cut_sound(record, tf.constant(first, tf.int64), whole).numpy()
     return Film(times_ms, split.frames_per_second, frames, sound)
 
 
@@ -72,11 +72,11 @@ def batches(
     for item in items:
         with split.explained():
             record = _record(split, item)
-            numbers, starts = (found.numpy() for found in sample.moments(record, inputs, misalignment_seconds=0.0))
+            numbers, starts = sample.moments(record, inputs, misalignment_seconds=0.0)
         for begin in range(0, len(numbers), batch_size):
             here = slice(begin, begin + batch_size)
-            batch = _batch(record, numbers[here], starts[here], inputs, sampling)
-            times_ms = record["frame_times_ms"].numpy()[numbers[here]]
+            batch = _batch(record, numbers[here].numpy(), starts[here], inputs, sampling)
+            times_ms = tf.gather(record["frame_times_ms"], numbers[here]).numpy()
             rows = {
                 "image_item": np.full(len(times_ms), item),
                 "time_ms": times_ms,
@@ -106,7 +106,7 @@ def _frames(
 def _batch(
     record: dict[str, tf.Tensor],
     numbers: Int64[np.ndarray, " moments"],
-    starts: Int64[np.ndarray, " moments"],
+    starts: tf.Tensor,
     inputs: InputSpec,
     sampling: Sampling,
 ) -> dict[str, np.ndarray]:

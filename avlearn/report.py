@@ -59,7 +59,8 @@ def write(workdirs: Sequence[pathlib.Path], output: pathlib.Path) -> str:
     """Writes the page of these runs; returns their table of scores and the page's path, for the terminal."""
     runs = [load(workdir) for workdir in workdirs]
     page = report.write(output, runs, title=", ".join(run.name for run in runs))
-    return f"{score_table.table({run.name: run.results for run in runs})}\n\nReport: {page}"
+    megabytes = page.stat().st_size / 1e6
+    return f"{score_table.table({run.name: run.results for run in runs})}\n\nReport: {page} ({megabytes:.1f} MB)"
 
 
 def main() -> None:

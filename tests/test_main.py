@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+import tensorboard_events
 
 from avlearn import dry_run, evaluate, experiment, main, metrics_log, parts, train
 from avlearn import step as steps
@@ -56,6 +57,9 @@ def test_run_leaves_its_files(runs, name):
     assert [row["step"] for row in validated] == [1, 2]
     assert all(0 <= row["validation/predicted_positive"] <= 1 for row in validated)
     assert (workdir / "report" / "index.html").stat().st_size > 10_000
+    pictures = {"retrieval/image_to_sound", "retrieval/sound_to_image"}
+    pictures |= {"heat_map/own_and_other_sound"} if name in WITH_MAPS else set()
+    assert set(tensorboard_events.pictures(workdir / "tensorboard")) == {(s, p) for s in (1, 2) for p in pictures}
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -1,15 +1,12 @@
 """The run's log: rows, a restart, and the line on the terminal."""
 
-import io
 import json
-import struct
 import sys
 import types
 
 import numpy as np
 import pytest
-from PIL import Image
-from tensorboardX.proto import event_pb2
+import tensorboard_events
 
 from avlearn import metrics_log, wandb_log
 
@@ -32,21 +29,9 @@ def test_pictures_are_in_tensorboard(tmp_path):
     log = metrics_log.MetricsLog(tmp_path, first_step=0)
     log.show(20, lambda: {"retrieval/image_to_sound": picture})
     log.close()
-    (file,) = (tmp_path / "tensorboard").iterdir()
-    events = [event_pb2.Event.FromString(record) for record in tensorflow_records(file)]
-    shown = [(event.step, value) for event in events for value in event.summary.value if value.HasField("image")]
-    ((step, value),) = shown
-    assert (step, value.tag) == (20, "retrieval/image_to_sound")
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(value.image.encoded_image_string))), picture)
-
-
-def tensorflow_records(path):
-    """Payloads of a TFRecord file: a length (8 bytes), 4 of checksum, the payload, 4 of checksum."""
-    content, position = path.read_bytes(), 0
-    while position < len(content):
-        (length,) = struct.unpack_from("<Q", content, position)
-        yield content[position + 12 : position + 12 + length]
-        position += length + 16
+    (((step, name), shown),) = tensorboard_events.pictures(tmp_path / "tensorboard").items()
+    assert (step, name) == (20, "retrieval/image_to_sound")
+    np.testing.assert_array_equal(shown, picture)
 
 
 class FakeRun:

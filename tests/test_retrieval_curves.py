@@ -63,6 +63,8 @@ def test_curves_chance_and_the_papers_point_lie_where_they_belong():
     # Table 1: AVE-Net, image to sound, .561 at K = 30.
     expected = (x[1], y[0] - (0.561 - 0.25) * unit)
     assert any(np.allclose(mark, expected, atol=1e-2) for mark in marks(svg, colour))
+    (stem,) = lines(svg, "stroke-opacity: 0.7")
+    np.testing.assert_allclose(stem, [(x[1], y[0] - (0.407 - 0.25) * unit), expected], atol=1e-2)
     assert by_k.published == {"AVE-Net": colour}
 
 

@@ -72,3 +72,7 @@ def test_only_what_the_network_has_is_drawn():
     for name in ("heat_map", "audio_embedding"):
         del arrays[name]
     assert training_pictures.sheets(arrays, examples, ["Gong", "Drill"]) == {}
+
+
+def test_clips_without_labels_have_no_pictures():
+    assert training_pictures.sheets(pairs() | {"labels": np.zeros((2 * CLIPS, 0), bool)}, examples, []) == {}

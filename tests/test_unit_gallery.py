@@ -24,12 +24,15 @@ def test_the_strongest_clips_of_each_unit_and_their_class():
     ]  # the third unit is dead
 
 
-def test_equal_clips_come_in_their_order():
-    activation = np.full((10, 1), 2.0, np.float32)
-    activation[8] = 4.0
-    (unit,) = unit_gallery.strongest(activation, LABELS)
-    assert unit.rows == (8, 0, 1, 2, 3)
-    assert unit.activation == (4.0, 2.0, 2.0, 2.0, 2.0)
+def test_equal_clips_of_a_dataset_that_is_sorted_by_class_make_no_agreement():
+    labels = np.eye(20, dtype=bool)[np.arange(200) // 10]
+    activation = np.zeros((200, 2), np.float32)
+    activation[[70, 130], [0, 1]] = 3.0
+    first, second = unit_gallery.strongest(activation, labels)
+    assert (first.rows[0], second.rows[0]) == (70, 130)
+    assert first.activation == second.activation == (3.0, 0.0, 0.0, 0.0, 0.0)
+    assert first.rows[1:] == second.rows[1:]
+    assert max(first.agreement, second.agreement) <= 2
 
 
 def test_shown_are_the_units_of_most_agreement_one_of_each_class():

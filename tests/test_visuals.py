@@ -284,4 +284,7 @@ def test_films_are_of_clips_that_show_what_sounds():
     assert localization.filmed(arrays, 5) == [4, 2, 0]  # the first of each class, in the order of the classes
     assert localization.filmed(arrays, 2) == [4, 0]
     assert localization.filmed(arrays, 0) == []
-    assert localization.filmed({**arrays, "boxes": np.full((8, 1, 4), np.nan)}, 5) == []
+    # Where there are no boxes, of all clips.
+    assert localization.filmed({**arrays, "boxes": np.full((8, 1, 4), np.nan)}, 5) == [1, 2, 0]
+    del arrays["heat_map"]
+    assert localization.filmed(arrays, 5) == []

@@ -212,7 +212,8 @@ def test_films_play_on_the_page(text, tmp_path):
     page = report.write(tmp_path, [whole], "One").read_text(encoding="utf-8")
     check_stands_alone(page, Page(page))
     videos = Page(page).elements["video"]
-    assert [video["aria-label"] for video in videos] == ["Film of Violin, fiddle", "Film of Drill"]
+    buttons = [button["aria-label"] for button in Page(page).elements["button"] if "data-film" in button]
+    assert buttons == ["Play the film of: Violin, fiddle", "Play the film of: Drill"]
     content = base64.b64decode(videos[0]["src"].removeprefix("data:video/mp4;base64,"))
     with av.open(io.BytesIO(content)) as container:
         shown = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
@@ -256,7 +257,7 @@ def test_units_stand_with_their_strongest_clips(text, tmp_path):
     check_stands_alone(page, Page(page))
     words = " ".join("".join(Page(page).text).split())
     assert words.count("Piano 5 of 5 unit 7") == words.count("Drill 3 of 5 unit 31") == 2
-    assert "Images: of 128 units 12 have 4 of 5 clips of one class (ranked at random: 0.2), 30 have 3 of 5" in words
+    assert "Of 128 units 12 have 4 of 5 clips of one class (were they ranked at random: 0.2), 30 have 3 of 5" in words
     frames = [jpeg(frame) for frame in examples(range(CLIPS))[0]]
     of_images, of_sounds = page.split('<div class="units">')[1:]
     sources = re.findall('src="(.*?)"', of_images)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from avlearn.media.log_spectrogram import FRONT_ENDS
 from avlearn.visuals import heatmap_overlay, playable_sound
+from avlearn.visuals.album import jpeg
 
 SIDE_PIXELS = 192  # of each of the two pictures; H.264 wants an even number
 MOST_SECONDS = 10
@@ -34,10 +35,11 @@ class Clip(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """A film as the page shows it: the clip's number, the file as a data URI, and its length."""
+    """A film as the page shows it: the clip's number, the film and its first picture as data URIs, and its length."""
 
     item: int
     file: str
+    poster: str
     seconds: float
 
 
@@ -63,7 +65,8 @@ def shown(item: int, clip: Clip, moments: Mapping[str, np.ndarray], front_end: s
     sound = playable_sound.waveform(clip.log_spectrogram, front_end)
     content = mp4(both, clip.frames_per_second, sound, FRONT_ENDS[front_end].sample_rate_hz)
     seconds = min(len(both) / clip.frames_per_second, MOST_SECONDS)
-    return Shown(item, f"data:video/mp4;base64,{base64.b64encode(content).decode()}", seconds)
+    file = f"data:video/mp4;base64,{base64.b64encode(content).decode()}"
+    return Shown(item, file, jpeg(both[0], 2 * SIDE_PIXELS), seconds)
 
 
 def pictures(

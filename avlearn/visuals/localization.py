@@ -61,11 +61,15 @@ def choose(pairs: Arrays) -> Chosen:
 
 
 def filmed(pairs: Arrays, count: int) -> list[int]:
-    """Numbers of the clips to show as films: frames of different classes that show what sounds, by the same rule."""
-    if why_no_map(pairs):
+    """Numbers of the clips to show as films, of different classes by the same rule; none where there is no heat map.
+
+    They are among the frames that show what sounds, or among all where the split has no boxes.
+    """
+    if "heat_map" not in pairs:
         return []
-    rows = _of_classes(pairs, heatmap_overlay.in_view(pairs)[:, None], count)
-    return [int(pairs["image_item"][row]) for (row,) in rows]
+    shown = heatmap_overlay.in_view(pairs) if "boxes" in pairs else np.zeros(0, int)
+    shown = shown if shown.size else np.flatnonzero(pairs["corresponds"])
+    return [int(pairs["image_item"][row]) for (row,) in _of_classes(pairs, shown[:, None], count)]
 
 
 def why_no_map(pairs: Arrays) -> str:

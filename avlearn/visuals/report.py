@@ -26,8 +26,9 @@ from avlearn.visuals.localization import Overlay, TriMap
 from avlearn.visuals.score_table import Score, scores, table
 from avlearn.visuals.tri_map_overlay import NEGATIVE, POSITIVE, Thresholds
 
-__all__ = ["Run", "table", "write"]
+__all__ = ["SHOWN", "Run", "table", "write"]
 
+SHOWN = ("all_positive", "avc", "moments", "image_units", "audio_units")  # the arrays that the page reads
 QUERIES = 4
 RESULTS = 5
 MAPPED = 800  # clips on the map of points, two elements of the page each

@@ -125,9 +125,12 @@ def draw(results_by_run: Mapping[str, Mapping], networks: Sequence[str]) -> list
 
 
 def _picture(curves: Sequence[Curve], chart: Chart, combination: str) -> str:
-    """Each run in its own colour, its chance level dotted; the paper's figure a diamond, or a dashed level."""
+    """Each run in its own colour, its chance level dotted.
+
+    The paper's figure is a diamond on a stem that begins at the paper's chance level, or a dashed level.
+    """
     name = f"{chart.series}-{combination}"
-    with svg_chart.axes(name) as axes:
+    with svg_chart.axes(name, 5.2, 2.9) as axes:
         for curve in curves:
             colour = curve.colour
             axes.plot(curve.at, curve.values, color=colour, linewidth=2, marker="o", ms=3)
@@ -136,11 +139,14 @@ def _picture(curves: Sequence[Curve], chart: Chart, combination: str) -> str:
             if published is not None and chart.published_at is None:
                 axes.axhline(published, color=colour, linewidth=1.2, linestyle=(0, (5, 3)))
             elif published is not None:
+                stem = {"color": colour, "linewidth": 1, "marker": "_", "alpha": 0.7}
+                axes.plot(2 * [chart.published_at], [PUBLISHED_CHANCE, published], **stem)
                 axes.plot(chart.published_at, published, color=colour, marker="D", ms=6, mfc="none", mew=1.5)
         ticks = sorted({at for curve in curves for at in curve.at})
         axes.set_xscale("log")
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
         axes.set_ylim(bottom=0)
         axes.set_xlabel(chart.axis)
         return svg_chart.svg(axes.figure, name)

@@ -41,7 +41,7 @@ def sheets(pairs: Arrays, examples: Examples, class_names: Sequence[str]) -> dic
     shown = functools.partial(_cells, examples, _names(own, class_names))
     if "image_embedding" in own and "audio_embedding" in own:
         queries = choice.by_class(own["labels"], own["image_item"], QUERIES)
-        for query, database in (("im", "aud"), ("aud", "im")):
+        for query, database in (("im", "aud"), ("aud", "im")) if queries else ():  # none without labels
             rows = retrieval_grid.grid(own, query, database, queries, RESULTS)
             name = f"retrieval/{retrieval_grid.MODES[query]}_to_{retrieval_grid.MODES[database]}"
             found[name] = sheet([shown(*_clips_of(row, own)) for row in rows])

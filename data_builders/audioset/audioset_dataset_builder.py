@@ -50,28 +50,46 @@ class Config(ClipsConfig):
             raise ValueError(f"below={self.below!r}: it is a list of classes, such as [{self.below!r}]")
 
 
+INSTRUMENTS_CONFIG = Config(
+    name="instruments",
+    description="AudioSet-Instruments of Objects that Sound: 110 classes of instruments, singing and tools",
+    below=INSTRUMENTS,
+)
+
+
 class Builder(clips_builder.ClipsBuilder):
     """Builds AudioSet, or the part of it that a paper uses, from the clips in `--manual_dir`."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
     builder_config_cls = Config
-    BUILDER_CONFIGS = clips_builder.variants(
-        Config(
-            name="instruments",
-            description="AudioSet-Instruments of Objects that Sound: 110 classes of instruments, singing and tools",
-            below=INSTRUMENTS,
+    BUILDER_CONFIGS = [
+        *clips_builder.variants(
+            INSTRUMENTS_CONFIG,
+            Config(
+                name="instruments_50",
+                description="The classes of a list of your own, as All that Sound takes 50 of the 110",
+                classes_file="instruments_50.txt",
+            ),
+            Config(
+                name="animals", description="AudioSet-Animals of All that Sound: every clip of an animal", below=ANIMALS
+            ),
+            Config(name="all", description="The whole of AudioSet"),
         ),
-        Config(
-            name="instruments_50",
-            description="The classes of a list of your own, as All that Sound takes 50 of the 110",
-            classes_file="instruments_50.txt",
+        dataclasses.replace(
+            INSTRUMENTS_CONFIG,
+            name="instruments_flow",
+            description="AudioSet-Instruments with the optical flow, for AVE+OF",
+            optical_flow=True,
         ),
-        Config(
-            name="animals", description="AudioSet-Animals of All that Sound: every clip of an animal", below=ANIMALS
+        dataclasses.replace(
+            INSTRUMENTS_CONFIG,
+            name="instruments_waveform",
+            description="AudioSet-Instruments with the waveform, for the multisensory network of Owens and Efros",
+            waveform_hz=21_000,
+            min_seconds=6.5,  # 4.2 s, and the same 2 s later
         ),
-        Config(name="all", description="The whole of AudioSet"),
-    )
+    ]
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
         """Segments with one of the wanted classes, all labels kept, in the classes of the whole ontology."""

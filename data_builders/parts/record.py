@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import pathlib
 
 import cv2
 import numpy as np
@@ -163,6 +164,19 @@ def media_features(clip: decode.Clip, front_end: str) -> dict:
     }
 
 
+def flow_pictures(frames: np.ndarray) -> list[bytes]:
+    """Flow from each of some frames to the next, as the JPEGs that a record holds."""
+    return [jpeg.encode(picture) for picture in optical_flow.to_pictures(optical_flow.tv_l1(frames))]
+
+
+def stored_waveform(path: pathlib.Path, start_seconds: float, seconds: float, waveform_hz: int) -> np.ndarray:
+    """Sound of a file as the int16 samples that a record holds."""
+    waveform = decode.read_sound(
+        path, start_seconds=start_seconds, duration_seconds=seconds, sample_rate_hz=waveform_hz
+    )
+    return np.round(waveform * np.iinfo(np.int16).max).astype(np.int16)
+
+
 def _clip(path, start, duration_seconds, settings) -> tuple[dict, float]:
     rate = FRONT_ENDS[settings.front_end].sample_rate_hz
     clip = decode.read_clip(
@@ -189,11 +203,9 @@ def _clip(path, start, duration_seconds, settings) -> tuple[dict, float]:
         raise decode.UnreadableClip(path, "still_frames", "nothing moves between nine of ten frames")
     media = media_features(clip, settings.front_end)
     if settings.optical_flow:
-        media["optical_flow"] = [
-            jpeg.encode(picture) for picture in optical_flow.to_pictures(optical_flow.tv_l1(clip.frames))
-        ]
+        media["optical_flow"] = flow_pictures(clip.frames)
     if settings.waveform_hz:
-        media["waveform"] = _stored_waveform(path, start, covered, settings)
+        media["waveform"] = stored_waveform(path, start, covered, settings.waveform_hz)
     return media, covered
 
 
@@ -208,15 +220,8 @@ def _sound(path, start, duration_seconds, settings) -> dict:
     _refuse_silence(path, waveform, settings)
     features = {"log_spectrogram": log_spectrogram(waveform, settings.front_end).astype(np.float16)}
     if settings.waveform_hz:
-        features["waveform"] = _stored_waveform(path, start, covered, settings)
+        features["waveform"] = stored_waveform(path, start, covered, settings.waveform_hz)
     return features
-
-
-def _stored_waveform(path, start, seconds, settings) -> np.ndarray:
-    waveform = decode.read_sound(
-        path, start_seconds=start, duration_seconds=seconds, sample_rate_hz=settings.waveform_hz
-    )
-    return np.round(waveform * np.iinfo(np.int16).max).astype(np.int16)
 
 
 def _refuse_short(path, covered_seconds, settings):

@@ -11,7 +11,7 @@ import numpy as np
 
 from avlearn.media import decode
 from avlearn.media.log_spectrogram import FRONT_ENDS
-from data_builders.parts.record import media_features
+from data_builders.parts.record import flow_pictures, media_features, stored_waveform
 from data_builders.synthetic_av import classes, clip_file, scene, synthesise
 
 SPLITS = ("train", "validation", "test")
@@ -28,6 +28,8 @@ class World:
       clip_seconds: length of a clip.
       seed: another seed is another world of the same kind.
       statistics: how often and how much.
+      optical_flow: whether the flow from each frame to the next is stored.
+      waveform_hz: sample rate of the stored waveform; 0: none is stored.
     """
 
     height: int
@@ -36,6 +38,8 @@ class World:
     clip_seconds: float
     seed: int
     statistics: scene.Statistics = dataclasses.field(default_factory=scene.Statistics)
+    optical_flow: bool = False
+    waveform_hz: int = 0
 
     def __post_init__(self):
         if self.height % 2 or self.width % 2:
@@ -80,8 +84,10 @@ def take(world: World, split: str, number: int) -> Take:
     root = np.random.SeedSequence((world.seed, SPLITS.index(split), number))
     cast_rng, look_rng, sound_rng = (np.random.default_rng(child) for child in root.spawn(3))
     cast = scene.choose_cast(classes.NAMES[number % len(classes.NAMES)], world.statistics, cast_rng)
-    picture = scene.make_scene(cast, world.height, world.width, world.clip_seconds, world.statistics, look_rng)
     waveform = synthesise.mixture(cast.heard, sound_rng, duration_seconds=world.clip_seconds)
+    loudness = synthesise.loudness(waveform) if world.statistics.jump > 0 else None
+    size = (world.height, world.width)
+    picture = scene.make_scene(cast, *size, world.clip_seconds, world.statistics, look_rng, loudness)
     return Take(cast.heard, picture, waveform)
 
 
@@ -126,13 +132,18 @@ def _make_record(world: World, split: str, number: int, name: str) -> dict:
             short_side=min(world.height, world.width),
             sample_rate_hz=front_end.sample_rate_hz,
         )
+        stored = media_features(clip, FRONT_END)
+        if world.optical_flow:
+            stored["optical_flow"] = flow_pictures(clip.frames)
+        if world.waveform_hz:
+            stored["waveform"] = stored_waveform(path, 0.0, world.clip_seconds, world.waveform_hz)
     if clip.frames.shape != (world.frame_count, world.height, world.width, 3):
         raise ValueError(f"read back frames {clip.frames.shape}, wrote {world.frame_count} of {drawn[0][0].shape}")
     return {
         "clip_id": name,
         "video_id": name,
         "start_ms": 0,
-        **media_features(clip, FRONT_END),
+        **stored,
         "labels": [classes.NAMES.index(heard) for heard in made.heard],
         "boxes": [
             {

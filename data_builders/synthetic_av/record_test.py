@@ -5,6 +5,7 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
+from scipy import signal
 
 from avlearn.media import decode
 from avlearn.media.log_spectrogram import log_spectrogram
@@ -98,3 +99,34 @@ def test_mp4_file_holds_h264_and_aac_on_one_clock(tmp_path):
     assert clip.waveform.size == 96_000
     loudness = np.abs(clip.waveform)
     assert 47_990 < np.average(np.arange(96_000), weights=loudness**2) < 48_110
+
+
+def test_what_sounds_jumps_with_its_sound_and_nothing_else_does():
+    still = {"sway_degrees": (0.0, 0.0), "drift": (0.0, 0.0), "breath": (0.0, 0.0)}
+    jumping = scene.Statistics(jump=0.25, off_screen=0.0, silent_distractor=1.0, two_sounding=0.0, **still)
+    world = dataclasses.replace(WORLD, statistics=jumping, frames_per_second=25)
+    take = record.take(world, "train", 5)  # a snare drum
+    samples = take.waveform[: 48 * 1920].reshape(48, 1920).astype(float)  # 0.04 s each
+    decibels = 10 * np.log10((samples**2).mean(axis=1))
+    by_sounding = {actor.sounding: actor for actor in take.scene.actors}
+    times = 0.04 * (np.arange(48) + 0.5)
+    rise = {sounding: -actor.pose(times)[1][:, 1] for sounding, actor in by_sounding.items()}
+    assert np.corrcoef(decibels, rise[True])[0, 1] > 0.9
+    side = np.ptp(by_sounding[True].picture.hull @ by_sounding[True].turn.T, axis=0).max()
+    assert np.ptp(rise[True]) == pytest.approx(0.25 * side)
+    assert np.ptp(rise[False]) == 0
+    boxes = [box for seconds in times for box in take.scene.frame(seconds)[1]]
+    assert min(box[0] for box in boxes) >= 0
+
+
+def test_flow_and_waveform_are_stored_where_they_are_wanted(made):
+    world = dataclasses.replace(WORLD, height=48, width=64, clip_seconds=1.0, optical_flow=True, waveform_hz=8000)
+    stored = record.make_record(world, "test", 5)
+    assert len(stored["optical_flow"]) == len(stored["frames"]) - 1 == 4
+    assert cv2.imdecode(np.frombuffer(stored["optical_flow"][0], np.uint8), 0).shape == (2 * 48, 64)
+    take = record.take(world, "test", 5)
+    wanted = signal.resample_poly(take.waveform, 1, 6)
+    assert stored["waveform"].dtype == np.int16
+    assert np.corrcoef(stored["waveform"], wanted)[0, 1] > 0.9
+    assert "optical_flow" not in made[1]
+    assert "waveform" not in made[1]

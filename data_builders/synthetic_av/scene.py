@@ -22,6 +22,7 @@ class Statistics:
       overlap: greatest intersection over union of two objects' boxes.
       lean_degrees: an object stands within so much of upright.
       sway_degrees, drift, breath: amplitude of the motion: turning, moving (share of the object's side), growing.
+      jump: how far a sounding object rises with the loudness of the clip, as a share of its side; 0: it does not.
       junk: fewest and most pieces of junk.
       junk_side: size of a piece, as a share of the frame's shorter side.
     """
@@ -35,6 +36,7 @@ class Statistics:
     sway_degrees: tuple[float, float] = (1.0, 5.0)
     drift: tuple[float, float] = (0.01, 0.04)
     breath: tuple[float, float] = (0.0, 0.03)
+    jump: float = 0.0
     junk: tuple[int, int] = (0, 3)
     junk_side: tuple[float, float] = (0.06, 0.18)
 
@@ -87,6 +89,20 @@ class Motion:
 
 
 @dataclasses.dataclass(frozen=True)
+class Jump:
+    """How an object rises with the sound: `pixels` at the greatest loudness, which is given 0 to 1 at `times`."""
+
+    pixels: float
+    times: np.ndarray
+    loudness: np.ndarray
+
+    def at(self, seconds: float | np.ndarray) -> np.ndarray:
+        """Departure from the mean place at the given times, pixels (x, y): `[..., 2]`, y negative: upwards."""
+        rise = self.pixels * np.interp(seconds, self.times, self.loudness)
+        return np.stack([np.zeros_like(rise), -rise], axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
 class Actor:
     """A visible object.
 
@@ -97,6 +113,7 @@ class Actor:
       turn: `[2, 2]`, its mean pose, from drawing coordinates to frame pixels.
       centre: its mean place, pixels (x, y).
       motion: how it departs from these; drift in pixels.
+      jump: how it departs with the sound; None: not at all.
     """
 
     name: str
@@ -105,19 +122,22 @@ class Actor:
     turn: np.ndarray
     centre: np.ndarray
     motion: Motion
+    jump: Jump | None = None
 
     def pose(self, seconds: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`turn` `[..., 2, 2]` and `centre` `[..., 2]` at a moment or at many."""
         motion = self.motion.at(seconds)
         size = 1 + self.motion.breath * motion[..., 3, None, None]
         turn = size * _rotation(self.motion.degrees * motion[..., 0]) @ self.turn
-        return turn, self.centre + self.motion.drift * motion[..., 1:3]
+        centre = self.centre + self.motion.drift * motion[..., 1:3]
+        return turn, centre if self.jump is None else centre + self.jump.at(seconds)
 
     def bounds(self, duration_seconds: float) -> np.ndarray:
         """Bounds of everything it covers during the clip, pixels: left, top, right, bottom."""
-        turns, centres = self.pose(np.linspace(0, duration_seconds, 25))
+        turns, centres = dataclasses.replace(self, jump=None).pose(np.linspace(0, duration_seconds, 25))
         points = self.picture.hull @ turns.swapaxes(1, 2) + centres[:, None]
-        return np.concatenate([points.min(axis=(0, 1)), points.max(axis=(0, 1))])
+        bounds = np.concatenate([points.min(axis=(0, 1)), points.max(axis=(0, 1))])
+        return bounds if self.jump is None else bounds - (0, self.jump.pixels, 0, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,11 +166,29 @@ class Scene:
 
 
 def make_scene(
-    cast: Cast, height: int, width: int, duration_seconds: float, statistics: Statistics, rng: np.random.Generator
+    cast: Cast,
+    height: int,
+    width: int,
+    duration_seconds: float,
+    statistics: Statistics,
+    rng: np.random.Generator,
+    loudness: np.ndarray | None = None,
 ) -> Scene:
-    """Draws every object of the cast, and places them at random, inside the frame and hardly overlapping."""
+    """Draws every object of the cast, and places them at random, inside the frame and hardly overlapping.
+
+    Args:
+      cast: who is heard and seen.
+      height, width: of the frames, pixels.
+      duration_seconds: of the clip.
+      statistics: how often and how much.
+      rng: source of every draw.
+      loudness: of the clip, 0 to 1, in each of so many equal parts of it; None: nothing jumps.
+    """
     ground = backdrop.make_backdrop(height, width, statistics.junk, statistics.junk_side, rng)
     actors = [_actor(name, name in cast.heard, min(height, width), statistics, rng) for name in cast.seen]
+    if loudness is not None:
+        times = (np.arange(len(loudness)) + 0.5) * duration_seconds / len(loudness)
+        actors = [_jumping(actor, statistics.jump, times, loudness) if actor.sounding else actor for actor in actors]
     order = rng.permutation(len(actors))  # what sounds is not always beneath what does not
     actors = [actors[index] for index in order]
     return Scene(height, width, ground, _placed(actors, height, width, duration_seconds, statistics.overlap, rng))
@@ -170,6 +208,11 @@ def _actor(name: str, sounding: bool, short_side: int, statistics: Statistics, r
     )
     paper = round(2 * sprite.pen.REACH * unit)  # one pixel of paper to one of the frame
     return Actor(name, sounding, sprite.resized(picture, paper), unit * lean, np.zeros(2), motion)
+
+
+def _jumping(actor: Actor, jump: float, times: np.ndarray, loudness: np.ndarray) -> Actor:
+    side = np.ptp(actor.picture.hull @ actor.turn.T, axis=0).max()
+    return dataclasses.replace(actor, jump=Jump(jump * side, times, loudness))
 
 
 def _placed(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from data_builders.synthetic_av import instruments, tones
 from data_builders.synthetic_av.performance import Performance
@@ -13,6 +13,7 @@ LEVEL_DB = 6.0  # a clip is up to this louder or softer than SOUND_RMS
 BALANCE_DB = 3.0  # a source in a mixture is up to this louder or softer than the others
 SNR_DB = (10.0, 30.0)  # of the clip above its background
 _LEAD_SECONDS = 0.5
+LOUDNESS_WINDOW_SECONDS = 0.04
 
 
 def sound(
@@ -72,6 +73,17 @@ def mixture(
         slope=rng.uniform(0, 2),
     )
     return _limited(heard + background * np.float32(rms * _gain(-rng.uniform(*SNR_DB))))
+
+
+def loudness(
+    waveform: Float32[np.ndarray, " samples"], sample_rate_hz: int = 48_000
+) -> Float64[np.ndarray, " windows"]:
+    """Level of each window of 0.04 s, in decibels, brought to 0 (softest tenth of the clip) to 1 (loudest tenth)."""
+    window = round(LOUDNESS_WINDOW_SECONDS * sample_rate_hz)
+    windows = waveform[: waveform.size // window * window].reshape(-1, window).astype(np.float64)
+    decibels = 10 * np.log10(np.mean(windows**2, axis=1) + 1e-10)
+    soft, loud = np.quantile(decibels, [0.1, 0.9])
+    return np.clip((decibels - soft) / max(loud - soft, 1.0), 0, 1)
 
 
 def _gain(decibels: float) -> np.float32:

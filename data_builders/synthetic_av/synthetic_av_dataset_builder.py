@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from avlearn.data import schema
-from data_builders.synthetic_av import classes, record
+from data_builders.synthetic_av import classes, record, scene
 
 
 @dataclasses.dataclass
@@ -20,6 +20,10 @@ class Config(tfds.core.BuilderConfig):
       clip_seconds: length of a clip.
       train_clips, validation_clips, test_clips: how many.
       seed: of everything that is drawn and sounded.
+      optical_flow: whether the flow from each frame to the next is stored.
+      waveform_hz: sample rate of the stored waveform; 0: none is stored.
+      jump: how far a sounding object rises with the loudness of the clip, as a share of its side; 0: sound and motion
+        have nothing to do with each other.
     """
 
     height: int = 256
@@ -30,11 +34,23 @@ class Config(tfds.core.BuilderConfig):
     validation_clips: int = 200
     test_clips: int = 400
     seed: int = 0
+    optical_flow: bool = False
+    waveform_hz: int = 0
+    jump: float = 0.0
 
     @property
     def world(self) -> record.World:
         """What the clips are made from."""
-        return record.World(self.height, self.width, self.frames_per_second, self.clip_seconds, self.seed)
+        return record.World(
+            self.height,
+            self.width,
+            self.frames_per_second,
+            self.clip_seconds,
+            self.seed,
+            scene.Statistics(jump=self.jump),
+            self.optical_flow,
+            self.waveform_hz,
+        )
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -55,6 +71,27 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             validation_clips=400,
             test_clips=600,
         ),
+        Config(
+            name="flow",
+            description="64 x 64 pixels, 5 frames per second, 3 s, with the optical flow: AVE+OF on two CPU cores.",
+            height=64,
+            width=64,
+            frames_per_second=5,
+            clip_seconds=3.0,
+            optical_flow=True,
+        ),
+        Config(
+            name="in_time",
+            description="64 x 64 pixels, 25 frames per second, 4 s, with the waveform; sounding objects jump in time.",
+            height=64,
+            width=64,
+            clip_seconds=4.0,
+            train_clips=3000,
+            validation_clips=200,
+            test_clips=400,
+            waveform_hz=8000,
+            jump=0.25,
+        ),
         Config(name="full", description="256 x 340 pixels, 25 frames per second, 10 s: the papers' records."),
         Config(
             name="tiny",
@@ -71,11 +108,16 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
-            features=schema.features(classes.ids()),
+            features=schema.features(
+                classes.ids(),
+                optical_flow=self.builder_config.optical_flow,
+                waveform=self.builder_config.waveform_hz > 0,
+            ),
             supervised_keys=None,
             metadata=schema.metadata(
                 frames_per_second=self.builder_config.frames_per_second,
                 front_end=record.FRONT_END,
+                waveform_hz=self.builder_config.waveform_hz,
                 class_names=classes.NAMES,
                 ontology=classes.ontology(),
             ),

@@ -28,7 +28,7 @@ class Evaluator:
     Attributes:
       name: of its file.
       needs: names of the arrays it reads.
-      pairing: pairs it is computed on, `avc` or `all_positive`.
+      pairing: pairs it is computed on, `avc`, `shifted` or `all_positive`.
       evaluate: arrays to figures.
       options: keyword arguments of `evaluate`.
       fit_needs: names of the arrays that it is fitted on; none where nothing is fitted.
@@ -91,12 +91,12 @@ def run(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], *, clips:
       evaluators: what to compute.
       arrays: pairing to arrays; under `FIT` and `VALIDATION`, what evaluators with `fit_needs` are fitted on. Arrays
         that an evaluator makes, such as positions on a map, are added as `<evaluator>_<name>`.
-      clips: clips of the split; `avc` has two pairs for each.
+      clips: clips of the split; `avc` and `shifted` have two pairs for each.
 
     Returns:
       Evaluator's name to its figures.
     """
-    pairs_per_clip = {"avc": 2, "all_positive": 1}
+    pairs_per_clip = {"avc": 2, "shifted": 2, "all_positive": 1}
     results = {}
     for evaluator in evaluators:
         figures = evaluator.evaluate(

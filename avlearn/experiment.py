@@ -56,10 +56,11 @@ class Experiment:
     def validate(self, state: TrainState) -> tuple[dict[str, float], evaluate.Arrays]:
         """Loss, accuracy and rate of predicted positives on balanced pairs of the validation split.
 
-        Of a network that is not trained on pairs, the loss is that of training, on batches of
-        `config.evaluation.batch`.
+        The pairs are those of AVC, or shifted ones where these are what is trained on. Of a network that is not trained
+        on pairs, the loss is that of training, on batches of `config.evaluation.batch`.
         """
-        arrays = self.collect(state, "validation", "avc")
+        pairing = "shifted" if self.config.data.pairing == "shifted" else "avc"
+        arrays = self.collect(state, "validation", pairing)
         corresponds = jnp.asarray(arrays["corresponds"])
         loss, metrics = avc.logistic(
             jnp.asarray(arrays["logit"]), corresponds, jnp.ones(corresponds.shape, jnp.float32)

@@ -29,6 +29,7 @@ from avlearn.types import Batch, InputSpec, Outputs
 
 SCORES = {
     "avc": steps.score_pairs,
+    "shifted": steps.score_pairs,
     "all_pairs": steps.score_all_pairs,
     "contrast": steps.score_contrast,
     "labelled": steps.score_labelled,
@@ -64,7 +65,10 @@ class Network:
             return ()
         if self.inputs.classes:
             return ("labelled",)
-        return ("contrast",) if hasattr(self.training, "contrast") else ("avc", "all_pairs")
+        if hasattr(self.training, "contrast"):
+            return ("contrast",)
+        # Only what keeps sight and sound apart until it compares them can meet every frame with every sound.
+        return ("avc", "all_pairs", "shifted") if hasattr(self.training, "compare") else ("avc", "shifted")
 
     def outputs(self, batch: int) -> Outputs:
         """Shapes of what it says about so many pairs."""
@@ -228,6 +232,8 @@ def by_name(package: ModuleType, name: str, key: str) -> ModuleType:
 
 def empty_batch(inputs: InputSpec, leading: tuple[int, ...]) -> Batch:
     """Shapes and types of a batch."""
+    flow = jax.ShapeDtypeStruct((*leading, *inputs.flow_shape), jnp.uint8)
+    waveform = jax.ShapeDtypeStruct((*leading, inputs.waveform_samples), jnp.float32)
     return Batch(
         frames=jax.ShapeDtypeStruct((*leading, *inputs.frame_shape), jnp.uint8),
         log_spectrogram=jax.ShapeDtypeStruct((*leading, *inputs.spectrogram_shape), jnp.float32),
@@ -235,4 +241,6 @@ def empty_batch(inputs: InputSpec, leading: tuple[int, ...]) -> Batch:
         video=jax.ShapeDtypeStruct(leading, jnp.int32),
         weight=jax.ShapeDtypeStruct(leading, jnp.float32),
         labels=jax.ShapeDtypeStruct((*leading, inputs.classes), jnp.bool_) if inputs.classes else None,
+        flow=flow if inputs.flow_fields else None,
+        waveform=waveform if inputs.waveform_samples else None,
     )

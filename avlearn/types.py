@@ -28,6 +28,7 @@ class InputSpec:
       flow_fields: optical flow from each of so many consecutive frames to the next, centred on the frame (AVE+OF: 10);
         0: none.
       waveform_samples: samples of the stored waveform, centred as the sound is (multisensory network); 0: none.
+      waveform_hz: their rate; 0 where there are none.
       classes: of the dataset, for a network that is trained on labels; 0: it gets none.
     """
 
@@ -40,6 +41,7 @@ class InputSpec:
     frames: int = 1
     flow_fields: int = 0
     waveform_samples: int = 0
+    waveform_hz: int = 0
     classes: int = 0
 
     @property
@@ -76,7 +78,7 @@ class Batch:
       labels: classes of what sounds, by clip of the frame; None where the network is not supervised.
     """
 
-    frames: UInt8[Array, "*batch height width 3"]
+    frames: UInt8[Array, "... height width 3"]
     log_spectrogram: Float[Array, "*batch columns bins"]
     corresponds: Bool[Array, "*batch"]
     video: Int[Array, "*batch"]
@@ -85,6 +87,11 @@ class Batch:
     waveform: Float[Array, "*batch samples"] | None = None
     labels: Bool[Array, "*batch classes"] | None = None
 
+    @property
+    def seen(self) -> tuple[Array, ...]:
+        """What a network's `image_features` and `embed_image` take: the frames, and the flow where there is one."""
+        return (self.frames,) if self.flow is None else (self.frames, self.flow)
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +99,8 @@ class Outputs:
     """What a network says about a batch of pairs.
 
     Attributes:
-      image_embedding: vector of each frame, compared by Euclidean distance in retrieval.
+      image_embedding: vector of each frame, compared by Euclidean distance in retrieval; None where sight and sound are
+        fused before there is one (the multisensory network).
       logit: log-odds that frame and sound correspond. For a two-way softmax this is the difference of the
         two logits, so softmax cross-entropy and the logistic loss on it are the same number.
         None where the network does not hear (VGG16).
@@ -100,7 +108,7 @@ class Outputs:
       heat_map: log-odds for each cell of the image (AVOL-Net); None where the network has no map.
     """
 
-    image_embedding: Float[Array, "*batch dim"]
+    image_embedding: Float[Array, "*batch dim"] | None = None
     logit: Float[Array, "*batch"] | None = None
     audio_embedding: Float[Array, "*batch dim"] | None = None
     heat_map: Float[Array, "*batch rows cols"] | None = None

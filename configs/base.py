@@ -81,6 +81,10 @@ def papers() -> ConfigDict:
     config.inputs.columns = 200
     config.inputs.bins = 257
     config.inputs.pool = 1
+    config.inputs.frames = 1  # AVE+MF: 25, a second
+    config.inputs.flow_fields = 0  # AVE+OF: 10
+    config.inputs.waveform_samples = 0  # multisensory network: 4.2 s
+    config.inputs.waveform_hz = 0
     config.inputs.classes = 0  # of data.dataset, for a network that is trained on labels; 0: it gets none
 
     config.data = ConfigDict()
@@ -90,10 +94,11 @@ def papers() -> ConfigDict:
     config.data.validation_split = "validation"
     # avc: half positives, half negatives | all_pairs: every pair of a worker's batch | contrast: each clip against all
     # others of the batch, for the networks whose loss does that | labelled: each clip with its classes, for those that
-    # are trained to classify
+    # are trained to classify | shifted: half with a sound of their own clip, but of another moment (multisensory)
     config.data.pairing = "avc"
     config.data.negatives = "on_grid"  # on_grid: sound at frame times (OtS 3.3) | off_grid: the unprotected draw
     config.data.misalignment_seconds = 1.0  # sound up to this far from the frame, positives and negatives alike
+    config.data.shift_seconds = (2.0, 5.8)  # pairing `shifted`: least and greatest distance of the two moments
     config.data.spectrogram_scaling = "ln_12"  # a name in avlearn/data/augment.py
     config.data.flip = True  # left-right, half of the frames
     config.data.brightness = 0.2  # added, uniform within +- this share of the full range

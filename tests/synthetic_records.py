@@ -1,6 +1,8 @@
 """Records that say themselves what they are: a frame's colour gives clip and frame, a column's values clip and column.
 
-Clips of 3 s: 15 frames at 5 a second, 32 x 40 pixels of one colour, and 599 columns.
+Clips of 3 s: 15 frames at 5 a second, 32 x 40 pixels of one colour, and 599 columns. `coded/motion` stores besides the
+flow, whose motion across says the column of the picture and whose motion down says the number of the field, and the
+waveform at 8 kHz, whose samples are their own numbers.
 """
 
 import atexit
@@ -18,6 +20,8 @@ import tensorflow_datasets as tfds
 from avlearn.data import schema
 
 DATASET = "coded/small"
+MOTION = "coded/motion"
+WAVEFORM_HZ = 8000
 CLASS_IDS = ("/m/guitar", "/m/drum", "/m/bell")
 CLASS_NAMES = ("Guitar", "Drum", "Bell")
 ONTOLOGY = (
@@ -52,6 +56,21 @@ def log_spectrogram(clip: int, columns: int = COLUMNS) -> np.ndarray:
     return values
 
 
+def flow(number: int) -> bytes:
+    """A JPEG of a field: across, 4 x the column; down, the number of the field."""
+    across = np.tile(4 * np.arange(WIDTH, dtype=np.uint8), (HEIGHT, 1))
+    down = np.full((HEIGHT, WIDTH), LEVEL * number, np.uint8)
+    return cv2.imencode(".jpg", np.concatenate([across, down]), [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
+
+
+def motion() -> dict:
+    """What `coded/motion` stores besides."""
+    return {
+        "optical_flow": [io.BytesIO(flow(number)) for number in range(FRAMES - 1)],
+        "waveform": np.arange(3 * WAVEFORM_HZ, dtype=np.int16),
+    }
+
+
 def record(clip: int) -> dict:
     """A record of the schema. Clip 0 has no box, 1 has them on frame 7 only, the others on every frame."""
     annotated = {0: [], 1: [7]}.get(clip, range(FRAMES))
@@ -82,30 +101,42 @@ class Coded(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """The dataset of these records."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="small")]
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in ("small", "motion")]
+
+    @property
+    def moves(self) -> bool:
+        """Whether flow and waveform are stored."""
+        return self.builder_config.name == "motion"
 
     @classmethod
     def _get_pkg_dir_path(cls) -> pathlib.Path:
         return pathlib.Path(__file__).parent
 
     def _info(self) -> tfds.core.DatasetInfo:
-        metadata = schema.metadata(frames_per_second=5.0, front_end="l3", class_names=CLASS_NAMES, ontology=ONTOLOGY)
-        return tfds.core.DatasetInfo(builder=self, features=schema.features(CLASS_IDS), metadata=metadata)
+        metadata = schema.metadata(
+            frames_per_second=5.0,
+            front_end="l3",
+            waveform_hz=WAVEFORM_HZ if self.moves else 0,
+            class_names=CLASS_NAMES,
+            ontology=ONTOLOGY,
+        )
+        features = schema.features(CLASS_IDS, optical_flow=self.moves, waveform=self.moves)
+        return tfds.core.DatasetInfo(builder=self, features=features, metadata=metadata)
 
     def _split_generators(self, dl_manager) -> dict:
         return {name: self._generate_examples(clips) for name, clips in CLIPS.items()}
 
     def _generate_examples(self, clips: int) -> Iterator[tuple[int, dict]]:
         for clip in range(clips):
-            yield clip, record(clip)
+            yield clip, {**record(clip), **(motion() if self.moves else {})}
 
 
 @functools.cache
-def data_dir() -> pathlib.Path:
-    """Where the dataset is built, once for all tests of a process. Not to be changed: take a `copy`."""
+def data_dir(config: str = "small") -> pathlib.Path:
+    """Where a config is built, once for all tests of a process. Not to be changed: take a `copy`."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="synthetic_records"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    Coded(data_dir=directory, config="small").download_and_prepare(
+    Coded(data_dir=directory, config=config).download_and_prepare(
         download_config=tfds.download.DownloadConfig(num_shards=3)
     )
     return directory

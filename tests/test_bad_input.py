@@ -92,7 +92,7 @@ def test_workdir_that_cannot_be_written(tmp_path, place):
         (
             "model.name",
             "avnet",
-            "config.model.name: 'avnet' is unknown; avlearn.models has attention10k, avenet, avolnet",
+            "config.model.name: 'avnet' is unknown; avlearn.models has attention10k, avenet, avenet_flow, ",
         ),
         ("train.schedule", "cosine", "schedule 'cosine' is unknown; use .*staircase or warmup_cosine"),
         ("train.weight_decay_kind", "L2", "'L2' is unknown; use .*l2 or decoupled"),

@@ -75,7 +75,7 @@ def test_a_film_ends_with_the_clip():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"(?s)no frame with its sound fits into the clip.*clip \d"):
+    with pytest.raises(ValueError, match=r"(?s)no cut fits into the clip.*clip \d"):
         moments.film(split(), dataclasses.replace(INPUTS, columns=600), 3)
     with pytest.raises(ValueError, match=r"use --config.inputs.front_end=l3"):
         next(moments.batches(split(), InputSpec(front_end="lvs"), Sampling(), items=[0], batch_size=2))

@@ -8,7 +8,7 @@ import synthetic_records
 import tensorflow as tf
 from PIL import Image
 
-from avlearn.data import sample
+from avlearn.data import cut, sample
 from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 
@@ -23,10 +23,16 @@ def parsed(columns=599, frame_times_ms=FRAME_TIMES_MS):
     }
 
 
+def frame_and_start(draw, record, offsets_ms=sample.ALIGNED_MS, columns=200):
+    """Number of the frame that a draw shows, and first column of what it hears."""
+    here = sample.moment(draw, record, InputSpec(columns=columns), offsets_ms)
+    return int(here.frame), int(cut.start_column(here.sound_ms, columns, "l3"))
+
+
 @pytest.mark.parametrize("columns", [199, 200])
 def test_a_second_is_centred_on_its_frame(columns):
     # 200 t - 100: a frame at 1 s has columns 100 to 299, which cover samples 24,000 to 72,240 (or 72,000).
-    assert [sample.start_column(ms, columns, "l3") for ms in (0, 500, 1000, 1040, 2200)] == [-100, 0, 100, 108, 340]
+    assert [cut.start_column(ms, columns, "l3") for ms in (0, 500, 1000, 1040, 2200)] == [-100, 0, 100, 108, 340]
 
 
 @pytest.mark.parametrize("front_end", ["l3", "lvs"])
@@ -35,7 +41,7 @@ def test_start_columns_are_exact_fractions_rounded_down(front_end):
     times = np.arange(0, 10_000, 40)
     for columns in (199, 200):
         exact = [fractions.Fraction(int(ms), 1000) / hop_seconds - fractions.Fraction(columns, 2) for ms in times]
-        assert sample.start_column(times, columns, front_end).tolist() == [math.floor(start) for start in exact]
+        assert cut.start_column(times, columns, front_end).tolist() == [math.floor(start) for start in exact]
 
 
 @pytest.mark.parametrize("misalignment_seconds", [0.0, 0.1, 1.0])
@@ -47,30 +53,26 @@ def test_the_draw_is_uniform_over_all_that_fits(misalignment_seconds):
             start = 40 * number - 100 + 8 * grid_steps
             if start >= 0 and start + 200 <= 599:
                 expected.append((number, start))
-    record = parsed()
+    record, offsets_ms = parsed(), Sampling(misalignment_seconds=misalignment_seconds).offsets_ms
     # The middle of each of as many equal parts of [0, 1).
     for k in range(0, len(expected), max(1, len(expected) // 50)):
         draw = tf.constant((k + 0.5) / len(expected), tf.float64)
-        frame, start = sample.moment(draw, record, InputSpec(), misalignment_seconds)
-        assert (int(frame), int(start)) == expected[k]
-    last = sample.moment(tf.constant(np.nextafter(1, 0)), record, InputSpec(), misalignment_seconds)
-    assert tuple(map(int, last)) == expected[-1]
+        assert frame_and_start(draw, record, offsets_ms) == expected[k]
+    assert frame_and_start(tf.constant(np.nextafter(1, 0)), record, offsets_ms) == expected[-1]
 
 
 def test_the_middle_draw_is_the_middle_frame_with_its_own_sound():
     draw = tf.constant(sample.MIDDLE[sample.Draw.MOMENT], tf.float64)
-    frame, start = sample.moment(draw, parsed(), InputSpec(), 0.0)
     # Frames 3 (0.6 s) to 12 (2.4 s) have their second within 599 columns (2.995 s): the sixth of ten.
-    assert (int(frame), int(start)) == (8, 220)
+    assert frame_and_start(draw, parsed()) == (8, 220)
 
 
 def test_a_clip_too_short_for_a_cut():
-    with pytest.raises(tf.errors.InvalidArgumentError, match="no frame with its sound fits into the clip"):
-        sample.moment(tf.constant(0.5, tf.float64), parsed(columns=199), InputSpec(columns=200), 1.0)
-    frame, start = sample.moment(
-        tf.constant(0.5, tf.float64), parsed(columns=199, frame_times_ms=(500,)), InputSpec(columns=199), 1.0
-    )
-    assert (int(frame), int(start)) == (0, 0)
+    middle, offsets_ms = tf.constant(0.5, tf.float64), Sampling().offsets_ms
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)no cut fits into the clip.*takes 1 frames, 200 c"):
+        frame_and_start(middle, parsed(columns=199), offsets_ms)
+    short = parsed(columns=199, frame_times_ms=(500,))
+    assert frame_and_start(middle, short, offsets_ms, columns=199) == (0, 0)
 
 
 def test_any_column_reaches_both_ends():
@@ -79,8 +81,8 @@ def test_any_column_reaches_both_ends():
 
 
 def test_the_cut_is_the_columns():
-    cut = sample.cut_sound(parsed(), tf.constant(77, tf.int64), InputSpec(columns=199)).numpy()
-    assert (cut == synthetic_records.log_spectrogram(3)[77:276].astype(np.float32)).all()
+    found = cut.columns(parsed(), tf.constant(77, tf.int64), InputSpec(columns=199)).numpy()
+    assert (found == synthetic_records.log_spectrogram(3)[77:276].astype(np.float32)).all()
 
 
 def jpeg(height, width):
@@ -106,10 +108,10 @@ def test_crops_are_squares_of_the_shorter_side_anywhere(size):
 def test_a_frame_is_the_crop_of_the_whole_image():
     encoded = jpeg(64, 80)
     whole = np.asarray(Image.open(io.BytesIO(encoded))).astype(int)
-    frame = sample.cut_frame(tf.constant(encoded), tf.constant([5, 17, 40, 40]), 40).numpy()
+    frame = cut.frame(tf.constant(encoded), tf.constant([5, 17, 40, 40]), 40).numpy()
     assert frame.dtype == np.uint8
     assert np.abs(frame - whole[5:45, 17:57]).max() <= 2
-    half = sample.cut_frame(tf.constant(encoded), tf.constant([5, 17, 40, 40]), 20).numpy()
+    half = cut.frame(tf.constant(encoded), tf.constant([5, 17, 40, 40]), 20).numpy()
     assert np.abs(half - whole[5:45, 17:57].reshape(20, 2, 20, 2, 3).mean((1, 3))).max() <= 2
 
 

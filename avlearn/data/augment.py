@@ -38,6 +38,17 @@ def jitter(
     return out
 
 
+def flip_flow(flow: tf.Tensor, flip: tf.Tensor) -> tf.Tensor:
+    """Flips optical flow `[batch, height, width, channels]` left to right where `flip` says so.
+
+    What moved to the right moves to the left then: every other channel, the motion across, changes its sign, which the
+    code of `avlearn.media.optical_flow.to_pictures` makes 255 less its value.
+    """
+    across = tf.range(flow.shape[-1]) % 2 == 0
+    mirrored = tf.reverse(flow, axis=[2])
+    return tf.where(flip[:, None, None, None], tf.where(across, 255 - mirrored, mirrored), flow)
+
+
 def change_volume(ln_power: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """Multiplies the amplitude of each second `[batch, columns, bins]` by its factor, power by the square."""
     return ln_power + 2 * tf.math.log(tf.cast(factor, ln_power.dtype))[:, None, None]

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from jaxtyping import Float32, Int64, UInt8
 
-from avlearn.data import augment, pipeline, read, sample
+from avlearn.data import augment, check, cut, read, sample
 from avlearn.data.sample import Sampling
 from avlearn.types import Batch, InputSpec
 
@@ -37,16 +37,16 @@ def film(split: read.Split, inputs: InputSpec, item: int) -> Film:
     Raises:
       ValueError: the split does not fit `inputs`, or the clip is too short for its sound.
     """
-    pipeline.check_fits(split, inputs)
+    check.fits(split, inputs)
     with split.explained():
-        record = _record(split, item)
-        numbers, _ = sample.moments(record, inputs, misalignment_seconds=0.0)
+        record = _record(split, inputs, item)
+        numbers = sample.moments(record, inputs, sample.ALIGNED_MS).frame
         times_ms = tf.gather(record["frame_times_ms"], numbers).numpy()
-        frames = _frames(record, numbers.numpy(), inputs, pixels=None)
+        frames = _crops(record, numbers.numpy(), inputs)
         end_ms = int(times_ms[-1]) + round(1000 / split.frames_per_second)
-        first, end = (sample.start_column(time, 0, inputs.front_end) for time in (int(times_ms[0]), end_ms))
-        whole = dataclasses.replace(inputs, columns=min(end, int(sample.columns_of(record))) - first)
-        sound = sample.cut_sound(record, tf.constant(first, tf.int64), whole).numpy()
+        first, end = (cut.start_column(time, 0, inputs.front_end) for time in (int(times_ms[0]), end_ms))
+        whole = dataclasses.replace(inputs, columns=min(end, int(cut.columns_of(record))) - first)
+        sound = cut.columns(record, tf.constant(first, tf.int64), whole).numpy()
     return Film(times_ms, split.frames_per_second, frames, sound)
 
 
@@ -68,15 +68,15 @@ def batches(
     Raises:
       ValueError: the split does not fit `inputs`, or a clip is too short for its sound.
     """
-    pipeline.check_fits(split, inputs)
+    check.fits(split, inputs)
     for item in items:
         with split.explained():
-            record = _record(split, item)
-            numbers, starts = sample.moments(record, inputs, misalignment_seconds=0.0)
-        for begin in range(0, len(numbers), batch_size):
-            here = slice(begin, begin + batch_size)
-            batch = _batch(record, numbers[here].numpy(), starts[here], inputs, sampling)
-            times_ms = tf.gather(record["frame_times_ms"], numbers[here]).numpy()
+            record = _record(split, inputs, item)
+            every = sample.moments(record, inputs, sample.ALIGNED_MS)
+        for begin in range(0, len(every.frame), batch_size):
+            here = sample.Moment(*(values[begin : begin + batch_size] for values in every))
+            batch = _batch(record, here, inputs, sampling)
+            times_ms = tf.gather(record["frame_times_ms"], here.frame).numpy()
             rows = {
                 "image_item": np.full(len(times_ms), item),
                 "time_ms": times_ms,
@@ -89,32 +89,37 @@ def batches(
             )
 
 
-def _record(split: read.Split, item: int) -> dict[str, tf.Tensor]:
-    return tf.io.parse_single_example(split.reader()(tf.constant(item, tf.int64)), sample.FEATURES)
+def _record(split: read.Split, inputs: InputSpec, item: int) -> dict[str, tf.Tensor]:
+    return tf.io.parse_single_example(split.reader()(tf.constant(item, tf.int64)), cut.features(inputs))
 
 
-def _frames(
-    record: dict[str, tf.Tensor], numbers: Int64[np.ndarray, " moments"], inputs: InputSpec, pixels: int | None
+def _crops(
+    record: dict[str, tf.Tensor], numbers: Int64[np.ndarray, " moments"], inputs: InputSpec
 ) -> UInt8[np.ndarray, "moments side side 3"]:
-    """Centre crops of frames at this side; None: at the record's."""
-    jpegs = [record["frames"][number] for number in numbers]
-    window, _ = sample.crop_window(jpegs[0], tf.constant(sample.MIDDLE, tf.float64), inputs)
-    side = int(window[2]) if pixels is None else pixels
-    return np.stack([sample.cut_frame(jpeg, window, side).numpy() for jpeg in jpegs])
+    """Centre crops of frames at the record's resolution."""
+    window = _centre(record, numbers[0], inputs)
+    return np.stack([cut.frame(record["frames"][number], window, int(window[2])).numpy() for number in numbers])
+
+
+def _centre(record: dict[str, tf.Tensor], number: int, inputs: InputSpec) -> tf.Tensor:
+    return sample.crop_window(record["frames"][number], tf.constant(sample.MIDDLE, tf.float64), inputs)[0]
 
 
 def _batch(
-    record: dict[str, tf.Tensor],
-    numbers: Int64[np.ndarray, " moments"],
-    starts: tf.Tensor,
-    inputs: InputSpec,
-    sampling: Sampling,
+    record: dict[str, tf.Tensor], here: sample.Moment, inputs: InputSpec, sampling: Sampling
 ) -> dict[str, np.ndarray]:
-    sounds = tf.stack([augment.pool(sample.cut_sound(record, start, inputs), inputs.pool) for start in starts])
+    starts = cut.start_column(here.sound_ms, inputs.columns, inputs.front_end)
+    window = _centre(record, here.frame[0], inputs)
+    cuts = [
+        {**cut.view(record, frame, window, inputs), **cut.sound(record, start, sound_ms, inputs)}
+        for frame, start, sound_ms in zip(here.frame, starts, here.sound_ms, strict=True)
+    ]
+    stacked = {name: tf.stack([each[name] for each in cuts]) for name in cuts[0]}
+    sounds = augment.SCALINGS[sampling.spectrogram_scaling](stacked.pop("sound"))
     return {
-        "frames": _frames(record, numbers, inputs, inputs.frame_pixels),
-        "log_spectrogram": augment.SCALINGS[sampling.spectrogram_scaling](sounds).numpy(),
-        "corresponds": np.ones(len(numbers), bool),
-        "video": np.full(len(numbers), read.fingerprint(record["video_id"]).numpy()),
-        "weight": np.ones(len(numbers), np.float32),
+        **{name: values.numpy() for name, values in stacked.items()},
+        "log_spectrogram": sounds.numpy(),
+        "corresponds": np.ones(len(cuts), bool),
+        "video": np.full(len(cuts), read.fingerprint(record["video_id"]).numpy()),
+        "weight": np.ones(len(cuts), np.float32),
     }

@@ -1,19 +1,20 @@
-"""Which frame meets which sound: positives of one moment, negatives of two videos."""
+"""Which frame meets which sound: positives of one moment, negatives of two videos, or of two moments of one clip."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-TRAINING_PAIRINGS = ("avc", "all_pairs", "contrast", "labelled")
-EVALUATION_PAIRINGS = ("avc", "all_positive")
+TRAINING_PAIRINGS = ("avc", "all_pairs", "contrast", "labelled", "shifted")
+EVALUATION_PAIRINGS = ("avc", "all_positive", "shifted")
+HALF_NEGATIVE = ("avc", "shifted")
 
 
 def negative_slots(pairing: str, batch: int) -> Bool[np.ndarray, " batch"]:
-    """Which places of a worker's batch are negatives: every other one for `avc` (exactly half), else none.
+    """Which places of a worker's batch are negatives: every other one where half are negatives, else none.
 
     Raises:
-      ValueError: `avc` with a batch that has no half, or only one negative.
+      ValueError: a batch that has no half, or only one negative.
     """
-    if pairing != "avc":
+    if pairing not in HALF_NEGATIVE:
         return np.zeros(batch, bool)
     if batch % 2 or batch < 4:
         raise ValueError(

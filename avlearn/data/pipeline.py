@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from jaxtyping import Bool, Float32, Int64, UInt8
 
-from avlearn.data import annotations, augment, pairs, read, sample, schema
+from avlearn.data import annotations, augment, check, cut, pairs, read, sample
 from avlearn.data.sample import Draw, Sampling
 from avlearn.types import Batch, InputSpec
 
@@ -69,7 +69,7 @@ def training_batches(
       ValueError: the split does not fit `inputs` or is smaller than a worker's batch, or (while reading) a record is
         damaged or too short.
     """
-    check_fits(split, inputs)
+    check.fits(split, inputs, sampling.offsets_ms, on_grid=sampling.negatives == "on_grid")
     if len(split) < batch_per_worker:
         raise ValueError(
             f"the split {split.name!r} of {split.dataset} has {len(split)} clips, fewer than one worker's batch of "
@@ -78,7 +78,7 @@ def training_batches(
     negative = pairs.negative_slots(sampling.pairing, batch_per_worker)
     begun, skip = divmod(first_step, sampling.samples_per_clip)
     plans = functools.partial(_plans, len(split), sampling, seed, num_workers, negative, tuple(workers), begun)
-    cut = functools.partial(_cut_clip, record_at=split.reader(), inputs=inputs, sampling=sampling)
+    cut_one = functools.partial(_cut_clip, record_at=split.reader(), inputs=inputs, sampling=sampling)
     threads = _threads(sampling)
 
     def pair_up(*draws: dict) -> tuple[dict, ...]:
@@ -87,7 +87,7 @@ def training_batches(
     dataset = (
         tf.data.Dataset.from_generator(plans, output_signature=_plan_signature(batch_per_worker, sampling))
         .unbatch()
-        .map(read.in_graph(cut), num_parallel_calls=threads)
+        .map(read.in_graph(cut_one), num_parallel_calls=threads)
         .batch(batch_per_worker, drop_remainder=True)
         .map(read.in_graph(pair_up), num_parallel_calls=threads)
         .batch(len(workers), drop_remainder=True)
@@ -112,11 +112,12 @@ def evaluation_batches(
     Args:
       split: what to cover.
       inputs: what the network eats.
-      sampling: of it, the scaling of the log-spectrogram and the threads are used.
-      pairing: `all_positive`, each clip once; or `avc`, each clip's positive, then each clip's frame with the sound of
-        a clip of another video (each sound once).
+      sampling: of it, the scaling of the log-spectrogram, the shift and the threads are used.
+      pairing: `all_positive`, each clip once; `avc`, each clip's positive, then each clip's frame with the sound of
+        a clip of another video (each sound once); or `shifted`, a moment of each clip with its own sound, then with
+        that of another moment of the clip, both drawn at random.
       batch_size: rows of a batch; the last one is padded with zeros at weight 0.
-      seed: of the choice of negatives.
+      seed: of the choice of negatives and of shifted moments.
       items: clips whose frames are wanted here (for evaluation on several hosts); all by default.
 
     Yields:
@@ -125,18 +126,20 @@ def evaluation_batches(
     Raises:
       ValueError: no such pairing, the split does not fit `inputs`, or (while reading) a record is damaged or too short.
     """
-    check_fits(split, inputs)
+    offsets_ms = sampling.shifts_ms if pairing == "shifted" else sample.ALIGNED_MS
+    check.fits(split, inputs, offsets_ms)
     rows = _evaluation_rows(split, pairing, seed, items)
-    cut = functools.partial(
+    cut_one = functools.partial(
         _cut_row,
         record_at=split.reader(),
         inputs=inputs,
         scaling=sampling.spectrogram_scaling,
+        offsets_ms=offsets_ms,
         num_classes=len(split.class_ids),
     )
     dataset = (
         tf.data.Dataset.from_tensor_slices(rows)
-        .map(read.in_graph(cut), num_parallel_calls=_threads(sampling))
+        .map(read.in_graph(cut_one), num_parallel_calls=_threads(sampling))
         .batch(batch_size)
         .prefetch(2)
     )
@@ -154,34 +157,12 @@ def examples(
     Raises:
       ValueError: the split does not fit `inputs`.
     """
-    check_fits(split, inputs)
+    check.fits(split, inputs)
     with split.explained():
         cuts = [_cut_example(split, inputs, item) for item in items]
     side = max(frame.shape[0] for frame, _ in cuts)
     frames = [cv2.resize(frame, (side, side), interpolation=cv2.INTER_CUBIC) for frame, _ in cuts]
     return np.stack(frames), np.stack([sound for _, sound in cuts])
-
-
-def check_fits(split: read.Split, inputs: InputSpec) -> None:
-    """Refuses a network that eats another front end or other bins than a split has.
-
-    Raises:
-      ValueError: says which, and what mends it.
-    """
-    if split.front_end != inputs.front_end:
-        raise ValueError(
-            f"{split.dataset} holds log-spectrograms of the front end {split.front_end!r}, the network wants "
-            f"{inputs.front_end!r}; use --config.inputs.front_end={split.front_end}, or a dataset built with the other"
-        )
-    if inputs.bins != schema.BINS:
-        raise ValueError(
-            f"bins={inputs.bins}, but every record has {schema.BINS}; use --config.inputs.bins={schema.BINS}"
-        )
-    if inputs.classes not in (0, len(split.class_ids)):
-        raise ValueError(
-            f"{split.dataset} has {len(split.class_ids)} classes, the network is for {inputs.classes}; use "
-            f"--config.inputs.classes={len(split.class_ids)}"
-        )
 
 
 def _threads(sampling: Sampling) -> int:
@@ -226,7 +207,7 @@ def _cut_clip(
     plan: dict, *, record_at: Callable, inputs: InputSpec, sampling: Sampling
 ) -> tuple[dict[str, tf.Tensor], ...]:
     """Reads a clip once, and cuts a frame and a sound for each draw."""
-    features = sample.FEATURES | annotations.label_features(inputs.classes)
+    features = cut.features(inputs) | annotations.label_features(inputs.classes)
     record = tf.io.parse_single_example(record_at(plan["clip"]), features)
     labels = annotations.labels(record, inputs.classes)
     return tuple(
@@ -236,31 +217,34 @@ def _cut_clip(
 
 def _pair_up(cuts: dict[str, tf.Tensor], inputs: InputSpec, sampling: Sampling) -> dict[str, tf.Tensor]:
     """Cuts of a worker's batch to its pairs, as the fields of a `Batch`."""
-    frames, draw = cuts["frame"], tf.unstack(cuts["draw"], axis=1)
+    draw = tf.unstack(cuts["draw"], axis=1)
     around = [2 * uniform - 1 for uniform in draw]
+    flip = tf.constant(sampling.flip) & (draw[Draw.FLIP] < 0.5)
+    # Frames of one pair are changed alike: they stand one below the other, as one tall picture.
+    tall = tf.reshape(cuts["frames"], (cuts["frames"].shape[0], -1, inputs.frame_pixels, 3))
     jittered = tf.numpy_function(
         augment.jitter,
-        [
-            frames,
-            tf.constant(sampling.flip) & (draw[Draw.FLIP] < 0.5),
-            sampling.brightness * around[Draw.BRIGHTNESS],
-            1 + sampling.saturation * around[Draw.SATURATION],
-        ],
+        [tall, flip, sampling.brightness * around[Draw.BRIGHTNESS], 1 + sampling.saturation * around[Draw.SATURATION]],
         tf.uint8,
         stateful=False,
     )
-    source = tf.numpy_function(
-        pairs.sound_of, [cuts["negative"], cuts["video"], draw[Draw.PARTNER]], tf.int64, stateful=False
-    )
-    heard = augment.change_volume(tf.gather(cuts["sound"], source), 1 + sampling.volume * around[Draw.VOLUME])
-    return {
-        "frames": tf.ensure_shape(jittered, frames.shape),
+    elsewhere = cuts["negative"] & (sampling.pairing != "shifted")  # shifted pairs hear their own clip
+    source = tf.numpy_function(pairs.sound_of, [elsewhere, cuts["video"], draw[Draw.PARTNER]], tf.int64, stateful=False)
+    volume = 1 + sampling.volume * around[Draw.VOLUME]
+    heard = augment.change_volume(tf.gather(cuts["sound"], source), volume)
+    fields = {
+        "frames": tf.reshape(jittered, cuts["frames"].shape),
         "log_spectrogram": augment.SCALINGS[sampling.spectrogram_scaling](heard),
         "corresponds": ~cuts["negative"],
         "video": cuts["video"],
         "weight": tf.ones_like(cuts["video"], tf.float32),
         **{name: cuts[name] for name in ("labels",) if name in cuts},
     }
+    if "flow" in cuts:
+        fields["flow"] = augment.flip_flow(cuts["flow"], flip)
+    if "waveform" in cuts:
+        fields["waveform"] = tf.gather(cuts["waveform"], source) * tf.cast(volume, tf.float32)[:, None]
+    return fields
 
 
 def _evaluation_rows(
@@ -270,33 +254,42 @@ def _evaluation_rows(
         raise ValueError(f"pairing={pairing!r} is unknown; evaluation has {', '.join(pairs.EVALUATION_PAIRINGS)}")
     everything = np.arange(len(split))
     image = everything if items is None else everything[items]
+    middle = np.full(len(image), 0.5)
     if pairing == "all_positive":
-        return {"image_item": image, "audio_item": image, "corresponds": np.ones(len(image), bool)}
-    order = np.random.default_rng((seed, PARTNER_STREAM)).random(len(split))
-    partner = pairs.partners(split.videos, order)
+        return {"image_item": image, "audio_item": image, "corresponds": np.ones(len(image), bool), "moment": middle}
+    chance = np.random.default_rng((seed, PARTNER_STREAM)).random(len(split))
+    partner = image if pairing == "shifted" else pairs.partners(split.videos, chance)[image]
     return {
         "image_item": np.concatenate([image, image]),
-        "audio_item": np.concatenate([image, partner[image]]),
+        "audio_item": np.concatenate([image, partner]),
         "corresponds": np.repeat([True, False], len(image)),
+        "moment": np.tile(chance[image] if pairing == "shifted" else middle, 2),
     }
 
 
 def _cut_row(
-    row: dict, *, record_at: Callable, inputs: InputSpec, scaling: str, num_classes: int
+    row: dict,
+    *,
+    record_at: Callable,
+    inputs: InputSpec,
+    scaling: str,
+    offsets_ms: Int64[np.ndarray, " offsets"],
+    num_classes: int,
 ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
     """One pair of evaluation: the fields of a `Batch`, and the annotations."""
     draw = tf.constant(sample.MIDDLE, tf.float64)
-    features = {**sample.FEATURES, **annotations.FEATURES}
+    features = {**cut.features(inputs), **annotations.FEATURES}
     seen = tf.io.parse_single_example(record_at(row["image_item"]), features)
     heard = tf.io.parse_single_example(record_at(row["audio_item"]), features)
-    frame, _ = sample.moment(draw[Draw.MOMENT], seen, inputs, misalignment_seconds=0.0)
-    _, start = sample.moment(draw[Draw.MOMENT], heard, inputs, misalignment_seconds=0.0)
-    jpeg = seen["frames"][frame]
-    window, size = sample.crop_window(jpeg, draw, inputs)
-    sound = augment.pool(sample.cut_sound(heard, start, inputs), inputs.pool)
+    frame = sample.moment(row["moment"], seen, inputs, offsets_ms).frame
+    there = sample.moment(row["moment"], heard, inputs, offsets_ms)
+    sound_ms = tf.where(row["corresponds"], there.seen_ms, there.sound_ms)
+    start = cut.start_column(sound_ms, inputs.columns, inputs.front_end)
+    window, size = sample.crop_window(seen["frames"][frame], draw, inputs)
+    cuts = {**cut.view(seen, frame, window, inputs), **cut.sound(heard, start, sound_ms, inputs)}
     batch = {
-        "frames": sample.cut_frame(jpeg, window, inputs.frame_pixels),
-        "log_spectrogram": augment.SCALINGS[scaling](sound),
+        "log_spectrogram": augment.SCALINGS[scaling](cuts.pop("sound")),
+        **cuts,
         "corresponds": row["corresponds"],
         "video": read.fingerprint(seen["video_id"]),
         "weight": tf.ones(()),
@@ -309,11 +302,12 @@ def _cut_row(
 
 def _cut_example(split: read.Split, inputs: InputSpec, item: int) -> tuple[np.ndarray, np.ndarray]:
     draw = tf.constant(sample.MIDDLE, tf.float64)
-    record = tf.io.parse_single_example(split.reader()(tf.constant(item, tf.int64)), sample.FEATURES)
-    frame, start = sample.moment(draw[Draw.MOMENT], record, inputs, misalignment_seconds=0.0)
-    window, _ = sample.crop_window(record["frames"][frame], draw, inputs)
-    pixels = sample.cut_frame(record["frames"][frame], window, int(window[2]))
-    return pixels.numpy(), sample.cut_sound(record, start, inputs).numpy()
+    record = tf.io.parse_single_example(split.reader()(tf.constant(item, tf.int64)), cut.features(inputs))
+    here = sample.moment(draw[Draw.MOMENT], record, inputs, sample.ALIGNED_MS)
+    start = cut.start_column(here.sound_ms, inputs.columns, inputs.front_end)
+    window, _ = sample.crop_window(record["frames"][here.frame], draw, inputs)
+    pixels = cut.frame(record["frames"][here.frame], window, int(window[2]))
+    return pixels.numpy(), cut.columns(record, start, inputs).numpy()
 
 
 def _padded(batch: dict[str, np.ndarray], real: dict[str, np.ndarray], batch_size: int) -> tuple[Batch, dict]:

@@ -1,32 +1,23 @@
-"""Cuts one frame and the second of sound that belongs to it out of a record, by one random draw.
+"""Draws what is seen and which sound is heard of a clip: one random draw decides all of it, so that it fits together.
 
-Only what is used is decoded: one JPEG frame, cropped as it is decoded, and the bytes of one second of log-spectrogram.
 The functions on tensors run in TensorFlow's graph.
 """
 
 import dataclasses
 import enum
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
-from avlearn.data import augment, pairs, read, schema
-from avlearn.media.log_spectrogram import FRONT_ENDS
+from avlearn.data import augment, cut, pairs, read
 from avlearn.types import InputSpec
 
 GRID_MS = 40  # sound is cut at multiples of it from a frame (Objects that Sound, section 3.3)
 DRAW_STREAM = 1  # keeps these random numbers apart from those of the order of clips
+ALIGNED_MS = np.zeros(1, np.int64)  # offsets of a sound that is centred on its frames
 NEGATIVES = ("on_grid", "off_grid")
-COLUMN_BYTES = schema.BINS * np.dtype(np.float16).itemsize
-
-FEATURES = {
-    "video_id": tf.io.FixedLenFeature((), tf.string),
-    "clip_id": tf.io.FixedLenFeature((), tf.string),
-    "frames": tf.io.RaggedFeature(tf.string),
-    "frame_times_ms": tf.io.RaggedFeature(tf.int64),
-    "log_spectrogram": tf.io.FixedLenFeature((), tf.string),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +26,12 @@ class Sampling:
 
     Attributes:
       pairing: `avc` (half positives, half negatives), or all aligned: `all_pairs` (every pair of a batch is scored),
-        `contrast` (the loss sets each clip of a batch against all others) or `labelled` (each clip is classified).
+        `contrast` (the loss sets each clip of a batch against all others) or `labelled` (each clip is classified); or
+        `shifted`: half hear their own clip at another moment (Owens and Efros 2018, section 3).
       negatives: `on_grid`, the sound of a negative lies on the grid of frame times as that of a positive does (Objects
         that Sound, section 3.3), or `off_grid`, at any column: the unprotected draw, whose shortcut can be studied.
       misalignment_seconds: sound up to this far from the frame, positives and negatives alike.
+      shift_seconds: of `shifted`, the least and the greatest distance of the sound from the frames.
       spectrogram_scaling: a name in `avlearn.data.augment.SCALINGS`.
       flip: left-right, half of the frames.
       brightness: added, uniform within +- this share of the full range.
@@ -54,6 +47,7 @@ class Sampling:
     pairing: str = "avc"
     negatives: str = "on_grid"
     misalignment_seconds: float = 1.0
+    shift_seconds: tuple[float, float] = (2.0, 5.8)
     spectrogram_scaling: str = "ln_12"
     flip: bool = True
     brightness: float = 0.2
@@ -61,6 +55,21 @@ class Sampling:
     volume: float = 0.1
     samples_per_clip: int = 1
     threads: int = 0
+
+    @property
+    def offsets_ms(self) -> Int64[np.ndarray, " offsets"]:
+        """How far from the frames the sound may be drawn: multiples of 0.04 s, ascending."""
+        if self.pairing == "shifted":
+            return self.shifts_ms
+        most = round(1000 * self.misalignment_seconds) // GRID_MS
+        return GRID_MS * np.arange(-most, most + 1)
+
+    @property
+    def shifts_ms(self) -> Int64[np.ndarray, " offsets"]:
+        """The same for `shifted`: to either side, and never 0."""
+        least, greatest = (round(1000 * seconds) for seconds in self.shift_seconds)
+        later = GRID_MS * np.arange(-(-least // GRID_MS), greatest // GRID_MS + 1)
+        return np.concatenate([-later[::-1], later])
 
     def __post_init__(self):
         named = {
@@ -77,8 +86,23 @@ class Sampling:
         for key, bound in least.items():
             if getattr(self, key) < bound:
                 raise ValueError(f"{key}={getattr(self, key)} is out of range; --config.data.{key} is {bound} or more")
+        if self.pairing == "shifted":
+            self._check_shift()
         if not 0 <= self.volume < 1:
             raise ValueError(f"volume={self.volume} is out of range; --config.data.volume is at least 0 and below 1")
+
+    def _check_shift(self) -> None:
+        least, greatest = self.shift_seconds
+        if not GRID_MS / 1000 <= least <= greatest:
+            raise ValueError(
+                f"shift_seconds={self.shift_seconds} is out of range; --config.data.shift_seconds is a least and a "
+                f"greatest distance, {GRID_MS / 1000} or more"
+            )
+        if self.misalignment_seconds > 0:
+            raise ValueError(
+                f"misalignment_seconds={self.misalignment_seconds} would shift what pairing='shifted' calls aligned; "
+                "use --config.data.misalignment_seconds=0"
+            )
 
 
 class Draw(enum.IntEnum):
@@ -104,94 +128,114 @@ def draws(seed: int, worker: int, step: int, batch: int) -> Float64[np.ndarray, 
     return np.random.default_rng((seed, DRAW_STREAM, worker, step)).random((batch, len(Draw)))
 
 
-def start_column(time_ms, columns: int, front_end: str):
-    """First column of a cut of `columns` that is centred on a time; `time_ms` is an integer, or an array of them.
-
-    Integer arithmetic, rounded down: with `l3` a frame at t seconds has its second of 200 columns, or 199, at
-    `200 t - 100`. It may lie outside the clip.
-    """
-    spec = FRONT_ENDS[front_end]
-    hop = 1000 * spec.hop_samples
-    return (2 * spec.sample_rate_hz * time_ms - columns * hop) // (2 * hop)
-
-
 def cut_pair(
     record: dict, draw: tf.Tensor, negative: tf.Tensor, inputs: InputSpec, sampling: Sampling
 ) -> dict[str, tf.Tensor]:
-    """Cuts one draw's frame and second of sound out of a record.
+    """Cuts what one draw sees and hears out of a record.
 
     Args:
-      record: parsed by `FEATURES`.
+      record: parsed by `cut.features`.
       draw: uniform numbers, `[len(Draw)]`.
       negative: whether the pair is one: its sound will meet another frame.
       inputs: what the network eats.
-      sampling: `negatives` and `misalignment_seconds` are used.
+      sampling: `pairing`, `negatives`, `misalignment_seconds` and `shift_seconds` are used.
 
     Returns:
-      frame uint8 `[frame_pixels, frame_pixels, 3]`, sound (pooled, natural log of power), video (fingerprint), and
-      negative and draw as given.
+      What `cut.view` and `cut.sound` return, video (fingerprint), and negative and draw as given.
     """
-    frame, start = moment(draw[Draw.MOMENT], record, inputs, sampling.misalignment_seconds)
+    here = moment(draw[Draw.MOMENT], record, inputs, sampling.offsets_ms)
+    sound_ms = here.sound_ms
+    if sampling.pairing == "shifted":  # both kinds are drawn alike, so that the place in the clip tells nothing
+        sound_ms = tf.where(negative, here.sound_ms, here.seen_ms)
+    start = cut.start_column(sound_ms, inputs.columns, inputs.front_end)
     if sampling.negatives == "off_grid":
         start = tf.where(negative, any_column(draw[Draw.ANY_COLUMN], record, inputs), start)
-    jpeg = record["frames"][frame]
-    window, _ = crop_window(jpeg, draw, inputs)
+    window, _ = crop_window(record["frames"][here.frame], draw, inputs)
     return {
-        "frame": cut_frame(jpeg, window, inputs.frame_pixels),
-        "sound": augment.pool(cut_sound(record, start, inputs), inputs.pool),
+        **cut.view(record, here.frame, window, inputs),
+        **cut.sound(record, start, sound_ms, inputs),
         "video": read.fingerprint(record["video_id"]),
         "negative": negative,
         "draw": draw,
     }
 
 
-def moment(
-    draw: tf.Tensor, record: dict, inputs: InputSpec, misalignment_seconds: float
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Frame number and first column of the sound: uniform over `moments`.
+class Moment(NamedTuple):
+    """Where a pair is cut.
+
+    Attributes:
+      frame: number of the frame in the middle of what is seen; of an even number of frames, the one after the middle.
+      seen_ms: time in the clip that what is seen is centred on.
+      sound_ms: time in the clip that the sound is centred on.
+    """
+
+    frame: tf.Tensor
+    seen_ms: tf.Tensor
+    sound_ms: tf.Tensor
+
+
+def moment(draw: tf.Tensor, record: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> Moment:
+    """Draws what is seen and what is heard: uniform over `moments`.
 
     Args:
       draw: uniform in [0, 1); 0.5 is the middle.
-      record, inputs, misalignment_seconds: as for `moments`.
+      record, inputs, offsets_ms: as for `moments`.
 
     Raises (when it runs):
       tf.errors.InvalidArgumentError: the clip is too short for one cut.
     """
-    frames, starts = moments(record, inputs, misalignment_seconds)
-    chosen = _pick(draw, tf.size(starts, tf.int64))
-    return frames[chosen], starts[chosen]
+    every = moments(record, inputs, offsets_ms)
+    chosen = _pick(draw, tf.size(every.frame, tf.int64))
+    return Moment(*(values[chosen] for values in every))
 
 
-def moments(record: dict, inputs: InputSpec, misalignment_seconds: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Frame numbers and first columns of the sound, of all frames and misalignments that fit into the clip, by frame.
+def moments(record: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> Moment:
+    """All frames and offsets that fit into the clip, by frame, as a `Moment` of vectors.
 
     Args:
-      record: parsed by `FEATURES`.
-      inputs: front end and columns.
-      misalignment_seconds: bound of the distance between frame and sound, which is a multiple of 0.04 s.
+      record: parsed by `cut.features`.
+      inputs: how much is seen and heard.
+      offsets_ms: of the sound's centre from that of the frames.
 
     Raises (when it runs):
       tf.errors.InvalidArgumentError: the clip is too short for one cut.
     """
-    most = round(1000 * misalignment_seconds) // GRID_MS
-    times = record["frame_times_ms"][:, None] + GRID_MS * tf.range(-most, most + 1, dtype=tf.int64)
-    starts = start_column(times, inputs.columns, inputs.front_end)
-    clip_columns = columns_of(record)
-    fits = tf.where((starts >= 0) & (starts <= clip_columns - inputs.columns))
-    complaint = ["no frame with its sound fits into the clip", record["clip_id"], "of columns:", clip_columns]
+    frames, seen_ms = middles(record, inputs)
+    sounds_ms = seen_ms[:, None] + tf.constant(offsets_ms, tf.int64)
+    fitting = cut.sound_fits(record, sounds_ms, inputs)
+    if 0 not in offsets_ms:  # the frames' own sound is not among those, and half of the pairs hear it: it has to fit
+        fitting &= cut.sound_fits(record, seen_ms, inputs)[:, None]
+    fits = tf.where(fitting)
+    held = (tf.size(record["frame_times_ms"]), cut.columns_of(record))
+    complaint = ["no cut fits into the clip", record["clip_id"], "of (frames, columns)", *held, wanted(inputs)]
     with tf.control_dependencies([tf.debugging.Assert(tf.size(fits) > 0, complaint)]):
-        return fits[:, 0], tf.gather_nd(starts, fits)
+        places = fits[:, 0]
+    return Moment(tf.gather(frames, places), tf.gather(seen_ms, places), tf.gather_nd(sounds_ms, fits))
+
+
+def wanted(inputs: InputSpec) -> str:
+    """What one cut takes, and how to get clips that have it, for the message about one that does not."""
+    flow = f", {inputs.flow_fields} fields of flow" if inputs.flow_fields else ""
+    waveform = f", {inputs.waveform_samples} samples" if inputs.waveform_samples else ""
+    taken = f"{inputs.frames} frames{flow}, {inputs.columns} columns{waveform}, all about one moment"
+    return f"; the network takes {taken}. Build clips that are long enough, with the builder's option min_seconds"
+
+
+def middles(record: dict, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor]:
+    """Numbers of the frames about which so many frames and flow fields lie in the clip, and the centres' times, ms."""
+    times = record["frame_times_ms"]
+    first, fields_before = inputs.frames // 2, inputs.flow_fields // 2
+    # The last field leads to one frame more; without fields this is the frame itself.
+    last = max(inputs.frames - first - 1, inputs.flow_fields - fields_before)
+    before = max(first, fields_before)
+    numbers = tf.range(before, tf.maximum(tf.size(times) - last, before), dtype=tf.int64)
+    ends = (numbers - first, numbers - first + inputs.frames - 1)
+    return numbers, sum(tf.gather(times, end) for end in ends) // 2
 
 
 def any_column(draw: tf.Tensor, record: dict, inputs: InputSpec) -> tf.Tensor:
     """First column of a cut from anywhere in the clip, on the grid or not."""
-    return _pick(draw, columns_of(record) - inputs.columns + 1)
-
-
-def cut_sound(record: dict, start: tf.Tensor, inputs: InputSpec) -> tf.Tensor:
-    """Natural log of power of the columns from `start` on, float32 `[columns, 257]`."""
-    cut = tf.strings.substr(record["log_spectrogram"], start * COLUMN_BYTES, inputs.columns * COLUMN_BYTES)
-    return tf.cast(tf.reshape(tf.io.decode_raw(cut, tf.float16), (inputs.columns, schema.BINS)), tf.float32)
+    return _pick(draw, cut.columns_of(record) - inputs.columns + 1)
 
 
 def crop_window(jpeg: tf.Tensor, draw: tf.Tensor, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor]:
@@ -209,23 +253,6 @@ def crop_window(jpeg: tf.Tensor, draw: tf.Tensor, inputs: InputSpec) -> tuple[tf
     side = tf.cast(tf.round(inputs.crop_fraction * tf.cast(tf.reduce_min(size), tf.float64)), tf.int32)
     corner = _pick(draw[Draw.TOP : Draw.LEFT + 1], size - side + 1)
     return tf.concat([corner, [side, side]], 0), size
-
-
-def cut_frame(jpeg: tf.Tensor, window: tf.Tensor, frame_pixels: int) -> tf.Tensor:
-    """Decodes a crop, resized by area where it is not of `frame_pixels`; uint8 `[frame_pixels, frame_pixels, 3]`."""
-    crop = tf.image.decode_and_crop_jpeg(jpeg, window, channels=3, dct_method="INTEGER_ACCURATE")
-    shape = (frame_pixels, frame_pixels)
-    frame = tf.cond(
-        window[2] == frame_pixels,
-        lambda: crop,
-        lambda: tf.cast(tf.round(tf.image.resize(crop, shape, method="area")), tf.uint8),
-    )
-    return tf.ensure_shape(frame, (*shape, 3))
-
-
-def columns_of(record: dict) -> tf.Tensor:
-    """Columns of log-spectrogram that a record holds, int64."""
-    return tf.cast(tf.strings.length(record["log_spectrogram"]) // COLUMN_BYTES, tf.int64)
 
 
 def _pick(draw: tf.Tensor, count: tf.Tensor) -> tf.Tensor:

@@ -10,13 +10,13 @@ import tensorflow as tf
 from etils import epath
 from jaxtyping import Bool, Float32, Int, Int64, UInt8
 
-from avlearn.data import annotations, read, sample, schema
+from avlearn.data import annotations, cut, read, schema
 from avlearn.media.log_spectrogram import FRONT_ENDS
 
 BATCH = 64  # clips between two reports of progress
 
-SOUND = {"log_spectrogram": sample.FEATURES["log_spectrogram"], "labels": annotations.FEATURES["labels"]}
-TIMES = {"frame_times_ms": sample.FEATURES["frame_times_ms"]}
+SOUND = {"log_spectrogram": cut.FEATURES["log_spectrogram"], "labels": annotations.FEATURES["labels"]}
+TIMES = {"frame_times_ms": cut.FEATURES["frame_times_ms"]}
 BOX_FEATURES = {name: feature for name, feature in annotations.FEATURES.items() if name.startswith("boxes/")}
 
 
@@ -129,11 +129,11 @@ def clip(split: read.Split, number: int) -> Clip:
     Raises:
       ValueError: the record is damaged.
     """
-    wanted = {**SOUND, "clip_id": sample.FEATURES["clip_id"], "start_ms": tf.io.FixedLenFeature((), tf.int64)}
+    wanted = {**SOUND, "clip_id": cut.FEATURES["clip_id"], "start_ms": tf.io.FixedLenFeature((), tf.int64)}
     if "waveform" in split.features:
         wanted["waveform"] = tf.io.FixedLenFeature((), tf.string)
     if "frames" in split.features:
-        wanted |= {**TIMES, **BOX_FEATURES, "frames": sample.FEATURES["frames"]}
+        wanted |= {**TIMES, **BOX_FEATURES, "frames": cut.FEATURES["frames"]}
     if "optical_flow" in split.features:
         wanted["optical_flow"] = tf.io.RaggedFeature(tf.string)
     with split.explained():
@@ -172,7 +172,7 @@ def _labelled(serialized: tf.Tensor, num_classes: int, _: frozenset[str]) -> dic
 def _counted(serialized: tf.Tensor, num_classes: int, features: frozenset[str]) -> dict[str, tf.Tensor]:
     pictures = {**TIMES, "boxes/sounding": BOX_FEATURES["boxes/sounding"]} if "frames" in features else {}
     record = tf.io.parse_single_example(serialized, {**SOUND, **pictures})
-    found = {"classes": annotations.classes(record, num_classes), "columns": sample.columns_of(record)}
+    found = {"classes": annotations.classes(record, num_classes), "columns": cut.columns_of(record)}
     if pictures:
         found["frames"] = tf.size(record["frame_times_ms"])
         found["boxes"] = tf.size(record["boxes/sounding"])

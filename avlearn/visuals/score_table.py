@@ -27,6 +27,7 @@ class Figure:
 
 FIGURES = (
     Figure("avc_accuracy", "accuracy", "AVC accuracy", "chance", "chance"),
+    Figure("shift_accuracy", "accuracy", "Accuracy on shifted pairs", "chance", "chance"),
     Figure("ndcg", "im-im", "nDCG@{k} image → image", "chance", "chance"),
     Figure("ndcg", "im-aud", "nDCG@{k} image → sound", "chance", "chance"),
     Figure("ndcg", "aud-im", "nDCG@{k} sound → image", "chance", "chance"),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from absl import app, flags
 
-from avlearn.data import pipeline, read, sample
+from avlearn.data import cut, pipeline, read, sample
 from avlearn.types import InputSpec
 
 import tensorflow as tf  # isort: skip (quiet only after avlearn.data)
@@ -32,7 +32,7 @@ TURNS = flags.DEFINE_integer("turns", 5, "How often each is measured.")
 def frames(split: read.Split, count: int) -> tf.Tensor:
     """An encoded frame of each of some clips."""
     record_at = split.reader()
-    features = {"frames": sample.FEATURES["frames"]}
+    features = {"frames": cut.FEATURES["frames"]}
     clips = range(min(count, len(split)))
     return tf.stack([tf.io.parse_single_example(record_at(tf.constant(c)), features)["frames"][-1] for c in clips])
 

@@ -57,6 +57,8 @@ def _one_pair(inputs: InputSpec) -> Batch:
         corresponds=jnp.zeros(1, bool),
         video=jnp.zeros(1, jnp.int32),
         weight=jnp.ones(1),
+        flow=jnp.zeros((1, *inputs.flow_shape), jnp.uint8) if inputs.flow_fields else None,
+        waveform=jnp.zeros((1, inputs.waveform_samples)) if inputs.waveform_samples else None,
     )
 
 

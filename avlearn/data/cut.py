@@ -1,0 +1,157 @@
+"""Cuts pieces out of a record: frames, the flow between them, log-spectrogram, waveform.
+
+Only what is used is decoded: one JPEG frame, cropped as it is decoded (or as many consecutive ones as the network
+takes, and the flow between them), and the bytes of one second of log-spectrogram, or of the waveform. The functions on
+tensors run in TensorFlow's graph.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from avlearn.data import augment, schema
+from avlearn.media.log_spectrogram import FRONT_ENDS
+from avlearn.types import InputSpec
+
+COLUMN_BYTES = schema.BINS * np.dtype(np.float16).itemsize
+SAMPLE_BYTES = np.dtype(np.int16).itemsize
+
+FEATURES = {
+    "video_id": tf.io.FixedLenFeature((), tf.string),
+    "clip_id": tf.io.FixedLenFeature((), tf.string),
+    "frames": tf.io.RaggedFeature(tf.string),
+    "frame_times_ms": tf.io.RaggedFeature(tf.int64),
+    "log_spectrogram": tf.io.FixedLenFeature((), tf.string),
+}
+
+
+def features(inputs: InputSpec) -> dict:
+    """What has to be parsed of a record for a network."""
+    parsed = dict(FEATURES)
+    if inputs.flow_fields:
+        parsed["optical_flow"] = tf.io.RaggedFeature(tf.string)
+    if inputs.waveform_samples:
+        parsed["waveform"] = tf.io.FixedLenFeature((), tf.string)
+    return parsed
+
+
+def start_column(time_ms, columns: int, front_end: str):
+    """First column of a cut of `columns` that is centred on a time; `time_ms` is an integer, or an array of them.
+
+    Integer arithmetic, rounded down: with `l3` a frame at t seconds has its second of 200 columns, or 199, at
+    `200 t - 100`. It may lie outside the clip.
+    """
+    spec = FRONT_ENDS[front_end]
+    hop = 1000 * spec.hop_samples
+    return (2 * spec.sample_rate_hz * time_ms - columns * hop) // (2 * hop)
+
+
+def start_sample(time_ms, samples: int, waveform_hz: int):
+    """First sample of a cut of `samples` that is centred on a time; as `start_column`."""
+    return (2 * waveform_hz * time_ms - 1000 * samples) // 2000
+
+
+def columns_of(record: dict) -> tf.Tensor:
+    """Columns of log-spectrogram that a record holds, int64."""
+    return tf.cast(tf.strings.length(record["log_spectrogram"]) // COLUMN_BYTES, tf.int64)
+
+
+def sound_fits(record: dict, sound_ms: tf.Tensor, inputs: InputSpec) -> tf.Tensor:
+    """Whether the sound about each time lies in the clip, as log-spectrogram and as waveform."""
+    start = start_column(sound_ms, inputs.columns, inputs.front_end)
+    fits = (start >= 0) & (start <= columns_of(record) - inputs.columns)
+    if inputs.waveform_samples:
+        start = start_sample(sound_ms, inputs.waveform_samples, inputs.waveform_hz)
+        samples = tf.cast(tf.strings.length(record["waveform"]) // SAMPLE_BYTES, tf.int64)
+        fits &= (start >= 0) & (start <= samples - inputs.waveform_samples)
+    return fits
+
+
+def sound(record: dict, start: tf.Tensor, sound_ms: tf.Tensor, inputs: InputSpec) -> dict[str, tf.Tensor]:
+    """What is heard.
+
+    Args:
+      record: parsed by `features`.
+      start: first column of the log-spectrogram.
+      sound_ms: time that the waveform is centred on.
+      inputs: what the network eats.
+
+    Returns:
+      sound, natural log of power, pooled; and waveform, float32, full scale 1, where the network takes one.
+    """
+    heard = {"sound": augment.pool(columns(record, start, inputs), inputs.pool)}
+    if inputs.waveform_samples:
+        first = start_sample(sound_ms, inputs.waveform_samples, inputs.waveform_hz)
+        cut = tf.strings.substr(record["waveform"], first * SAMPLE_BYTES, inputs.waveform_samples * SAMPLE_BYTES)
+        samples = tf.ensure_shape(tf.io.decode_raw(cut, tf.int16), (inputs.waveform_samples,))
+        heard["waveform"] = tf.cast(samples, tf.float32) / np.iinfo(np.int16).max
+    return heard
+
+
+def columns(record: dict, start: tf.Tensor, inputs: InputSpec) -> tf.Tensor:
+    """Natural log of power of the columns from `start` on, float32 `[columns, 257]`."""
+    cut = tf.strings.substr(record["log_spectrogram"], start * COLUMN_BYTES, inputs.columns * COLUMN_BYTES)
+    return tf.cast(tf.reshape(tf.io.decode_raw(cut, tf.float16), (inputs.columns, schema.BINS)), tf.float32)
+
+
+def view(record: dict, middle: tf.Tensor, window: tf.Tensor, inputs: InputSpec) -> dict[str, tf.Tensor]:
+    """What is seen about a frame, all of it through the same window.
+
+    Args:
+      record: parsed by `features`.
+      middle: number of the frame in the middle.
+      window: (top, left, height, width) of the crop, pixels, int32.
+      inputs: what the network eats.
+
+    Returns:
+      frames uint8 of `inputs.frame_shape`; and flow uint8 of `inputs.flow_shape` where the network takes it.
+    """
+    if inputs.frames == 1:
+        seen = {"frames": frame(record["frames"][middle], window, inputs.frame_pixels)}
+    else:
+        jpegs = _about(record["frames"], middle, inputs.frames)
+        cuts = tf.map_fn(lambda jpeg: frame(jpeg, window, inputs.frame_pixels), jpegs, fn_output_signature=tf.uint8)
+        seen = {"frames": tf.ensure_shape(cuts, inputs.frame_shape)}
+    if inputs.flow_fields:
+        seen["flow"] = flow(_about(record["optical_flow"], middle, inputs.flow_fields), window, inputs)
+    return seen
+
+
+def flow(jpegs: tf.Tensor, window: tf.Tensor, inputs: InputSpec) -> tf.Tensor:
+    """Decodes the same crop of optical flow as `frame` of frames; uint8 of `inputs.flow_shape`.
+
+    Resizing moves the values to other places and does not change them: they stay in pixels of the stored frame.
+    """
+    top, left, height, width = tf.unstack(window)
+
+    def field(jpeg: tf.Tensor) -> tf.Tensor:
+        picture = tf.io.decode_jpeg(jpeg, channels=1, dct_method="INTEGER_ACCURATE")  # across above down
+        across_and_down = tf.reshape(picture, (2, -1, tf.shape(picture)[1]))
+        cut = across_and_down[:, top : top + height, left : left + width]
+        return tf.transpose(cut, (1, 2, 0))
+
+    fields = tf.map_fn(field, jpegs, fn_output_signature=tf.TensorSpec((None, None, 2), tf.uint8))
+    channels = tf.reshape(tf.transpose(fields, (1, 2, 0, 3)), (height, width, 2 * inputs.flow_fields))
+    return resized(tf.ensure_shape(channels, (None, None, 2 * inputs.flow_fields)), inputs.frame_pixels)
+
+
+def frame(jpeg: tf.Tensor, window: tf.Tensor, frame_pixels: int) -> tf.Tensor:
+    """Decodes a crop, resized by area where it is not of `frame_pixels`; uint8 `[frame_pixels, frame_pixels, 3]`."""
+    crop = tf.image.decode_and_crop_jpeg(jpeg, window, channels=3, dct_method="INTEGER_ACCURATE")
+    return resized(crop, frame_pixels)
+
+
+def resized(crop: tf.Tensor, pixels: int) -> tf.Tensor:
+    """A square crop, uint8 `[side, side, channels]`, resized by area where its side is not `pixels`."""
+    shape = (pixels, pixels)
+    fitting = tf.cond(
+        tf.shape(crop)[0] == pixels,
+        lambda: crop,
+        lambda: tf.cast(tf.round(tf.image.resize(crop, shape, method="area")), tf.uint8),
+    )
+    return tf.ensure_shape(fitting, (*shape, crop.shape[-1]))
+
+
+def _about(sequence: tf.Tensor, middle: tf.Tensor, count: int) -> tf.Tensor:
+    """So many neighbours of a sequence about one of them; of an even number it is the one after the middle."""
+    first = middle - count // 2
+    return tf.ensure_shape(sequence[first : first + count], (count,))

@@ -49,16 +49,21 @@ class Reference:
             node = getattr(node, name)
         return np.asarray(node[...], np.float64)
 
-    def tower(self, stream: str, x: np.ndarray) -> np.ndarray:
-        """conv4_2 of a stream: [batch, height, width, channels] -> [batch, rows, cols, 8 x channels]."""
-        for block in range(1, 5):
+    def tower(self, stream: str, x: np.ndarray, blocks: tuple[int, ...] = (1, 2, 3, 4)) -> np.ndarray:
+        """conv4_2 of a stream: [batch, height, width, channels] -> [batch, rows, cols, 8 x channels].
+
+        Fewer blocks: their output, pooled where it is not that of block 4. With frames before the height, a kernel of
+        three frames, which conv1_1 takes in strides too; only pool3 pools frames.
+        """
+        for block in blocks:
             for layer in (1, 2):
                 stride = self.stride if (block, layer) == (1, 1) else 1
                 before = 0 if stride == 2 else 1
-                x = convolve(x, self.weights(f"{stream}.conv{block}_{layer}.kernel"), stride, before)
+                kernel = self.weights(f"{stream}.conv{block}_{layer}.kernel")
+                x = (convolve if x.ndim == 4 else convolve_video)(x, kernel, stride, before)
                 x = np.maximum(self.batch_norm(f"{stream}.bn{block}_{layer}", x), 0)
             if block < 4:
-                x = pool(x)
+                x = pool(x) if x.ndim == 4 else pool_video(x, 2 if block == 3 else 1)
         return x
 
     def resnet(self, stream: str, x: np.ndarray) -> np.ndarray:
@@ -84,7 +89,8 @@ class Reference:
     def batch_norm(self, path: str, x: np.ndarray) -> np.ndarray:
         mean, var = self.weights(f"{path}.mean"), self.weights(f"{path}.var")
         if self.training:
-            batch_mean, batch_var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+            of_channel = tuple(range(x.ndim - 1))
+            batch_mean, batch_var = x.mean(of_channel), x.var(of_channel)
             keep = self.momentum
             self.running[path] = (keep * mean + (1 - keep) * batch_mean, keep * var + (1 - keep) * batch_var)
             mean, var = batch_mean, batch_var
@@ -93,9 +99,10 @@ class Reference:
     def linear(self, path: str, x: np.ndarray) -> np.ndarray:
         return x @ self.weights(f"{path}.kernel").squeeze() + self.weights(f"{path}.bias")
 
-    def embedding(self, stream: str, x: np.ndarray) -> np.ndarray:
-        """fc2 of a stream, not normalised."""
-        hidden = np.maximum(self.linear(f"{stream}.fc1", self.tower(stream, x).max((1, 2))), 0)
+    def embedding(self, stream: str, cells: np.ndarray) -> np.ndarray:
+        """fc2 of a stream from its conv4_2 on, not normalised."""
+        pooled = cells.reshape(len(cells), -1, cells.shape[-1]).max(1)
+        hidden = np.maximum(self.linear(f"{stream}.fc1", pooled), 0)
         return self.linear(f"{stream}.fc2", hidden)
 
     def l3net(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
@@ -109,8 +116,20 @@ class Reference:
         }
 
     def avenet(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
+        return self.by_distance(self.tower("vision", image_of(frames)), log_spectrogram)
+
+    def avenet_multiframe(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
+        return self.by_distance(self.tower("vision", image_of(frames)), log_spectrogram)
+
+    def avenet_flow(self, frames: np.ndarray, flow: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
+        image = self.tower("vision.image", image_of(frames), (1, 2, 3))
+        motion = self.tower("vision.flow", image_of(flow), (1, 2, 3))
+        return self.by_distance(self.tower("vision", np.concatenate([image, motion], -1), (4,)), log_spectrogram)
+
+    def by_distance(self, seen: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
+        """AVE-Net from its vision subnetwork's conv4_2 on."""
         vectors = {}
-        for stream, x in (("vision", image_of(frames)), ("audio", image_of_sound(log_spectrogram))):
+        for stream, x in (("vision", seen), ("audio", self.tower("audio", image_of_sound(log_spectrogram)))):
             vectors[stream] = unit(self.embedding(stream, x))
         distance = np.linalg.norm(vectors["vision"] - vectors["audio"], axis=1)
         logits = distance[:, None] * self.weights("fc3.kernel") + self.weights("fc3.bias")
@@ -123,7 +142,7 @@ class Reference:
     def supervised(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
         softmax = {}
         for stream, x in (("vision", image_of(frames)), ("audio", image_of_sound(log_spectrogram))):
-            exponentials = np.exp(self.embedding(stream, x))
+            exponentials = np.exp(self.embedding(stream, self.tower(stream, x)))
             softmax[stream] = exponentials / exponentials.sum(1, keepdims=True)
         product = (softmax["vision"] * softmax["audio"]).sum(1)
         return {
@@ -160,6 +179,49 @@ class Reference:
             "heat_map": np.log(attention * attention[0].size),
         }
 
+    def multisensory(
+        self, frames: np.ndarray, log_spectrogram: np.ndarray, waveform: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Owens and Efros's network; the log-spectrogram is not heard."""
+        x = np.sign(waveform) * np.log(1 + 255 * np.abs(waveform.astype(np.float64))) / np.log(256)
+        x = np.maximum(self.same_conv_bn("sound.conv1_1", x[..., None], (4,)), 0)
+        x = x[:, : x.shape[1] // 4 * 4].reshape(len(x), -1, 4, x.shape[-1]).max(2)
+        for name in ("conv2_1", "conv3_1", "conv4_1"):
+            x = self.residual(f"sound.{name}", x, (4,))
+        seen = np.maximum(self.same_conv_bn("vision.conv1", image_of(frames), (2, 2, 2)), 0)
+        padded = np.pad(seen, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+        seen = sliding_window_view(padded, (3, 3), axis=(2, 3))[:, :, ::2, ::2].max((5, 6))
+        seen = self.residual("vision.conv2_1", seen, (1, 1, 1))
+        seen = self.residual("vision.conv2_2", seen, (2, 2, 2))
+        steps = seen.shape[1]
+        bounds = [x.shape[1] * step // steps for step in range(steps + 1)]
+        heard = np.stack([x[:, bounds[i] : bounds[i + 1]].max(1) for i in range(steps)], 1)
+        heard = np.maximum(self.same_conv_bn("sound.conv5_1", heard, (1,)), 0)
+        heard = np.broadcast_to(heard[:, :, None, None], (*seen.shape[:-1], heard.shape[-1]))
+        half = seen.shape[-1]
+        shortcut = np.concatenate([seen, heard[..., -half:]], -1)
+        x = np.maximum(self.same_conv_bn("fusion.merge1", np.concatenate([seen, heard], -1), (1, 1, 1)), 0)
+        x = same_convolve(x, self.weights("fusion.merge2.kernel"), (1, 1, 1)) + self.weights("fusion.merge2.bias")
+        x = np.maximum(self.batch_norm("fusion.bn", x + shortcut), 0)
+        for block, strides in {3: (1, 1, 1), 4: (2, 2, 2), 5: (1, 2, 2)}.items():
+            x = self.residual(f"conv{block}_1", x, strides)
+            x = self.residual(f"conv{block}_2", x, (1, 1, 1))
+        cells = x @ self.weights("logit.kernel")[:, 0] + self.weights("logit.bias")
+        return {"logit": cells.mean((1, 2, 3)), "heat_map": cells.mean(1)}
+
+    def same_conv_bn(self, path: str, x: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
+        return self.batch_norm(f"{path}.bn", same_convolve(x, self.weights(f"{path}.conv.kernel"), strides))
+
+    def residual(self, path: str, x: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
+        out = np.maximum(self.same_conv_bn(f"{path}.first", x, strides), 0)
+        once = (1,) * len(strides)
+        out = same_convolve(out, self.weights(f"{path}.second.kernel"), once) + self.weights(f"{path}.second.bias")
+        if out.shape[-1] != x.shape[-1]:
+            short = self.same_conv_bn(f"{path}.shortcut", x, strides)
+        else:
+            short = x[(slice(None), *(slice(None, None, stride) for stride in strides))]
+        return np.maximum(self.batch_norm(f"{path}.bn", out + short), 0)
+
     def avolnet(self, frames: np.ndarray, log_spectrogram: np.ndarray) -> dict[str, np.ndarray]:
         cells = np.maximum(self.linear("vision.conv5", self.tower("vision", image_of(frames))), 0)
         cells = self.linear("vision.conv6", cells)
@@ -180,6 +242,33 @@ def convolve(x: np.ndarray, kernel: np.ndarray, stride: int, before: int, after:
     padded = np.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
     windows = sliding_window_view(padded, kernel.shape[:2], axis=(1, 2))[:, ::stride, ::stride]
     return np.tensordot(windows, kernel, axes=[(4, 5, 3), (0, 1, 2)])
+
+
+def convolve_video(x: np.ndarray, kernel: np.ndarray, stride: int, before: int) -> np.ndarray:
+    """As `convolve`, of frames; one frame of zeros on either side."""
+    padded = np.pad(x, ((0, 0), (1, 1), (before, 1), (before, 1), (0, 0)))
+    windows = sliding_window_view(padded, kernel.shape[:3], axis=(1, 2, 3))[:, ::stride, ::stride, ::stride]
+    return np.tensordot(windows, kernel, axes=[(5, 6, 7, 4), (0, 1, 2, 3)])
+
+
+def same_convolve(x: np.ndarray, kernel: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
+    """A convolution over every axis of the kernel, padded as TensorFlow's SAME: of an odd padding, more at the end."""
+    axes = kernel.ndim - 2
+    padding, outputs = [(0, 0)], []
+    for side, taps, stride in zip(x.shape[1:-1], kernel.shape, strides, strict=False):
+        outputs.append(-(-side // stride))
+        missing = max(0, (outputs[-1] - 1) * stride + taps - side)
+        padding.append((missing // 2, missing - missing // 2))
+    padded = np.pad(x, [*padding, (0, 0)])
+    windows = sliding_window_view(padded, kernel.shape[:axes], axis=tuple(range(1, axes + 1)))
+    windows = windows[(slice(None), *(slice(None, None, stride) for stride in strides))]
+    return np.tensordot(windows, kernel, axes=[(*range(axes + 2, 2 * axes + 2), axes + 1), tuple(range(axes + 1))])
+
+
+def pool_video(x: np.ndarray, frames: int) -> np.ndarray:
+    """Each frame pooled, then the maximum of so many frames, a remainder dropped."""
+    pooled = np.stack([pool(frame) for frame in np.moveaxis(x, 1, 0)], 1)
+    return np.stack([pooled[:, i : i + frames].max(1) for i in range(0, x.shape[1] // frames * frames, frames)], 1)
 
 
 def pool(x: np.ndarray) -> np.ndarray:
@@ -236,6 +325,10 @@ def small_batch(inputs: InputSpec, pairs: int = 4, seed: int = 0) -> Batch:
         corresponds=jnp.arange(pairs) % 2 == 0,
         video=jnp.arange(pairs),
         weight=jnp.ones(pairs),
+        flow=jnp.asarray(rng.integers(0, 256, (pairs, *inputs.flow_shape)), jnp.uint8) if inputs.flow_fields else None,
+        waveform=jnp.asarray(rng.normal(0, 0.1, (pairs, inputs.waveform_samples)), jnp.float32)
+        if inputs.waveform_samples
+        else None,
     )
 
 
@@ -253,7 +346,7 @@ def fast_rngs() -> nnx.Rngs:
 
 def run(model: nnx.Module, given: Batch | jax.Array) -> Outputs | jax.Array:
     """`model(given)`, compiled; in training the running statistics move."""
-    outputs, stats = _run(*nnx.split(model), given, "__call__")
+    outputs, stats = _run(*nnx.split(model), (given,), "__call__")
     nnx.update(model, stats)
     return outputs
 
@@ -270,19 +363,21 @@ def embeddings(model: nnx.Module, batch: Batch) -> tuple[jax.Array, jax.Array]:
 
 def _both_streams(model: nnx.Module, batch: Batch, of_image: str, of_audio: str) -> tuple[jax.Array, jax.Array]:
     graphdef, state = nnx.split(model)
-    return _run(graphdef, state, batch.frames, of_image)[0], _run(graphdef, state, batch.log_spectrogram, of_audio)[0]
+    seen, heard = batch.seen, (batch.log_spectrogram,)
+    return _run(graphdef, state, seen, of_image)[0], _run(graphdef, state, heard, of_audio)[0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def _run(graphdef, state, given, method: str):
     model = nnx.merge(graphdef, state)
-    return getattr(model, method)(given), nnx.state(model, nnx.BatchStat)
+    return getattr(model, method)(*given), nnx.state(model, nnx.BatchStat)
 
 
 def assert_agrees(name: str, model: nnx.Module, batch: Batch, *, training: bool, stride: int = 2) -> None:
     """The network's outputs, and in training its new running statistics, are the reference's to 1e-4."""
     reference = Reference(model, training, stride)
-    expected = getattr(reference, name)(np.asarray(batch.frames), np.asarray(batch.log_spectrogram))
+    given = (*batch.seen, batch.log_spectrogram, *(() if batch.waveform is None else (batch.waveform,)))
+    expected = getattr(reference, name)(*map(np.asarray, given))
     model.set_attributes(use_running_average=not training)
     outputs = run(model, batch)
     for field in dataclasses.fields(outputs):

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Num, UInt8
 from ml_collections import ConfigDict
 
 from avlearn.models.parts.convolution import convolve
+from avlearn.models.parts.convolve_video import convolve_video
 
 CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}  # of the two convolutions of each block, before the width factor
 DTYPES = ("float32", "bfloat16")
@@ -20,26 +21,42 @@ HE_NORMAL = nnx.initializers.he_normal()
 
 
 class MaxPool(nnx.Module):
-    """Maximum over 2 x 2 cells, stride 2, no padding: the remainder of an odd map is dropped (257 -> 128 in L3)."""
+    """Maximum over 2 x 2 cells, stride 2, no padding: the remainder of an odd map is dropped (257 -> 128 in L3).
 
-    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch rows cols channels"]:
+    Attributes:
+      frames: over so many frames too, where there are several.
+    """
+
+    def __init__(self, frames: int = 1):
+        """Sets how many frames are pooled."""
+        self.frames = frames
+
+    def __call__(
+        self, x: Float[Array, "batch *frames height width channels"]
+    ) -> Float[Array, "batch *times rows cols channels"]:
         """Halves the map."""
-        batch, height, width, channels = x.shape
+        batch, *times, height, width, channels = x.shape
         rows, cols = height // 2, width // 2
         # Four times as fast on a CPU, with its gradient, as a window reduction, whose gradient is a scatter.
-        return x[:, : 2 * rows, : 2 * cols].reshape(batch, rows, 2, cols, 2, channels).max(axis=(2, 4))
+        halves = x[..., : 2 * rows, : 2 * cols, :].reshape(batch, *times, rows, 2, cols, 2, channels).max(axis=(-4, -2))
+        if self.frames == 1:
+            return halves
+        kept = times[0] // self.frames
+        return halves[:, : kept * self.frames].reshape(batch, kept, self.frames, rows, cols, channels).max(axis=2)
 
 
 class GlobalMaxPool(nnx.Module):
     """Maximum over the whole map: pool4 of the papers, whose window is the map (14 x 14, 16 x 12, ...)."""
 
-    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch channels"]:
+    def __call__(self, x: Float[Array, "batch *cells channels"]) -> Float[Array, "batch channels"]:
         """One vector for each map."""
-        return x.max(axis=(1, 2))
+        return x.max(axis=tuple(range(1, x.ndim - 1)))
 
 
 class ConvTower(nnx.Module):
     """Four blocks of two 3 x 3 convolutions, each with batch normalisation and ReLU; 2 x 2 max pooling between blocks.
+
+    Or a part of it: the first blocks with their pooling, or the last one.
 
     Layers are the attributes conv1_1, bn1_1, conv1_2, bn1_2, pool1 ... conv4_2, bn4_2. Convolutions have no bias: the
     normalisation that follows subtracts it again, in training and in evaluation (a bias of foreign weights is folded
@@ -47,35 +64,50 @@ class ConvTower(nnx.Module):
     statistics and the normalisation are float32; convolutions compute in `config.dtype`.
 
     Attributes:
+      blocks: the blocks that there are.
       channels: channels of the map that comes out (512 at width 1).
       dtype: of the convolutions.
     """
 
-    def __init__(self, in_channels: int, config: ConfigDict, *, rngs: nnx.Rngs):
+    def __init__(
+        self, in_channels: int, config: ConfigDict, *, blocks: tuple[int, ...] = tuple(CHANNELS), rngs: nnx.Rngs
+    ):
         """Builds the layers.
 
         Args:
           in_channels: channels of the input: 3 for a frame, 1 for a log-spectrogram.
           config: the model section: `width`, `conv1_stride`, `batch_norm_momentum`, `dtype`.
+          blocks: consecutive ones of 1 to 4.
           rngs: source of the initial weights (He normal); it is not kept.
 
         Raises:
           ValueError: a value of the config is not one of those allowed.
         """
         check_config(config)
+        self.blocks = blocks
         self.conv1_stride = config.conv1_stride
         self.dtype = jnp.dtype(config.dtype)
-        for block, paper_channels in CHANNELS.items():
-            self.channels = max(1, round(paper_channels * config.width))
+        for block in blocks:
+            self.channels = channels_of_block(block, config)
             for name in (f"{block}_1", f"{block}_2"):
                 stride = config.conv1_stride if name == "1_1" else 1
-                setattr(self, f"conv{name}", _conv3x3(in_channels, self.channels, stride, config, rngs))
+                setattr(self, f"conv{name}", self.convolution(in_channels, self.channels, stride, config, rngs))
                 setattr(self, f"bn{name}", batch_norm(self.channels, config.batch_norm_momentum, rngs))
                 in_channels = self.channels
             if block != max(CHANNELS):
-                setattr(self, f"pool{block}", MaxPool())
+                setattr(self, f"pool{block}", self.pooling(block))
 
-    def __call__(self, x: Num[Array, "batch height width channels"]) -> Float[Array, "batch rows cols {self.channels}"]:
+    def convolution(
+        self, in_channels: int, out_channels: int, stride: int, config: ConfigDict, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        """A convolution of the tower; another kind of tower has another."""
+        return conv3x3(in_channels, out_channels, stride, config, rngs)
+
+    def pooling(self, block: int) -> nnx.Module:
+        """What follows a block; another kind of tower has another."""
+        return MaxPool()
+
+    def __call__(self, x: Num[Array, "batch *size channels"]) -> Float[Array, "batch *cells {self.channels}"]:
         """The map after conv4_2 and its ReLU: 14 x 14 x 512 for a frame, 16 x 12 x 512 for a second of sound.
 
         The centre of cell (row, col) is at ((row + .5) / rows, (col + .5) / cols) of the input; the centre of its
@@ -84,13 +116,14 @@ class ConvTower(nnx.Module):
         Raises:
           ValueError: the input is so small that nothing is left of it after pool3.
         """
+        height, width = x.shape[-3:-1]
         smallest = 8 * self.conv1_stride
-        if min(x.shape[1:3]) < smallest:
+        if 1 in self.blocks and min(height, width) < smallest:
             raise ValueError(
-                f"an input of {x.shape[1]} x {x.shape[2]} is too small for the conv tower: each side must be at least "
+                f"an input of {height} x {width} is too small for the conv tower: each side must be at least "
                 f"{smallest}. Raise inputs.frame_pixels or inputs.columns, or lower inputs.pool."
             )
-        for block in CHANNELS:
+        for block in self.blocks:
             for name in (f"{block}_1", f"{block}_2"):
                 x = getattr(self, f"bn{name}")(getattr(self, f"conv{name}")(x))
                 x = nnx.relu(x).astype(self.dtype)
@@ -102,19 +135,26 @@ class ConvTower(nnx.Module):
 class PooledTower(ConvTower):
     """The tower with pool4: one vector for each input."""
 
-    def __init__(self, in_channels: int, config: ConfigDict, *, rngs: nnx.Rngs):
+    def __init__(
+        self, in_channels: int, config: ConfigDict, *, blocks: tuple[int, ...] = tuple(CHANNELS), rngs: nnx.Rngs
+    ):
         """Builds the layers; arguments as for `ConvTower`."""
-        super().__init__(in_channels, config, rngs=rngs)
+        super().__init__(in_channels, config, blocks=blocks, rngs=rngs)
         self.pool4 = GlobalMaxPool()
 
-    def __call__(self, x: Num[Array, "batch height width channels"]) -> Float[Array, "batch {self.channels}"]:
+    def __call__(self, x: Num[Array, "batch *size channels"]) -> Float[Array, "batch {self.channels}"]:
         """The pool4 features (512-D at width 1)."""
         return self.pool4(super().__call__(x))
 
 
+def channels_of_block(block: int, config: ConfigDict) -> int:
+    """Channels of a block of the tower at the config's width."""
+    return max(1, round(CHANNELS[block] * config.width))
+
+
 def image_input(
-    frames: UInt8[Array, "batch height width 3"], scaling: str = "symmetric"
-) -> Float[Array, "batch height width 3"]:
+    frames: UInt8[Array, "batch *frames height width 3"], scaling: str = "symmetric"
+) -> Float[Array, "batch *frames height width 3"]:
     """Frames as the vision subnetwork takes them.
 
     Args:
@@ -125,9 +165,15 @@ def image_input(
     frames = frames.astype(jnp.float32)
     if scaling == "symmetric":
         return frames / 127.5 - 1
-    mean = jnp.array(IMAGENET_MEAN).reshape(1, 1, 1, 3)
-    standard_deviation = jnp.array(IMAGENET_STANDARD_DEVIATION).reshape(1, 1, 1, 3)
+    of_channels = (1,) * (frames.ndim - 1) + (3,)
+    mean = jnp.array(IMAGENET_MEAN).reshape(of_channels)
+    standard_deviation = jnp.array(IMAGENET_STANDARD_DEVIATION).reshape(of_channels)
     return (frames / 255 - mean) / standard_deviation
+
+
+def flow_input(flow: UInt8[Array, "batch height width channels"]) -> Float[Array, "batch height width channels"]:
+    """Optical flow as a network takes it: 20 pixels of the stored frame to the right or down are 1, to the left -1."""
+    return flow.astype(jnp.float32) / 127.5 - 1
 
 
 def spectrogram_input(log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch bins columns 1"]:
@@ -136,7 +182,9 @@ def spectrogram_input(log_spectrogram: Float[Array, "batch columns bins"]) -> Fl
 
 
 def centred_he_normal(centre_share: float) -> nnx.initializers.Initializer:
-    """He normal weights for 3 x 3 kernels, with this share of each kernel's variance at its centre (1/9: all alike).
+    """He normal weights for 3 x 3 (or 3 x 3 x 3) kernels, with this share of the variance in the centre of each 3 x 3.
+
+    1/9: all cells alike.
 
     A large share keeps what a cell sees near the cell, so that a short training does not learn maps whose peaks stand
     beside the objects.
@@ -145,26 +193,31 @@ def centred_he_normal(centre_share: float) -> nnx.initializers.Initializer:
     variance = 9 * np.array([[around, around, around], [around, centre_share, around], [around, around, around]])
 
     def initialise(key, shape, dtype=jnp.float32):
-        return HE_NORMAL(key, shape, dtype) * jnp.asarray(np.sqrt(variance), dtype)[:, :, None, None]
+        factor = np.sqrt(variance).reshape((1,) * (len(shape) - 4) + (3, 3, 1, 1))
+        return HE_NORMAL(key, shape, dtype) * jnp.asarray(factor, dtype)
 
     return initialise
 
 
-def _conv3x3(in_channels: int, out_channels: int, stride: int, config: ConfigDict, rngs: nnx.Rngs) -> nnx.Conv:
+def conv3x3(
+    in_channels: int, out_channels: int, stride: int, config: ConfigDict, rngs: nnx.Rngs, *, in_time: bool = False
+) -> nnx.Conv:
+    """A convolution of 3 x 3 cells, or with `in_time` of 3 x 3 x 3, without bias; the stride is that of every axis."""
     # Only this padding gives the sizes that OtS prints: with stride 2, one row and one column after the last and none
     # before the first halve 224 to 112, 257 to 128 and 200 to 100. One on either side would make 129 of 257.
     # `both` is what PyTorch's padding=1 does, for weights that were trained so.
     padding = (0, 1) if stride == 2 and config.conv1_padding == "after" else (1, 1)
+    axes = 3 if in_time else 2
     return nnx.Conv(
         in_channels,
         out_channels,
-        kernel_size=(3, 3),
-        strides=(stride, stride),
-        padding=(padding, padding),
+        kernel_size=(3,) * axes,
+        strides=(stride,) * axes,
+        padding=((1, 1),) * (axes - 2) + (padding, padding),
         use_bias=False,
         dtype=jnp.dtype(config.dtype),
         kernel_init=centred_he_normal(config.kernel_centre_share),
-        conv_general_dilated=convolve,
+        conv_general_dilated=convolve_video if in_time else convolve,
         rngs=rngs,
     )
 

@@ -6,7 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Num
 from ml_collections import ConfigDict
 
-from avlearn.models.parts.conv_tower import HE_NORMAL, PooledTower
+from avlearn.models.parts.conv_tower import CHANNELS, HE_NORMAL, PooledTower
 
 EMBEDDING_DIM = 128  # not scaled by the width factor
 
@@ -22,16 +22,17 @@ class EmbeddingTower(PooledTower):
         in_channels: int,
         config: ConfigDict,
         *,
+        blocks: tuple[int, ...] = tuple(CHANNELS),
         outputs: int = EMBEDDING_DIM,
         fc2_init: jax.nn.initializers.Initializer = HE_NORMAL,
         rngs: nnx.Rngs,
     ):
         """Builds the layers; arguments as for `ConvTower`, and fc2's outputs and initial weights."""
-        super().__init__(in_channels, config, rngs=rngs)
+        super().__init__(in_channels, config, blocks=blocks, rngs=rngs)
         self.fc1 = nnx.Linear(self.channels, EMBEDDING_DIM, dtype=self.dtype, kernel_init=HE_NORMAL, rngs=rngs)
         self.fc2 = nnx.Linear(EMBEDDING_DIM, outputs, dtype=self.dtype, kernel_init=fc2_init, rngs=rngs)
 
-    def __call__(self, x: Num[Array, "batch height width channels"]) -> Float[Array, "batch {self.fc2.out_features}"]:
+    def __call__(self, x: Num[Array, "batch *size channels"]) -> Float[Array, "batch {self.fc2.out_features}"]:
         """The output of fc2, not normalised, in float32."""
         return self.fc2(nnx.relu(self.fc1(super().__call__(x)))).astype(jnp.float32)
 

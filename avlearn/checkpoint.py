@@ -1,22 +1,38 @@
 """Checkpoints in Orbax: the latest few and the best by validation loss, each with the name of its network.
 
 A checkpoint has three items: `weights` (parameters and running statistics, all that evaluation needs), `optimizer` (its
-state and the step) and `network` (name and parameter shapes, as JSON).
+state and the step) and `network` (name, parameter shapes and a checksum of every array, as JSON). The storage format
+itself does not notice a flipped bit in an array; the checksums do.
 """
 
+import contextlib
+import json
+import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 from jax.sharding import Sharding
 from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers
 
 from avlearn.step import TrainState
+from avlearn.storage_faults import (
+    Damaged,
+    check_seal,
+    checksums,
+    damage_explained,
+    is_full_disk,
+    sealed,
+    set_unreadable_metrics_aside,
+)
 
+LOG = logging.getLogger("avlearn")
 WHICH = ("best", "latest")
+ASIDE = "damaged_checkpoints"  # beside the run's `checkpoints`
 
 
 def parameter_shapes(params: PyTree) -> dict[str, list[int]]:
@@ -40,8 +56,11 @@ class Checkpoints:
         self.network = network
         preserved = [
             checkpoint_managers.LatestN(keep),
-            checkpoint_managers.BestN(get_metric_fn=_validation_loss, n=1, reverse=True),
+            checkpoint_managers.BestN(
+                get_metric_fn=_validation_loss, n=1, reverse=True, keep_checkpoints_without_metrics=False
+            ),
         ]
+        set_unreadable_metrics_aside(self.directory)
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
@@ -57,63 +76,178 @@ class Checkpoints:
             },
         )
 
-    def save(self, state: TrainState, *, metrics: Mapping[str, float]) -> None:
-        """Saves in the background; `metrics` must hold `validation/loss`."""
-        description = {"name": self.network, "parameters": parameter_shapes(state.params)}
+    def save(self, state: TrainState, *, metrics: Mapping[str, float] | None) -> None:
+        """Saves in the background.
+
+        Args:
+          state: what to save. A step that is there is not written again, unless it had no metrics and now has.
+          metrics: with `validation/loss`; None where there was no time for a validation: such a checkpoint is never the
+            best, and goes when later ones come.
+
+        Raises:
+          ValueError: no space is left, for this one or the one before.
+        """
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            if metrics is None or self.is_validated(step):
+                return
+            self._manager.delete(step)
+        sums = {}
+        if jax.process_index() == 0:  # which writes the JSON
+            sums = {"weights": checksums(_weights(state)), "optimizer": checksums(_optimizer(state))}
+        description = {"name": self.network, "parameters": parameter_shapes(state.params), "checksums": sums}
+        description["metrics"] = None if metrics is None else dict(metrics)
         items = ocp.args.Composite(
             weights=ocp.args.StandardSave(_weights(state)),
             optimizer=ocp.args.StandardSave(_optimizer(state)),
-            network=ocp.args.JsonSave(description),
+            network=ocp.args.JsonSave(sealed(description)),
         )
-        self._manager.save(int(state.step), args=items, metrics=dict(metrics))
+        with self._space_explained():
+            self._manager.save(step, args=items, metrics=None if metrics is None else dict(metrics))
 
     def latest_step(self) -> int | None:
         """The newest step saved, or None."""
         return self._manager.latest_step()
 
+    def is_validated(self, step: int) -> bool:
+        """Whether the checkpoint of this step has a validation loss."""
+        return self._manager.metrics(step) is not None
+
     def restore_state(self, like: TrainState, sharding: Sharding) -> TrainState:
-        """The latest checkpoint, whole, to go on training; `like` gives structure and shapes.
+        """The latest checkpoint that is whole, to go on training; `like` gives structure and shapes.
+
+        Later ones that are damaged are moved to `damaged_checkpoints` beside the directory of the checkpoints; training
+        comes to their steps again.
 
         Raises:
-          ValueError: there is none, or it holds another network.
+          ValueError: there is none, all are damaged, or it holds another network.
         """
-        step = self._step("latest")
-        self._check_network(step, like.params)
-        restored = self._restore(step, sharding, weights=_weights(like), optimizer=_optimizer(like))
+        like = {"weights": _weights(like), "optimizer": _optimizer(like)}
+        _, restored, damaged = self._restore_first_whole("latest", like, sharding)
+        if damaged:
+            self._move_aside(damaged)
         return TrainState(**restored["weights"], **restored["optimizer"])
 
     def restore_weights(self, like: TrainState, sharding: Sharding, which: str) -> tuple[int, PyTree, PyTree]:
-        """Step, parameters and running statistics of the `best` or the `latest` checkpoint, to evaluate.
+        """Step, parameters and running statistics of the `best` or the `latest` checkpoint that is whole, to evaluate.
 
         Raises:
-          ValueError: there is none, or it holds another network.
+          ValueError: there is none, all are damaged, or it holds another network.
         """
-        step = self._step(which)
-        self._check_network(step, like.params)
-        weights = self._restore(step, sharding, weights=_weights(like))["weights"]
-        return step, weights["params"], weights["batch_stats"]
+        step, restored, _ = self._restore_first_whole(which, {"weights": _weights(like)}, sharding)
+        return step, restored["weights"]["params"], restored["weights"]["batch_stats"]
 
     def wait(self) -> None:
-        """Returns when everything saved is on disk."""
-        self._manager.wait_until_finished()
+        """Returns when everything saved is on disk.
+
+        Raises:
+          ValueError: no space is left.
+        """
+        with self._space_explained():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Finishes writing and lets go of the directory."""
         self.wait()
         self._manager.close()
 
-    def _step(self, which: str) -> int:
+    def _candidates(self, which: str) -> list[int]:
+        """Steps in the order in which they are tried."""
         check_which(which)
-        step = self._manager.best_step() if which == "best" else self._manager.latest_step()
-        if step is None:
-            raise ValueError(
-                f"no checkpoint in {self.directory}. Train first (--mode=train with the same --workdir), or name the "
-                f"directory of another run's checkpoints with --checkpoint=RUN/checkpoints."
-            )
-        return step
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        if which == "latest":
+            return steps
+        losses = {step: _validation_loss(self._manager.metrics(step)) for step in steps if self.is_validated(step)}
+        return sorted(losses, key=losses.get)
 
-    def _check_network(self, step: int, params: PyTree) -> None:
-        stored = self._manager.restore(step, args=ocp.args.Composite(network=ocp.args.JsonRestore()))["network"]
+    def _restore_first_whole(
+        self, which: str, like: Mapping[str, PyTree], sharding: Sharding
+    ) -> tuple[int, Mapping[str, PyTree], list[int]]:
+        """Step and items of the first candidate that can be read, and the steps of those before it."""
+        damaged = {}
+        for step in self._candidates(which):
+            try:
+                restored = self._restore(step, like, sharding)
+            except Damaged as error:
+                damaged[step] = str(error)
+                continue
+            for other, why in damaged.items():
+                LOG.warning(
+                    "The checkpoint %s is damaged (%s); that of step %d is used.",
+                    self.directory / str(other),
+                    why,
+                    step,
+                )
+            return step, restored, list(damaged)
+        if damaged:
+            raise ValueError(
+                f"all checkpoints in {self.directory} are damaged:"
+                + "".join(f"\n  step {step}: {why}" for step, why in damaged.items())
+                + "\nRestore them from a copy, or start anew with another --workdir."
+            )
+        validated = " with a validation loss" if which == "best" and self._manager.all_steps() else ""
+        raise ValueError(
+            f"no checkpoint{validated} in {self.directory}. Train first (--mode=train with the same --workdir), or "
+            "name the directory of another run's checkpoints with --checkpoint=RUN/checkpoints."
+        )
+
+    def _restore(self, step: int, like: Mapping[str, PyTree], sharding: Sharding) -> Mapping[str, PyTree]:
+        """Items of a checkpoint, compared with their checksums.
+
+        Raises:
+          Damaged: it cannot be read, or is not what was written.
+          ValueError: it holds another network.
+        """
+        with damage_explained():
+            read = self._manager.restore(step, args=ocp.args.Composite(network=ocp.args.JsonRestore()))["network"]
+            check_seal(read)
+            stored = {"name": read["name"], "parameters": read["parameters"], "checksums": read.get("checksums", {})}
+        metrics = self._manager.metrics(step)
+        if metrics is not None and json.dumps(read.get("metrics", metrics)) != json.dumps(metrics):
+            raise Damaged("its validation loss is not the one that was saved")
+        self._check_network(step, stored, like["weights"]["params"])
+
+        def abstract(x):
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+        items = {name: ocp.args.StandardRestore(jax.tree.map(abstract, tree)) for name, tree in like.items()}
+        with damage_explained():
+            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+        for name in items:
+            written, now = stored["checksums"].get(name), checksums(restored[name])
+            # Checkpoints from before there were checksums have none.
+            if written is not None and written != now:
+                wrong = [path for path in now if written.get(path) != now[path]]
+                raise Damaged(f"the checksum of {name}/{wrong[0]} is wrong, one of {len(wrong)}")
+        return restored
+
+    def _move_aside(self, damaged: Sequence[int]) -> None:
+        if jax.process_index() == 0:
+            aside = self.directory.parent / ASIDE
+            aside.mkdir(parents=True, exist_ok=True)
+            for step in damaged:
+                earlier = len(list(aside.glob(f"{step}.*")))
+                (self.directory / str(step)).rename(aside / f"{step}.{earlier}")
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints moved aside")
+        self._manager.reload()
+
+    @contextlib.contextmanager
+    def _space_explained(self) -> Iterator[None]:
+        """Within it, a full disk is a ValueError. What is incomplete is no checkpoint, and goes at the next start."""
+        try:
+            yield
+        except Exception as error:
+            if not is_full_disk(error):
+                raise
+            self._manager.reload()
+            raise ValueError(
+                f"no space is left for a checkpoint in {self.directory}; the last one that is whole is that of step "
+                f"{self.latest_step()}. Make room and start again with the same command "
+                "(--config.train.keep_checkpoints says how many are kept)."
+            ) from error
+
+    def _check_network(self, step: int, stored: Mapping, params: PyTree) -> None:
         expected = parameter_shapes(params)
         if stored["name"] == self.network and stored["parameters"] == expected:
             return
@@ -129,13 +263,6 @@ class Checkpoints:
             + "".join(f"\n  {line}" for line in differing[:5])
             + "\nUse the config it was trained with (config.json beside its checkpoints), or another --workdir."
         )
-
-    def _restore(self, step: int, sharding: Sharding, **like) -> ocp.args.Composite:
-        def abstract(x):
-            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
-        items = {name: ocp.args.StandardRestore(jax.tree.map(abstract, tree)) for name, tree in like.items()}
-        return self._manager.restore(step, args=ocp.args.Composite(**items))
 
 
 def check_which(which: str) -> None:

@@ -19,6 +19,7 @@ from avlearn.checkpoint import Checkpoints
 from avlearn.data import pipeline, read
 from avlearn.losses import avc
 from avlearn.parts import Network
+from avlearn.preemption import Preemption
 from avlearn.step import TrainState
 from avlearn.types import Batch
 from avlearn.visuals import training_pictures
@@ -43,14 +44,18 @@ class Experiment:
     training_batches: Callable[[int], Iterator[Batch]]
     collect: Callable[..., evaluate.Arrays]
     own_loss: Callable[[TrainState], float] | None
+    preemption: Preemption
 
     def start(self) -> TrainState:
         """The latest checkpoint, or the state of step 0 where there is none."""
         state = self.initial_state()
+        devices = f"{self.mesh.size} device(s) of {jax.process_count()} process(es)"
+        workers = f"{self.config.train.num_workers} worker(s) on {devices}"
         if self.checkpoints.latest_step() is None:
+            LOG.info("Starts from step 0; %s.", workers)
             return state
         state = self.checkpoints.restore_state(state, parallel.replicated(self.mesh))
-        LOG.info("Goes on from step %d of %s.", int(state.step), self.checkpoints.directory)
+        LOG.info("Goes on from step %d of %s; %s.", int(state.step), self.checkpoints.directory, workers)
         return state
 
     def validate(self, state: TrainState) -> tuple[dict[str, float], evaluate.Arrays]:
@@ -128,15 +133,28 @@ class Experiment:
         return results
 
 
-def build(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
+def build(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    *,
+    preemption: Preemption | None = None,
+    devices: list[jax.Device] | None = None,
+) -> Experiment:
     """Opens the dataset, builds the network and checks that all parts fit, before step 1.
+
+    Args:
+      config: what to build.
+      workdir: the run's directory.
+      preemption: who listens for the notice to leave; None: nobody does.
+      devices: where it runs; None: on all there are.
 
     Raises:
       ValueError: something in the config is unknown or does not fit; says what is allowed.
     """
     parts.check_numbers(config)
     network = parts.build_network(config)
-    mesh = parallel.make_mesh(config.train.num_workers)
+    mesh = parallel.make_mesh(config.train.num_workers, devices)
+    preemption = Preemption() if preemption is None else preemption
     data = config.data
     names = {"train": data.train_split, "validation": data.validation_split, "evaluation": config.evaluation.split}
     splits = {role: read.open_split(data.dataset, data.data_dir, name) for role, name in names.items()}
@@ -160,8 +178,9 @@ def build(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
         train_step=parts.build_train_step(config, network, adam, mesh),
         initial_state=functools.partial(replicated_state, network, adam, mesh),
         training_batches=functools.partial(batches_on_devices, stream, mesh, config.train.num_workers),
-        collect=collector(config, network, mesh, splits),
-        own_loss=validation_loss(config, network, mesh, splits),
+        collect=collector(config, network, mesh, splits, preemption),
+        own_loss=validation_loss(config, network, mesh, splits, preemption),
+        preemption=preemption,
     )
 
 
@@ -192,34 +211,40 @@ def batches_on_devices(stream: Callable, mesh: Mesh, num_workers: int, first_ste
         yield parallel.to_devices(mesh, batch)
 
 
-def collector(config: ConfigDict, network: Network, mesh: Mesh, splits: dict[str, read.Split]) -> Callable:
-    """Forward pass over a split: (state, role of the split, pairing, clips or None for all of them) to arrays."""
+def collector(
+    config: ConfigDict, network: Network, mesh: Mesh, splits: dict[str, read.Split], preemption: Preemption
+) -> Callable:
+    """Forward pass over a split: (state, role of the split, pairing, clips or None for all of them) to arrays.
+
+    It raises `Preempted` where a process is told to leave.
+    """
     compiled = jax.jit(functools.partial(steps.predict, model=network.evaluation))
-    batches_of = evaluation_batches_of(config, mesh)
+    batches_of = evaluation_batches_of(config)
     pixels = config.evaluation.frame_pixels
     evaluated = network.inputs if pixels == 0 else dataclasses.replace(network.inputs, frame_pixels=pixels)
     inputs = {"validation": network.inputs, "evaluation": evaluated, "train": evaluated}
 
     def collect(state: TrainState, role: str, pairing: str, items: Sequence[int] | None = None) -> evaluate.Arrays:
-        batches = batches_of(splits[role], inputs[role], pairing=pairing, items=items)
+        batches = preemption.checked(batches_of(splits[role], inputs[role], pairing=pairing, items=items))
         return evaluate.collect(lambda batch: compiled(state, parallel.whole_to_devices(mesh, batch)), batches)
 
     return collect
 
 
 def validation_loss(
-    config: ConfigDict, network: Network, mesh: Mesh, splits: dict[str, read.Split]
+    config: ConfigDict, network: Network, mesh: Mesh, splits: dict[str, read.Split], preemption: Preemption
 ) -> Callable[[TrainState], float] | None:
     """Training's loss over the validation split, the mean over its clips; None where that is the loss on pairs."""
     if not set(network.pairings) - {"avc", "all_pairs"}:
         return None
     score = parts.build_score(config, network)
     compiled = jax.jit(functools.partial(steps.evaluation_loss, model=network.evaluation, score=score))
-    batches_of = evaluation_batches_of(config, mesh)
+    batches_of = evaluation_batches_of(config)
 
     def mean_loss(state: TrainState) -> float:
         losses, clips = [], []
-        for batch, _ in batches_of(splits["validation"], network.inputs, pairing="all_positive"):
+        batches = batches_of(splits["validation"], network.inputs, pairing="all_positive")
+        for batch, _ in preemption.checked(batches):
             losses.append(float(compiled(state, parallel.whole_to_devices(mesh, batch))))
             clips.append(float(batch.weight.sum()))
         return float(np.average(losses, weights=clips))
@@ -227,11 +252,15 @@ def validation_loss(
     return mean_loss
 
 
-def evaluation_batches_of(config: ConfigDict, mesh: Mesh) -> Callable:
-    """`pipeline.evaluation_batches` with the settings of the config; the devices divide a batch."""
+def evaluation_batches_of(config: ConfigDict) -> Callable:
+    """`pipeline.evaluation_batches` with the settings of the config; any devices that share the workers divide a batch.
+
+    Its size must not depend on how many there are: the loss of a batch of contrasts depends on its size.
+    """
+    workers = config.train.num_workers
     return functools.partial(
         pipeline.evaluation_batches,
         sampling=parts.build_sampling(config),
-        batch_size=-(-config.evaluation.batch // mesh.size) * mesh.size,
+        batch_size=-(-config.evaluation.batch // workers) * workers,
         seed=config.seed,
     )

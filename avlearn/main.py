@@ -18,9 +18,12 @@ from absl import logging as absl_logging
 from etils import epath
 from ml_collections import ConfigDict, config_flags
 
-from avlearn import dry_run, experiment, inspect_dataset, parallel, report, train
+from avlearn import compiled, dry_run, experiment, inspect_dataset, non_finite, parallel, report, train
 from avlearn.checkpoint import Checkpoints
+from avlearn.preemption import EXIT_CODE, Preempted, Preemption
+from avlearn.storage_faults import is_full_disk
 
+LOG = logging.getLogger("avlearn")
 MODES = ("train", "evaluate", "dry_run", "inspect")
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, such as configs/avenet.py:miniature.")
@@ -34,6 +37,12 @@ MODE = flags.DEFINE_enum(
 TOPOLOGY = flags.DEFINE_string(
     "topology", None, "Of a dry run: a machine that is not at hand, such as tpu-v4-32, gpu-h100-16 or 32 (devices)."
 )
+PROFILE = flags.DEFINE_bool("profile", False, "Write a trace of some steps of training into the workdir.")
+COMPILE_CACHE = flags.DEFINE_string(
+    "compile_cache",
+    None,
+    "Directory where compiled programs are kept for later runs; empty: none; default: ~/.cache/avlearn/compiled.",
+)
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoints to evaluate; default: those of the workdir.")
 
 
@@ -41,6 +50,20 @@ def run_name() -> str:
     """Name of the config: `avenet`, or `avenet-miniature`."""
     path, _, variant = flags.FLAGS["config"].config_filename.partition(":")
     return "-".join(filter(None, [pathlib.Path(path).stem, variant]))
+
+
+def path_of_workdir(name: str | None) -> pathlib.Path | None:
+    """The run's directory as a path.
+
+    Raises:
+      ValueError: the address of a bucket, which as a path would be a directory of this machine.
+    """
+    if name is not None and "://" in name:
+        raise ValueError(
+            f"--workdir={name} is the address of a bucket; mount the bucket (for instance with gcsfuse) and name the "
+            "directory where it is mounted."
+        )
+    return None if name is None else pathlib.Path(name)
 
 
 def prepare_workdir(path: pathlib.Path, config: ConfigDict, mode: str) -> None:
@@ -97,7 +120,14 @@ def check_same_run(path: pathlib.Path, before: dict, now: dict) -> None:
 
 
 def run(
-    config: ConfigDict, workdir: pathlib.Path | None, mode: str, checkpoint: str | None, topology: str | None = None
+    config: ConfigDict,
+    workdir: pathlib.Path | None,
+    mode: str,
+    checkpoint: str | None,
+    *,
+    topology: str | None = None,
+    preemption: Preemption | None = None,
+    profile: bool = False,
 ) -> None:
     """One mode of one experiment; without a workdir it takes `runs/` and the config's name, or `inspect/`."""
     if topology is not None and mode != "dry_run":
@@ -116,9 +146,9 @@ def run(
         raise ValueError(f"--checkpoint={checkpoint} is no directory; name a run's checkpoints: RUN/checkpoints.")
     prepare_workdir(workdir, config, mode)
     parallel.check_shared(workdir)
-    built = experiment.build(config, workdir)
+    built = experiment.build(config, workdir, preemption=preemption)
     if mode == "train":
-        train.train(built)
+        train.train(built, profile=profile)
         if not config.evaluation.after_training:
             return
     checkpoints = built.checkpoints
@@ -135,8 +165,8 @@ def say(text: str) -> None:
         print(text)
 
 
-def start_up() -> None:
-    """Joins the other processes, if there are any.
+def start_up() -> Preemption:
+    """Joins the other processes, if there are any, and listens for the notice to leave.
 
     From then on the first process shows what avlearn says of its progress, bare, and the others errors only; of other
     libraries' messages, those from warnings up.
@@ -148,6 +178,9 @@ def start_up() -> None:
     log.setLevel(logging.INFO if jax.process_index() == 0 else logging.ERROR)
     log.addHandler(logging.StreamHandler(sys.stdout))
     log.propagate = False
+    preemption = Preemption()
+    preemption.watch()
+    return preemption
 
 
 def parse_flags(arguments: Sequence[str]) -> list[str]:
@@ -170,16 +203,27 @@ def main(arguments: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments {arguments[1:]}; all settings are flags: --config.train.steps=10.")
     if CONFIG.value is None:
         raise app.UsageError("--config is missing, for example --config=configs/avenet.py:miniature.")
-    workdir = None if WORKDIR.value is None else pathlib.Path(WORKDIR.value)
     try:
-        start_up()
-        run(CONFIG.value, workdir, MODE.value, CHECKPOINT.value, topology=TOPOLOGY.value)
-    except (ValueError, train.NonFiniteLoss) as error:
+        workdir = path_of_workdir(WORKDIR.value)
+        compiled.keep(COMPILE_CACHE.value)
+        run(
+            CONFIG.value,
+            workdir,
+            MODE.value,
+            CHECKPOINT.value,
+            topology=TOPOLOGY.value,
+            preemption=start_up(),
+            profile=PROFILE.value,
+        )
+    except Preempted as error:
+        LOG.info("Ends: %s. The same command goes on.", error)
+        sys.exit(EXIT_CODE)
+    except (ValueError, non_finite.NonFiniteLoss) as error:
         if flags.FLAGS.verbosity > 0:
             traceback.print_exc()
         fail(f"error: {error}\n(--verbosity=1 shows where it came from)")
-    except Exception:
-        fail(traceback.format_exc())
+    except Exception as error:
+        fail(f"error: no space is left: {error}" if is_full_disk(error) else traceback.format_exc())
 
 
 def fail(message: str) -> None:

@@ -43,7 +43,9 @@ class MetricsLog:
             return
         path = workdir / "metrics.jsonl"
         kept = [row for row in read_rows(path) if row["step"] <= first_step]
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        whole = path.with_suffix(".new")  # a kill leaves the one or the other
+        whole.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        whole.replace(path)
         self._file = path.open("a")
         self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
         self._wandb = wandb

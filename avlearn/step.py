@@ -110,7 +110,8 @@ def train_step(
       mesh: one axis; each device carries workers / devices workers in turn.
 
     Returns:
-      The next state, and the metrics of this batch: `loss`, those of the loss, and `gradient_norm`.
+      The next state, and the metrics of this batch: `loss`, those of the loss, and `gradient_norm`; of each worker,
+      `worker_loss` and `worker_gradient_norm` `[workers]`, sharded over them.
     """
     num_workers = batch.corresponds.shape[0]
 
@@ -124,27 +125,37 @@ def train_step(
         gradients, (new_stats, metrics) = jax.grad(objective, has_aux=True)(params)
         return gradients, new_stats, metrics
 
+    def of_worker(each):
+        gradients, _, metrics = each
+        return {"worker_loss": metrics["loss"], "worker_gradient_norm": optax.tree.norm(gradients)}
+
     def workers_of_device(params, stats, batches):
         def add(total, worker_batch):
-            return jax.tree.map(jnp.add, total, one_worker(params, stats, worker_batch)), None
+            each = one_worker(params, stats, worker_batch)
+            return jax.tree.map(jnp.add, total, each), of_worker(each)
 
         first = jax.tree.map(lambda x: x[0], batches)
         if batches.corresponds.shape[0] == 1:  # on a CPU, XLA runs convolutions inside a loop many times slower
             total = one_worker(params, stats, first)
+            workers = jax.tree.map(lambda x: x[None], of_worker(total))
         else:
             shapes = jax.eval_shape(one_worker, params, stats, first)
             nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-            total, _ = jax.lax.scan(add, nothing, batches)
-        return jax.tree.map(lambda x: jax.lax.psum(x, AXIS) / num_workers, total)
+            total, workers = jax.lax.scan(add, nothing, batches)
+        return *jax.tree.map(lambda x: jax.lax.psum(x, AXIS) / num_workers, total), workers
 
     everywhere, shared = PartitionSpec(), PartitionSpec(AXIS)
-    gradients, batch_stats, metrics = jax.shard_map(
-        workers_of_device, mesh=mesh, in_specs=(everywhere, everywhere, shared), out_specs=everywhere, check_vma=False
+    gradients, batch_stats, metrics, workers = jax.shard_map(
+        workers_of_device,
+        mesh=mesh,
+        in_specs=(everywhere, everywhere, shared),
+        out_specs=(everywhere, everywhere, everywhere, shared),
+        check_vma=False,
     )(state.params, state.batch_stats, batch)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics["gradient_norm"] = optax.tree.norm(gradients)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics | workers
 
 
 def predict(state: TrainState, batch: Batch, *, model: nnx.Module) -> Outputs:

@@ -8,9 +8,11 @@ import time
 
 import jax
 import numpy as np
+from ml_collections import FrozenConfigDict
 
-from avlearn import metrics_log, wandb_log
+from avlearn import compiled, metrics_log, non_finite, wandb_log
 from avlearn.experiment import Experiment
+from avlearn.preemption import Preempted
 from avlearn.step import TrainState
 
 LOG = logging.getLogger("avlearn")
@@ -20,45 +22,56 @@ LOG = logging.getLogger("avlearn")
 STEPS_IN_FLIGHT = {"cpu": 0, "gpu": 8, "tpu": 8}
 
 
-class NonFiniteLoss(ArithmeticError):
-    """A loss or a gradient is NaN or infinite."""
-
-
-def train(experiment: Experiment) -> TrainState:
+def train(experiment: Experiment, *, profile: bool = False) -> TrainState:
     """Trains to the last step; validates and saves every `checkpoint_every_steps`, and at the end.
+
+    Args:
+      experiment: what to train, and where.
+      profile: whether to write a trace of some steps into the workdir.
 
     Returns:
       The state after the last step.
 
     Raises:
       NonFiniteLoss: names the step; nothing is saved after it.
+      Preempted: a process was told to leave; the state is saved.
     """
     config = experiment.config.train
     state = experiment.start()
     first_step = int(state.step)
-    if first_step >= config.steps:
+    # A notice to leave may have come between step and validation.
+    validated = not _due(config, first_step) or experiment.checkpoints.is_validated(first_step)
+    if first_step >= config.steps and validated:
         LOG.info("Already trained: %d of %d steps.", first_step, config.steps)
         return state
     wandb = wandb_log.start(experiment.workdir, config.wandb_project, experiment.config.to_dict())
     log = metrics_log.MetricsLog(experiment.workdir, first_step, wandb)
+    if not validated:
+        _validate_and_save(experiment, state, log)
     clock = metrics_log.Clock(config.num_workers * config.batch_per_worker, config.steps - first_step)
     in_flight, finished, allowed = collections.deque(), [], STEPS_IN_FLIGHT[jax.default_backend()]
+    trace = compiled.Trace(experiment.workdir / "profile" if profile else None, first_step, config.steps)
     batches = experiment.training_batches(first_step)
     for step in range(first_step + 1, config.steps + 1):
+        trace.before(step)
         asked = time.perf_counter()
         batch = next(batches)
         clock.step(time.perf_counter() - asked)
         state, metrics = experiment.train_step(state, batch)
-        in_flight.append((step, metrics))
-        pause = step % config.log_every_steps == 0 or step % config.checkpoint_every_steps == 0 or step == config.steps
-        while in_flight and (pause or len(in_flight) > allowed):
-            finished.append(_checked(experiment, *in_flight.popleft()))
+        trace.after(step, metrics)
+        in_flight.append((step, metrics, experiment.preemption.ask()))
+        pause = step % config.log_every_steps == 0 or _due(config, step)
+        rows, told_to_leave = _finish(experiment, in_flight, 0 if pause else allowed)
+        finished += rows
         if pause:
             scalars = _means(finished) | clock.lap() | {"train/learning_rate": float(experiment.schedule(step - 1))}
             finished = []
             log.write(step, scalars)
             LOG.info("%s", metrics_log.progress_line(step, config.steps, scalars))
-        if step % config.checkpoint_every_steps == 0 or step == config.steps:
+        if told_to_leave:
+            _finish(experiment, in_flight, 0)
+            raise _preempted(experiment, state)
+        if _due(config, step):
             _validate_and_save(experiment, state, log)
             clock.restart()
     experiment.checkpoints.wait()
@@ -66,20 +79,22 @@ def train(experiment: Experiment) -> TrainState:
     return state
 
 
-def _checked(experiment: Experiment, step: int, metrics) -> dict[str, float]:
-    """The metrics of a step as floats, once it is done."""
-    scalars = {name: float(value) for name, value in metrics.items()}
-    if not (math.isfinite(scalars["loss"]) and math.isfinite(scalars["gradient_norm"])):
-        what = f"the loss of step {step} is {scalars['loss']}, its gradient norm {scalars['gradient_norm']}"
-        raise _non_finite(experiment, what)
-    return scalars
+def _due(config: FrozenConfigDict, step: int) -> bool:
+    """Whether it is validated and saved after this step."""
+    return step > 0 and (step % config.checkpoint_every_steps == 0 or step == config.steps)
 
 
-def _non_finite(experiment: Experiment, what: str) -> NonFiniteLoss:
-    return NonFiniteLoss(
-        f"{what}. Nothing was saved after it; the last checkpoint is that of step "
-        f"{experiment.checkpoints.latest_step()}. A lower --config.train.learning_rate is the usual cure."
-    )
+def _finish(experiment: Experiment, in_flight: collections.deque, at_most: int) -> tuple[list[dict[str, float]], bool]:
+    """Waits until at most so many steps are in flight: metrics of those that are done, and the notice to leave."""
+    rows, told_to_leave = [], False
+    while len(in_flight) > at_most:
+        step, metrics, told = in_flight.popleft()
+        scalars = {name: float(value) for name, value in metrics.items() if value.ndim == 0}
+        if not non_finite.is_finite(scalars):
+            raise non_finite.of_step(experiment, step, metrics)
+        rows.append(scalars)
+        told_to_leave |= bool(told)
+    return rows, told_to_leave
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -87,9 +102,12 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _validate_and_save(experiment: Experiment, state: TrainState, log: metrics_log.MetricsLog) -> None:
-    scalars, pairs = experiment.validate(state)
+    try:
+        scalars, pairs = experiment.validate(state)
+    except Preempted:
+        raise _preempted(experiment, state) from None
     if not math.isfinite(scalars["validation/loss"]):
-        raise _non_finite(experiment, f"the validation loss after step {state.step} is {scalars['validation/loss']}")
+        raise non_finite.of_validation(experiment, int(state.step), scalars["validation/loss"])
     log.write(int(state.step), scalars)
     validations = -(-int(state.step) // experiment.config.train.checkpoint_every_steps)
     every = experiment.config.train.pictures_every
@@ -100,3 +118,10 @@ def _validate_and_save(experiment: Experiment, state: TrainState, log: metrics_l
         "validation  loss %.3f  accuracy %.3f  positives %.2f",
         *(scalars[f"validation/{name}"] for name in ("loss", "accuracy", "predicted_positive")),
     )
+
+
+def _preempted(experiment: Experiment, state: TrainState) -> Preempted:
+    """Saves at once, without a validation: the next start makes up for one that is due."""
+    experiment.checkpoints.save(state, metrics=None)
+    experiment.checkpoints.wait()
+    return Preempted(f"told to leave (SIGTERM): step {state.step} is saved in {experiment.checkpoints.directory}")

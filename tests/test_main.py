@@ -9,7 +9,7 @@ import optax
 import pytest
 import tensorboard_events
 
-from avlearn import dry_run, evaluate, experiment, main, metrics_log, parts, train
+from avlearn import dry_run, evaluate, experiment, main, metrics_log, non_finite, parts, train
 from avlearn import step as steps
 from avlearn.data import read
 from configs import attention10k, avenet, avolnet, l3net, lvs, supervised
@@ -150,11 +150,17 @@ def test_evaluates_another_runs_checkpoint_and_refuses_another_networks(runs, ti
         main.run(tiny("l3net", tiny_world), tmp_path / "c", "evaluate", None)
 
 
+def test_the_address_of_a_bucket_is_no_directory():
+    with pytest.raises(ValueError, match=r"--workdir=gs://bucket/run is the address of a bucket; mount"):
+        main.path_of_workdir("gs://bucket/run")
+    assert main.path_of_workdir("runs/a") == pathlib.Path("runs/a")
+
+
 def test_non_finite_loss_stops_with_the_step(tiny_world, tmp_path):
     config = tiny("avenet", tiny_world)
     config.train.learning_rate = float("nan")
     built = experiment.build(config, new_directory(tmp_path / "run"))
-    with pytest.raises(train.NonFiniteLoss, match=r"validation loss after step 1 is nan\. Nothing was saved"):
+    with pytest.raises(non_finite.NonFiniteLoss, match=r"validation loss after step 1 is nan\. Nothing was saved"):
         train.train(built)
     assert built.checkpoints.latest_step() is None
 

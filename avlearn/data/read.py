@@ -98,6 +98,13 @@ class Split:
         with self.explained():
             return np.fromiter(dataset.as_numpy_iterator(), np.int32, len(self))
 
+    def clip_ids(self, clips: Int64[np.ndarray, " clips"]) -> list[str]:
+        """Names of some clips by their numbers."""
+        read, feature = self.reader(), {"clip_id": tf.io.FixedLenFeature((), tf.string)}
+        with self.explained():
+            records = [read(tf.constant(clip, tf.int64)) for clip in clips]
+        return [tf.io.parse_single_example(record, feature)["clip_id"].numpy().decode() for record in records]
+
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
         """Within it, what TensorFlow finds wrong with a record of this split becomes a ValueError."""

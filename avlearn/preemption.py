@@ -1,0 +1,62 @@
+"""SIGTERM: the notice that a machine is about to be taken away, and how the processes agree on when to leave."""
+
+import signal
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from avlearn import parallel
+
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: start it again, with the same command
+Item = TypeVar("Item")
+
+
+class Preempted(Exception):
+    """The machine is about to be taken away; what can be saved is saved."""
+
+
+class Preemption:
+    """Whether a process of the run was told to leave. A machine's notice goes to one process, and all leave together.
+
+    All processes ask in the same places, so that the answer, the maximum over them, is the same for all.
+    """
+
+    def __init__(self):
+        self._told = False
+        self._mesh = self._maximum = None
+
+    def watch(self) -> None:
+        """Listens for SIGTERM from now on; to be called after the processes have joined, which listens for it too."""
+        signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, *_) -> None:
+        self._told = True
+
+    def ask(self) -> bool | jax.Array:
+        """The answer, which `bool` turns into True or False; of several processes, a number still to come."""
+        if jax.process_count() == 1:
+            return self._told
+        if self._mesh is None:
+            self._mesh = Mesh(np.array(parallel.by_process(jax.devices())), (parallel.AXIS,))
+            self._maximum = jax.jit(jnp.max, out_shardings=parallel.replicated(self._mesh))
+        mine = np.full(jax.local_device_count(), self._told, np.int32)
+        return self._maximum(parallel.to_devices(self._mesh, mine))
+
+    def check(self) -> None:
+        """Asks, and waits for the answer.
+
+        Raises:
+          Preempted: a process was told to leave.
+        """
+        if bool(self.ask()):
+            raise Preempted("told to leave (SIGTERM)")
+
+    def checked(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, with a check before each."""
+        for item in items:
+            self.check()
+            yield item

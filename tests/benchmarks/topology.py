@@ -1,0 +1,73 @@
+"""The same run on 1 to 8 devices and 1 to 4 processes: `python -m tests.benchmarks.topology --data_dir=DATA`.
+
+The dataset synthetic_av/tiny has to be in DATA. AVE-Net and LVS train for 50 steps in float32 with the papers' learning
+rate; printed is the length of the difference of all parameters from those of one device, relative to their own length.
+Batches must be the same to the bit, and the figures of the evaluation to 1e-4.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import jax
+import numpy as np
+
+from tests import tiny_run
+
+ROOT = pathlib.Path(__file__).parents[2]
+LIMIT = 1e-5
+FLAGS = {"XLA_FLAGS": "--xla_backend_optimization_level=1"}  # compiles several times faster
+
+
+def on_processes(name: str, data_dir: pathlib.Path, workdir: pathlib.Path, steps: int, processes: int) -> None:
+    command = ["launch/local_multiprocess.py", f"--processes={processes}", f"--devices={8 // processes}"]
+    command += ["--module=tests.tiny_run", "--", str(data_dir), str(workdir), name, str(steps)]
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def largest_difference_of_figures(workdir: pathlib.Path, other: pathlib.Path) -> float:
+    here, there = (jax.tree.leaves(json.loads((path / "results.json").read_text())) for path in (workdir, other))
+    assert [value for value in here if not isinstance(value, float)] == [
+        value for value in there if not isinstance(value, float)
+    ]
+    return max(abs(a - b) for a, b in zip(here, there, strict=True) if isinstance(a, float))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data_dir", type=pathlib.Path, required=True)
+    parser.add_argument("--steps", type=int, default=50)
+    arguments = parser.parse_args()
+    os.environ |= FLAGS  # read when a device is first asked for
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 8)
+    directory, steps = pathlib.Path(tempfile.mkdtemp(prefix="topology")), arguments.steps
+    worst = 0.0
+    print("network  where                     parameters  figures", flush=True)
+    for name in tiny_run.CONFIGS:
+        first = directory / f"{name}1"
+        for count in (1, 2, 4, 8):
+            tiny_run.run(name, arguments.data_dir, directory / f"{name}{count}", steps, devices=jax.devices()[:count])
+        for processes in (2, 4):
+            on_processes(name, arguments.data_dir, directory / f"{name}_{processes}", steps, processes)
+        places = {f"{devices} devices, 1 process": f"{name}{devices}" for devices in (2, 4, 8)}
+        places |= {f"8 devices, {processes} processes": f"{name}_{processes}" for processes in (2, 4)}
+        for place, folder in places.items():
+            other = directory / folder
+            assert tiny_run.batches_of(other) == tiny_run.batches_of(first), f"{name}: other batches on {place}"
+            difference = tiny_run.difference(
+                *(tiny_run.params_of(path, name, arguments.data_dir) for path in (other, first))
+            )
+            figures = largest_difference_of_figures(other, first)
+            print(f"{name:<7}  {place:<24}  {difference:.1e}     {figures:.1e}", flush=True)
+            worst = np.maximum(worst, difference)
+    if worst > LIMIT:
+        sys.exit(f"{worst:.1e} is more than {LIMIT:.0e}")
+
+
+if __name__ == "__main__":
+    main()

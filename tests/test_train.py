@@ -1,0 +1,139 @@
+"""The training loop: a notice to leave, and a loss that is not finite."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from avlearn import experiment, metrics_log, non_finite, parallel, train
+from avlearn.checkpoint import Checkpoints
+from avlearn.data import read
+from avlearn.preemption import Preempted, Preemption
+from configs import avenet
+
+STEPS = 4  # validated and saved after 2 and 4
+
+
+class Told(Preemption):
+    """A notice that comes at the n-th question: one after each step, and one before each batch of a validation."""
+
+    def __init__(self):
+        super().__init__()
+        self.at = self.asked = 0
+
+    def ask(self) -> bool:
+        self.asked += 1
+        return self.asked == self.at
+
+
+@pytest.fixture(scope="module")
+def built(tiny_world, tmp_path_factory):
+    """An experiment on two devices, with 4 workers, whose every batch of validation holds 8 clips."""
+    config = avenet.get_config("miniature")
+    config.model.width = 1 / 16
+    config.inputs.frame_pixels = 32
+    config.data.dataset = "synthetic_av/tiny"
+    config.data.data_dir = str(tiny_world)
+    config.train.update({"batch_per_worker": 4, "num_workers": 4, "steps": STEPS, "warmup_steps": 1})
+    config.train.update({"checkpoint_every_steps": 2, "log_every_steps": 1})
+    config.evaluation.batch = 8
+    workdir = tmp_path_factory.mktemp("built")
+    return experiment.build(config, workdir, preemption=Told(), devices=jax.devices()[:2])
+
+
+def fresh(built, workdir: pathlib.Path, told_at: int = 0):
+    """The same in another directory, told to leave at a question."""
+    workdir.mkdir(exist_ok=True)
+    built.preemption.at, built.preemption.asked = told_at, 0
+    return dataclasses.replace(
+        built, workdir=workdir, checkpoints=Checkpoints(workdir / "checkpoints", network="avenet", keep=9)
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(built, tmp_path_factory):
+    """The state at the end of a run that is left alone, with a trace of it."""
+    run = fresh(built, tmp_path_factory.mktemp("whole"))
+    state = train.train(run, profile=True)
+    assert list((run.workdir / "profile").rglob("*.xplane.pb"))
+    return state
+
+
+def validated(workdir: pathlib.Path) -> list[int]:
+    rows = metrics_log.read_rows(workdir / "metrics.jsonl")
+    return [row["step"] for row in rows if "validation/loss" in row]
+
+
+# Validation asks before each of its 4 batches (16 clips, a positive and a negative each). So the questions are: 1 and 2
+# after steps; 3 to 6 in validation; 7 and 8 after steps; 9 to 12 in validation.
+@pytest.mark.parametrize(
+    ("question", "saved", "without_loss", "best"),
+    [(1, [1], [1], None), (5, [2], [2], None), (7, [2, 3], [3], 2), (8, [2, 4], [4], 2), (12, [2, 4], [4], 2)],
+)
+def test_told_to_leave_it_saves_and_goes_on_with_the_same_bits(
+    question, saved, without_loss, best, built, whole, tmp_path
+):
+    stopped = fresh(built, tmp_path, told_at=question)
+    with pytest.raises(Preempted, match=f"step {saved[-1]} is saved"):
+        train.train(stopped)
+    steps = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert steps == saved
+    assert [step for step in steps if not stopped.checkpoints.is_validated(step)] == without_loss
+    everywhere = parallel.replicated(built.mesh)
+    if best is None:
+        with pytest.raises(ValueError, match="no checkpoint with a validation loss in"):
+            stopped.checkpoints.restore_weights(built.initial_state(), everywhere, "best")
+    else:
+        assert stopped.checkpoints.restore_weights(built.initial_state(), everywhere, "best")[0] == best
+    again = fresh(built, tmp_path)
+    state = train.train(again)
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    assert validated(tmp_path) == [2, 4]
+    assert again.checkpoints.is_validated(4)
+
+
+def poisoned(batches, worker: int, after: int):
+    """The same batches; of one worker, one sound is not a number after so many steps."""
+    for number, batch in enumerate(batches):
+        if number == after:
+            sound = np.array(batch.log_spectrogram)
+            sound[worker, 1, 0, 0] = np.nan
+            sound = jax.device_put(sound, batch.log_spectrogram.sharding)
+            batch = dataclasses.replace(batch, log_spectrogram=sound)
+        yield batch
+
+
+def test_a_loss_that_is_not_finite_names_step_worker_and_clips(built, tiny_world, tmp_path):
+    run = fresh(built, tmp_path)
+    videos = np.asarray([*zip(range(3), run.training_batches(0), strict=False)][2][1].video)
+    run = dataclasses.replace(run, training_batches=lambda first: poisoned(built.training_batches(first), 3, after=2))
+    with pytest.raises(non_finite.NonFiniteLoss, match=r"loss of step 3 is nan.*worker 3 of 4\..*goes on from step 2 "):
+        train.train(run)
+    assert run.checkpoints.latest_step() == 2
+    found = json.loads((tmp_path / "non_finite.json").read_text())
+    assert (found["step"], found["last_checkpoint"], found["config"]["train"]["num_workers"]) == (3, 2, 4)
+    [culprit] = found["workers"]
+    assert (culprit["worker"], culprit["loss"]) == (3, "nan")
+    # The clips, found again in the dataset by their names, are of the videos that the batch held.
+    dataset = tfds.load("synthetic_av/tiny", data_dir=tiny_world, split="train")
+    video = {row["clip_id"].numpy().decode(): int(read.fingerprint(row["video_id"])) for row in dataset}
+    assert [video[clip] for clip in culprit["clips"]] == videos[3].tolist()
+
+
+def test_the_workers_loss_and_gradient_are_told_apart(built, tmp_path):
+    run = fresh(built, tmp_path)
+    batch = next(poisoned(run.training_batches(0), worker=1, after=0))
+    _, metrics = run.train_step(run.initial_state(), batch)
+    assert np.isfinite(metrics["worker_loss"]).tolist() == [True, False, True, True]
+    assert np.isfinite(metrics["worker_gradient_norm"]).tolist() == [True, False, True, True]
+
+
+def test_an_evaluation_ends_when_told_to_leave(built, tmp_path):
+    run = fresh(built, tmp_path, told_at=2)
+    with pytest.raises(Preempted, match="told to leave"):
+        run.collect(run.initial_state(), "evaluation", "all_positive")

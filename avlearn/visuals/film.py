@@ -5,7 +5,7 @@ import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import av
 import librosa
@@ -24,6 +24,7 @@ SOUND_RATE_HZ = 48_000
 SOUND_BITS_PER_SECOND = 64_000
 
 
+@runtime_checkable
 class Clip(Protocol):
     """What is seen and heard of a clip at its moments, see `avlearn.data.moments.Film`."""
 

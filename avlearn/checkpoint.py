@@ -48,9 +48,10 @@ class Checkpoints:
       directory: where they lie, a step each.
       network: name of the network; it is stored in each checkpoint and compared at restoring.
       keep: how many of the latest are kept, besides the best.
+      read_only: nothing is saved, removed or made: for a process that reads what another one saves.
     """
 
-    def __init__(self, directory: str | pathlib.Path, *, network: str, keep: int):
+    def __init__(self, directory: str | pathlib.Path, *, network: str, keep: int, read_only: bool = False):
         # Cloud paths (gs://...) stay as they are; Orbax wants local ones absolute.
         self.directory = epath.Path(directory) if "://" in str(directory) else epath.Path(directory).absolute()
         self.network = network
@@ -60,7 +61,8 @@ class Checkpoints:
                 get_metric_fn=_validation_loss, n=1, reverse=True, keep_checkpoints_without_metrics=False
             ),
         ]
-        set_unreadable_metrics_aside(self.directory)
+        if not read_only:
+            set_unreadable_metrics_aside(self.directory)
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
@@ -68,6 +70,9 @@ class Checkpoints:
                 best_fn=_validation_loss,
                 best_mode="min",
                 enable_async_checkpointing=True,
+                read_only=read_only,
+                save_interval_steps=0 if read_only else 1,
+                create=not read_only,
             ),
             item_handlers={
                 "weights": ocp.StandardCheckpointHandler(),
@@ -105,6 +110,11 @@ class Checkpoints:
         with self._space_explained():
             self._manager.save(step, args=items, metrics=None if metrics is None else dict(metrics))
 
+    def steps(self) -> list[int]:
+        """Steps that are saved by now, by this or another process, oldest first."""
+        self._manager.reload()
+        return sorted(self._manager.all_steps())
+
     def latest_step(self) -> int | None:
         """The newest step saved, or None."""
         return self._manager.latest_step()
@@ -128,8 +138,8 @@ class Checkpoints:
             self._move_aside(damaged)
         return TrainState(**restored["weights"], **restored["optimizer"])
 
-    def restore_weights(self, like: TrainState, sharding: Sharding, which: str) -> tuple[int, PyTree, PyTree]:
-        """Step, parameters and running statistics of the `best` or the `latest` checkpoint that is whole, to evaluate.
+    def restore_weights(self, like: TrainState, sharding: Sharding, which: str | int) -> tuple[int, PyTree, PyTree]:
+        """Step, parameters and running statistics of the `best` or the `latest` checkpoint that is whole, or of a step.
 
         Raises:
           ValueError: there is none, all are damaged, or it holds another network.
@@ -151,8 +161,12 @@ class Checkpoints:
         self.wait()
         self._manager.close()
 
-    def _candidates(self, which: str) -> list[int]:
+    def _candidates(self, which: str | int) -> list[int]:
         """Steps in the order in which they are tried."""
+        if isinstance(which, int):
+            if which not in self.steps():
+                raise ValueError(f"no checkpoint of step {which} in {self.directory}; there are {self.steps()}.")
+            return [which]
         check_which(which)
         steps = sorted(self._manager.all_steps(), reverse=True)
         if which == "latest":
@@ -161,7 +175,7 @@ class Checkpoints:
         return sorted(losses, key=losses.get)
 
     def _restore_first_whole(
-        self, which: str, like: Mapping[str, PyTree], sharding: Sharding
+        self, which: str | int, like: Mapping[str, PyTree], sharding: Sharding
     ) -> tuple[int, Mapping[str, PyTree], list[int]]:
         """Step and items of the first candidate that can be read, and the steps of those before it."""
         damaged = {}

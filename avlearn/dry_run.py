@@ -109,9 +109,8 @@ def size_in_bytes(shapes) -> int:
 
 def describe_evaluators(config: ConfigDict, network: parts.Network) -> str:
     """What each evaluator reads, checked against what the network delivers."""
-    available = evaluate.output_names(network.outputs(2)) | parts.ANNOTATIONS
     evaluators = parts.build_evaluators(config, relevance=None)
-    evaluate.check_needs(evaluators, available, network.name)
+    evaluate.check_needs(evaluators, parts.available(config, network), network.name)
     lines = [f"  {e.name:<16} {e.pairing:<14} {', '.join(e.needs)}" for e in evaluators]
     return "\n".join(["Evaluators, their pairs and what they read:", *lines])
 

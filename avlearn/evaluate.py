@@ -6,19 +6,27 @@ The arrays are saved, so that evaluators can be run again without the network. S
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from avlearn import parallel
-from avlearn.types import Batch, Outputs
+from avlearn.types import Outputs
 
 Arrays = dict[str, np.ndarray]
+FIRST_DRAW, DRAWS = "avc", "avc_draws"  # pairings: balanced pairs, and the same with several draws of the negatives
+PAIRS = frozenset(
+    {"all_positive", FIRST_DRAW, DRAWS, "shifted", "negatives", "sources"}
+)  # of the experiment's own dataset
 # These stand beside the pairings, for evaluators that are fitted:
 FIT = "fit"  # corresponding pairs of the training split
 VALIDATION = "validation"  # pairs of the validation split, half of them corresponding
+IMAGES_FIT = "images_fit"  # pictures of the training split
+ABOUT = "about"  # and this: what the arrays are of
+NOT_STATED = "not stated"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +36,12 @@ class Evaluator:
     Attributes:
       name: of its file.
       needs: names of the arrays it reads.
-      pairing: pairs it is computed on, `avc`, `shifted` or `all_positive`.
+      pairing: rows it is computed on: a key of the sources.
       evaluate: arrays to figures.
       options: keyword arguments of `evaluate`.
+      optional: names of the arrays it reads where they are there.
       fit_needs: names of the arrays that it is fitted on; none where nothing is fitted.
-      fit_on: which arrays those are, `FIT` or `VALIDATION`.
+      fit_on: which arrays those are: `FIT`, `VALIDATION` or `IMAGES_FIT`.
     """
 
     name: str
@@ -40,8 +49,39 @@ class Evaluator:
     pairing: str
     evaluate: Callable[..., dict]
     options: Mapping[str, Any]
+    optional: Sequence[str] = ()
     fit_needs: Sequence[str] = ()
     fit_on: str = FIT
+
+    @property
+    def reads(self) -> dict[str, set[str]]:
+        """Key of the arrays that it uses (its pairing, and what it is fitted on) to their names."""
+        fit = {self.fit_on: {*self.fit_needs, *self.optional}} if self.fit_needs else {}
+        return {self.pairing: {*self.needs, *self.optional}} | fit
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the arrays of a pairing come from.
+
+    Attributes:
+      dataset: "builder/config".
+      split: its name; of several, all their names.
+      clips: what an evaluation of it covers.
+      collect: state of the network, and names of the arrays that are wanted, to arrays.
+      rule: by which clips of the split were chosen.
+    """
+
+    dataset: str
+    split: str
+    clips: int
+    collect: Callable[..., Arrays]
+    rule: str = "all"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What results say of it."""
+        return {"dataset": self.dataset, "split": self.split, "clips": self.clips, "rule": self.rule}
 
 
 def output_names(outputs: Outputs) -> set[str]:
@@ -64,45 +104,104 @@ def check_needs(evaluators: Iterable[Evaluator], available: set[str], network: s
             )
 
 
-def collect(predict: Callable[[Batch], Outputs], batches: Iterable[tuple[Batch, Arrays]]) -> Arrays:
+def collect(predict: Callable[[Any], Mapping], batches: Iterable[tuple[Any, Arrays]]) -> Arrays:
     """One pass over a split, padding dropped.
 
     Args:
-      predict: batch of NumPy arrays to outputs on the devices.
-      batches: batches with the annotations of their real rows.
+      predict: batch of NumPy arrays to named arrays on the devices.
+      batches: batches, padded at their end, with the annotations of their real rows.
 
     Returns:
-      One row a pair: the annotations of the input pipeline (image_item, audio_item, clip_id, labels, boxes ...),
-      `corresponds`, and every array of `Outputs`.
+      One row a pair: the annotations of the input pipeline (image_item, audio_item, clip_id, labels, boxes ...) and
+      what the network said.
     """
     rows = []
     for batch, annotations in batches:
-        real = batch.weight > 0
-        outputs = parallel.to_host(predict(batch))
-        predicted = {name: getattr(outputs, name)[real] for name in sorted(output_names(outputs))}
-        rows.append({**annotations, "corresponds": batch.corresponds[real], **predicted})
+        real = len(next(iter(annotations.values())))
+        predicted = parallel.to_host(predict(batch))
+        rows.append({**annotations, **{name: array[:real] for name, array in predicted.items()}})
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-def run(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], *, clips: int) -> dict[str, dict]:
+def only(arrays: Arrays, names: Collection[str]) -> Arrays:
+    """The named arrays, and what says whose rows they are."""
+    return {name: array for name, array in arrays.items() if name in {*names, "image_item", "clip_id"}}
+
+
+def first_draw_apart(arrays: Mapping[str, Arrays]) -> dict[str, Arrays]:
+    """Parts pairs of several draws: all arrays of the first as `avc`, of all draws what is one number a pair."""
+    if DRAWS not in arrays:
+        return dict(arrays)
+    drawn = arrays[DRAWS]
+    first = drawn["pair_draw"] <= 0
+    return {
+        **arrays,
+        FIRST_DRAW: {name: array[first] for name, array in drawn.items()},
+        DRAWS: {name: array for name, array in drawn.items() if array.ndim == 1 and name != "clip_id"},
+    }
+
+
+def about_arrays(about: Mapping, relevance: np.ndarray | None) -> Arrays:
+    """What the arrays are of, as arrays: `facts`, JSON, and `class_relevance` where it was asked for."""
+    facts = {"facts": np.array(json.dumps(about))}
+    return facts if relevance is None else facts | {"class_relevance": relevance}
+
+
+def read_about(arrays: Mapping[str, Arrays]) -> tuple[np.ndarray, dict]:
+    """Relevance between classes (that of equal classes only, where none is stored), and what the arrays are of."""
+    about = arrays.get(ABOUT, {})
+    classes = arrays.get("all_positive", {}).get("labels", np.zeros((0, 0))).shape[-1]
+    facts = json.loads(str(about["facts"])) if "facts" in about else {}
+    return about.get("class_relevance", np.eye(classes, dtype=int)), facts
+
+
+def results(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], about: Mapping) -> dict[str, dict]:
+    """Figures, each with what it is of.
+
+    Args:
+      evaluators: what to compute.
+      arrays: see `run`.
+      about: network, checkpoint_step, seed, and sources: key of the arrays to dataset, split and clips (`Source`).
+        What is not there is stated as such.
+    """
+    sources = about.get("sources", {})
+    figures = run(evaluators, arrays, clips={name: source.get("clips") for name, source in sources.items()})
+    stated = {name: about.get(name, NOT_STATED) for name in ("network", "checkpoint_step", "seed")}
+    for evaluator in evaluators:
+        source = sources.get(evaluator.pairing, {})
+        # An evaluator that draws says its own seed.
+        found = stated | figures[evaluator.name]
+        figures[evaluator.name] = found | {name: source.get(name, NOT_STATED) for name in ("dataset", "split")}
+        if evaluator.fit_needs:
+            fit = sources.get(evaluator.fit_on, {})
+            names = {"dataset": "dataset", "split": "split", "clips": "clips_of_split", "rule": "rule"}
+            found["fit"] |= {title: fit.get(name, NOT_STATED) for name, title in names.items()}
+    return figures
+
+
+def run(
+    evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], *, clips: Mapping[str, int | None]
+) -> dict[str, dict]:
     """Runs evaluators on collected arrays.
 
     Args:
       evaluators: what to compute.
-      arrays: pairing to arrays; under `FIT` and `VALIDATION`, what evaluators with `fit_needs` are fitted on. Arrays
+      arrays: pairing to arrays; under `fit_on`, what evaluators with `fit_needs` are fitted on. Arrays
         that an evaluator makes, such as positions on a map, are added as `<evaluator>_<name>`.
-      clips: clips of the split; `avc` and `shifted` have two pairs for each.
+      clips: pairing to the clips there should be; None: as many as are given.
 
     Returns:
       Evaluator's name to its figures.
+
+    Raises:
+      ValueError: the arrays of a pairing are missing, or an evaluator refuses them.
     """
-    pairs_per_clip = {"avc": 2, "shifted": 2, "all_positive": 1}
     results = {}
     for evaluator in evaluators:
         figures = evaluator.evaluate(
-            arrays[evaluator.pairing],
-            arrays[evaluator.fit_on] if evaluator.fit_needs else None,
-            items_expected=clips * pairs_per_clip[evaluator.pairing],
+            _of_pairing(evaluator, arrays, evaluator.pairing),
+            _of_pairing(evaluator, arrays, evaluator.fit_on) if evaluator.fit_needs else None,
+            items_expected=clips.get(evaluator.pairing),
             **evaluator.options,
         )
         for name, array in figures.pop("arrays", {}).items():
@@ -111,19 +210,50 @@ def run(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], *, clips:
     return results
 
 
+def _of_pairing(evaluator: Evaluator, arrays: Mapping[str, Arrays], pairing: str) -> Arrays:
+    if pairing not in arrays:
+        raise ValueError(
+            f"{evaluator.name}: no arrays {pairing}/..., 0 rows; there are {', '.join(sorted(arrays)) or 'none'}. They "
+            f"should hold {', '.join(evaluator.needs)} (docs/scoring.md)"
+        )
+    return arrays[pairing]
+
+
 def save(workdir: pathlib.Path, results: Mapping, arrays: Mapping[str, Arrays]) -> None:
     """Writes `results.json` and `arrays.npz` on the first process; keys are `pairing/name`, `fit/name` and the like."""
     if jax.process_index() == 0:
-        (workdir / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+        save_results(workdir, results)
         flat = {f"{pairing}/{name}": array for pairing, named in arrays.items() for name, array in named.items()}
         np.savez(workdir / "arrays.npz", **flat)
 
 
-def load_arrays(path: pathlib.Path) -> dict[str, Arrays]:
-    """The arrays that `save` wrote: pairing (or `FIT`, `VALIDATION`) to name to array."""
+def save_results(workdir: pathlib.Path, results: Mapping) -> None:
+    """Writes `results.json`."""
+    (workdir / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+def load_arrays(path: pathlib.Path, only: Collection[str] | None = None) -> dict[str, Arrays]:
+    """The arrays that `save` wrote, or another system: pairing (or `FIT`) to name to array.
+
+    Args:
+      path: of the `.npz`.
+      only: pairings to read; None: all.
+
+    Raises:
+      ValueError: it is no such file, or a key is not `pairing/name`.
+    """
+    try:
+        stored = np.load(path)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as an .npz of arrays ({error}); see docs/scoring.md") from error
+    names = getattr(stored, "files", ["one array"])
+    odd = [name for name in names if name.count("/") != 1]
+    if odd:
+        raise ValueError(f"{path}: {odd} are no names like all_positive/labels (docs/scoring.md)")
     arrays: dict[str, Arrays] = {}
-    with np.load(path) as stored:
-        for key in stored.files:
+    with stored:
+        for key in names:
             pairing, name = key.split("/")
-            arrays.setdefault(pairing, {})[name] = stored[key]
+            if only is None or pairing in only:
+                arrays.setdefault(pairing, {})[name] = stored[key]
     return arrays

@@ -1,10 +1,13 @@
-"""Puts an experiment together from its config: one object of ready callables. Only this and `parts` read the config."""
+"""Puts an experiment together from its config: one object of ready callables.
+
+Only this, `evaluation` and `parts` read the config.
+"""
 
 import dataclasses
 import functools
 import logging
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +20,11 @@ from avlearn import evaluate, parallel, parts
 from avlearn import step as steps
 from avlearn.checkpoint import Checkpoints
 from avlearn.data import pipeline, read
+from avlearn.evaluation import Evaluation, build_evaluation
 from avlearn.losses import avc
 from avlearn.parts import Network
 from avlearn.preemption import Preemption
+from avlearn.sources import Passes
 from avlearn.step import TrainState
 from avlearn.types import Batch
 from avlearn.visuals import training_pictures
@@ -38,11 +43,11 @@ class Experiment:
     splits: dict[str, read.Split]
     schedule: optax.Schedule
     checkpoints: Checkpoints
-    evaluators: tuple[evaluate.Evaluator, ...]
+    evaluation: Evaluation
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict]]
     initial_state: Callable[[], TrainState]
     training_batches: Callable[[int], Iterator[Batch]]
-    collect: Callable[..., evaluate.Arrays]
+    validation_pairs: Callable[[TrainState], evaluate.Arrays]
     own_loss: Callable[[TrainState], float] | None
     preemption: Preemption
 
@@ -64,8 +69,7 @@ class Experiment:
         The pairs are those of AVC, or shifted ones where these are what is trained on. Of a network that is not trained
         on pairs, the loss is that of training, on batches of `config.evaluation.batch`.
         """
-        pairing = "shifted" if self.config.data.pairing == "shifted" else "avc"
-        arrays = self.collect(state, "validation", pairing)
+        arrays = self.validation_pairs(state)
         corresponds = jnp.asarray(arrays["corresponds"])
         loss, metrics = avc.logistic(
             jnp.asarray(arrays["logit"]), corresponds, jnp.ones(corresponds.shape, jnp.float32)
@@ -79,58 +83,6 @@ class Experiment:
         split = self.splits["validation"]
         examples = functools.partial(pipeline.examples, split, self.network.inputs)
         return training_pictures.sheets(pairs, examples, split.class_names)
-
-    def collect_fit(self, state: TrainState, fit_on: str) -> evaluate.Arrays:
-        """What evaluators are fitted on.
-
-        Under `evaluate.FIT` the first `config.evaluation.fit_clips` training clips of the first epoch, under
-        `evaluate.VALIDATION` balanced pairs of the validation split.
-        """
-        needed = {name for evaluator in self.evaluators if evaluator.fit_on == fit_on for name in evaluator.fit_needs}
-        if fit_on == evaluate.VALIDATION:
-            arrays = self.collect(state, "validation", "avc")
-            return {name: arrays[name] for name in sorted(needed | {"image_item"})}
-        clips = len(self.splits["train"])
-        first = read.epoch_order(clips, self.config.seed, 0)[: self.config.evaluation.fit_clips]
-        LOG.info("Collects %d of %d training clips to fit evaluators on.", len(first), clips)
-        arrays = self.collect(state, "train", "all_positive", sorted(first.tolist()))
-        return {name: arrays[name] for name in sorted(needed | {"image_item"})}
-
-    def fit_facts(self, fit_on: str) -> dict:
-        """What results say of the clips that an evaluator was fitted on."""
-        role, rule = {
-            evaluate.FIT: ("train", "the first clips of the first epoch's order"),
-            evaluate.VALIDATION: ("validation", "every clip, with its own sound and with another's"),
-        }[fit_on]
-        return {"split": self.splits[role].name, "clips_of_split": len(self.splits[role]), "rule": rule}
-
-    def evaluate(self, checkpoints: Checkpoints) -> dict[str, dict]:
-        """Restores a checkpoint, computes the figures on the evaluation split and writes them to the workdir."""
-        state = self.initial_state()
-        step, params, batch_stats = checkpoints.restore_weights(
-            state, parallel.replicated(self.mesh), self.config.evaluation.checkpoint
-        )
-        state = dataclasses.replace(state, params=params, batch_stats=batch_stats)
-        split = self.splits["evaluation"]
-        LOG.info("Evaluates step %d of %s on %d clips.", step, checkpoints.directory, len(split))
-        pairings = {evaluator.pairing for evaluator in self.evaluators}
-        arrays = {pairing: self.collect(state, "evaluation", pairing) for pairing in sorted(pairings)}
-        for fit_on in {evaluator.fit_on for evaluator in self.evaluators if evaluator.fit_needs}:
-            arrays[fit_on] = self.collect_fit(state, fit_on)
-        results = evaluate.run(self.evaluators, arrays, clips=len(split))
-        facts = {
-            "network": self.network.name,
-            "dataset": self.config.data.dataset,
-            "split": self.config.evaluation.split,
-            "checkpoint_step": step,
-            "seed": self.config.seed,
-        }
-        for evaluator in self.evaluators:
-            if evaluator.fit_needs:
-                results[evaluator.name]["fit"] |= self.fit_facts(evaluator.fit_on)
-        results = {name: figures | facts for name, figures in results.items()}
-        evaluate.save(self.workdir, results, arrays)
-        return results
 
 
 def build(
@@ -156,16 +108,14 @@ def build(
     mesh = parallel.make_mesh(config.train.num_workers, devices)
     preemption = Preemption() if preemption is None else preemption
     data = config.data
-    names = {"train": data.train_split, "validation": data.validation_split, "evaluation": config.evaluation.split}
+    names = {"train": data.train_split, "validation": data.validation_split}
     splits = {role: read.open_split(data.dataset, data.data_dir, name) for role, name in names.items()}
     pairs_per_step = config.train.num_workers * config.train.batch_per_worker
     schedule = parts.build_schedule(config, len(splits["train"]) * data.samples_per_clip / pairs_per_step)
     adam = parts.build_optimizer(config, schedule)
-    evaluators = parts.build_evaluators(
-        config, parts.class_relevance(splits["evaluation"], config.evaluation.max_relevance)
-    )
-    evaluate.check_needs(evaluators, evaluate.output_names(network.outputs(2)) | parts.ANNOTATIONS, network.name)
     stream = training_stream(config, network, splits["train"])
+    evaluation = build_evaluation(config, network, mesh, preemption)
+    validated = {"split": splits["validation"], "inputs": network.inputs}
     return Experiment(
         config=FrozenConfigDict(config),
         workdir=workdir,
@@ -174,21 +124,16 @@ def build(
         splits=splits,
         schedule=schedule,
         checkpoints=Checkpoints(workdir / "checkpoints", network=network.name, keep=config.train.keep_checkpoints),
-        evaluators=evaluators,
+        evaluation=evaluation,
         train_step=parts.build_train_step(config, network, adam, mesh),
-        initial_state=functools.partial(replicated_state, network, adam, mesh),
+        initial_state=functools.partial(parts.replicated_state, network, adam, mesh),
         training_batches=functools.partial(batches_on_devices, stream, mesh, config.train.num_workers),
-        collect=collector(config, network, mesh, splits, preemption),
-        own_loss=validation_loss(config, network, mesh, splits, preemption),
+        validation_pairs=functools.partial(
+            evaluation.passes.pairs, **validated, pairing="shifted" if data.pairing == "shifted" else "avc"
+        ),
+        own_loss=validation_loss(config, network, evaluation.passes, **validated),
         preemption=preemption,
     )
-
-
-def replicated_state(network: Network, adam: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """The state of step 0, on every device."""
-    state = steps.initial_state(network.training, adam)
-    # A copy: the step donates its state, and the network's own arrays stay good.
-    return jax.device_put(jax.tree.map(jnp.copy, state), parallel.replicated(mesh))
 
 
 def training_stream(config: ConfigDict, network: Network, split: read.Split) -> Callable[..., Iterator[Batch]]:
@@ -211,56 +156,20 @@ def batches_on_devices(stream: Callable, mesh: Mesh, num_workers: int, first_ste
         yield parallel.to_devices(mesh, batch)
 
 
-def collector(
-    config: ConfigDict, network: Network, mesh: Mesh, splits: dict[str, read.Split], preemption: Preemption
-) -> Callable:
-    """Forward pass over a split: (state, role of the split, pairing, clips or None for all of them) to arrays.
-
-    It raises `Preempted` where a process is told to leave.
-    """
-    compiled = jax.jit(functools.partial(steps.predict, model=network.evaluation))
-    batches_of = evaluation_batches_of(config)
-    pixels = config.evaluation.frame_pixels
-    evaluated = network.inputs if pixels == 0 else dataclasses.replace(network.inputs, frame_pixels=pixels)
-    inputs = {"validation": network.inputs, "evaluation": evaluated, "train": evaluated}
-
-    def collect(state: TrainState, role: str, pairing: str, items: Sequence[int] | None = None) -> evaluate.Arrays:
-        batches = preemption.checked(batches_of(splits[role], inputs[role], pairing=pairing, items=items))
-        return evaluate.collect(lambda batch: compiled(state, parallel.whole_to_devices(mesh, batch)), batches)
-
-    return collect
-
-
 def validation_loss(
-    config: ConfigDict, network: Network, mesh: Mesh, splits: dict[str, read.Split], preemption: Preemption
+    config: ConfigDict, network: Network, passes: Passes, **validated
 ) -> Callable[[TrainState], float] | None:
-    """Training's loss over the validation split, the mean over its clips; None where that is the loss on pairs."""
+    """Training's loss over a split, the mean over its clips; None where that is the loss on pairs."""
     if not set(network.pairings) - {"avc", "all_pairs"}:
         return None
     score = parts.build_score(config, network)
     compiled = jax.jit(functools.partial(steps.evaluation_loss, model=network.evaluation, score=score))
-    batches_of = evaluation_batches_of(config)
 
     def mean_loss(state: TrainState) -> float:
         losses, clips = [], []
-        batches = batches_of(splits["validation"], network.inputs, pairing="all_positive")
-        for batch, _ in preemption.checked(batches):
-            losses.append(float(compiled(state, parallel.whole_to_devices(mesh, batch))))
+        for batch, _ in passes.batches(**validated, pairing="all_positive"):
+            losses.append(float(compiled(state, parallel.whole_to_devices(passes.mesh, batch))))
             clips.append(float(batch.weight.sum()))
         return float(np.average(losses, weights=clips))
 
     return mean_loss
-
-
-def evaluation_batches_of(config: ConfigDict) -> Callable:
-    """`pipeline.evaluation_batches` with the settings of the config; any devices that share the workers divide a batch.
-
-    Its size must not depend on how many there are: the loss of a batch of contrasts depends on its size.
-    """
-    workers = config.train.num_workers
-    return functools.partial(
-        pipeline.evaluation_batches,
-        sampling=parts.build_sampling(config),
-        batch_size=-(-config.evaluation.batch // workers) * workers,
-        seed=config.seed,
-    )

@@ -18,13 +18,26 @@ from absl import logging as absl_logging
 from etils import epath
 from ml_collections import ConfigDict, config_flags
 
-from avlearn import compiled, dry_run, experiment, inspect_dataset, non_finite, parallel, report, train
+from avlearn import (
+    compiled,
+    dry_run,
+    evaluate,
+    evaluation,
+    experiment,
+    follow,
+    inspect_dataset,
+    non_finite,
+    parallel,
+    report,
+    train,
+)
 from avlearn.checkpoint import Checkpoints
 from avlearn.preemption import EXIT_CODE, Preempted, Preemption
 from avlearn.storage_faults import is_full_disk
+from avlearn.visuals import score_table
 
 LOG = logging.getLogger("avlearn")
-MODES = ("train", "evaluate", "dry_run", "inspect")
+MODES = ("train", "evaluate", "follow", "dry_run", "inspect")
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, such as configs/avenet.py:miniature.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; default: runs/ and the config's name.")
@@ -32,7 +45,8 @@ MODE = flags.DEFINE_enum(
     "mode",
     "train",
     MODES,
-    "train (then evaluate), evaluate, dry_run: say what would happen, or inspect: a page about the dataset.",
+    "train (then evaluate), evaluate, follow: evaluate each checkpoint of a training that runs beside it, dry_run: say "
+    "what would happen, or inspect: a page about the dataset.",
 )
 TOPOLOGY = flags.DEFINE_string(
     "topology", None, "Of a dry run: a machine that is not at hand, such as tpu-v4-32, gpu-h100-16 or 32 (devices)."
@@ -44,6 +58,10 @@ COMPILE_CACHE = flags.DEFINE_string(
     "Directory where compiled programs are kept for later runs; empty: none; default: ~/.cache/avlearn/compiled.",
 )
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoints to evaluate; default: those of the workdir.")
+ARRAYS = flags.DEFINE_string("arrays", None, "evaluate: an arrays.npz to take the figures from, in place of a network.")
+EVALUATORS = flags.DEFINE_list(
+    "evaluators", None, "Evaluators, such as ndcg,pointing, in place of config.evaluation.evaluators."
+)
 
 
 def run_name() -> str:
@@ -124,12 +142,14 @@ def run(
     workdir: pathlib.Path | None,
     mode: str,
     checkpoint: str | None,
+    arrays: str | None = None,
     *,
     topology: str | None = None,
     preemption: Preemption | None = None,
     profile: bool = False,
 ) -> None:
     """One mode of one experiment; without a workdir it takes `runs/` and the config's name, or `inspect/`."""
+    check_flags(mode, checkpoint, arrays)
     if topology is not None and mode != "dry_run":
         raise ValueError(f"--topology={topology} is of a dry run; add --mode=dry_run, or leave it out.")
     if mode == "dry_run":
@@ -142,21 +162,56 @@ def run(
         workdir = pathlib.Path("runs") / run_name()
     if ":/" in str(workdir):
         raise ValueError(f"--workdir={workdir} is no directory; mount the bucket, and name a directory in it.")
-    if checkpoint is not None and not epath.Path(checkpoint).is_dir():
-        raise ValueError(f"--checkpoint={checkpoint} is no directory; name a run's checkpoints: RUN/checkpoints.")
+    directory = workdir / "checkpoints" if checkpoint is None else checkpoint
+    stored = {"network": config.model.name, "keep": config.train.keep_checkpoints}
+    if mode == "follow":
+        checkpoints = Checkpoints(directory, read_only=True, **stored)
+        follow.follow(evaluation.build_evaluation(config), checkpoints, workdir / "evaluation")
+        return
     prepare_workdir(workdir, config, mode)
     parallel.check_shared(workdir)
-    built = experiment.build(config, workdir, preemption=preemption)
-    if mode == "train":
+    if arrays is not None:
+        score(config, workdir, pathlib.Path(arrays))
+    elif mode == "train":
+        built = experiment.build(config, workdir, preemption=preemption)
         train.train(built, profile=profile)
-        if not config.evaluation.after_training:
-            return
-    checkpoints = built.checkpoints
-    if checkpoint is not None:
-        checkpoints = Checkpoints(checkpoint, network=config.model.name, keep=config.train.keep_checkpoints)
-    built.evaluate(checkpoints)
+        if config.evaluation.after_training:
+            evaluate_checkpoint(built.evaluation, built.checkpoints, workdir)
+    else:
+        built = evaluation.build_evaluation(config, preemption=preemption)
+        evaluate_checkpoint(built, Checkpoints(directory, **stored), workdir)
+
+
+def check_flags(mode: str, checkpoint: str | None, arrays: str | None) -> None:
+    """Refuses paths that there are not, and flags that do not go together.
+
+    Raises:
+      ValueError: names the flag.
+    """
+    if checkpoint is not None and not epath.Path(checkpoint).is_dir():
+        raise ValueError(f"--checkpoint={checkpoint} is no directory; name a run's checkpoints: RUN/checkpoints.")
+    if arrays is not None and (mode != "evaluate" or checkpoint is not None):
+        raise ValueError("--arrays goes with --mode=evaluate and without --checkpoint: figures come from one of them.")
+    if arrays is not None and not pathlib.Path(arrays).is_file():
+        raise ValueError(f"--arrays={arrays} is no file; name the arrays.npz of a run (docs/scoring.md).")
+
+
+def evaluate_checkpoint(built: evaluation.Evaluation, checkpoints: Checkpoints, workdir: pathlib.Path) -> None:
+    """Figures of a checkpoint, written to the workdir with the arrays that they are from, and the report."""
+    results, arrays = built.run(checkpoints, built.config.evaluation.checkpoint)
+    evaluate.save(workdir, results, arrays)
     if jax.process_index() == 0:
-        print(report.write([workdir], workdir / "report"))
+        # The page shows pairs of the experiment's own dataset as one network sees and hears them.
+        of_pairs = not evaluate.PAIRS.isdisjoint(built.sources) and built.hearing is None
+        scores = score_table.table({workdir.name: results})
+        print(report.write([workdir], workdir / "report") if of_pairs else scores)
+
+
+def score(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> None:
+    """Figures from saved arrays alone, written to the workdir."""
+    results, _ = evaluation.score_arrays(config, path)
+    evaluate.save_results(workdir, results)
+    say(f"{score_table.table({workdir.name: results})}\n\nResults: {workdir / 'results.json'}")
 
 
 def say(text: str) -> None:
@@ -204,13 +259,17 @@ def main(arguments: Sequence[str]) -> None:
     if CONFIG.value is None:
         raise app.UsageError("--config is missing, for example --config=configs/avenet.py:miniature.")
     try:
+        config = CONFIG.value
+        if EVALUATORS.value is not None:
+            config.evaluation.evaluators = tuple(EVALUATORS.value)
         workdir = path_of_workdir(WORKDIR.value)
         compiled.keep(COMPILE_CACHE.value)
         run(
-            CONFIG.value,
+            config,
             workdir,
             MODE.value,
             CHECKPOINT.value,
+            ARRAYS.value,
             topology=TOPOLOGY.value,
             preemption=start_up(),
             profile=PROFILE.value,

@@ -4,8 +4,10 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import json
+import pathlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import jax
@@ -18,13 +20,14 @@ from ml_collections import ConfigDict
 
 import avlearn.evaluators
 import avlearn.models
-from avlearn import evaluate, optimizer
+from avlearn import evaluate, features, optimizer, parallel
 from avlearn import step as steps
 from avlearn.checkpoint import check_which
 from avlearn.data import pipeline, read
 from avlearn.evaluators import avc_accuracy, ciou, ndcg
 from avlearn.evaluators.parts import pixel_maps
 from avlearn.ontology import Ontology
+from avlearn.step import TrainState
 from avlearn.types import Batch, InputSpec, Outputs
 
 SCORES = {
@@ -36,7 +39,7 @@ SCORES = {
 }
 # What the records say of each pair, for the evaluators.
 ANNOTATIONS = {"corresponds", "labels", "boxes", "box_label", "box_sounding", "box_annotator"}
-ANNOTATIONS |= {"image_item", "audio_item", "clip_id"}
+ANNOTATIONS |= {"image_item", "audio_item", "clip_id", "pair_draw", "clip", "fold", "tested", "silent", "source"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +93,8 @@ def check_numbers(config: ConfigDict) -> None:
         "keep_checkpoints",
     )
     values = {f"train.{name}": config.train[name] for name in counts}
-    values |= {f"evaluation.{name}": config.evaluation[name] for name in ("batch", "fit_clips", "cca_components")}
+    evaluated = ("batch", "fit_clips", "cca_components", "pair_draws", "sound_windows", "nmi_clusters")
+    values |= {f"evaluation.{name}": config.evaluation[name] for name in evaluated}
     for key, value in values.items():
         if value < 1:
             raise ValueError(f"{key} is {value}; --config.{key} is at least 1.")
@@ -110,6 +114,23 @@ def build_network(config: ConfigDict) -> Network:
     taken = inspect.signature(module.loss).parameters
     loss = functools.partial(module.loss, **{key: value for key, value in config.loss.items() if key in taken})
     return Network(config.model.name, inputs, training, evaluation, loss)
+
+
+def config_of_run(config: ConfigDict, directory: pathlib.Path) -> ConfigDict:
+    """The config of another run's network and of what it eats, on the data and for the evaluation of this one.
+
+    Raises:
+      ValueError: it is not the directory of a run.
+    """
+    path = directory / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{path} is not there; --config.evaluation.sounds_from names the directory of a run.")
+    written = json.loads(path.read_text())
+    other = config.copy_and_resolve_references()
+    with other.unlocked():
+        other.update({section: written[section] for section in ("model", "inputs")})
+        other.data.spectrogram_scaling = written["data"]["spectrogram_scaling"]
+    return other
 
 
 def build_schedule(config: ConfigDict, steps_per_epoch: float) -> optax.Schedule:
@@ -175,8 +196,19 @@ def refuse_training(name: str, *_) -> None:
     )
 
 
-def build_evaluators(config: ConfigDict, relevance: np.ndarray | None) -> tuple[evaluate.Evaluator, ...]:
-    """The evaluators that the config names; `relevance` between classes may be None where only needs are asked."""
+def build_evaluators(
+    config: ConfigDict, relevance: np.ndarray | None, mesh: Mesh | None = None
+) -> tuple[evaluate.Evaluator, ...]:
+    """The evaluators that the config names.
+
+    Args:
+      config: its section `evaluation`, and the seed.
+      relevance: between classes; may be None where nothing is retrieved, or only the evaluators' needs are asked.
+      mesh: of the devices that an evaluator may train on; None: of all of them.
+
+    Raises:
+      ValueError: an unknown evaluator or option.
+    """
     settings = config.evaluation
     choices = {
         "threshold": avc_accuracy.THRESHOLDS,
@@ -189,24 +221,50 @@ def build_evaluators(config: ConfigDict, relevance: np.ndarray | None) -> tuple[
             use = f"use --config.evaluation.{key}={' or '.join(allowed)}"
             raise ValueError(f"{key} {settings[key]!r} is unknown; {use}.")
     retrieval = {"k": settings.k, "gain": settings.gain, "class_relevance": relevance}
+    places = {"curve": settings.k_curve}
     alignment = {name: settings[f"cca_{name}"] for name in ("components", "curve", "regularisation")}
     options = {
-        "ndcg": retrieval,
+        "ndcg": retrieval | places,
         "cca": retrieval | alignment,
         "ciou": {"protocol": settings.ciou_protocol, "ground_truth": settings.ciou_ground_truth},
+        "iiou": {"protocol": settings.ciou_protocol},
+        "negatives": {"protocol": settings.ciou_protocol, "out_of_sight": settings.out_of_sight},
+        "nmi": {"clusters": settings.nmi_clusters},
+        "linear_probe": {name: settings[f"probe_{name}"] for name in ("epochs", "batch", "learning_rate")}
+        | {"mesh": mesh},
     }
     evaluators = []
     for name in settings.evaluators:
         module = by_name(avlearn.evaluators, name, "config.evaluation.evaluators")
-        fit_needs, fit_on = getattr(module, "FIT_NEEDS", ()), evaluate.FIT
+        taken = inspect.signature(module.evaluate).parameters
+        seed = {} if {"seed", "options"}.isdisjoint(taken) else {"seed": config.seed}
+        fit_needs, fit_on = getattr(module, "FIT_NEEDS", ()), getattr(module, "FIT_ON", evaluate.FIT)
         if module is avc_accuracy and settings.threshold == "validation":
             fit_needs, fit_on = avc_accuracy.THRESHOLD_NEEDS, evaluate.VALIDATION
         evaluators.append(
             evaluate.Evaluator(
-                name, module.NEEDS, module.PAIRING, module.evaluate, options.get(name, {}), fit_needs, fit_on
+                name,
+                module.NEEDS,
+                module.PAIRING,
+                module.evaluate,
+                options.get(name, {}) | seed,
+                optional=getattr(module, "OPTIONAL", ()),
+                fit_needs=fit_needs,
+                fit_on=fit_on,
             )
         )
     return tuple(evaluators)
+
+
+def available(config: ConfigDict, network: Network) -> set[str]:
+    """Names of the arrays that evaluators can read of a network and of the records."""
+    heard = {"audio_embedding"} if config.evaluation.sounds_from else set()
+    return heard | evaluate.output_names(network.outputs(2)) | features.delivered(network.evaluation) | ANNOTATIONS
+
+
+def retrieves(config: ConfigDict) -> bool:
+    """Whether an evaluator of the config asks for the relevance between classes."""
+    return not {"ndcg", "cca"}.isdisjoint(config.evaluation.evaluators)
 
 
 def class_relevance(split: read.Split, max_relevance: int) -> np.ndarray:
@@ -214,6 +272,29 @@ def class_relevance(split: read.Split, max_relevance: int) -> np.ndarray:
     if not split.ontology:
         return np.eye(len(split.class_ids), dtype=int)
     return Ontology.from_nodes(split.ontology).class_relevance(split.class_ids, max_relevance=max_relevance)
+
+
+def tested_splits(config: ConfigDict, splits: Sequence[str]) -> tuple[str, ...]:
+    """Splits of the sound dataset, each a fold, that sounds are classified on.
+
+    Raises:
+      ValueError: the config names a split that there is not.
+    """
+    tested = tuple(config.evaluation.sound_test_splits) or tuple(splits)
+    unknown = [name for name in tested if name not in splits]
+    if unknown:
+        raise ValueError(
+            f"{config.evaluation.sound_dataset} has no split {', '.join(unknown)}; --config.evaluation."
+            f"sound_test_splits takes some of {', '.join(splits)}"
+        )
+    return tested
+
+
+def replicated_state(network: Network, adam: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """The state of step 0, on every device."""
+    state = steps.initial_state(network.training, adam)
+    # A copy: the step donates its state, and the network's own arrays stay good.
+    return jax.device_put(jax.tree.map(jnp.copy, state), parallel.replicated(mesh))
 
 
 def build_sampling(config: ConfigDict) -> pipeline.Sampling:

@@ -30,9 +30,7 @@ def load(workdir: pathlib.Path) -> report.Run:
             f"python -m avlearn.main --mode=evaluate --config=... --workdir={workdir}"
         )
     config = json.loads((workdir / "config.json").read_text())
-    arrays = evaluate.load_arrays(workdir / "arrays.npz")
-    for fit_on in (evaluate.FIT, evaluate.VALIDATION):  # of other clips than those that the page shows
-        arrays.pop(fit_on, None)
+    arrays = evaluate.load_arrays(workdir / "arrays.npz", only=("all_positive", "avc"))  # all that the page shows
     split = read.open_split(config["data"]["dataset"], config["data"]["data_dir"], config["evaluation"]["split"])
     return report.Run(
         name=workdir.name,

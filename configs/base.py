@@ -3,6 +3,9 @@
 Override on the command line: `--config.train.learning_rate=5e-5`. A key that is not declared here is refused.
 """
 
+import importlib
+import pathlib
+
 from ml_collections import ConfigDict
 
 VARIANTS = ("", "miniature")
@@ -29,12 +32,28 @@ def get_config(variant: str = "") -> ConfigDict:
     return config
 
 
+def of_network(name: str) -> ConfigDict:
+    """Config of another experiment, for those that evaluate any network.
+
+    Args:
+      name: of its file, and its variant after a hyphen: `l3net`, `l3net-miniature`.
+
+    Raises:
+      ValueError: there is no such file, or no such variant.
+    """
+    file, _, variant = name.partition("-")
+    if not (pathlib.Path(__file__).parent / f"{file}.py").is_file():
+        raise ValueError(f"{name!r} is no config; put the name of a file of configs after the colon: l3net-miniature.")
+    return importlib.import_module(f"configs.{file}").get_config(variant)
+
+
 def miniature() -> dict:
     """What every miniature experiment changes."""
     return {
         "model": {"width": 0.25},
         "inputs": {"frame_pixels": 64, "pool": 4},
         "data": {"dataset": "synthetic_av/miniature", "pairing": "all_pairs"},
+        "evaluation": {"out_of_sight": "negatives"},  # the embedded world has a box for all that is seen
         "train": {
             "num_workers": 1,
             "batch_per_worker": 32,
@@ -133,14 +152,30 @@ def papers() -> ConfigDict:
     # Log-odds above which avc_accuracy calls a pair corresponding. zero: 0 | validation: those of the best accuracy on
     # the validation split
     config.evaluation.threshold = "zero"
+    config.evaluation.pair_draws = 5  # of avc_accuracy: other sounds that each frame meets, one in each draw
     config.evaluation.k = 30  # of nDCG@k
+    config.evaluation.k_curve = (1, 2, 5, 10, 20, 30, 50, 100)  # K of figure 10 (OtS), from the same ranking
     config.evaluation.gain = "exponential"  # exponential | linear
     config.evaluation.max_relevance = 20  # C in relevance = C - distance
     config.evaluation.ciou_protocol = "median"  # median | adaptive | half: from heat map to prediction (docs/ciou.md)
     config.evaluation.ciou_ground_truth = "union"  # union: of the boxes (VGG-SS) | consensus: of annotators (Flickr)
+    config.evaluation.out_of_sight = "left_out"  # of negatives: left_out | negatives, where all that sounds has a box
     config.evaluation.fit_clips = 10_000  # training clips at most that evaluators such as cca are fitted on
+    # Directory of another run, whose network embeds the sounds in place of this one ("": this one does): of networks
+    # that do not hear (VGG16 and L3-Net's audio, OtS table 1)
+    config.evaluation.sounds_from = ""
     config.evaluation.cca_components = 128  # directions of the figures; fewer where the features' rank is lower
     config.evaluation.cca_curve = (16, 32, 64, 128, 256, 512)  # directions of figure 9 (OtS), from the same fit
     config.evaluation.cca_regularisation = 0.0  # ridge, in units of the mean variance of a mode's features
+    config.evaluation.nmi_clusters = 64  # of k-means
+    config.evaluation.sound_dataset = "esc50/all"  # of sound_classification; builder/config, below data.data_dir
+    config.evaluation.sound_windows = 10  # of one second, equally spaced, of each clip
+    config.evaluation.sound_test_splits = ()  # folds are the dataset's splits; (): each is tested on in turn
+    config.evaluation.image_dataset = "imagenet2012"  # of linear_probe: any TFDS classification set in data.data_dir
+    config.evaluation.image_fit_split = "train"  # what the probe is trained on; a part as TFDS writes it: train[:10%]
+    config.evaluation.image_split = "validation"  # what it is tested on
+    config.evaluation.probe_epochs = 20  # passes over the training pictures
+    config.evaluation.probe_batch = 256  # pictures of one step, on all devices together
+    config.evaluation.probe_learning_rate = 1e-3  # of the first step; falls to 0 along a cosine
     config.evaluation.after_training = True  # --mode=train ends with --mode=evaluate
     return config.lock()

@@ -2,7 +2,7 @@
 
     python -m avlearn.main --config=configs/l3net.py
     python -m avlearn.main --config=configs/l3net.py:miniature
-    python -m avlearn.main --config=configs/l3net.py --mode=evaluate --config.evaluation.evaluators="('ndcg', 'cca')"
+    python -m avlearn.main --config=configs/l3net.py --mode=evaluate --evaluators=ndcg,cca
 
 Objects that Sound reports an AVC accuracy of 80.8 % and nDCG@30 of .567 im-im, .418 im-aud, .385 aud-im, .653 aud-aud
 (table 1); and .578 .531 .560 .649 for "L3-Net with CCA", which the last command computes for the checkpoints of the

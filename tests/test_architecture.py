@@ -34,6 +34,7 @@ LAYERS = {
     | {"avlearn.data", "avlearn.evaluate", "avlearn.losses", "avlearn.metrics_log", "avlearn.visuals"},
     "avlearn.inspect_dataset": FOUNDATION | {"avlearn.data", "avlearn.media", "avlearn.visuals"},
     "avlearn.parts": {"avlearn"},
+    "avlearn.evaluation": {"avlearn"},
     "avlearn.experiment": {"avlearn"},
     "avlearn.topology": set(),
     "avlearn.compiled": FOUNDATION,
@@ -48,6 +49,17 @@ LAYERS = {
         "avlearn.step",
         "avlearn.wandb_log",
     },
+    "avlearn.features": FOUNDATION | {"avlearn.models.parts", "avlearn.step"},
+    "avlearn.sources": FOUNDATION
+    | {
+        "avlearn.data",
+        "avlearn.evaluate",
+        "avlearn.features",
+        "avlearn.parallel",
+        "avlearn.preemption",
+        "avlearn.step",
+    },
+    "avlearn.follow": {"avlearn.checkpoint", "avlearn.evaluation", "avlearn.metrics_log"},
     "avlearn.dry_run": {
         "avlearn.topology",
         "avlearn.parts",
@@ -63,6 +75,7 @@ LAYERS = {
 NOT_IN_EXPERIMENT = {
     "avlearn.main",
     "avlearn.train",
+    "avlearn.follow",
     "avlearn.non_finite",
     "avlearn.experiment",
     "avlearn.dry_run",
@@ -112,7 +125,7 @@ def test_imports_only_lower_layers(name, path):
     for imported in imports(path):
         if imported.split(".")[0] in ("avlearn", "data_builders"):
             assert any(within(imported, allowed) for allowed in LAYERS[layer]), f"{name} imports {imported}"
-            if layer in ("avlearn.parts", "avlearn.experiment"):
+            if layer in ("avlearn.parts", "avlearn.evaluation", "avlearn.experiment"):
                 assert not any(within(imported, upper) for upper in NOT_IN_EXPERIMENT), f"{name} imports {imported}"
         root = imported.split(".")[0]
         if root in ("tensorflow", "tensorflow_datasets", "apache_beam"):

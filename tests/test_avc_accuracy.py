@@ -12,13 +12,36 @@ def test_by_hand():
         "corresponds": np.array([True, True, False, True, False, False]),
         "image_item": np.array([0, 1, 0, 2, 1, 2]),
     }
-    found = avc_accuracy.evaluate(arrays, items_expected=8)
+    found = avc_accuracy.evaluate(arrays, items_expected=4)
     assert found["accuracy"] == pytest.approx(4 / 6)
     assert found["predicted_positive"] == pytest.approx(3 / 6)
     # Of the 9 pairs (positive, negative): .5 and 2.0 beat all three, -1.0 beats one.
     assert found["roc_auc"] == pytest.approx(7 / 9)
     assert found["baselines"] == {"chance": 0.5, "constant": 0.5}
     assert (found["items"], found["items_expected"]) == (6, 8)
+
+
+def test_draws_are_averaged_by_hand():
+    # Two clips, two draws. Positives: right, wrong. Negatives of draw 0: wrong, right; of draw 1: right, right.
+    arrays = {
+        "logit": np.array([1.0, -1.0, 2.0, -2.0, -0.5, -3.0]),
+        "corresponds": np.array([True, True, False, False, False, False]),
+        "image_item": np.array([0, 1, 0, 1, 0, 1]),
+        "pair_draw": np.array([-1, -1, 0, 0, 1, 1]),
+    }
+    found = avc_accuracy.evaluate(arrays, items_expected=3)
+    assert found["accuracy_of_draws"] == [2 / 4, 3 / 4]
+    assert found["accuracy"] == pytest.approx(5 / 8)
+    assert found["predicted_positive"] == pytest.approx((2 / 4 + 1 / 4) / 2)
+    # Pairs (positive, negative) in order: 1 < 2, 1 > -2, -1 < 2, -1 > -2; and 1 > -.5, 1 > -3, -1 < -.5, -1 > -3.
+    assert found["roc_auc"] == pytest.approx((2 / 4 + 3 / 4) / 2)
+    assert (found["draws"], found["items"], found["items_expected"]) == (2, 6, 9)
+    # A clip's share over the draws: clip 0 has (1 + (0 + 1) / 2) / 2 = 3/4, clip 1 (0 + (1 + 1) / 2) / 2 = 1/2.
+    low, high = found["accuracy_interval"]
+    assert (low, high) == pytest.approx((1 / 2, 3 / 4))
+    arrays["pair_draw"] = np.array([-1, -1, 0, 0, 0, 1])
+    with pytest.raises(ValueError, match=r"2 of 6 pairs correspond, the draws have \[3, 1\] negatives"):
+        avc_accuracy.evaluate(arrays)
 
 
 def test_a_logit_of_zero_is_negative_for_either_kind_of_pair():
@@ -80,5 +103,5 @@ def test_agrees_with_scikit_learn():
 
 def test_unbalanced_pairs_are_refused():
     arrays = {"logit": np.zeros(3), "corresponds": np.array([True, True, False]), "image_item": np.arange(3)}
-    with pytest.raises(ValueError, match=r"avc_accuracy: 2 of 3 pairs correspond; exactly half must.*pairing 'avc'"):
+    with pytest.raises(ValueError, match=r"avc_accuracy: 2 of 3 pairs correspond.*half of a draw.*pairing 'avc_draws'"):
         avc_accuracy.evaluate(arrays)

@@ -1,4 +1,3 @@
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import optimize, special
@@ -62,7 +61,7 @@ def test_untrained_features_run_through_the_same():
 
 
 def test_top1_by_hand():
-    layer = (jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([0.0, 0.5]))
+    layer = (np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0.0, 0.5]))
     features = np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 0.8], [0.5, 0.0]])  # classes 0, 1, 1, and 0 of equal scores
     assert linear_probe.top1(layer, features, np.array([0, 1, 0, 0])) == 0.75
 

@@ -11,6 +11,7 @@ import tensorboard_events
 
 from avlearn import dry_run, evaluate, experiment, main, metrics_log, non_finite, parts, train
 from avlearn import step as steps
+from avlearn.checkpoint import Checkpoints
 from avlearn.data import read
 from configs import attention10k, avenet, avolnet, l3net, lvs, supervised
 
@@ -66,7 +67,8 @@ def test_run_leaves_its_files(runs, name):
 def test_results_cover_every_clip(runs, name, tiny_world):
     results = json.loads((runs / name / "results.json").read_text())
     clips = 16
-    assert results["avc_accuracy"]["items"] == results["avc_accuracy"]["items_expected"] == 2 * clips
+    # A positive and the negatives of five draws for each clip.
+    assert results["avc_accuracy"]["items"] == results["avc_accuracy"]["items_expected"] == 6 * clips
     assert results["ndcg"]["items"] == results["ndcg"]["items_expected"] == clips
     assert set(results["ndcg"]["baselines"]["chance"]) == {"im-im", "im-aud", "aud-im", "aud-aud"}
     assert all(figures["dataset"] == "synthetic_av/tiny" for figures in results.values())
@@ -85,18 +87,75 @@ def test_cca_is_fitted_on_the_first_training_clips(runs, tiny_world, tmp_path):
     assert (fit["items"], fit["clips_of_split"], fit["split"]) == (40, 64, "train")
     arrays = evaluate.load_arrays(tmp_path / "arrays.npz")
     assert arrays["fit"]["image_item"].tolist() == sorted(read.epoch_order(64, config.seed, 0)[:40])
-    # The same figures once more, from the saved arrays alone.
-    built = experiment.build(config, tmp_path)
-    again = evaluate.run(built.evaluators, arrays, clips=16)
-    assert again["cca"]["by_components"] == results["cca"]["by_components"]
     assert (tmp_path / "report" / "index.html").exists()
+    # The same results once more, from the saved arrays alone: the dataset is not asked.
+    config.data.data_dir = "nowhere"
+    main.run(config, tmp_path / "again", "evaluate", None, str(tmp_path / "arrays.npz"))
+    assert json.loads((tmp_path / "again" / "results.json").read_text()) == results
+
+
+def test_sounds_of_another_network(runs, tiny_world, tmp_path):
+    """Table 1's VGG16 with L3-Net's sounds: images of one network, sounds of another, on the same clips."""
+    config = tiny("l3net", tiny_world)
+    config.update({"model": {"name": "vgg16"}, "evaluation": {"evaluators": ("cca",), "fit_clips": 40}})
+    network = parts.build_network(config)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", network="vgg16", keep=1)
+    checkpoints.save(steps.initial_state(network.training, optax.identity()), metrics={"validation/loss": 0.0})
+    checkpoints.close()
+    with pytest.raises(ValueError, match=r"cca needs audio_embedding, audio_embedding, which vgg16 does not deliver"):
+        main.run(config, tmp_path / "deaf", "evaluate", str(tmp_path / "checkpoints"))
+    config.evaluation.sounds_from = str(runs / "l3net")
+    main.run(config, tmp_path / "both", "evaluate", str(tmp_path / "checkpoints"))
+    results = json.loads((tmp_path / "both" / "results.json").read_text())
+    assert results["cca"]["network"].startswith("vgg16, sounds by l3net, step ")
+    assert results["cca"]["fit"]["items"] == 40
+    both = evaluate.load_arrays(tmp_path / "both" / "arrays.npz")
+    own = evaluate.load_arrays(runs / "l3net" / "arrays.npz")["all_positive"]
+    heard = both["all_positive"]
+    np.testing.assert_array_equal(heard["image_item"], own["image_item"])
+    np.testing.assert_allclose(heard["audio_embedding"], own["audio_embedding"], atol=1e-6)
+    assert heard["image_embedding"].shape[1] == 4096 // 16 != own["image_embedding"].shape[1]
+    assert both["fit"]["audio_embedding"].shape == (40, own["audio_embedding"].shape[1])
+    config.evaluation.sounds_from = str(tmp_path)
+    with pytest.raises(ValueError, match=r"config.json is not there; --config.evaluation.sounds_from names"):
+        main.run(config, tmp_path / "none", "evaluate", str(tmp_path / "checkpoints"))
+
+
+def test_features_negatives_and_sources_of_a_checkpoint(runs, tiny_world, tmp_path):
+    """Arrays that only some evaluators read; the embedded world has what is silent, out of sight, and twofold."""
+    config = tiny("avolnet", tiny_world)
+    config.evaluation.evaluators = ("negatives", "nmi", "unit_preference", "tsne")
+    config.evaluation.nmi_clusters = 4
+    main.run(config, tmp_path, "evaluate", str(runs / "avolnet" / "checkpoints"))
+    results = json.loads((tmp_path / "results.json").read_text())
+    arrays = evaluate.load_arrays(tmp_path / "arrays.npz")
+    assert set(arrays) == {"all_positive", "negatives", "about"}
+    kinds = results["negatives"]
+    assert kinds["items"] + kinds["without_usable_box"] == kinds["items_expected"] == 16
+    assert (kinds["off_screen"]["negatives"], kinds["silence"]["negatives"]) == (16, 16)
+    assert kinds["all"]["negatives"] == 32 + kinds["without_usable_box"]
+    silent = arrays["negatives"]["silent"]
+    assert silent.tolist() == [False] * 32 + [True] * 16
+    # With silence the sound's vector is one and the same.
+    assert np.ptp(arrays["negatives"]["audio_embedding"][silent], axis=0).max() < 1e-5
+    for name in ("image_pool4", "untrained_image_pool4", "untrained_audio_embedding"):
+        assert arrays["all_positive"][name].shape[0] == 16
+    assert not np.allclose(arrays["all_positive"]["image_pool4"], arrays["all_positive"]["untrained_image_pool4"])
+    assert results["nmi"]["baselines"]["untrained"]["image"] is not None
+    assert results["unit_preference"]["baselines"]["untrained"]["audio"] is not None
+    assert {"tsne_image_position", "tsne_audio_position"} <= set(arrays["all_positive"])
+    config.evaluation.evaluators = ("iiou",)
+    with pytest.raises(ValueError, match="has no frame with boxes of several sounding classes that other clips have"):
+        main.run(config, tmp_path / "iiou", "evaluate", str(runs / "avolnet" / "checkpoints"))
 
 
 def test_saved_arrays_give_the_same_figures(runs):
     """Accuracy from the arrays, worked out here, is the one in results.json."""
     arrays = evaluate.load_arrays(runs / "avenet" / "arrays.npz")
-    pairs = arrays["avc"]
-    accuracy = np.mean((pairs["logit"] > 0) == pairs["corresponds"])
+    drawn, pairs = arrays["avc_draws"], arrays["avc"]
+    right = (drawn["logit"] > 0) == drawn["corresponds"]
+    accuracy = np.mean([right[(drawn["pair_draw"] == -1) | (drawn["pair_draw"] == draw)].mean() for draw in range(5)])
+    np.testing.assert_array_equal(pairs["logit"], drawn["logit"][drawn["pair_draw"] < 1])
     results = json.loads((runs / "avenet" / "results.json").read_text())
     assert results["avc_accuracy"]["accuracy"] == pytest.approx(accuracy)
     assert sorted(arrays["all_positive"]["image_item"]) == list(range(16))
@@ -108,14 +167,16 @@ def test_saved_arrays_give_the_same_figures(runs):
 def test_direct_combination_is_decided_by_the_validation_split(runs):
     results = json.loads((runs / "supervised" / "results.json").read_text())["avc_accuracy"]
     arrays = evaluate.load_arrays(runs / "supervised" / "arrays.npz")
-    chosen_on, test = arrays["validation"], arrays["avc"]
+    chosen_on, test, first = arrays["validation"], arrays["avc_draws"], arrays["avc"]
     assert len(chosen_on["logit"]) == 2 * 16
     right = ((chosen_on["logit"] > results["threshold"]) == chosen_on["corresponds"]).mean()
     assert results["fit"]["accuracy"] == right >= 0.5
     assert (results["fit"]["split"], results["fit"]["clips_of_split"]) == ("validation", 16)
-    assert results["accuracy"] == ((test["logit"] > results["threshold"]) == test["corresponds"]).mean()
+    right = (test["logit"] > results["threshold"]) == test["corresponds"]
+    of_kinds = right[test["corresponds"]].mean(), right[~test["corresponds"]].mean()
+    assert results["accuracy"] == pytest.approx(np.mean(of_kinds))
     # Both splits have 16 clips; these are not the same ones.
-    assert not np.array_equal(chosen_on["logit"], test["logit"])
+    assert not np.array_equal(chosen_on["logit"], first["logit"])
 
 
 def test_restart_continues_and_ends_with_the_same_bits(runs, tiny_world, tmp_path):

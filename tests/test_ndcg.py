@@ -135,6 +135,33 @@ def test_size_of_blocks_does_not_matter(monkeypatch):
     assert ndcg.evaluate(arrays, class_relevance=class_relevance) == whole
 
 
+def test_many_numbers_of_places_in_one_pass():
+    arrays, class_relevance = random_items()
+    found = ndcg.evaluate(arrays, class_relevance=class_relevance, k=10, curve=(3, 10, 70))
+    assert list(found["by_k"]) == ["3", "10", "70"]
+    for k, row in found["by_k"].items():
+        alone = ndcg.evaluate(arrays, class_relevance=class_relevance, k=int(k))
+        assert {name: row[name] for name in ndcg.COMBINATIONS} == {name: alone[name] for name in ndcg.COMBINATIONS}
+        assert row["chance"] == alone["baselines"]["chance"]
+    assert {name: found[name] for name in ndcg.COMBINATIONS}.items() <= found["by_k"]["10"].items()
+
+
+@pytest.mark.parametrize("length", [1e-30, 1.0, 1e25])
+@pytest.mark.parametrize("kind", ["spread", "far outlier", "nearly equal"])
+def test_items_that_float32_cannot_tell_apart_are_ranked_by_float64(length, kind):
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(400, 6))
+    if kind == "far outlier":
+        vectors[7] *= 1e6
+    if kind == "nearly equal":
+        vectors = 1 + 1e-9 * vectors
+    vectors *= length
+    distance = np.square(vectors[:, None] - vectors[None]).sum(axis=2)
+    np.fill_diagonal(distance, np.inf)
+    expected = np.argsort(distance, axis=1, kind="stable")[:, :5]
+    np.testing.assert_array_equal(ndcg.nearest(vectors, vectors, 5, own_item="excluded"), expected)
+
+
 def test_items_without_labels_are_relevant_to_nothing(by_hand):
     by_hand["labels"] = np.zeros((3, 3), bool)
     found = ndcg.evaluate(by_hand, class_relevance=RELEVANCE)

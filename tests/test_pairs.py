@@ -45,6 +45,33 @@ def test_no_partners_where_there_is_no_assignment(video):
         pairs.partners(np.array(video), np.arange(len(video)) / 10)
 
 
+@pytest.mark.parametrize(("video", "most"), [([1, 2, 3, 4, 5], 4), ([1, 1, 2, 2, 3, 3, 4], 4), ([1, 1, 2, 2], 1)])
+def test_draws_have_other_partners_each(video, most):
+    video, order = np.array(video), np.random.default_rng(0).random(len(video))
+    found = pairs.several_partners(video, order, most)
+    assert found[0].tolist() == pairs.partners(video, order).tolist()
+    assert (video[found] != video[None]).all()
+    assert (np.sort(found, axis=1) == np.arange(len(video))).all()  # each sound once in each draw
+    assert all(len(set(of_clip)) == most for of_clip in found.T.tolist())
+    with pytest.raises(ValueError, match=rf"have {most} partners each of another video, fewer than {most + 1} draws"):
+        pairs.several_partners(video, order, most + 1)
+
+
+def test_sources_of_a_frame_are_heard_from_clips_that_have_one_alone():
+    labels = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 1], [0, 1, 0]], bool)
+    sounding = labels.copy()
+    sounding[[0, 1]] = [[1, 1, 0], [0, 0, 0]]
+    video = np.array([0, 1, 2, 0, 3, 3, 4])
+    found = pairs.sources(labels, sounding, video, seed=0)
+    # Frame 0: class 0 is alone in clips 1 and 3 (of its own video), class 1 in 2 and 6. Frame 4: class 2 is alone in
+    # clip 5 only, which is of its own video, so the frame is left out.
+    assert found["image_item"].tolist() == [0, 0]
+    assert found["source"].tolist() == [0, 1]
+    assert found["audio_item"][0] == 1
+    heard = {int(pairs.sources(labels, sounding, video, seed)["audio_item"][1]) for seed in range(20)}
+    assert heard == {2, 6}
+
+
 def test_every_partner_is_as_likely():
     counts = np.zeros((6, 6))
     rng = np.random.default_rng(0)

@@ -273,6 +273,39 @@ def test_evaluation_pairs_are_balanced_and_use_each_clip_and_sound_twice():
     assert (other["audio_item"] != rows["audio_item"]).any()
 
 
+def test_further_draws_have_other_sounds_for_the_same_frames():
+    rows, first = rows_of(evaluate("avc", draws=3)), rows_of(evaluate("avc"))
+    assert rows["pair_draw"].tolist() == [-1] * 7 + [0] * 7 + [1] * 7 + [2] * 7
+    for name, array in first.items():
+        np.testing.assert_array_equal(rows[name][:14], array)
+    drawn = rows["audio_item"][7:].reshape(3, 7)
+    assert (np.sort(drawn, axis=1) == np.arange(7)).all()
+    assert all(len(set(of_frame)) == 3 for of_frame in drawn.T.tolist())
+    heard, _ = synthetic_records.heard(rows["log_spectrogram"])
+    assert (heard == codes_of_clips(open_split("test"))[rows["audio_item"]]).all()
+    assert ((videos(synthetic_records.seen(rows["frames"])[0]) == videos(heard)) == rows["corresponds"]).all()
+
+
+def test_negatives_are_those_of_avc_and_silence():
+    rows, pairs = rows_of(evaluate("negatives")), rows_of(evaluate("avc"))
+    np.testing.assert_array_equal(rows["log_spectrogram"][:14], pairs["log_spectrogram"])
+    assert rows["silent"].tolist() == [False] * 14 + [True] * 7
+    assert not rows["corresponds"][14:].any()
+    assert rows["image_item"][14:].tolist() == list(range(7))
+    # The floor of the records, in half precision, over 12.
+    np.testing.assert_allclose(rows["log_spectrogram"][14:], np.float16(np.log(1e-7)) / 12, rtol=1e-6)
+
+
+def test_given_pairs():
+    given = {"image_item": np.array([3, 5, 5]), "audio_item": np.array([3, 0, 6]), "source": np.array([1, 0, 2])}
+    rows = rows_of(evaluate("all_positive", rows=given))
+    code = codes_of_clips(open_split("test"))
+    assert (synthetic_records.seen(rows["frames"])[0] == code[given["image_item"]]).all()
+    assert (synthetic_records.heard(rows["log_spectrogram"])[0] == code[given["audio_item"]]).all()
+    assert rows["corresponds"].tolist() == [True, False, False]
+    assert rows["source"].tolist() == [1, 0, 2]
+
+
 def test_hosts_share_an_evaluation():
     whole = rows_of(evaluate("avc"))
     parts = [rows_of(evaluate("avc", items=items)) for items in (slice(0, 7, 2), [1, 3, 5])]

@@ -70,6 +70,8 @@ def test_one_division_as_in_dcase():
     assert found["accuracy"] == pytest.approx(expected)
     assert list(found["fold_accuracy"]) == ["1"]
     assert (found["items"], found["items_expected"]) == (20, 25)
+    marked = sound_classification.evaluate(arrays | {"tested": arrays["fold"] == 1}, penalties=(0.1,))
+    assert marked["fold_accuracy"] == found["fold_accuracy"]
 
 
 def test_penalty_within_one_fold_is_chosen_on_whole_clips(monkeypatch):
@@ -148,26 +150,6 @@ def test_half_precision_features_are_taken():
     assert found == pytest.approx(sound_classification.evaluate(arrays, penalties=(0.1,))["accuracy"], abs=0.06)
 
 
-def test_window_starts_by_hand():
-    # Five seconds at 5 ms are 1,000 columns; windows of one second have 200.
-    assert sound_classification.window_starts(1000, 200, 10).tolist() == [0, 88, 177, 266, 355, 444, 533, 622, 711, 800]
-    assert sound_classification.window_starts(1000, 200, 5).tolist() == [0, 200, 400, 600, 800]
-    starts = sound_classification.window_starts(6000, 200, 60)  # DCASE: 30 s
-    assert (starts[0], starts[-1], len(starts)) == (0, 5800, 60)
-    assert set(np.diff(starts)) == {98, 99}
-    assert sound_classification.window_starts(1000, 200, 1).tolist() == [400]
-    assert sound_classification.window_starts(200, 200, 3).tolist() == [0, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [((199, 200, 10), "a clip of 199 columns has no window of 200"), ((1000, 200, 0), "0 windows of a clip")],
-)
-def test_windows_that_cannot_be(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        sound_classification.window_starts(*arguments)
-
-
 def changed(name, rows, value):
     arrays = esc()
     arrays[name][rows] = value
@@ -196,6 +178,7 @@ def changed(name, rows, value):
         (esc() | {"fold": np.ones(36, int)}, {}, "fold is 1 in 36 of 36 rows"),
         (esc(), {"test_folds": (9,)}, r"fold is 9 in 0 of 36 rows.*Folds given: \[1, 2, 3\]"),
         (esc(), {"test_folds": ()}, "test_folds is empty"),
+        (esc() | {"tested": np.ones(5, bool)}, {}, r"different numbers of rows: .*'fold': 36, 'tested': 5"),
         (esc(), {"penalties": (1.0, 0.0)}, r"penalties = \(1.0, 0.0\)"),
         (esc(clips=6, folds=2), {}, "a class with 1 row among 3 training clips"),
     ],

@@ -136,4 +136,4 @@ def test_the_workers_loss_and_gradient_are_told_apart(built, tmp_path):
 def test_an_evaluation_ends_when_told_to_leave(built, tmp_path):
     run = fresh(built, tmp_path, told_at=2)
     with pytest.raises(Preempted, match="told to leave"):
-        run.collect(run.initial_state(), "evaluation", "all_positive")
+        run.evaluation.sources["all_positive"].collect(run.initial_state())

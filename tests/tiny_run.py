@@ -19,7 +19,7 @@ import optax
 from absl import flags
 from jax.sharding import SingleDeviceSharding
 
-from avlearn import experiment, main, parallel, parts, train
+from avlearn import evaluate, experiment, main, parallel, parts, train
 from avlearn import step as steps
 from avlearn.checkpoint import Checkpoints
 from avlearn.preemption import EXIT_CODE, Preempted
@@ -84,7 +84,8 @@ def run(
         return recorded(built.training_batches(first_step), first_step, path, fault or {})
 
     state = train.train(dataclasses.replace(built, training_batches=noted))
-    built.evaluate(built.checkpoints)
+    results, arrays = built.evaluation.run(built.checkpoints, config.evaluation.checkpoint)
+    evaluate.save(workdir, results, arrays)
     return state
 
 

@@ -27,15 +27,7 @@ def fits(
     Raises:
       ValueError: says what is missing and which config of a builder has it.
     """
-    if split.front_end != inputs.front_end:
-        raise ValueError(
-            f"{split.dataset} holds log-spectrograms of the front end {split.front_end!r}, the network wants "
-            f"{inputs.front_end!r}; use --config.inputs.front_end={split.front_end}, or a dataset built with the other"
-        )
-    if inputs.bins != schema.BINS:
-        raise ValueError(
-            f"bins={inputs.bins}, but every record has {schema.BINS}; use --config.inputs.bins={schema.BINS}"
-        )
+    sound(split, inputs)
     if inputs.classes not in (0, len(split.class_ids)):
         raise ValueError(
             f"{split.dataset} has {len(split.class_ids)} classes, the network is for {inputs.classes}; use "
@@ -46,6 +38,23 @@ def fits(
     if inputs.waveform_samples and not on_grid:
         raise ValueError("negatives='off_grid' cuts log-spectrograms only; use --config.data.negatives=on_grid")
     _first_clip(split, inputs, offsets_ms)
+
+
+def sound(split: read.Split, inputs: InputSpec) -> None:
+    """Compares the log-spectrogram alone.
+
+    Raises:
+      ValueError: another front end, or other bins.
+    """
+    if split.front_end != inputs.front_end:
+        raise ValueError(
+            f"{split.dataset} holds log-spectrograms of the front end {split.front_end!r}, the network wants "
+            f"{inputs.front_end!r}; use --config.inputs.front_end={split.front_end}, or a dataset built with the other"
+        )
+    if inputs.bins != schema.BINS:
+        raise ValueError(
+            f"bins={inputs.bins}, but every record has {schema.BINS}; use --config.inputs.bins={schema.BINS}"
+        )
 
 
 def _flow_and_waveform(split: read.Split, inputs: InputSpec) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 TRAINING_PAIRINGS = ("avc", "all_pairs", "contrast", "labelled", "shifted")
-EVALUATION_PAIRINGS = ("avc", "all_positive", "shifted")
+EVALUATION_PAIRINGS = ("avc", "all_positive", "negatives", "shifted")
 HALF_NEGATIVE = ("avc", "shifted")
 
 
@@ -27,15 +27,26 @@ def negative_slots(pairing: str, batch: int) -> Bool[np.ndarray, " batch"]:
 def partners(video: Int[np.ndarray, " clips"], order: Float[np.ndarray, " clips"]) -> Int[np.ndarray, " clips"]:
     """For each clip another one of another video, at random, so that each is used once (a derangement by video).
 
-    The videos are put into a random order, clips of one video side by side, and the row is turned by the size of its
-    largest video.
+    Args and errors are those of `several_partners`, for one draw.
+    """
+    return several_partners(video, order, 1)[0]
+
+
+def several_partners(
+    video: Int[np.ndarray, " clips"], order: Float[np.ndarray, " clips"], draws: int
+) -> Int[np.ndarray, "{draws} clips"]:
+    """For each clip so many others of other videos, no one twice; in each draw every clip is used once.
+
+    The videos are put into a random order, clips of one video side by side, and the row is turned: for the first draw
+    by the size of the largest video, for the others by evenly spaced larger steps.
 
     Args:
       video: fingerprints; clips of one video are never partners.
       order: uniform random numbers, all the chance there is.
+      draws: how many partners each clip gets.
 
     Raises:
-      ValueError: one video has more than half of the clips, so there is no such assignment.
+      ValueError: one video has more than half of the clips, so there is no such assignment; or there are not so many.
     """
     _, group, sizes = np.unique(video, return_inverse=True, return_counts=True)
     largest = int(sizes.max())
@@ -47,8 +58,12 @@ def partners(video: Int[np.ndarray, " clips"], order: Float[np.ndarray, " clips"
     first = np.full(len(sizes), np.inf)
     np.minimum.at(first, group, order)
     row = np.lexsort((order, first[group]))
-    partner = np.empty(len(video), np.int64)
-    partner[row] = np.roll(row, -largest)
+    turns = len(video) - 2 * largest + 1
+    if draws > turns:
+        raise ValueError(f"{len(video)} clips have {turns} partners each of another video, fewer than {draws} draws")
+    partner = np.empty((draws, len(video)), np.int64)
+    for draw in range(draws):
+        partner[draw, row] = np.roll(row, -(largest + draw * turns // draws))
     return partner
 
 
@@ -65,3 +80,34 @@ def sound_of(
     if len(places):
         source[places] = places[partners(video[places], order[places])]
     return source
+
+
+def sources(
+    labels: Bool[np.ndarray, "clips classes"],
+    sounding: Bool[np.ndarray, "clips classes"],
+    video: Int[np.ndarray, " clips"],
+    seed: int,
+) -> dict[str, Int[np.ndarray, " rows"]]:
+    """For each frame on which objects of several classes sound, and each of these, a clip in which it sounds alone.
+
+    Args:
+      labels: classes of each clip.
+      sounding: classes of the objects that are seen to sound on each clip's frame.
+      video: fingerprints; the sound is of another video.
+      seed: of the choice among the clips.
+
+    Returns:
+      image_item, audio_item and source (the class). A frame with a class that no other clip has alone is left out.
+    """
+    rng = np.random.default_rng(seed)
+    alone = labels.sum(axis=1) == 1
+    rows = []
+    for image in np.flatnonzero(sounding.sum(axis=1) > 1):
+        found = [
+            (image, np.flatnonzero(alone & labels[:, c] & (video != video[image])), c)
+            for c in np.flatnonzero(sounding[image])
+        ]
+        if all(len(clips) for _, clips, _ in found):
+            rows += [(image, rng.choice(clips), source) for _, clips, source in found]
+    columns = np.array(rows, np.int64).reshape(-1, 3).T
+    return dict(zip(("image_item", "audio_item", "source"), columns, strict=True))

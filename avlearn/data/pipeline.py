@@ -9,7 +9,7 @@ over processes, give the same batches.
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -18,8 +18,11 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 
 from avlearn.data import annotations, augment, check, cut, pairs, read, sample
 from avlearn.data.sample import Draw, Sampling
+from avlearn.media.log_spectrogram import POWER_FLOOR
 from avlearn.types import Batch, InputSpec
 
+SILENCE = float(np.float16(np.log(POWER_FLOOR)))  # as records have it
+MIDDLE = 0.5  # of a clip's moments
 PARTNER_STREAM = 2  # keeps evaluation's random pairs apart from the draws of training
 
 
@@ -79,7 +82,7 @@ def training_batches(
     begun, skip = divmod(first_step, sampling.samples_per_clip)
     plans = functools.partial(_plans, len(split), sampling, seed, num_workers, negative, tuple(workers), begun)
     cut_one = functools.partial(_cut_clip, record_at=split.reader(), inputs=inputs, sampling=sampling)
-    threads = _threads(sampling)
+    threads = threads_of(sampling)
 
     def pair_up(*draws: dict) -> tuple[dict, ...]:
         return tuple(_pair_up(cuts, inputs, sampling) for cuts in draws)
@@ -93,7 +96,7 @@ def training_batches(
         .batch(len(workers), drop_remainder=True)
         .prefetch(2)
     )
-    steps = itertools.chain.from_iterable(_arrays(dataset, split, sampling))
+    steps = itertools.chain.from_iterable(arrays(dataset, split, sampling))
     return (Batch(**fields) for fields in itertools.islice(steps, skip, None))
 
 
@@ -106,6 +109,8 @@ def evaluation_batches(
     batch_size: int,
     seed: int = 0,
     items: Sequence[int] | slice | None = None,
+    draws: int = 1,
+    rows: Mapping[str, np.ndarray] | None = None,
 ) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
     """One pass over a split, nothing left out and nothing repeated: middle frames, their own sound, centre crops.
 
@@ -114,21 +119,26 @@ def evaluation_batches(
       inputs: what the network eats.
       sampling: of it, the scaling of the log-spectrogram, the shift and the threads are used.
       pairing: `all_positive`, each clip once; `avc`, each clip's positive, then each clip's frame with the sound of
-        a clip of another video (each sound once); or `shifted`, a moment of each clip with its own sound, then with
-        that of another moment of the clip, both drawn at random.
+        a clip of another video (each sound once; again for every further draw, with another sound for each frame);
+        `negatives`, the rows of `avc`, then each clip's frame with silence; or `shifted`, a moment of each clip with
+        its own sound, then with that of another moment of the clip, both drawn at random.
       batch_size: rows of a batch; the last one is padded with zeros at weight 0.
       seed: of the choice of negatives and of shifted moments.
       items: clips whose frames are wanted here (for evaluation on several hosts); all by default.
+      draws: of `avc`: how many other sounds each frame meets.
+      rows: image_item and audio_item of the pairs that are wanted in place of those of `pairing`; what else it holds is
+        passed through.
 
     Yields:
-      A batch, and for its real rows: image_item, audio_item, clip_id and the arrays of `annotations.of_frame`.
+      A batch, and for its real rows: corresponds, image_item, audio_item, clip_id, pair_draw (number of the draw, -1 of
+      a positive), silent (the sound is digital silence) and the arrays of `annotations.of_frame`.
 
     Raises:
       ValueError: no such pairing, the split does not fit `inputs`, or (while reading) a record is damaged or too short.
     """
     offsets_ms = sampling.shifts_ms if pairing == "shifted" else sample.ALIGNED_MS
     check.fits(split, inputs, offsets_ms)
-    rows = _evaluation_rows(split, pairing, seed, items)
+    rows = _evaluation_rows(split, pairing, seed, items, draws) if rows is None else _given_rows(rows)
     cut_one = functools.partial(
         _cut_row,
         record_at=split.reader(),
@@ -139,11 +149,11 @@ def evaluation_batches(
     )
     dataset = (
         tf.data.Dataset.from_tensor_slices(rows)
-        .map(read.in_graph(cut_one), num_parallel_calls=_threads(sampling))
+        .map(read.in_graph(cut_one), num_parallel_calls=threads_of(sampling))
         .batch(batch_size)
         .prefetch(2)
     )
-    return (_padded(batch, real, batch_size) for batch, real in _arrays(dataset, split, sampling))
+    return (_padded(batch, real, batch_size) for batch, real in arrays(dataset, split, sampling))
 
 
 def examples(
@@ -165,7 +175,8 @@ def examples(
     return np.stack(frames), np.stack([sound for _, sound in cuts])
 
 
-def _threads(sampling: Sampling) -> int:
+def threads_of(sampling: Sampling) -> int:
+    """Threads of the input pipeline."""
     return sampling.threads if sampling.threads > 0 else os.cpu_count()
 
 
@@ -248,23 +259,36 @@ def _pair_up(cuts: dict[str, tf.Tensor], inputs: InputSpec, sampling: Sampling) 
 
 
 def _evaluation_rows(
-    split: read.Split, pairing: str, seed: int, items: Sequence[int] | slice | None
+    split: read.Split, pairing: str, seed: int, items: Sequence[int] | slice | None, draws: int
 ) -> dict[str, np.ndarray]:
     if pairing not in pairs.EVALUATION_PAIRINGS:
         raise ValueError(f"pairing={pairing!r} is unknown; evaluation has {', '.join(pairs.EVALUATION_PAIRINGS)}")
     everything = np.arange(len(split))
     image = everything if items is None else everything[items]
-    middle = np.full(len(image), 0.5)
-    if pairing == "all_positive":
-        return {"image_item": image, "audio_item": image, "corresponds": np.ones(len(image), bool), "moment": middle}
     chance = np.random.default_rng((seed, PARTNER_STREAM)).random(len(split))
-    partner = image if pairing == "shifted" else pairs.partners(split.videos, chance)[image]
+    sounds = [image]
+    if pairing == "shifted":
+        sounds.append(image)
+    elif pairing != "all_positive":
+        sounds += list(pairs.several_partners(split.videos, chance, draws)[:, image])
+    if pairing == "negatives":
+        sounds.append(image)
+    pair_draw = np.repeat(np.arange(-1, len(sounds) - 1), len(image))
+    moment = chance[image] if pairing == "shifted" else np.full(len(image), MIDDLE)
     return {
-        "image_item": np.concatenate([image, image]),
-        "audio_item": np.concatenate([image, partner]),
-        "corresponds": np.repeat([True, False], len(image)),
-        "moment": np.tile(chance[image] if pairing == "shifted" else middle, 2),
+        "image_item": np.tile(image, len(sounds)),
+        "audio_item": np.concatenate(sounds),
+        "corresponds": pair_draw < 0,
+        "pair_draw": pair_draw,
+        "silent": (pair_draw == draws) & (pairing == "negatives"),
+        "moment": np.tile(moment, len(sounds)),
     }
+
+
+def _given_rows(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    own = rows["image_item"] == rows["audio_item"]
+    middle = {"silent": np.zeros(len(own), bool), "moment": np.full(len(own), MIDDLE)}
+    return {"corresponds": own, "pair_draw": np.where(own, -1, 0), **middle, **rows}
 
 
 def _cut_row(
@@ -287,6 +311,9 @@ def _cut_row(
     start = cut.start_column(sound_ms, inputs.columns, inputs.front_end)
     window, size = sample.crop_window(seen["frames"][frame], draw, inputs)
     cuts = {**cut.view(seen, frame, window, inputs), **cut.sound(heard, start, sound_ms, inputs)}
+    for name, silence in {"sound": SILENCE, "waveform": 0.0}.items():
+        if name in cuts:
+            cuts[name] = tf.where(row["silent"], silence, cuts[name])
     batch = {
         "log_spectrogram": augment.SCALINGS[scaling](cuts.pop("sound")),
         **cuts,
@@ -296,8 +323,7 @@ def _cut_row(
         **annotations.labels(seen, inputs.classes),
     }
     of_frame = annotations.of_frame(seen, seen["frame_times_ms"][frame], window, size, num_classes)
-    items = {"image_item": row["image_item"], "audio_item": row["audio_item"], "clip_id": seen["clip_id"]}
-    return batch, {**items, **of_frame}
+    return batch, {**row, "clip_id": seen["clip_id"], **of_frame}
 
 
 def _cut_example(split: read.Split, inputs: InputSpec, item: int) -> tuple[np.ndarray, np.ndarray]:
@@ -316,7 +342,7 @@ def _padded(batch: dict[str, np.ndarray], real: dict[str, np.ndarray], batch_siz
     return Batch(**fields), {**real, "clip_id": np.array([name.decode() for name in real["clip_id"]])}
 
 
-def _arrays(dataset: tf.data.Dataset, split: read.Split, sampling: Sampling) -> Iterator:
+def arrays(dataset: tf.data.Dataset, split: read.Split, sampling: Sampling) -> Iterator:
     """The dataset's elements as NumPy arrays."""
     options = tf.data.Options()
     options.deterministic = True

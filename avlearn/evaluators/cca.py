@@ -110,6 +110,7 @@ def evaluate(
     used = min(components, most)
     return results[used] | {
         "components": used,
+        "protocol": f"{results[used]['protocol']}; both modes on {used} directions of CCA, of length 1",
         "by_components": {str(count): {name: results[count][name] for name in ndcg.COMBINATIONS} for count in counts},
         "regularisation": f"ridge of {regularisation:g} x the mean variance of a mode's features",
         "fit": {

@@ -51,8 +51,7 @@ def evaluate(
       protocol: from map to prediction, a name in `PROTOCOLS`.
       ground_truth: `union` of the boxes (VGG-SS), or `consensus`: the sum of the annotators' maps / 2, at most 1
         (Flickr-SoundNet).
-      items_expected: pairs there should be, two for each clip of the split, of which one corresponds; None: as many as
-        are given.
+      items_expected: clips of the split, of which each has one corresponding pair; None: as many as are given.
       resamples: bootstrap samples of clips.
       seed: of the bootstrap and of the random maps.
 
@@ -95,8 +94,9 @@ def evaluate(
         "degenerate_boxes": int((given & ~usable).sum()),
         "without_usable_box": int((corresponds & ~scored).sum()),
         "constant_maps": int((np.ptp(heat_map[scored], axis=(1, 2)) == 0).sum()),
-        "items_expected": int(corresponds.sum()) if items_expected is None else items_expected // 2,
+        "items_expected": check.expected(int(corresponds.sum()), items_expected),
         "protocol": protocol,
+        "seed": seed,
         "rule": PROTOCOLS[protocol],
         "ground_truth": ground_truth,
         "interpolation": pixel_maps.INTERPOLATION,

@@ -8,17 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from avlearn.evaluators.parts import check, single_label
 
 NEEDS = ("image_features", "labels")
 FIT_NEEDS = NEEDS
-OPTIONAL = "untrained_image_features"
+FIT_ON = "images_fit"  # the training pictures
+OPTIONAL = ("untrained_image_features",)
 PAIRING = "images"
 _CHUNK = 4096  # rows at a time of what is done with all rows
 
-Layer = tuple[Float[Array, "dim classes"], Float[Array, " classes"]]
+Layer = tuple[Float[np.ndarray, "dim classes"], Float[np.ndarray, " classes"]]
 
 
 def evaluate(
@@ -30,6 +32,7 @@ def evaluate(
     learning_rate: float = 1e-3,
     label_smoothing: float = 0.1,
     seed: int = 0,
+    mesh: Mesh | None = None,
     items_expected: int | None = None,
 ) -> dict[str, Any]:
     """Top-1 accuracy of a linear layer that was trained on the training split's features.
@@ -46,6 +49,7 @@ def evaluate(
       learning_rate: of the first step.
       label_smoothing: share of the label that is spread over all classes.
       seed: of the order of the rows.
+      mesh: of one axis, the devices that share each step's rows; None: all devices.
       items_expected: items there should be in the test split; None: as many as are given.
 
     Returns:
@@ -61,14 +65,14 @@ def evaluate(
         raise ValueError(
             "linear_probe: no training features (fit); the layer is trained on those of the training split"
         )
-    untrained = [OPTIONAL] if OPTIONAL in test and OPTIONAL in fit else []
+    untrained = [name for name in OPTIONAL if name in test and name in fit]
     features, labels, *others = check.arrays("linear_probe", test, (*NEEDS, *untrained))
     fit_features, fit_labels, *fit_others = check.arrays("linear_probe (fit)", fit, (*NEEDS, *untrained))
     _check_shapes(features, labels, fit_features, fit_labels)
     _, classes = single_label.classes("linear_probe", labels, "only")
     _, fit_classes = single_label.classes("linear_probe (fit)", fit_labels, "only")
     settings = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "label_smoothing": label_smoothing}
-    learn = functools.partial(train, classes=fit_classes, count=labels.shape[1], seed=seed, **settings)
+    learn = functools.partial(train, classes=fit_classes, count=labels.shape[1], seed=seed, mesh=mesh, **settings)
     layer = learn(fit_features)
     return {
         "top1": top1(layer, features, classes),
@@ -78,6 +82,7 @@ def evaluate(
             "majority": float((classes == np.bincount(fit_classes).argmax()).mean()),
             "untrained": top1(learn(fit_others[0]), others[0], classes) if untrained else None,
         },
+        "protocol": "one linear layer on scaled features, Adam with a cosine, label smoothing; top-1",
         "classes": labels.shape[1],
         "fit": {"items": len(fit_classes)},
         **settings,
@@ -97,30 +102,37 @@ def train(
     learning_rate: float,
     label_smoothing: float,
     seed: int,
+    mesh: Mesh | None = None,
 ) -> Layer:
-    """Weights and biases of the layer, for features as they are: their scaling is folded in."""
+    """Weights and biases of the layer, for features as they are: their scaling is folded in.
+
+    The rows of a step are laid over the devices; those that fill the last device up have weight 0.
+    """
+    mesh = Mesh(np.array(jax.devices()), ("rows",)) if mesh is None else mesh
     mean, deviation = moments(features)
     batch = min(batch, len(features))
     steps = epochs * (len(features) // batch)
     adam = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     layer = (jnp.zeros((features.shape[1], count)), jnp.zeros(count))
-    state = adam.init(layer)
+    layer, state = jax.device_put((layer, adam.init(layer)), NamedSharding(mesh, PartitionSpec()))
+    filling = -batch % mesh.size
+    weight = np.repeat(np.array([1, 0], np.float32), [batch, filling])
     step = jax.jit(functools.partial(_step, adam=adam, label_smoothing=label_smoothing))
     rng = np.random.default_rng(seed)
     for _ in range(epochs):
         order = rng.permutation(len(features))
         for start in range(0, len(features) - batch + 1, batch):
-            rows = order[start : start + batch]
+            rows = np.pad(order[start : start + batch], (0, filling))
             scaled = (features[rows].astype(np.float32) - mean) / deviation
-            layer, state = step(layer, state, scaled, classes[rows])
+            layer, state = step(layer, state, *(_shared(mesh, x) for x in (scaled, classes[rows], weight)))
         jax.block_until_ready(layer)
-    weights = layer[0] / deviation[:, None]
-    return weights, layer[1] - mean @ weights
+    weights = np.asarray(layer[0]) / deviation[:, None]
+    return weights, np.asarray(layer[1]) - mean @ weights
 
 
 def top1(layer: Layer, features: Float[np.ndarray, "n dim"], classes: Int[np.ndarray, " n"]) -> float:
     """Share of rows whose class has the highest score, the first of equal scores."""
-    weights, bias = (np.asarray(each) for each in layer)
+    weights, bias = layer
     chunks = (slice(start, start + _CHUNK) for start in range(0, len(features), _CHUNK))
     right = [((features[c] @ weights + bias).argmax(axis=1) == classes[c]).sum() for c in chunks]
     return float(sum(right) / len(features))
@@ -135,19 +147,26 @@ def moments(features: Float[np.ndarray, "n dim"]) -> tuple[Float[np.ndarray, " d
     return mean.astype(np.float32), np.where(varies, np.sqrt(variance), 1).astype(np.float32)
 
 
+def _shared(mesh: Mesh, rows: np.ndarray) -> Array:
+    """Rows that every process holds whole, laid over the devices."""
+    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+    return jax.make_array_from_callback(rows.shape, sharding, lambda index: rows[index])
+
+
 def _step(
-    layer: Layer,
+    layer: tuple[Float[Array, "dim classes"], Float[Array, " classes"]],
     state: optax.OptState,
     features: Float[Array, "batch dim"],
     classes: Int[Array, " batch"],
+    weight: Float[Array, " batch"],
     *,
     adam: optax.GradientTransformation,
     label_smoothing: float,
-) -> tuple[Layer, optax.OptState]:
-    def loss(layer: Layer) -> Float[Array, ""]:
+) -> tuple[tuple[Float[Array, "dim classes"], Float[Array, " classes"]], optax.OptState]:
+    def loss(layer: tuple[Float[Array, "dim classes"], Float[Array, " classes"]]) -> Float[Array, ""]:
         logits = jnp.matmul(features, layer[0], precision="highest") + layer[1][None, :]
         labels = optax.smooth_labels(jax.nn.one_hot(classes, logits.shape[1]), label_smoothing)
-        return optax.softmax_cross_entropy(logits, labels).mean()
+        return (weight * optax.softmax_cross_entropy(logits, labels)).sum() / weight.sum()
 
     updates, state = adam.update(jax.grad(loss)(layer), state, layer)
     return optax.apply_updates(layer, updates), state

@@ -15,6 +15,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from avlearn.evaluators.parts import check, single_label
 
 NEEDS = ("image_embedding", "audio_embedding", "labels")
+OPTIONAL = ("untrained_image_embedding", "untrained_audio_embedding")
 PAIRING = "all_positive"
 AVERAGES = ("arithmetic", "geometric", "min", "max")
 
@@ -82,6 +83,7 @@ def evaluate(
             "random": {mode: float(np.mean(shuffled[name])) for mode, name in by_mode.items()},
             "untrained": {mode: scores.get(f"untrained_{name}") for mode, name in by_mode.items()},
         },
+        "protocol": f"k-means with {clusters} clusters on {features}, best of {restarts}; NMI by the {average} mean",
         "clusters_found": {mode: len(np.unique(found[name])) for mode, name in by_mode.items()},
         "clusters": clusters,
         "classes": len(np.unique(classes)),

@@ -11,6 +11,7 @@ from avlearn.evaluators.parts import bootstrap, check
 
 NEEDS = ("heat_map", "corresponds", "boxes", "box_sounding", "image_item")
 PAIRING = "avc"
+PROTOCOL = "the centre of the strongest cell lies in a box of a sounding object, borders included"
 
 
 def evaluate(
@@ -29,8 +30,7 @@ def evaluate(
     Args:
       test: the arrays of `NEEDS` (see `parts/check.py`), mismatched pairs among them.
       fit: not used: nothing is fitted.
-      items_expected: pairs there should be, two for each clip of the split, of which one corresponds; None: as many as
-        are given.
+      items_expected: clips of the split, of which each has one corresponding pair; None: as many as are given.
       resamples: bootstrap samples of clips.
       seed: of the bootstrap.
 
@@ -73,7 +73,9 @@ def evaluate(
         "items": len(hit),
         "items_with_distractor": int(distractor.sum()),
         "without_sounding_box": corresponding - len(hit),
-        "items_expected": corresponding if items_expected is None else items_expected // 2,
+        "items_expected": check.expected(corresponding, items_expected),
+        "protocol": PROTOCOL,
+        "seed": seed,
     }
 
 

@@ -15,4 +15,4 @@ def evaluate(
     test: Mapping[str, np.ndarray], fit: Mapping[str, np.ndarray] | None = None, **options: Any
 ) -> dict[str, Any]:
     """Accuracy on pairs of which exactly half are aligned, the other half shifted; see `avc_accuracy.evaluate`."""
-    return avc_accuracy.evaluate(test, fit, **options)
+    return avc_accuracy.evaluate(test, fit, evaluator="shift_accuracy", **options)

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from avlearn.evaluators.parts import check, linear_svm, single_label
 
 NEEDS = ("audio_features", "clip", "labels", "fold")
-OPTIONAL = ("untrained_audio_features",)
+OPTIONAL = ("untrained_audio_features", "tested")
 PAIRING = "windows"
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 INNER_FOLDS = 5  # where the training clips are of one fold, as in DCASE 2013
@@ -54,9 +54,11 @@ def evaluate(
 
     Args:
       test: the arrays of `NEEDS` (see `parts/check.py`): audio_features and clip have a row for each window, labels and
-        fold one for each clip. With untrained_audio_features the same is done for those of an untrained network.
+        fold one for each clip. With untrained_audio_features the same is done for those of an untrained network, with
+        tested (a row for each clip) only the folds of those clips are tested on.
       fit: not used: training clips are those of the other folds.
-      test_folds: folds to test on; None: each in turn (ESC-50). DCASE: (1,), where the training set is fold 0.
+      test_folds: folds to test on; None: as `tested` says, or each in turn (ESC-50). DCASE: (2,), where the training
+        set is fold 1.
       penalties: values of C to choose from; one value is taken as it is.
       seed: of the parts, where clips are parted within a fold.
       items_expected: clips there should be in the test folds; None: as many as are given.
@@ -71,11 +73,11 @@ def evaluate(
       ValueError: arrays that are missing or wrong, clips without windows or with other than one class, or folds that
         leave nothing to train or to choose C on.
     """
-    optional = [name for name in OPTIONAL if name in test]
+    optional = [name for name in OPTIONAL[:1] if name in test]
     features, clip, *untrained = check.arrays("sound_classification", test, ("audio_features", "clip", *optional))
     labels, fold = check.arrays("sound_classification", test, ("labels", "fold"))
     _, classes = single_label.classes("sound_classification", labels, "only")
-    tested = np.unique(fold).tolist() if test_folds is None else list(test_folds)
+    tested = _tested(test, fold) if test_folds is None else list(test_folds)
     _check(clip, fold, tested, penalties)
     values = sorted(penalties)
     network, *others = (
@@ -94,6 +96,7 @@ def evaluate(
             "majority": float(np.mean([majority(classes[fold != one], classes[fold == one]) for one in tested])),
             "untrained": float(np.mean([each["accuracy"] for each in others[0]])) if others else None,
         },
+        "protocol": f"one-vs-all linear SVM on z-scored windows, scores averaged; {len(tested)} test folds",
         "classes": labels.shape[1],
         "windows_per_clip": [int(windows.min()), int(windows.max())],
         "penalties": values,
@@ -101,23 +104,6 @@ def evaluate(
         "items": items,
         "items_expected": check.expected(items, items_expected),
     }
-
-
-def window_starts(clip_columns: int, window_columns: int, count: int) -> Int[np.ndarray, " {count}"]:
-    """First columns of equally spaced windows of a log-spectrogram, from its first column to its last.
-
-    Fractions of a column are dropped. A single window is the middle one. Windows overlap where the clip is shorter than
-    all of them together (ESC-50: 10 windows of 1 s in 5 s; DCASE 2013: 60 in 30 s).
-
-    Raises:
-      ValueError: the clip is shorter than a window, or no window is asked for.
-    """
-    spare = clip_columns - window_columns
-    if spare < 0 or window_columns < 1:
-        raise ValueError(f"a clip of {clip_columns} columns has no window of {window_columns} columns")
-    if count < 1:
-        raise ValueError(f"{count} windows of a clip; at least 1 is needed")
-    return np.array([spare // 2]) if count == 1 else np.arange(count) * spare // (count - 1)
 
 
 def choose_penalty(
@@ -199,6 +185,14 @@ def _of_fold(
     penalty = choose_penalty(windows, fold != one, fold, penalties, seed)
     found, converged = accuracies(windows, fold != one, fold == one, [penalty])
     return {"accuracy": found[0], "penalty": penalty, "converged": converged}
+
+
+def _tested(test: Mapping[str, np.ndarray], fold: Int[np.ndarray, " clips"]) -> list[int]:
+    """Folds to test on: those of the clips marked so, or all."""
+    if "tested" not in test:
+        return np.unique(fold).tolist()
+    marked = check.arrays("sound_classification", test, ("fold", "tested"))[1]
+    return np.unique(fold[marked.astype(bool)]).tolist()
 
 
 def _check(

@@ -65,6 +65,7 @@ def evaluate(
         "class_agreement_of_embeddings": share_of_class(in_space, both),
         "other_mode": float(((on_map >= clips) != (np.arange(2 * clips) >= clips)[:, None]).mean()),
         "baselines": {"chance": chance(labels), "mixed": 0.5},
+        "protocol": f"{neighbours} nearest points of other clips, on a map of perplexity {perplexity:g}",
         "kl_divergence": divergence,
         "perplexity": perplexity,
         "neighbours": neighbours,

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from avlearn.evaluators.parts import check, single_label
 
 NEEDS = ("image_pool4", "audio_pool4", "labels")
+OPTIONAL = ("untrained_image_pool4", "untrained_audio_pool4")
 PAIRING = "all_positive"
 
 
@@ -74,6 +75,7 @@ def evaluate(
                 for mode, name in by_mode.items()
             },
         },
+        "protocol": f"maximum over positions of conv4_2; classes among the {top} clips of highest activation",
         "units": {mode: given[name].shape[1] for mode, name in by_mode.items()},
         "dead_units": {mode: int((~alive(given[name])).sum()) for mode, name in by_mode.items()},
         "classes": int(labels.any(axis=0).sum()),

@@ -49,6 +49,8 @@ FIGURES = (
     Figure("ciou", "auc", "AUC of cIoU ({protocol})", "centre", "centre disc"),
     Figure("nmi", "image", "NMI of image clusters", "random", "random clusters"),
     Figure("nmi", "audio", "NMI of sound clusters", "random", "random clusters"),
+    Figure("sound_classification", "accuracy", "Sound classification", "chance", "chance"),
+    Figure("linear_probe", "top1", "Linear probe, top-1", "majority", "most frequent class"),
     Figure("tsne", "class_agreement", "Neighbours of one class on the map", "chance", "chance"),
 )
 COLUMNS = ("network", "score", "value", "baseline", "baseline's value", "items")

@@ -6,12 +6,15 @@ One row is one pair of a frame and a second of sound, N rows in all; `avlearn/ev
   corresponds [N]: whether frame and sound are of one moment of one video
   logit [N]: log-odds that they correspond
   image_item [N]: number of the frame's clip
+  pair_draw [N]: of a pair that does not correspond, the number of the draw that it belongs to; of others -1
   labels [N, classes]: classes of the frame's clip, true or false
   image_embedding, audio_embedding [N, dim]: retrieval vectors
   heat_map [N, rows, columns]: log-odds of each cell of the image
   boxes [N, boxes, 4]: (ymin, xmin, ymax, xmax) as shares of the image, NaN where there is no box
   box_sounding [N, boxes]: whether the object in the box sounds
   box_annotator [N, boxes]: number of who drew the box
+  silent [N]: whether the sound is silence
+  source [N]: class of the one source whose sound and boxes the row has
   image_pool4, audio_pool4 [N, channels]: maximum of each channel of conv4_2, after its ReLU, over all positions
   untrained_...: the same of a network with its initial weights
 
@@ -20,6 +23,7 @@ Sound classification has W rows of windows, of C clips; linear classification ha
   audio_features [W, dim]: conv4_2 before its ReLU, max-pooled to 4 x 3 cells (6,144 numbers)
   clip [W]: number of the window's clip, a row of the next two
   labels [C, classes], fold [C]: class and cross-validation fold of each clip
+  tested [C]: whether the clip is of a fold that is tested on
   image_features [N, dim]: conv4_2 after its ReLU, max-pooled to 4 x 4 cells (8,192 numbers)
 """
 
@@ -31,6 +35,7 @@ _DIMENSIONS = {
     "corresponds": 1,
     "logit": 1,
     "image_item": 1,
+    "pair_draw": 1,
     "labels": 2,
     "image_embedding": 2,
     "audio_embedding": 2,
@@ -44,6 +49,9 @@ _DIMENSIONS = {
     "image_features": 2,
     "clip": 1,
     "fold": 1,
+    "tested": 1,
+    "silent": 1,
+    "source": 1,
 }
 _MAY_BE_NAN = ("boxes",)
 

@@ -11,6 +11,7 @@ from avlearn.models.parts.convolve_video import convolve_video
 
 CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}  # of the two convolutions of each block, before the width factor
 DTYPES = ("float32", "bfloat16")
+LAST = f"{max(CHANNELS)}_2"
 CONV1_PADDINGS = ("after", "both")
 # Mean and standard deviation of ImageNet's pixels, R, G, B from 0 to 1: what torchvision's weights were trained on.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -114,6 +115,16 @@ class ConvTower(nnx.Module):
         receptive field lies half a pixel further down and right where conv1_1 has stride 2.
 
         Raises:
+          ValueError: see `before_last_relu`.
+        """
+        return nnx.relu(self.before_last_relu(x))
+
+    def before_last_relu(self, x: Num[Array, "batch *size channels"]) -> Float[Array, "batch *cells {self.channels}"]:
+        """The map after conv4_2 and its normalisation, before its ReLU (L3 3.4 classifies sounds by it).
+
+        Of a part of the tower without conv4_2 it is what comes out, after ReLU and pooling.
+
+        Raises:
           ValueError: the input is so small that nothing is left of it after pool3.
         """
         height, width = x.shape[-3:-1]
@@ -123,12 +134,14 @@ class ConvTower(nnx.Module):
                 f"an input of {height} x {width} is too small for the conv tower: each side must be at least "
                 f"{smallest}. Raise inputs.frame_pixels or inputs.columns, or lower inputs.pool."
             )
-        for block in self.blocks:
-            for name in (f"{block}_1", f"{block}_2"):
-                x = getattr(self, f"bn{name}")(getattr(self, f"conv{name}")(x))
-                x = nnx.relu(x).astype(self.dtype)
-            if block != max(CHANNELS):
-                x = getattr(self, f"pool{block}")(x)
+        names = [f"{block}_{number}" for block in self.blocks for number in (1, 2)]
+        for name in names:
+            x = getattr(self, f"bn{name}")(getattr(self, f"conv{name}")(x)).astype(self.dtype)
+            if name == LAST:
+                break
+            x = nnx.relu(x)
+            if name.endswith("_2") and hasattr(self, f"pool{name[0]}"):
+                x = getattr(self, f"pool{name[0]}")(x)
         return x
 
 

@@ -1,0 +1,86 @@
+"""Equally spaced windows of sound from every clip, for sound classification (Look, Listen and Learn 3.4)."""
+
+import functools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+from jaxtyping import Float32
+
+from avlearn.data import annotations, augment, check, cut, pipeline, read
+from avlearn.data.sample import Sampling
+from avlearn.types import InputSpec
+
+
+def starts(clip_columns, window_columns: int, count: int):
+    """First columns of equally spaced windows of a log-spectrogram, from its first column to its last, `[count]`.
+
+    Fractions of a column are dropped. A single window is the middle one. Windows overlap where the clip is shorter than
+    all of them together (ESC-50: 10 windows of 1 s in 5 s; DCASE 2013: 60 in 30 s).
+
+    Args:
+      clip_columns: columns that the clip has, an integer or a tensor.
+      window_columns: columns of a window.
+      count: windows, at least 1.
+    """
+    spare = clip_columns - window_columns
+    return spare // 2 + np.zeros(1, np.int64) if count == 1 else np.arange(count) * spare // (count - 1)
+
+
+def window_batches(
+    split: read.Split, inputs: InputSpec, sampling: Sampling, *, count: int, batch_size: int
+) -> Iterator[tuple[Float32[np.ndarray, "batch columns bins"], dict[str, np.ndarray]]]:
+    """One pass over a split, clip by clip, `count` windows each.
+
+    Args:
+      split: what to cover.
+      inputs: what the network eats.
+      sampling: of it, the scaling of the log-spectrogram and the threads are used.
+      count: windows of a clip.
+      batch_size: windows of a batch; the last one is padded with zeros.
+
+    Yields:
+      Sounds, and for the real ones: clip (its number in the split), clip_id and labels `[windows, classes]`.
+
+    Raises:
+      ValueError: the split does not fit `inputs`, no window is asked for, or (while reading) a record is damaged or
+        shorter than a window.
+    """
+    check.sound(split, inputs)
+    if count < 1:
+        raise ValueError(f"{count} windows of a clip; at least 1 is needed (--config.evaluation.sound_windows)")
+    cut_one = functools.partial(
+        _cut,
+        record_at=split.reader(),
+        inputs=inputs,
+        scaling=sampling.spectrogram_scaling,
+        num_classes=len(split.class_ids),
+        count=count,
+    )
+    dataset = (
+        tf.data.Dataset.range(len(split))
+        .map(read.in_graph(cut_one), num_parallel_calls=pipeline.threads_of(sampling))
+        .unbatch()
+        .batch(batch_size)
+        .prefetch(2)
+    )
+    for sounds, rows in pipeline.arrays(dataset, split, sampling):
+        missing = batch_size - len(sounds)
+        rows["clip_id"] = np.array([name.decode() for name in rows["clip_id"]])
+        yield np.pad(sounds, [(0, missing), (0, 0), (0, 0)]), rows
+
+
+def _cut(
+    clip: tf.Tensor, *, record_at: Callable, inputs: InputSpec, scaling: str, num_classes: int, count: int
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """All windows of a clip, and a row of annotations for each."""
+    features = {name: cut.FEATURES[name] for name in ("clip_id", "log_spectrogram")}
+    record = tf.io.parse_single_example(record_at(clip), features | {"labels": annotations.FEATURES["labels"]})
+    columns = cut.columns_of(record)
+    complaint = ["a clip is shorter than a window of", inputs.columns, "columns:", record["clip_id"], columns]
+    with tf.control_dependencies([tf.debugging.Assert(columns >= inputs.columns, complaint)]):
+        first = tf.ensure_shape(starts(columns, inputs.columns, count), (count,))
+    cuts = [augment.pool(cut.columns(record, start, inputs), inputs.pool) for start in tf.unstack(first)]
+    rows = {"clip": clip, "clip_id": record["clip_id"], "labels": annotations.classes(record, num_classes)}
+    repeated = {name: tf.repeat(value[None], count, axis=0) for name, value in rows.items()}
+    return augment.SCALINGS[scaling](tf.stack(cuts)), repeated

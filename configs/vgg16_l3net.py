@@ -1,0 +1,21 @@
+"""VGG16's images and L3-Net's sounds, aligned by CCA: a row of table 1 of Objects that Sound (section 3.2).
+
+    python -m avlearn.import_weights --network=vgg16 --from=vgg16-397923af.pth --to=runs/vgg16
+    python -m avlearn.main --config=configs/l3net.py --workdir=runs/l3net
+    python -m avlearn.main --config=configs/vgg16_l3net.py --mode=evaluate --checkpoint=runs/vgg16/checkpoints
+
+The paper reports nDCG@30 of .493 im-im, .458 im-aud, .464 aud-im and .618 aud-aud. --config.evaluation.sounds_from=RUN
+takes the sounds of another run's network.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import vgg16
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """VGG16's config, with the sounds of the network in runs/l3net; or `miniature`, with that of the miniature run."""
+    config = vgg16.get_config(variant)
+    config.evaluation.evaluators = ("cca",)
+    config.evaluation.sounds_from = "runs/l3net-miniature" if variant == "miniature" else "runs/l3net"
+    return config

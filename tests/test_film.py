@@ -54,7 +54,7 @@ def test_frames_are_brought_to_one_size():
 @pytest.mark.parametrize(("rate", "frames_per_second"), [(16_000, 5.0), (48_000, 25.0)])
 def test_what_is_written_can_be_seen_and_heard(rate, frames_per_second):
     levels = np.linspace(20, 230, 10).astype(np.uint8)
-    pictures = [np.full((64, 128, 3), level, np.uint8) for level in levels]
+    pictures = np.stack([np.full((64, 128, 3), level, np.uint8) for level in levels])
     seconds = 10 / frames_per_second
     content = film.mp4(pictures, frames_per_second, sine(1000, seconds + 1, rate), rate)
     shown, samples, heard_rate = decoded(content)
@@ -70,7 +70,8 @@ def test_what_is_written_can_be_seen_and_heard(rate, frames_per_second):
 
 def test_sound_and_picture_keep_step():
     """A click at the moment at which the picture turns bright."""
-    pictures = [np.full((32, 32, 3), 250 if number == 6 else 10, np.uint8) for number in range(12)]
+    pictures = np.full((12, 32, 32, 3), 10, np.uint8)
+    pictures[6] = 250
     waveform = np.zeros(48_000, np.float32)
     waveform[24_000:24_480] = sine(2000, 0.01, 48_000)
     shown, samples, rate = decoded(film.mp4(pictures, 12.0, waveform, 48_000))
@@ -81,7 +82,7 @@ def test_sound_and_picture_keep_step():
 
 
 def test_a_long_film_is_cut():
-    pictures = [np.zeros((32, 32, 3), np.uint8)] * 30
+    pictures = np.zeros((30, 32, 32, 3), np.uint8)
     shown, samples, rate = decoded(film.mp4(pictures, 2.0, np.zeros(16 * 16_000, np.float32), 16_000))
     assert len(shown) == 2 * film.MOST_SECONDS
     assert samples.size / rate == pytest.approx(film.MOST_SECONDS, abs=0.05)

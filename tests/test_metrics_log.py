@@ -53,7 +53,8 @@ class FakeRun:
 @pytest.fixture
 def wandb(monkeypatch):
     """A module in the place of wandb: `started` holds what runs were started with, `runs` the runs."""
-    fake = types.SimpleNamespace(started=[], runs=[], Image=lambda picture: ("image", picture.shape))
+    fake = types.ModuleType("wandb")
+    fake.started, fake.runs, fake.Image = [], [], lambda picture: ("image", picture.shape)
 
     def init(**options):
         fake.started.append(options)

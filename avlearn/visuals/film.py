@@ -3,7 +3,7 @@
 import base64
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Protocol, runtime_checkable
 
@@ -72,7 +72,7 @@ def shown(item: int, clip: Clip, moments: Mapping[str, np.ndarray], front_end: s
 
 def pictures(
     frames: UInt8[np.ndarray, "moments height width 3"], heat_maps: Float[np.ndarray, "moments rows cols"]
-) -> UInt8[np.ndarray, "moments {SIDE_PIXELS} {2*SIDE_PIXELS} 3"]:
+) -> UInt8[np.ndarray, "moments shown_height shown_width 3"]:
     """Each frame, and to its right the same with the heat map of its moment over it.
 
     Args:
@@ -87,7 +87,7 @@ def pictures(
 
 
 def mp4(
-    shown: Sequence[UInt8[np.ndarray, "height width 3"]],
+    shown: UInt8[np.ndarray, "moments height width 3"],
     frames_per_second: float,
     waveform: Float32[np.ndarray, " samples"],
     sample_rate_hz: int,

@@ -19,7 +19,7 @@ BORDER_PIXELS = 3  # green around what shares a class with the query, red around
 RIGHT, WRONG, NEITHER = (42, 157, 119), (179, 72, 47), (255, 255, 255)
 
 Arrays = Mapping[str, np.ndarray]
-Picture = UInt8[np.ndarray, "height width 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]
 Colour = tuple[int, int, int]
 
 

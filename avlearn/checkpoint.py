@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
@@ -147,6 +148,19 @@ class Checkpoints:
         step, restored, _ = self._restore_first_whole(which, {"weights": _weights(like)}, sharding)
         return step, restored["weights"]["params"], restored["weights"]["batch_stats"]
 
+    def read_weights(self, sharding: Sharding, which: str) -> tuple[str, int, dict[str, np.ndarray]]:
+        """Name of the network, step, and parameters and running statistics by path, of whichever network it is.
+
+        Raises:
+          ValueError: there is none, or all are damaged.
+        """
+        step, restored, _ = self._restore_first_whole(which, None, sharding)
+        arrays = {}
+        for tree in restored["weights"].values():
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+                arrays[jax.tree_util.keystr(path, simple=True, separator=".")] = np.asarray(leaf)
+        return self._description(step)["name"], step, arrays
+
     def wait(self) -> None:
         """Returns when everything saved is on disk.
 
@@ -175,7 +189,7 @@ class Checkpoints:
         return sorted(losses, key=losses.get)
 
     def _restore_first_whole(
-        self, which: str | int, like: Mapping[str, PyTree], sharding: Sharding
+        self, which: str | int, like: Mapping[str, PyTree] | None, sharding: Sharding
     ) -> tuple[int, Mapping[str, PyTree], list[int]]:
         """Step and items of the first candidate that can be read, and the steps of those before it."""
         damaged = {}
@@ -205,21 +219,28 @@ class Checkpoints:
             "name the directory of another run's checkpoints with --checkpoint=RUN/checkpoints."
         )
 
-    def _restore(self, step: int, like: Mapping[str, PyTree], sharding: Sharding) -> Mapping[str, PyTree]:
-        """Items of a checkpoint, compared with their checksums.
+    def _description(self, step: int) -> dict:
+        return self._manager.restore(step, args=ocp.args.Composite(network=ocp.args.JsonRestore()))["network"]
+
+    def _restore(self, step: int, like: Mapping[str, PyTree] | None, sharding: Sharding) -> Mapping[str, PyTree]:
+        """Items of a checkpoint, compared with their checksums; with `like` None, the weights of whichever network.
 
         Raises:
           Damaged: it cannot be read, or is not what was written.
           ValueError: it holds another network.
         """
         with damage_explained():
-            read = self._manager.restore(step, args=ocp.args.Composite(network=ocp.args.JsonRestore()))["network"]
+            read = self._description(step)
             check_seal(read)
             stored = {"name": read["name"], "parameters": read["parameters"], "checksums": read.get("checksums", {})}
         metrics = self._manager.metrics(step)
         if metrics is not None and json.dumps(read.get("metrics", metrics)) != json.dumps(metrics):
             raise Damaged("its validation loss is not the one that was saved")
-        self._check_network(step, stored, like["weights"]["params"])
+        if like is None:
+            with damage_explained():
+                like = {"weights": self._manager.item_metadata(step)["weights"]}
+        else:
+            self._check_network(step, stored, like["weights"]["params"])
 
         def abstract(x):
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)

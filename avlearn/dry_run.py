@@ -116,10 +116,14 @@ def describe_evaluators(config: ConfigDict, network: parts.Network) -> str:
 
 
 def describe_dataset(config: ConfigDict) -> str:
-    """The size of each split, or the command that builds the dataset."""
-    names = (config.data.train_split, config.data.validation_split, config.evaluation.split)
+    """The size of each split, or the command that builds its dataset."""
+    sizes: dict[str, list[str]] = {}
     try:
-        sizes = [f"{name} {len(read.open_split(config.data.dataset, config.data.data_dir, name))}" for name in names]
+        data, evaluation = config.data, config.evaluation
+        trained = [(data.dataset, name) for name in (data.train_split, data.validation_split)]
+        for dataset, name in [*trained, (evaluation.dataset or data.dataset, evaluation.split)]:
+            clips = len(read.open_split(dataset, config.data.data_dir, name))
+            sizes.setdefault(dataset, []).append(f"{name} {clips}")
     except ValueError as error:
         return f"Dataset: {error}"
-    return f"Dataset {config.data.dataset}: {', '.join(sizes)} clips"
+    return "\n".join(f"Dataset {dataset}: {', '.join(splits)} clips" for dataset, splits in sizes.items())

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from avlearn import evaluate, features, parallel, parts
 from avlearn.checkpoint import Checkpoints
-from avlearn.data import images, read
+from avlearn.data import check, images, read
 from avlearn.evaluate import Source
 from avlearn.parts import Network
 from avlearn.preemption import Preemption
@@ -140,7 +140,7 @@ def build_evaluation(
     sources = {name: SOURCES[name](config, passes, open_split) for name in sorted(wanted)}
     relevance = None
     if parts.retrieves(config):
-        split = open_split(config.data.dataset, split=config.evaluation.split)
+        split = evaluation_split(config, open_split)
         relevance = parts.class_relevance(split, config.evaluation.max_relevance)
     return Evaluation(
         config=FrozenConfigDict(config),
@@ -195,9 +195,15 @@ def score_arrays(config: ConfigDict, path: pathlib.Path) -> tuple[dict[str, dict
     return evaluate.results(evaluators, arrays, about), arrays
 
 
+def evaluation_split(config: ConfigDict, open_split: Callable) -> read.Split:
+    """The split of `config.evaluation.dataset`, or of the dataset that is trained on."""
+    return open_split(config.evaluation.dataset or config.data.dataset, split=config.evaluation.split)
+
+
 def pair_source(config: ConfigDict, passes: Passes, open_split: Callable, *, pairing: str) -> Source:
     """Pairs of the evaluation split."""
-    split = open_split(config.data.dataset, split=config.evaluation.split)
+    split = evaluation_split(config, open_split)
+    check.fits(split, passes.inputs)
     collect = functools.partial(passes.pairs, split=split, pairing=pairing)
     if pairing == "avc_draws":
         collect = functools.partial(passes.pairs, split=split, pairing="avc", draws=config.evaluation.pair_draws)
@@ -215,6 +221,7 @@ def validation_source(config: ConfigDict, passes: Passes, open_split: Callable) 
 def fit_source(config: ConfigDict, passes: Passes, open_split: Callable) -> Source:
     """What evaluators are fitted on: the first `config.evaluation.fit_clips` training clips of the first epoch."""
     split = open_split(config.data.dataset, split=config.data.train_split)
+    parts.check_classes(parts.build_evaluators(config, relevance=None), split, evaluation_split(config, open_split))
     first = read.epoch_order(len(split), config.seed, 0)[: config.evaluation.fit_clips]
     options = {"split": split, "pairing": "all_positive", "items": sorted(first.tolist())}
     rule = "the first clips of the first epoch's order"
@@ -264,7 +271,8 @@ def build_passes(config: ConfigDict, network: Network, mesh: Mesh, preemption: P
         model=network.evaluation,
         outputs=frozenset(evaluate.output_names(network.outputs(2))),
         initial=parts.replicated_state(network, optax.identity(), mesh),
-        inputs=network.inputs if pixels == 0 else dataclasses.replace(network.inputs, frame_pixels=pixels),
+        # Labels are for the loss alone.
+        inputs=dataclasses.replace(network.inputs, classes=0, frame_pixels=pixels or network.inputs.frame_pixels),
         sampling=parts.build_sampling(config),
         mesh=mesh,
         batch_size=-(-config.evaluation.batch // workers) * workers,

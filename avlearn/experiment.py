@@ -16,7 +16,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from avlearn import evaluate, parallel, parts
+from avlearn import evaluate, parallel, parts, pretraining
 from avlearn import step as steps
 from avlearn.checkpoint import Checkpoints
 from avlearn.data import pipeline, read
@@ -52,13 +52,20 @@ class Experiment:
     preemption: Preemption
 
     def start(self) -> TrainState:
-        """The latest checkpoint, or the state of step 0 where there is none."""
+        """The latest checkpoint, or the state of step 0 where there is none.
+
+        Raises:
+          ValueError: `config.train.initialise_from` does not fit.
+        """
         state = self.initial_state()
         devices = f"{self.mesh.size} device(s) of {jax.process_count()} process(es)"
         workers = f"{self.config.train.num_workers} worker(s) on {devices}"
         if self.checkpoints.latest_step() is None:
             LOG.info("Starts from step 0; %s.", workers)
-            return state
+            if not self.config.train.initialise_from:
+                return state
+            source, frozen = self.config.train.initialise_from, self.config.train.frozen
+            return pretraining.initialised(state, source, frozen, parallel.replicated(self.mesh))
         state = self.checkpoints.restore_state(state, parallel.replicated(self.mesh))
         LOG.info("Goes on from step %d of %s; %s.", int(state.step), self.checkpoints.directory, workers)
         return state
@@ -160,7 +167,7 @@ def validation_loss(
     config: ConfigDict, network: Network, passes: Passes, **validated
 ) -> Callable[[TrainState], float] | None:
     """Training's loss over a split, the mean over its clips; None where that is the loss on pairs."""
-    if not set(network.pairings) - {"avc", "all_pairs"}:
+    if network.loss is None or "avc" in network.pairings:
         return None
     score = parts.build_score(config, network)
     compiled = jax.jit(functools.partial(steps.evaluation_loss, model=network.evaluation, score=score))

@@ -7,7 +7,6 @@ RUN/checkpoints and RUN/config.json, and prints the command that evaluates them.
 """
 
 import argparse
-import dataclasses
 import importlib
 import pathlib
 import pkgutil
@@ -16,7 +15,6 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
@@ -72,7 +70,7 @@ def imported(
         )
     arrays = layouts.converted(found, entries, shapes) | dict(source.constants)
     source.check(arrays)
-    return with_arrays(state, arrays), source
+    return steps.with_arrays(state, arrays), source
 
 
 def initial_state(config: ConfigDict, *, abstract: bool = False) -> TrainState:
@@ -91,19 +89,6 @@ def weight_shapes(state: TrainState) -> dict[str, tuple[int, ...]]:
     """Shapes of the parameters and running statistics by their paths."""
     shapes = parameter_shapes(state.params) | parameter_shapes(state.batch_stats)
     return {path: tuple(shape) for path, shape in shapes.items()}
-
-
-def with_arrays(state: TrainState, arrays: Mapping[str, np.ndarray]) -> TrainState:
-    """The state with these parameters and statistics, by path; what is not among them stays."""
-
-    def replaced(path, leaf):
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
-        return jnp.asarray(arrays[name], leaf.dtype) if name in arrays else leaf
-
-    params, batch_stats = (
-        jax.tree_util.tree_map_with_path(replaced, tree) for tree in (state.params, state.batch_stats)
-    )
-    return dataclasses.replace(state, params=params, batch_stats=batch_stats)
 
 
 def write_run(workdir: pathlib.Path, state: TrainState, config: ConfigDict) -> None:

@@ -120,7 +120,7 @@ def check_same_run(path: pathlib.Path, before: dict, now: dict) -> None:
         "loss": None,
         "inputs": None,
         "data": None,
-        "train": ("num_workers", "batch_per_worker"),
+        "train": ("num_workers", "batch_per_worker", "initialise_from", "frozen"),
     }
     differing = []
     for section, keys in decisive.items():

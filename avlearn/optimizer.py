@@ -1,6 +1,10 @@
 """Adam as the papers use it, and the learning rate over time."""
 
+from collections.abc import Callable
+
+import jax
 import optax
+from jaxtyping import PyTree
 
 SCHEDULES = ("staircase", "warmup_cosine")
 WEIGHT_DECAYS = ("l2", "decoupled")
@@ -46,3 +50,19 @@ def adam(schedule, *, weight_decay: float, weight_decay_kind: str) -> optax.Grad
         f"weight_decay_kind {weight_decay_kind!r} is unknown; use --config.train.weight_decay_kind="
         f"{' or '.join(WEIGHT_DECAYS)}."
     )
+
+
+def leaving_alone(
+    optimizer: optax.GradientTransformation, frozen: Callable[[PyTree], PyTree]
+) -> optax.GradientTransformation:
+    """An optimizer that neither changes nor decays some of the parameters, and keeps no state for them.
+
+    Args:
+      optimizer: of the others.
+      frozen: parameters to a tree of the same structure, true for those to leave alone.
+    """
+
+    def labels(params: PyTree) -> PyTree:
+        return jax.tree.map(lambda is_frozen: "frozen" if is_frozen else "trained", frozen(params))
+
+    return optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)

@@ -26,6 +26,7 @@ from avlearn.checkpoint import check_which
 from avlearn.data import pipeline, read
 from avlearn.evaluators import avc_accuracy, ciou, ndcg
 from avlearn.evaluators.parts import pixel_maps
+from avlearn.losses import tri_map
 from avlearn.ontology import Ontology
 from avlearn.step import TrainState
 from avlearn.types import Batch, InputSpec, Outputs
@@ -102,18 +103,54 @@ def check_numbers(config: ConfigDict) -> None:
 
 
 def build_network(config: ConfigDict) -> Network:
-    """The network of the config with the parameters of step 0, without data."""
+    """The network of the config with the parameters of step 0, without data.
+
+    Raises:
+      ValueError: a setting of the network, of its loss or of what is frozen is not one of those allowed.
+    """
+    return network_of(config, build_model(config))
+
+
+def build_model(config: ConfigDict) -> nnx.Module:
+    """The model of the config with its initial weights."""
     module = by_name(avlearn.models, config.model.name, "config.model.name")
-    inputs = InputSpec(**config.inputs)
-    training = module.Model(config.model, inputs, rngs=nnx.Rngs(config.seed))
-    training.train()
-    evaluation = nnx.clone(training)
+    return module.Model(config.model, InputSpec(**config.inputs), rngs=nnx.Rngs(config.seed))
+
+
+def network_of(config: ConfigDict, model: nnx.Module) -> Network:
+    """What `build_network` makes of the model of the config, which may consist of shapes alone."""
+    tri_map.check(**config.loss)
+    model.train()
+    freeze(model, config.train.frozen)
+    evaluation = nnx.clone(model)
     evaluation.eval()
+    module = by_name(avlearn.models, config.model.name, "config.model.name")
     if not hasattr(module, "loss"):
-        return Network(config.model.name, inputs, training, evaluation, None)
+        return Network(config.model.name, model.inputs, model, evaluation, None)
     taken = inspect.signature(module.loss).parameters
     loss = functools.partial(module.loss, **{key: value for key, value in config.loss.items() if key in taken})
-    return Network(config.model.name, inputs, training, evaluation, loss)
+    return Network(config.model.name, model.inputs, model, evaluation, loss)
+
+
+def freeze(model: nnx.Module, paths: Sequence[str]) -> None:
+    """Sets what stands below these paths to evaluation mode.
+
+    A frozen trunk is the same function in training as in evaluation, so that the layers on top of it are trained on
+    what they will meet. Normalising by the batch would make a frame's features depend on the others of its batch.
+
+    Raises:
+      ValueError: a path below which there is no parameter.
+    """
+    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    for path in paths:
+        if not any(jax.tree.leaves(steps.below([path], params))):
+            raise ValueError(
+                f"train.frozen: the network has no parameter {path!r}; use paths such as {', '.join(params)} "
+                "(--config.train.frozen=\"('vision', 'audio')\")."
+            )
+    for path, module in nnx.iter_modules(model):
+        if steps.is_below(".".join(map(str, path)), paths):
+            module.eval()
 
 
 def config_of_run(config: ConfigDict, directory: pathlib.Path) -> ConfigDict:
@@ -151,10 +188,12 @@ def build_schedule(config: ConfigDict, steps_per_epoch: float) -> optax.Schedule
 
 
 def build_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Adam as the config says."""
-    return optimizer.adam(
+    """Adam as the config says, on what is not frozen."""
+    adam = optimizer.adam(
         schedule, weight_decay=config.train.weight_decay, weight_decay_kind=config.train.weight_decay_kind
     )
+    frozen = tuple(config.train.frozen)
+    return optimizer.leaving_alone(adam, functools.partial(steps.below, frozen)) if frozen else adam
 
 
 def build_train_step(config: ConfigDict, network: Network, adam: optax.GradientTransformation, mesh: Mesh) -> Callable:
@@ -166,7 +205,8 @@ def build_train_step(config: ConfigDict, network: Network, adam: optax.GradientT
     if network.loss is None:
         return functools.partial(refuse_training, network.name)
     score = build_score(config, network)
-    return steps.jit_train_step(model=network.training, score=score, optimizer=adam, mesh=mesh)
+    frozen = tuple(config.train.frozen)
+    return steps.jit_train_step(model=network.training, score=score, optimizer=adam, mesh=mesh, frozen=frozen)
 
 
 def build_score(config: ConfigDict, network: Network) -> steps.Score:
@@ -295,6 +335,23 @@ def replicated_state(network: Network, adam: optax.GradientTransformation, mesh:
     state = steps.initial_state(network.training, adam)
     # A copy: the step donates its state, and the network's own arrays stay good.
     return jax.device_put(jax.tree.map(jnp.copy, state), parallel.replicated(mesh))
+
+
+def check_classes(evaluators: Sequence[evaluate.Evaluator], train: read.Split, evaluation: read.Split) -> None:
+    """Refuses evaluators that learn classes from one dataset and meet other classes in another.
+
+    Raises:
+      ValueError: names the evaluators, the datasets and how many classes they share.
+    """
+    fitted = [each.name for each in evaluators if each.fit_on == evaluate.FIT and "labels" in each.fit_needs]
+    if fitted and train.class_ids != evaluation.class_ids:
+        shared = len(set(train.class_ids) & set(evaluation.class_ids))
+        raise ValueError(
+            f"{', '.join(fitted)} would be fitted on the {len(train.class_ids)} classes of {train.dataset} and tested "
+            f"on the {len(evaluation.class_ids)} of {evaluation.dataset}, of which {shared} are the same; their lists "
+            "must be equal. Leave it out of --config.evaluation.evaluators, or evaluate on data.dataset "
+            "(--config.evaluation.dataset=)."
+        )
 
 
 def build_sampling(config: ConfigDict) -> pipeline.Sampling:

@@ -17,6 +17,8 @@ from avlearn.types import InputSpec
 from avlearn.visuals import report, score_table
 from avlearn.visuals.tri_map_overlay import Thresholds
 
+SHOWN = ("all_positive", "avc")  # pairings
+
 
 def load(workdir: pathlib.Path) -> report.Run:
     """What the page shows of a run, read from its directory.
@@ -30,14 +32,19 @@ def load(workdir: pathlib.Path) -> report.Run:
             f"python -m avlearn.main --mode=evaluate --config=... --workdir={workdir}"
         )
     config = json.loads((workdir / "config.json").read_text())
-    arrays = evaluate.load_arrays(workdir / "arrays.npz", only=("all_positive", "avc"))  # all that the page shows
-    split = read.open_split(config["data"]["dataset"], config["data"]["data_dir"], config["evaluation"]["split"])
+    arrays = evaluate.load_arrays(workdir / "arrays.npz", only=(*SHOWN, evaluate.ABOUT))
+    _, about = evaluate.read_about(arrays)
+    shown = {name: arrays[name] for name in SHOWN if name in arrays}
+    for pairing in shown:  # the run's config may name other clips than were evaluated last
+        config["evaluation"] |= {name: about["sources"][pairing][name] for name in ("dataset", "split")}
+    evaluated = config["evaluation"].get("dataset") or config["data"]["dataset"]
+    split = read.open_split(evaluated, config["data"]["data_dir"], config["evaluation"]["split"])
     return report.Run(
         name=workdir.name,
         config=config,
         results=json.loads((workdir / "results.json").read_text()),
         metrics=metrics_log.read_rows(workdir / "metrics.jsonl"),
-        arrays=arrays,
+        arrays=shown,
         class_names=list(split.class_names),
         examples=functools.partial(pipeline.examples, split, InputSpec(**config["inputs"])),
         film=functools.partial(moments.film, split, InputSpec(**config["inputs"])),

@@ -2,14 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, ArrayLike, Int, PyTree
 
 from avlearn.parallel import AXIS
 from avlearn.types import Array as AnyArray
@@ -55,6 +55,38 @@ def with_values(model: nnx.Module, params: PyTree, batch_stats: PyTree) -> nnx.M
     return nnx.merge(graph, param_state, stat_state)
 
 
+def with_arrays(state: TrainState, arrays: Mapping[str, ArrayLike]) -> TrainState:
+    """The state with these parameters and running statistics, by path; what is not among them stays."""
+
+    def replaced(path, leaf):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        return jnp.asarray(arrays[name], leaf.dtype) if name in arrays else leaf
+
+    params, batch_stats = (
+        jax.tree_util.tree_map_with_path(replaced, tree) for tree in (state.params, state.batch_stats)
+    )
+    return dataclasses.replace(state, params=params, batch_stats=batch_stats)
+
+
+def is_below(name: str, paths: Sequence[str]) -> bool:
+    """Whether a dotted name such as `vision.conv1_1.kernel` is one of these paths or stands below one."""
+    return any(f"{name}.".startswith(f"{path}.") for path in paths)
+
+
+def below(paths: Sequence[str], tree: PyTree) -> PyTree:
+    """Which leaves of a tree stand at or below these dotted paths."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: is_below(jax.tree_util.keystr(path, simple=True, separator="."), paths), tree
+    )
+
+
+def without_gradients(params: PyTree, frozen: Sequence[str]) -> PyTree:
+    """The parameters, those below the paths of `frozen` as constants."""
+    return jax.tree.map(
+        lambda constant, leaf: jax.lax.stop_gradient(leaf) if constant else leaf, below(frozen, params), params
+    )
+
+
 def score_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
     """Loss over the pairs of the batch as they come: half of them correspond (L3 2.2, OtS 3)."""
     outputs = model(batch)
@@ -95,6 +127,7 @@ def train_step(
     score: Score,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
+    frozen: Sequence[str] = (),
 ) -> tuple[TrainState, dict[str, Array]]:
     """One synchronous update from `[workers, batch_per_worker, ...]`.
 
@@ -108,6 +141,9 @@ def train_step(
       score: `score_pairs`, `score_all_pairs`, `score_contrast` or `score_labelled` with its loss.
       optimizer: the same as made the state.
       mesh: one axis; each device carries workers / devices workers in turn.
+      frozen: dotted paths; no gradient is computed for parameters below them, and running statistics there stay as they
+        are to the bit. `optimizer` has to leave those parameters alone, and normalisation there to use its running
+        statistics: that is up to who made the optimizer and the model.
 
     Returns:
       The next state, and the metrics of this batch: `loss`, those of the loss, and `gradient_norm`; of each worker,
@@ -117,7 +153,7 @@ def train_step(
 
     def one_worker(params, stats, worker_batch):
         def objective(params):
-            network = with_values(model, params, stats)
+            network = with_values(model, without_gradients(params, frozen), stats)
             value, metrics = score(network, worker_batch)
             new_stats = nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
             return value, (new_stats, {"loss": value, **metrics})
@@ -152,10 +188,16 @@ def train_step(
         out_specs=(everywhere, everywhere, everywhere, shared),
         check_vma=False,
     )(state.params, state.batch_stats, batch)
+    # The mean over workers of the same value may differ from it in the last bit.
+    batch_stats = jax.tree.map(_first_if, below(frozen, batch_stats), state.batch_stats, batch_stats)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics["gradient_norm"] = optax.tree.norm(gradients)
     return TrainState(state.step + 1, params, batch_stats, opt_state), metrics | workers
+
+
+def _first_if(condition: bool, first: Array, second: Array) -> Array:
+    return first if condition else second
 
 
 def predict(state: TrainState, batch: Batch, *, model: nnx.Module) -> Outputs:

@@ -137,6 +137,12 @@ def papers() -> ConfigDict:
     config.train.warmup_steps = 0  # warmup_cosine
     config.train.weight_decay = 1e-5
     config.train.weight_decay_kind = "l2"  # l2: in the gradient, the meaning of 2018 | decoupled: AdamW
+    # Checkpoints of another network (RUN/checkpoints), the best of which gives the first step all parameters and
+    # running statistics that have the same names here; empty: all are random
+    config.train.initialise_from = ""
+    # Paths of parameters that are not trained, such as ("vision", "audio"); batch normalisation below them uses its
+    # running statistics and leaves them as they are
+    config.train.frozen = ()
     config.train.log_every_steps = 100
     config.train.checkpoint_every_steps = 1000  # validates, then saves
     config.train.pictures_every = 1  # validations from one set of pictures in TensorBoard to the next; 0: none
@@ -144,6 +150,7 @@ def papers() -> ConfigDict:
     config.train.keep_checkpoints = 3  # latest ones; the best by validation loss is kept besides
 
     config.evaluation = ConfigDict()
+    config.evaluation.dataset = ""  # builder/config that has the split; empty: data.dataset
     config.evaluation.split = "test"
     config.evaluation.evaluators = ("avc_accuracy", "ndcg")  # files of avlearn/evaluators
     config.evaluation.batch = 64  # clips

@@ -10,8 +10,7 @@ cIoU on Flickr falls to .667 (--config.loss.regions=complement) and .675 (positi
 Clips with boxes are another dataset, evaluated after the training:
 
     python -m avlearn.main --config=configs/lvs.py --mode=evaluate --checkpoint=runs/lvs/checkpoints \
-        --workdir=runs/lvs_vgg_ss --config.data.dataset=vgg_ss/full_lvs \
-        --config.data.train_split=test --config.data.validation_split=test
+        --workdir=runs/lvs_vgg_ss --config.evaluation.dataset=vgg_ss/full_lvs
 
 The paper trains on the whole list: --config.data.train_split=train+validation --config.evaluation.checkpoint=latest.
 """

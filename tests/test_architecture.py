@@ -26,6 +26,7 @@ LAYERS = {
     "avlearn.step": FOUNDATION | {"avlearn.parallel", "avlearn.losses"},
     "avlearn.storage_faults": FOUNDATION,
     "avlearn.checkpoint": FOUNDATION | {"avlearn.step", "avlearn.storage_faults"},
+    "avlearn.pretraining": {"avlearn.checkpoint", "avlearn.step"},
     "avlearn.weights": FOUNDATION | {"avlearn.weights", "avlearn.models"},
     "avlearn.import_weights": {"avlearn.checkpoint", "avlearn.parts", "avlearn.step", "avlearn.weights"},
     "avlearn.export_weights": {"avlearn.checkpoint", "avlearn.import_weights", "avlearn.weights"},

@@ -102,3 +102,22 @@ def test_a_step_at_full_size_fits_together():
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert {leaf.shape for leaf in jax.tree.leaves(metrics)} == {()}
     assert set(metrics) >= {"loss", "gradient_norm", "accuracy", "predicted_positive", "own_sound_first"}
+
+
+def test_two_pairs_take_a_step_at_full_size():
+    inputs = InputSpec(front_end="lvs")
+    model = randomised(lambda: make_model(inputs, width=1.0))
+    model.train()
+    sgd, mesh = optax.sgd(1e-3), parallel.make_mesh(1, jax.devices()[:1])
+    score = functools.partial(steps.score_contrast, loss=lvs.loss)
+    step = steps.jit_train_step(model=model, score=score, optimizer=sgd, mesh=mesh)
+    before = jax.tree.map(np.asarray, steps.initial_state(model, sgd))
+    batch = jax.tree.map(lambda x: x[None], small_batch(inputs, pairs=2))
+    after, metrics = step(jax.tree.map(jnp.asarray, before), batch)
+    assert all(np.isfinite(value) for value in metrics.values())
+    moved = jax.tree.map(lambda a, b: bool((np.asarray(a) != b).any()), after.params, before.params)
+    assert jax.tree.all(moved), moved
+    # The gradient norm is that of what moved: plain gradient descent at a rate of 1e-3.
+    change = jax.tree.map(lambda a, b: (np.asarray(a, np.float64) - b) / 1e-3, after.params, before.params)
+    norm = np.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(change)))
+    assert float(metrics["gradient_norm"]) == pytest.approx(norm, rel=0.02)

@@ -13,9 +13,9 @@ from avlearn import dry_run, evaluate, experiment, main, metrics_log, non_finite
 from avlearn import step as steps
 from avlearn.checkpoint import Checkpoints
 from avlearn.data import read
-from configs import attention10k, avenet, avolnet, l3net, lvs, supervised
+from configs import attention10k, avenet, avolnet, l3net, lvs, supervised, supervised_pretraining
 
-EXPERIMENTS = (l3net, avenet, avolnet, lvs, attention10k, supervised)
+EXPERIMENTS = (l3net, avenet, avolnet, lvs, attention10k, supervised, supervised_pretraining)
 CONFIGS = {module.__name__.removeprefix("configs."): module for module in EXPERIMENTS}
 WITH_MAPS = {"avolnet", "lvs", "attention10k"}
 
@@ -42,14 +42,17 @@ def runs(tiny_world, tmp_path_factory):
     """Each experiment, trained for two steps and evaluated through the command's own function."""
     directory = tmp_path_factory.mktemp("runs")
     for name in CONFIGS:
-        main.run(tiny(name, tiny_world), directory / name, "train", None)
+        config = tiny(name, tiny_world)
+        if config.train.initialise_from:
+            config.train.initialise_from = str(directory / "supervised" / "checkpoints")
+        main.run(config, directory / name, "train", None)
     return directory
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_run_leaves_its_files(runs, name):
     workdir = runs / name
-    assert json.loads((workdir / "config.json").read_text())["model"]["name"] == name
+    assert json.loads((workdir / "config.json").read_text())["model"]["name"] == CONFIGS[name].get_config().model.name
     assert {"1", "2"} <= {path.name for path in (workdir / "checkpoints").iterdir()}
     assert list((workdir / "tensorboard").iterdir())
     rows = metrics_log.read_rows(workdir / "metrics.jsonl")
@@ -229,8 +232,9 @@ def test_non_finite_loss_stops_with_the_step(tiny_world, tmp_path):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_full_size_experiment_delivers_what_its_evaluators_need(name):
     config = CONFIGS[name].get_config()
-    pairs = {"lvs": (1, 256), "attention10k": (1, 256), "supervised": (16, 16)}.get(name, (16, 128))
-    assert (config.train.num_workers, config.train.batch_per_worker) == pairs
+    pairs = dict.fromkeys(CONFIGS, (16, 128))
+    pairs |= {"lvs": (1, 256), "attention10k": (1, 256), "supervised": (16, 16), "supervised_pretraining": (16, 16)}
+    assert (config.train.num_workers, config.train.batch_per_worker) == pairs[name]
     network = parts.build_network(config)
     assert dry_run.describe_evaluators(config, network).count("\n") == len(config.evaluation.evaluators)
 

@@ -69,9 +69,9 @@ def loss(
       The loss, and the metrics of `contrast.metrics` for the log-odds of P, with `positive_response`, the mean of P.
 
     Raises:
-      ValueError: unknown objective or regions.
+      ValueError: unknown objective or regions, or a temperature that is not above 0.
     """
-    _check(objective, regions)
+    check(objective, regions, temperature)
     other = contrast.other_clips(video, weight)
     # Padding reaches neither the sums nor their gradient, even where it is not finite: 0 * nan is nan.
     clip = weight > 0
@@ -145,7 +145,14 @@ def _mean_under(
     return (share * cosines.astype(jnp.float32)).sum(axis=(-2, -1))
 
 
-def _check(objective: str, regions: str) -> None:
+def check(objective: str, regions: str, temperature: float) -> None:
+    """Refuses settings that the loss does not have.
+
+    Raises:
+      ValueError: names the key, its value and what is allowed.
+    """
     for key, value, allowed in (("objective", objective, OBJECTIVES), ("regions", regions, REGIONS)):
         if value not in allowed:
             raise ValueError(f"{key} {value!r} is unknown; use --config.loss.{key}={' or '.join(allowed)}.")
+    if not temperature > 0:
+        raise ValueError(f"loss.temperature is {temperature}; --config.loss.temperature is above 0.")

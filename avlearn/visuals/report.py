@@ -203,10 +203,12 @@ def _names(run: Run) -> dict[int, str]:
 
 
 def _facts(config: Mapping) -> dict[str, str]:
-    train, inputs, evaluated = config["train"], config["inputs"], config["evaluation"]["frame_pixels"]
+    train, inputs, evaluation = config["train"], config["inputs"], config["evaluation"]
+    evaluated = evaluation["frame_pixels"]
     return {
         "network": f"{config['model']['name']}, width {config['model']['width']:g}",
-        "data": f"{config['data']['dataset']}, split {config['evaluation']['split']}",
+        "training data": f"{config['data']['dataset']}, split {config['data']['train_split']}",
+        "evaluated on": f"{evaluation['dataset'] or config['data']['dataset']}, split {evaluation['split']}",
         "frame": f"{inputs['frame_pixels']} px" + (f", evaluated at {evaluated} px" if evaluated else ""),
         "log-spectrogram": f"{inputs['columns']} x {inputs['bins']}, averaged over {inputs['pool']} x {inputs['pool']}",
         "training": f"{train['steps']:,} steps of {train['num_workers']} x {train['batch_per_worker']} pairs",

@@ -30,6 +30,7 @@ class World:
       statistics: how often and how much.
       optical_flow: whether the flow from each frame to the next is stored.
       waveform_hz: sample rate of the stored waveform; 0: none is stored.
+      class_names: classes that appear, some or all of `classes.NAMES`; three at least, for a clip may show as many.
     """
 
     height: int
@@ -40,6 +41,7 @@ class World:
     statistics: scene.Statistics = dataclasses.field(default_factory=scene.Statistics)
     optical_flow: bool = False
     waveform_hz: int = 0
+    class_names: tuple[str, ...] = classes.NAMES
 
     def __post_init__(self):
         if self.height % 2 or self.width % 2:
@@ -48,6 +50,12 @@ class World:
             raise ValueError(
                 f"frames_per_second={self.frames_per_second}, clip_seconds={self.clip_seconds}: want more than 0 and "
                 "at least 1 (the networks hear one second)"
+            )
+
+        unknown = [name for name in self.class_names if name not in classes.NAMES]
+        if unknown or len(set(self.class_names)) < max(3, len(self.class_names)):
+            raise ValueError(
+                f"class_names={self.class_names}: want three or more of {', '.join(classes.NAMES)}, none of them twice"
             )
 
     @property
@@ -79,11 +87,12 @@ def clip_id(split: str, number: int) -> str:
 def take(world: World, split: str, number: int) -> Take:
     """Draws and sounds a clip; it depends on (seed, split, number) and on nothing else.
 
-    Main classes take turns, so that every 16 clips hold each of them once.
+    Main classes take turns, so that every 16 clips (of a world of all classes) hold each of them once.
     """
     root = np.random.SeedSequence((world.seed, SPLITS.index(split), number))
     cast_rng, look_rng, sound_rng = (np.random.default_rng(child) for child in root.spawn(3))
-    cast = scene.choose_cast(classes.NAMES[number % len(classes.NAMES)], world.statistics, cast_rng)
+    main = world.class_names[number % len(world.class_names)]
+    cast = scene.choose_cast(main, world.statistics, cast_rng, world.class_names)
     waveform = synthesise.mixture(cast.heard, sound_rng, duration_seconds=world.clip_seconds)
     loudness = synthesise.loudness(waveform) if world.statistics.jump > 0 else None
     size = (world.height, world.width)

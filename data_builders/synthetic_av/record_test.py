@@ -81,10 +81,27 @@ def test_a_failing_clip_says_which_it_is():
     assert any("while making clip validation_000000" in note for note in failure.value.__notes__)
 
 
-@pytest.mark.parametrize(("change", "message"), [({"width": 171}, "both even"), ({"clip_seconds": 0.5}, "one second")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width": 171}, "both even"),
+        ({"clip_seconds": 0.5}, "one second"),
+        ({"class_names": classes.NAMES[:2]}, "three or more"),
+        ({"class_names": ("Piano", "Gong", "Drill", "Gong")}, "none of them twice"),
+        ({"class_names": ("Piano", "Gong", "Harp")}, "three or more of Acoustic guitar"),
+    ],
+)
 def test_worlds_that_cannot_be_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(WORLD, **change)
+
+
+def test_a_world_of_some_classes_shows_and_sounds_no_others():
+    some = classes.NAMES[3:7]
+    takes = [record.take(dataclasses.replace(WORLD, class_names=some), "test", number) for number in range(40)]
+    assert [take.heard[0] for take in takes[:8]] == [*some, *some]
+    assert {name for take in takes for name in take.heard} == set(some)
+    assert {actor.name for take in takes for actor in take.scene.actors} == set(some)
 
 
 def test_mp4_file_holds_h264_and_aac_on_one_clock(tmp_path):

@@ -60,9 +60,11 @@ class Cast:
     seen: tuple[str, ...]
 
 
-def choose_cast(main: str, statistics: Statistics, rng: np.random.Generator) -> Cast:
-    """Draws who joins the class `main`, which always sounds; no class appears twice."""
-    others = [name for name in rng.permutation(classes.NAMES).tolist() if name != main]
+def choose_cast(
+    main: str, statistics: Statistics, rng: np.random.Generator, among: Sequence[str] = classes.NAMES
+) -> Cast:
+    """Draws who of the classes `among` joins the class `main`, which always sounds; no class appears twice."""
+    others = [name for name in rng.permutation(among).tolist() if name != main]
     kind = rng.uniform()
     off_screen = kind < statistics.off_screen
     two_sounding = not off_screen and kind < statistics.off_screen + statistics.two_sounding

@@ -1,7 +1,7 @@
 """synthetic_av: clips of a drawn and synthesised world whose answers are known (TFDS builder)."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tensorflow_datasets as tfds
 import tqdm
@@ -24,6 +24,7 @@ class Config(tfds.core.BuilderConfig):
       waveform_hz: sample rate of the stored waveform; 0: none is stored.
       jump: how far a sounding object rises with the loudness of the clip, as a share of its side; 0: sound and motion
         have nothing to do with each other.
+      class_names: classes that appear; all sixteen have a label.
     """
 
     height: int = 256
@@ -37,6 +38,7 @@ class Config(tfds.core.BuilderConfig):
     optical_flow: bool = False
     waveform_hz: int = 0
     jump: float = 0.0
+    class_names: Sequence[str] = classes.NAMES
 
     @property
     def world(self) -> record.World:
@@ -50,7 +52,22 @@ class Config(tfds.core.BuilderConfig):
             scene.Statistics(jump=self.jump),
             self.optical_flow,
             self.waveform_hz,
+            tuple(self.class_names),
         )
+
+
+HEARD, UNHEARD = classes.NAMES[0::2], classes.NAMES[1::2]
+MINIATURE = Config(
+    name="miniature",
+    description="128 x 128 pixels, 5 frames per second, 3 s: for two CPU cores.",
+    height=128,
+    width=128,
+    frames_per_second=5,
+    clip_seconds=3.0,
+    train_clips=4000,
+    validation_clips=400,
+    test_clips=600,
+)
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -60,16 +77,20 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "Initial release."}
     builder_config_cls = Config
     BUILDER_CONFIGS = [
-        Config(
-            name="miniature",
-            description="128 x 128 pixels, 5 frames per second, 3 s: for two CPU cores.",
-            height=128,
-            width=128,
-            frames_per_second=5,
-            clip_seconds=3.0,
-            train_clips=4000,
-            validation_clips=400,
-            test_clips=600,
+        MINIATURE,
+        dataclasses.replace(
+            MINIATURE,
+            name="miniature_heard",
+            description="As miniature, of every other class.",
+            class_names=HEARD,
+        ),
+        dataclasses.replace(
+            MINIATURE,
+            name="miniature_unheard",
+            description="As miniature, of the classes that miniature_heard has not; a test set.",
+            train_clips=1,
+            validation_clips=1,
+            class_names=UNHEARD,
         ),
         Config(
             name="flow",
@@ -93,13 +114,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             jump=0.25,
         ),
         Config(name="full", description="256 x 340 pixels, 25 frames per second, 10 s: the papers' records."),
-        Config(
+        dataclasses.replace(
+            MINIATURE,
             name="tiny",
             description="As miniature with very few clips: for tests.",
-            height=128,
-            width=128,
-            frames_per_second=5,
-            clip_seconds=3.0,
             train_clips=64,
             validation_clips=16,
             test_clips=16,

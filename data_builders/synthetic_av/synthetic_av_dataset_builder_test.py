@@ -90,7 +90,7 @@ def test_an_empty_split_is_refused(tmp_path):
 
 def test_every_size_can_be_asked_for():
     sizes = {config.name: config for config in Builder.BUILDER_CONFIGS}
-    assert list(sizes) == ["miniature", "flow", "in_time", "full", "tiny"]
+    assert list(sizes) == ["miniature", "miniature_heard", "miniature_unheard", "flow", "in_time", "full", "tiny"]
     full = sizes["full"].world
     assert min(full.height, full.width) == 256
     assert (full.frames_per_second, full.clip_seconds) == (25, 10.0)

@@ -70,20 +70,6 @@ def run_name() -> str:
     return "-".join(filter(None, [pathlib.Path(path).stem, variant]))
 
 
-def path_of_workdir(name: str | None) -> pathlib.Path | None:
-    """The run's directory as a path.
-
-    Raises:
-      ValueError: the address of a bucket, which as a path would be a directory of this machine.
-    """
-    if name is not None and "://" in name:
-        raise ValueError(
-            f"--workdir={name} is the address of a bucket; mount the bucket (for instance with gcsfuse) and name the "
-            "directory where it is mounted."
-        )
-    return None if name is None else pathlib.Path(name)
-
-
 def prepare_workdir(path: pathlib.Path, config: ConfigDict, mode: str) -> None:
     """Makes the run's directory and writes the config into it; evaluation leaves the config of a training there.
 
@@ -262,7 +248,7 @@ def main(arguments: Sequence[str]) -> None:
         config = CONFIG.value
         if EVALUATORS.value is not None:
             config.evaluation.evaluators = tuple(EVALUATORS.value)
-        workdir = path_of_workdir(WORKDIR.value)
+        workdir = None if WORKDIR.value is None else pathlib.Path(WORKDIR.value)
         compiled.keep(COMPILE_CACHE.value)
         run(
             config,

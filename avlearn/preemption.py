@@ -1,5 +1,6 @@
 """SIGTERM: the notice that a machine is about to be taken away, and how the processes agree on when to leave."""
 
+import contextlib
 import signal
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -12,21 +13,26 @@ from jax.sharding import Mesh
 from avlearn import parallel
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: start it again, with the same command
+TOLD = "told to leave (SIGTERM)"
 Item = TypeVar("Item")
 
 
-class Preempted(Exception):
-    """The machine is about to be taken away; what can be saved is saved."""
+class Preempted(BaseException):
+    """The machine is about to be taken away; what can be saved is saved.
+
+    Like KeyboardInterrupt no Exception: what a library catches must not swallow it.
+    """
 
 
 class Preemption:
     """Whether a process of the run was told to leave. A machine's notice goes to one process, and all leave together.
 
-    All processes ask in the same places, so that the answer, the maximum over them, is the same for all.
+    A single process leaves at once, unless the notice is `held` until it asks. Several all ask in the same places, so
+    that the answer, the maximum over them, is the same for all.
     """
 
     def __init__(self):
-        self._told = False
+        self._told = self._held = False
         self._mesh = self._maximum = None
 
     def watch(self) -> None:
@@ -35,6 +41,17 @@ class Preemption:
 
     def _note(self, *_) -> None:
         self._told = True
+        if not self._held and not jax.distributed.is_initialized():
+            raise Preempted(TOLD)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it there is something to save before leaving."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
 
     def ask(self) -> bool | jax.Array:
         """The answer, which `bool` turns into True or False; of several processes, a number still to come."""
@@ -53,7 +70,7 @@ class Preemption:
           Preempted: a process was told to leave.
         """
         if bool(self.ask()):
-            raise Preempted("told to leave (SIGTERM)")
+            raise Preempted(TOLD)
 
     def checked(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items, with a check before each."""

@@ -12,7 +12,7 @@ from ml_collections import FrozenConfigDict
 
 from avlearn import compiled, metrics_log, non_finite, wandb_log
 from avlearn.experiment import Experiment
-from avlearn.preemption import Preempted
+from avlearn.preemption import TOLD, Preempted
 from avlearn.step import TrainState
 
 LOG = logging.getLogger("avlearn")
@@ -36,6 +36,11 @@ def train(experiment: Experiment, *, profile: bool = False) -> TrainState:
       NonFiniteLoss: names the step; nothing is saved after it.
       Preempted: a process was told to leave; the state is saved.
     """
+    with experiment.preemption.held():
+        return _train(experiment, profile)
+
+
+def _train(experiment: Experiment, profile: bool) -> TrainState:
     config = experiment.config.train
     state = experiment.start()
     first_step = int(state.step)
@@ -124,4 +129,4 @@ def _preempted(experiment: Experiment, state: TrainState) -> Preempted:
     """Saves at once, without a validation: the next start makes up for one that is due."""
     experiment.checkpoints.save(state, metrics=None)
     experiment.checkpoints.wait()
-    return Preempted(f"told to leave (SIGTERM): step {state.step} is saved in {experiment.checkpoints.directory}")
+    return Preempted(f"{TOLD}: step {state.step} is saved in {experiment.checkpoints.directory}")

@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 12
 BEGINNING = "== start"
+EVALUATING = ", test of synthetic_av/tiny"  # in the line that says of what arrays are collected
 SETTINGS = {
     "data.dataset": "synthetic_av/tiny",
     "model.width": 0.0625,
@@ -69,7 +70,7 @@ def stage(workdir: pathlib.Path) -> str:
     latest = said(workdir).rpartition(BEGINNING)[2]
     if "from step" not in latest:
         return "starting"
-    if "Evaluates" in latest:
+    if EVALUATING in latest:
         return "evaluating"
     return "writing a checkpoint" if any((workdir / "checkpoints").glob("*tmp*")) else "training"
 

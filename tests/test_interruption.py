@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.killed_run import assert_same, checkpoints_of, left, logged, said, send_when, start
+from tests.killed_run import EVALUATING, assert_same, checkpoints_of, left, logged, said, send_when, start
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def runs(tiny_world, tmp_path_factory):
     assert whole.wait(timeout=300) == 0, said(alone)
     interrupted(lambda: "4" in checkpoints_of(killed))  # while a checkpoint is written, or just after
     interrupted(lambda: logged(killed, 7), signal.SIGTERM)
-    interrupted(lambda: "Evaluates" in said(killed))
+    interrupted(lambda: EVALUATING in said(killed))
     last = start(tiny_world, killed)
     codes.append(last.wait(timeout=300))
     return alone, killed, codes

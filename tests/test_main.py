@@ -214,12 +214,6 @@ def test_evaluates_another_runs_checkpoint_and_refuses_another_networks(runs, ti
         main.run(tiny("l3net", tiny_world), tmp_path / "c", "evaluate", None)
 
 
-def test_the_address_of_a_bucket_is_no_directory():
-    with pytest.raises(ValueError, match=r"--workdir=gs://bucket/run is the address of a bucket; mount"):
-        main.path_of_workdir("gs://bucket/run")
-    assert main.path_of_workdir("runs/a") == pathlib.Path("runs/a")
-
-
 def test_non_finite_loss_stops_with_the_step(tiny_world, tmp_path):
     config = tiny("avenet", tiny_world)
     config.train.learning_rate = float("nan")

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import signal
 
 import jax
 import numpy as np
@@ -137,3 +139,17 @@ def test_an_evaluation_ends_when_told_to_leave(built, tmp_path):
     run = fresh(built, tmp_path, told_at=2)
     with pytest.raises(Preempted, match="told to leave"):
         run.evaluation.sources["all_positive"].collect(run.initial_state())
+
+
+def test_outside_of_training_a_single_process_leaves_at_once():
+    preemption = Preemption()
+    before = signal.getsignal(signal.SIGTERM)
+    preemption.watch()
+    try:
+        with preemption.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert preemption.ask()
+        with pytest.raises(Preempted, match="told to leave"):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -14,19 +14,19 @@ import random
 import tempfile
 import time
 
-from tests.killed_run import assert_same, checkpoints_of, left, said, send_when, stage, start
+from tests.killed_run import EVALUATING, assert_same, checkpoints_of, left, said, send_when, stage, start
 
 
 def moment(rng: random.Random, workdir: pathlib.Path, whole_seconds: float):
     """When to kill next: a condition."""
     what = rng.choice(("any", "any", "write", "evaluation"))
     wait = rng.uniform(0, {"any": whole_seconds, "write": 0.1, "evaluation": 2.0}[what])
-    checkpoints, evaluations, since = checkpoints_of(workdir), said(workdir).count("Evaluates"), []
+    checkpoints, evaluations, since = checkpoints_of(workdir), said(workdir).count(EVALUATING), []
     more = rng.randint(1, 3)
     reached = {
         "any": lambda: True,
         "write": lambda: len(checkpoints_of(workdir) - checkpoints) >= more,
-        "evaluation": lambda: said(workdir).count("Evaluates") > evaluations,
+        "evaluation": lambda: said(workdir).count(EVALUATING) > evaluations,
     }[what]
 
     def due() -> bool:

@@ -27,6 +27,7 @@ SETTINGS = {
     "train.checkpoint_every_steps": 2,
     "train.log_every_steps": 1,
     "train.keep_checkpoints": 2,
+    "train.pictures_every": 0,
     "evaluation.batch": 4,
 }
 

@@ -41,7 +41,7 @@ def built(tiny_world, tmp_path_factory):
     config.data.dataset = "synthetic_av/tiny"
     config.data.data_dir = str(tiny_world)
     config.train.update({"batch_per_worker": 4, "num_workers": 4, "steps": STEPS, "warmup_steps": 1})
-    config.train.update({"checkpoint_every_steps": 2, "log_every_steps": 1})
+    config.train.update({"checkpoint_every_steps": 2, "log_every_steps": 1, "pictures_every": 0})
     config.evaluation.batch = 8
     workdir = tmp_path_factory.mktemp("built")
     return experiment.build(config, workdir, preemption=Told(), devices=jax.devices()[:2])

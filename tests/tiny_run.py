@@ -46,6 +46,7 @@ def config_of(name: str, data_dir: str, num_steps: int):
     config.train.learning_rate = 1e-4
     config.train.checkpoint_every_steps = num_steps // 2
     config.train.log_every_steps = 1
+    config.train.pictures_every = 0
     config.evaluation.batch = 6  # the last batch has padding, on any number of devices
     return config
 

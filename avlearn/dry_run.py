@@ -3,7 +3,7 @@
 import jax
 from ml_collections import ConfigDict
 
-from avlearn import evaluate, parallel, parts, topology
+from avlearn import costs, evaluate, parallel, parts, topology
 from avlearn import step as steps
 from avlearn.data import read
 from avlearn.models.parts.layer_table import layer_table
@@ -28,11 +28,19 @@ def describe(config: ConfigDict, topology_name: str | None = None) -> str:
         machine = [describe_topology(config, network, topology.parse(topology_name))]
     sections = [
         layer_table(network.evaluation).rstrip(),
+        describe_costs(config, network),
         *machine,
         describe_evaluators(config, network),
         describe_dataset(config),
     ]
     return "\n\n".join(sections)
+
+
+def describe_costs(config: ConfigDict, network: parts.Network) -> str:
+    """Operations and memory of one pair (docs/costs.md)."""
+    cost = costs.cost(config, network)
+    kept = "" if cost.kept_mib is None else f", {cost.kept_mib:.1f} MiB kept for the backward pass"
+    return f"One pair: {cost.forward_gflop:.3f} GFLOP forward{kept}"
 
 
 def describe_batch(config: ConfigDict, network: parts.Network, mesh) -> str:

@@ -61,7 +61,9 @@ LAYERS = {
         "avlearn.step",
     },
     "avlearn.follow": {"avlearn.checkpoint", "avlearn.evaluation", "avlearn.metrics_log"},
+    "avlearn.costs": {"avlearn.parts", "avlearn.step", "avlearn.types"},
     "avlearn.dry_run": {
+        "avlearn.costs",
         "avlearn.topology",
         "avlearn.parts",
         "avlearn.step",
@@ -79,6 +81,7 @@ NOT_IN_EXPERIMENT = {
     "avlearn.follow",
     "avlearn.non_finite",
     "avlearn.experiment",
+    "avlearn.costs",
     "avlearn.dry_run",
     "avlearn.report",
     "avlearn.inspect_dataset",

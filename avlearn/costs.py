@@ -1,0 +1,161 @@
+"""What the networks of the papers cost at full size: parameters, operations and memory of one pair.
+
+    python -m avlearn.costs docs/costs.md
+
+writes the table for every file of configs/. Nothing is compiled.
+"""
+
+import argparse
+import dataclasses
+import functools
+import importlib
+import math
+import pathlib
+import pkgutil
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.extend import core
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+import configs
+from avlearn import parts
+from avlearn import step as steps
+from avlearn.parts import Network
+from avlearn.types import Batch
+
+MIB = 2.0**20
+BATCHES = (2, 4)  # pairs; the difference leaves out what a batch costs whatever its size
+PAGE = """# What the networks cost
+
+At the papers' size, for one pair of frame and sound, in the type of the config (float32). Written by
+
+```
+python -m avlearn.costs docs/costs.md
+```
+
+* *Forward*: operations of the convolutions and matrix products of one forward pass, two for a product and its addition;
+  zeros of the padding count as other cells do, as in counts by hand. (XLA's own figure leaves them out, and is some 5 %
+  lower.) A training step computes about three times as many.
+* *Kept*: activations that the backward pass needs of the forward pass, as the program is written, for one more pair in
+  the batch. It depends on no machine; what a compiler makes of it does. `--mode=dry_run` compiles the step of the whole
+  batch for the devices of its machine and states their memory. Networks that are not trained here keep nothing.
+
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Of a network.
+
+    Attributes:
+      parameters: that are trained.
+      forward_gflop: of one pair, 10^9 operations.
+      kept_mib: of one more pair in a training step, MiB; None where the network is not trained here.
+    """
+
+    parameters: int
+    forward_gflop: float
+    kept_mib: float | None
+
+    def cells(self) -> tuple[str, str, str]:
+        """As the table has them."""
+        kept = "" if self.kept_mib is None else f"{self.kept_mib:.0f}"
+        return f"{self.parameters:,}", f"{self.forward_gflop:.2f}", kept
+
+
+def cost(config: ConfigDict, network: Network) -> Cost:
+    """Costs of a network, from traces: nothing is computed or compiled."""
+    graph, state = nnx.split(network.evaluation)
+    batch = parts.empty_batch(network.inputs, (1,))
+    program = jax.make_jaxpr(lambda state, batch: nnx.merge(graph, state)(batch))(state, batch)
+    kept = None
+    if network.loss is not None:
+        fewer, more = (_bytes_kept(config, network, pairs) for pairs in BATCHES)
+        kept = (more - fewer) / (BATCHES[1] - BATCHES[0]) / MIB
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network.evaluation, nnx.Param)))
+    return Cost(parameters, 2 * multiply_adds(program.jaxpr) / 1e9, kept)
+
+
+def multiply_adds(program: core.Jaxpr) -> int:
+    """Products of a program's convolutions and matrix products, those of the programs that it calls included."""
+    total = 0
+    for equation in program.eqns:
+        name, output = equation.primitive.name, equation.outvars[0] if equation.outvars else None
+        if name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            outputs = equation.params["dimension_numbers"].rhs_spec[0]  # which axis of the kernel they are
+            total += math.prod(output.aval.shape) * math.prod(kernel) // kernel[outputs]
+        elif name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            total += math.prod(output.aval.shape) * math.prod(shape[axis] for axis in contracted)
+        total += sum(multiply_adds(called) for called in _called_by(equation))
+    return total
+
+
+def _called_by(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
+    """The programs that an equation calls."""
+    for value in equation.params.values():
+        if isinstance(value, core.ClosedJaxpr):
+            yield value.jaxpr
+        elif isinstance(value, core.Jaxpr):
+            yield value
+
+
+def _bytes_kept(config: ConfigDict, network: Network, pairs: int) -> int:
+    objective, params, batch = _objective(config, network, pairs)
+    # The backward function is a tree, whose leaves are what it needs of the forward pass.
+    backward = jax.eval_shape(lambda params, batch: jax.vjp(lambda p: objective(p, batch), params)[1], params, batch)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(backward))
+
+
+def _objective(config: ConfigDict, network: Network, pairs: int) -> tuple:
+    """The loss as a function of parameters and batch, and the shapes of both."""
+    score = parts.build_score(config, network)
+    _, params, stats = nnx.split(network.training, nnx.Param, nnx.BatchStat)
+    params, stats = nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+
+    def objective(params: PyTree, batch: Batch):
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), stats)
+        trained = steps.without_gradients(params, config.train.frozen)
+        return score(steps.with_values(network.training, trained, zeros), batch)[0]
+
+    return objective, params, parts.empty_batch(network.inputs, (pairs,))
+
+
+def full_size() -> Iterator[tuple[str, ConfigDict, Network]]:
+    """The networks of configs/ at the papers' size, shapes only: the config files of each, its config and itself."""
+    files: dict[str, list[str]] = {}
+    found: dict[str, ConfigDict] = {}
+    for module in pkgutil.iter_modules(configs.__path__):
+        if module.name != "base":
+            config = importlib.import_module(f"configs.{module.name}").get_config()
+            same = ConfigDict({"model": config.model, "inputs": config.inputs, "frozen": config.train.frozen}).to_json()
+            files.setdefault(same, []).append(module.name)
+            found.setdefault(same, config)
+    for same, names in files.items():
+        config = found[same]
+        model = nnx.eval_shape(functools.partial(parts.build_model, config))
+        yield ", ".join(names), config, parts.network_of(config, model)
+
+
+def page() -> str:
+    """The page with the table of all networks of configs/."""
+    lines = ["| configs/ | parameters | forward, GFLOP | kept, MiB |", "|---|---|---|---|"]
+    lines += [f"| {name} | {' | '.join(cost(config, network).cells())} |" for name, config, network in full_size()]
+    return PAGE + "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Writes the page that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", type=pathlib.Path, help="docs/costs.md")
+    parser.parse_args().page.write_text(page())
+
+
+if __name__ == "__main__":
+    main()

@@ -200,13 +200,24 @@ def build_train_step(config: ConfigDict, network: Network, adam: optax.GradientT
     """The compiled step for the config's pairing; of a network without a loss, one that refuses when it is called.
 
     Raises:
-      ValueError: the network cannot be trained with it.
+      ValueError: the network cannot be trained with it, or `config.train.rematerialise` is unknown.
     """
     if network.loss is None:
         return functools.partial(refuse_training, network.name)
+    if config.train.rematerialise not in steps.REMATERIALISATIONS:
+        raise ValueError(
+            f"rematerialise {config.train.rematerialise!r} is unknown; use --config.train.rematerialise="
+            f"{' or '.join(steps.REMATERIALISATIONS)}."
+        )
     score = build_score(config, network)
-    frozen = tuple(config.train.frozen)
-    return steps.jit_train_step(model=network.training, score=score, optimizer=adam, mesh=mesh, frozen=frozen)
+    return steps.jit_train_step(
+        model=network.training,
+        score=score,
+        optimizer=adam,
+        mesh=mesh,
+        frozen=tuple(config.train.frozen),
+        rematerialise=config.train.rematerialise,
+    )
 
 
 def build_score(config: ConfigDict, network: Network) -> steps.Score:

@@ -20,6 +20,14 @@ Loss = Callable[[Array, Array, Array], tuple[Array, dict[str, Array]]]  # of log
 ContrastLoss = Callable[[Array, Array, Array], tuple[Array, dict[str, Array]]]  # of the contrast, video, weight
 # Of both modes' log-probabilities of the classes, labels, video, weight.
 ClassLoss = Callable[[Array, Array, Array, Array, Array], tuple[Array, dict[str, Array]]]
+# What is computed a second time in the backward pass, and not kept for it. A convolution's output is kept, by its name
+# (avlearn/models/parts/convolution.py): normalisations, ReLUs and poolings are repeated, and no convolution.
+REMATERIALISATIONS = {
+    "nothing": lambda function: function,
+    "all_but_convolutions": functools.partial(
+        jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names("convolution")
+    ),
+}
 
 
 @jax.tree_util.register_dataclass
@@ -128,6 +136,7 @@ def train_step(
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     frozen: Sequence[str] = (),
+    rematerialise: str = "nothing",
 ) -> tuple[TrainState, dict[str, Array]]:
     """One synchronous update from `[workers, batch_per_worker, ...]`.
 
@@ -144,12 +153,14 @@ def train_step(
       frozen: dotted paths; no gradient is computed for parameters below them, and running statistics there stay as they
         are to the bit. `optimizer` has to leave those parameters alone, and normalisation there to use its running
         statistics: that is up to who made the optimizer and the model.
+      rematerialise: a name in `REMATERIALISATIONS`.
 
     Returns:
       The next state, and the metrics of this batch: `loss`, those of the loss, and `gradient_norm`; of each worker,
       `worker_loss` and `worker_gradient_norm` `[workers]`, sharded over them.
     """
     num_workers = batch.corresponds.shape[0]
+    keep = REMATERIALISATIONS[rematerialise]
 
     def one_worker(params, stats, worker_batch):
         def objective(params):
@@ -158,7 +169,7 @@ def train_step(
             new_stats = nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
             return value, (new_stats, {"loss": value, **metrics})
 
-        gradients, (new_stats, metrics) = jax.grad(objective, has_aux=True)(params)
+        gradients, (new_stats, metrics) = jax.grad(keep(objective), has_aux=True)(params)
         return gradients, new_stats, metrics
 
     def of_worker(each):

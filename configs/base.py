@@ -128,7 +128,9 @@ def papers() -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.num_workers = 16  # unit of the algorithm, not of the machine
-    config.train.batch_per_worker = 128  # pairs
+    config.train.batch_per_worker = 128  # pairs; a device takes its workers in turn, so this decides its memory
+    # Recomputed in the backward pass to save memory. nothing | all_but_convolutions: normalisations, ReLUs, poolings
+    config.train.rematerialise = "nothing"
     config.train.steps = 100_000
     config.train.learning_rate = 1e-4  # of the first step, or at the end of the warm-up
     config.train.schedule = "staircase"  # staircase | warmup_cosine

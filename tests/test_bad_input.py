@@ -95,6 +95,7 @@ def test_workdir_that_cannot_be_written(tmp_path, place):
             "config.model.name: 'avnet' is unknown; avlearn.models has attention10k, avenet, avenet_flow, ",
         ),
         ("train.schedule", "cosine", "schedule 'cosine' is unknown; use .*staircase or warmup_cosine"),
+        ("train.rematerialise", "all", "'all' is unknown; use .*nothing or all_but_convolutions"),
         ("train.weight_decay_kind", "L2", "'L2' is unknown; use .*l2 or decoupled"),
         ("data.pairing", "pairs", "pairing.*pairs.* is unknown; use --config.data.pairing=avc"),
         ("data.pairing", "contrast", "avenet cannot be trained with pairing 'contrast'; use .*avc or all_pairs"),

@@ -55,6 +55,31 @@ def test_step_is_the_mean_over_workers_of_plain_gradients():
     assert int(after.step) == 1
 
 
+def kept_bytes(rematerialise: str) -> tuple[int, dict]:
+    """What the forward pass of a batch holds for the backward pass beside parameters and input, and the gradient."""
+    model, batch = avenet_model(), jax.tree.map(lambda x: x[0], random_batch(1, 8))
+    state = steps.initial_state(model, optax.sgd(0.1))
+
+    def objective(params):
+        return PAIRS(steps.with_values(model, params, state.batch_stats), batch)[0]
+
+    _, pull = jax.vjp(steps.REMATERIALISATIONS[rematerialise](objective), state.params)
+    given = {id(leaf) for leaf in jax.tree.leaves((state, batch))}
+    kept = {id(leaf): leaf.nbytes for leaf in jax.tree.leaves(pull) if id(leaf) not in given}
+    return sum(kept.values()), pull(jnp.ones(()))[0]
+
+
+def test_convolutions_alone_are_kept_where_the_rest_is_computed_twice():
+    (everything, expected), (convolutions, gradient) = map(kept_bytes, ("nothing", "all_but_convolutions"))
+    assert_trees_close(gradient, expected, rtol=1e-4, atol=1e-6)
+    # Outputs of conv1_1 ... conv4_2 at width 1/16: two layers of 4, 8, 16, 32 channels, on maps that halve each time
+    # from 16 x 16 for a frame of 32 pixels, and from 16 x 12 (32 x 25 cells) for the sound.
+    frame = 2 * (4 * 16 * 16 + 8 * 8 * 8 + 16 * 4 * 4 + 32 * 2 * 2)
+    sound = 2 * (4 * 16 * 12 + 8 * 8 * 6 + 16 * 4 * 3 + 32 * 2 * 1)
+    assert convolutions == 4 * 8 * (frame + sound)
+    assert everything > 2 * convolutions
+
+
 def test_number_of_devices_does_not_matter():
     one, one_metrics = run_steps(workers=4, devices=1, count=3)
     for devices in (2, 4):

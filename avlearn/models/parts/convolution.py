@@ -4,12 +4,14 @@ import functools
 from typing import Any
 
 import jax
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 # The gradient of the weights is a product whose sum runs over all positions of all maps of the batch. XLA's CPU backend
 # is half as fast where that sum is longer than this, at 64 channels and more (docs/performance.md).
 CPU_POSITIONS = 12_544
 CPU_CHANNELS = 64
+NAME = "convolution"  # of what comes out, for `avlearn.step.REMATERIALISATIONS`
 
 Settings = tuple[tuple[str, Any], ...]
 
@@ -24,7 +26,7 @@ def convolve(
     """`jax.lax.conv_general_dilated` of channels-last maps; pass as `nnx.Conv(conv_general_dilated=convolve)`."""
     padding = padding if isinstance(padding, str) else tuple(map(tuple, padding))
     settings = {"window_strides": tuple(window_strides), "padding": padding, **settings}
-    return _convolve(x, kernel, tuple(settings.items()))
+    return checkpoint_name(_convolve(x, kernel, tuple(settings.items())), NAME)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from avlearn.models.parts.convolution import convolve
+
 
 def convolve_video(
     x: Float[Array, "batch frames height width channels"],
@@ -29,7 +31,7 @@ def convolve_video(
     steps = (x.shape[1] - taps) // stride + 1
     seen = [jax.lax.slice_in_dim(x, tap, tap + stride * (steps - 1) + 1, stride, axis=1) for tap in range(taps)]
     pictures = jnp.concatenate(seen, axis=-1).reshape(-1, *x.shape[2:4], taps * x.shape[4])
-    out = jax.lax.conv_general_dilated(
+    out = convolve(
         pictures,
         jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], taps * kernel.shape[3], kernel.shape[4]),
         strides[1:],

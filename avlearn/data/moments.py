@@ -97,19 +97,19 @@ def _crops(
     record: dict[str, tf.Tensor], numbers: Int64[np.ndarray, " moments"], inputs: InputSpec
 ) -> UInt8[np.ndarray, "moments side side 3"]:
     """Centre crops of frames at the record's resolution."""
-    window = _centre(record, numbers[0], inputs)
+    window = _centre(record["frames"][numbers[0]], inputs)
     return np.stack([cut.frame(record["frames"][number], window, int(window[2])).numpy() for number in numbers])
 
 
-def _centre(record: dict[str, tf.Tensor], number: int, inputs: InputSpec) -> tf.Tensor:
-    return sample.crop_window(record["frames"][number], tf.constant(sample.MIDDLE, tf.float64), inputs)[0]
+def _centre(jpeg: tf.Tensor, inputs: InputSpec) -> tf.Tensor:
+    return sample.crop_window(jpeg, tf.constant(sample.MIDDLE, tf.float64), inputs)[0]
 
 
 def _batch(
     record: dict[str, tf.Tensor], here: sample.Moment, inputs: InputSpec, sampling: Sampling
 ) -> dict[str, np.ndarray]:
     starts = cut.start_column(here.sound_ms, inputs.columns, inputs.front_end)
-    window = _centre(record, here.frame[0], inputs)
+    window = _centre(record["frames"][here.frame[0]], inputs)
     cuts = [
         {**cut.view(record, frame, window, inputs), **cut.sound(record, start, sound_ms, inputs)}
         for frame, start, sound_ms in zip(here.frame, starts, here.sound_ms, strict=True)

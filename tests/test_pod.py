@@ -98,7 +98,7 @@ def test_the_evaluation_gives_the_same_figures(pod, alone):
     assert len(figures[0]) > 10
     for (path, here), (_, there) in zip(*figures, strict=True):
         assert here == (pytest.approx(there, rel=1e-5) if isinstance(there, float) else there), path
-    assert results[0]["avc_accuracy"]["items"] == 96  # 16 clips, a positive and a negative each, in 3 draws
+    assert results[0]["avc_accuracy"]["items"] == 96  # 16 clips, a positive and 5 negatives each
     arrays = np.load(pod[0] / "arrays.npz")
     assert sorted(arrays["all_positive/image_item"]) == list(range(16))  # each clip once, none from padding
 

@@ -94,7 +94,7 @@ def pieces_of(
     for path in tqdm.tqdm(videos, desc="reading lengths", unit="video", delay=2):
         folder = path.parent.relative_to(manual_dir).as_posix()
         place = path.relative_to(manual_dir).with_suffix("").as_posix()
-        common = {"video_id": path.stem, "labels": (label_of(path, manual_dir),), "folder": folder.removeprefix(".")}
+        common = {"video_id": path.stem, "labels": (label_of(path, manual_dir),), "folder": folder}
         try:
             length = decode.declared_seconds(path)
         except decode.UnreadableClip:

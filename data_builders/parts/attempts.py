@@ -23,6 +23,7 @@ class Attempts:
 
     def __init__(self, path: str):
         self._path = path
+        self._lock = threading.Lock()  # a file may be finished just when its time is up
         try:
             self._begun = json.loads(epath.Path(path).read_text())
         except (FileNotFoundError, json.JSONDecodeError):
@@ -49,23 +50,37 @@ class Attempts:
         entry["times"] += 1
         self._write()
         # In a thread, as libav cannot be interrupted; it does not hold Python's lock while it works.
-        timer = threading.Timer(time_limit_seconds, self._end_process, (entry, time_limit_seconds))
+        timer = threading.Timer(time_limit_seconds, self._end_process, (key, time_limit_seconds))
         timer.daemon = True
         timer.start()
         try:
             yield
         finally:
-            timer.cancel()
-            del self._begun[key]
+            with self._lock:
+                timer.cancel()
+                del self._begun[key]
+
+    def start_anew(self) -> None:
+        """Forgets how often processes ended, which in an earlier build may have been for another reason than a file."""
+        self._begun = {key: {**entry, "times": 0} for key, entry in self._begun.items() if entry["timed_out_seconds"]}
+        if self._begun:
+            self._write()
+        else:
+            self.forget()
 
     def forget(self) -> None:
         """Removes the file, now that the shard is finished."""
         epath.Path(self._path).unlink(missing_ok=True)
 
-    def _end_process(self, entry, seconds):
-        entry.update(times=0, timed_out_seconds=seconds)
-        self._write()
-        os._exit(1)  # no clean-up, which would wait for what hangs
+    def _end_process(self, key, seconds):
+        with self._lock:
+            if key not in self._begun:
+                return
+            try:
+                self._begun[key].update(times=0, timed_out_seconds=seconds)
+                self._write()
+            finally:
+                os._exit(1)  # no clean-up, which would wait for what hangs
 
     def _write(self):
         write_atomically(self._path, json.dumps(self._begun))

@@ -15,9 +15,11 @@ from joblib.externals import loky
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from data_builders.parts import shards
+from data_builders.parts.attempts import ATTEMPTS
 
 IDLE_SECONDS = 60  # after which a process ends: those of a build that was killed, too
-RESTARTS = 10  # of processes that ended by themselves, without one more shard finished
+# Processes that ended by themselves, for each core, without one more shard finished: ten files that end theirs.
+RESTARTS = 10 * ATTEMPTS
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -63,6 +65,8 @@ class Processes:
 
     def _take(self):
         with self._lock:
+            if self._over:
+                raise RuntimeError("the build was ended")
             if self._idle:
                 return self._idle.pop()
             # loky's processes start without running the parent's main script again, which would be the whole of TFDS.
@@ -72,7 +76,7 @@ class Processes:
 
     def _check_ended(self, shard, *, by_itself):
         self._ended += by_itself
-        if self._ended > RESTARTS:
+        if self._ended > RESTARTS * joblib.cpu_count():
             raise OSError(
                 "processes of the build are ended again and again, by lack of memory perhaps. Run it in fewer: "
                 "LOKY_MAX_CPU_COUNT=2 tfds build ...; finished shards are kept"

@@ -108,6 +108,7 @@ class Report:
       whole_videos: how many of these were cut from a whole video.
       refused: clip id to (reason, detail).
       passed_over: clip id to what was wrong with the files before the one that it was built from.
+      reasons: why files were refused or passed over, each reason once.
     """
 
     fingerprint: str
@@ -117,11 +118,13 @@ class Report:
     whole_videos: int = 0
     refused: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     passed_over: dict[str, str] = dataclasses.field(default_factory=dict)
+    reasons: list[str] = dataclasses.field(default_factory=list)
 
 
 def write_job(shard: str, job: Job) -> None:
-    """Says what the shard at a path is to hold."""
+    """Says what the shard at a path is to hold; a build begins with it."""
     epath.Path(f"{shard}.job").write_bytes(pickle.dumps(job))
+    Attempts(f"{shard}.reading").start_anew()
 
 
 def report_of(shard: str) -> Report | None:
@@ -172,14 +175,13 @@ def timed_out(shard: str) -> int:
 
 def _may_have_more(report: Report, job: Job) -> bool:
     more_time = job.time_limit_seconds > report.time_limit_seconds
-    reasons = [reason for reason, _ in report.refused.values()]
-    return "error" in reasons or (more_time and "timed_out" in reasons)
+    return "error" in report.reasons or (more_time and "timed_out" in report.reasons)
 
 
 def _write_records(file: BinaryIO, job: Job, attempts: Attempts) -> Report:
     """Writes the records of a job: of each clip the first of its files that can be read."""
     num_bytes = built = whole_videos = 0
-    refused, passed_over = {}, {}
+    refused, passed_over, reasons = {}, {}, set()
     for files in job.clips:
         complaints = []
         for located in files:
@@ -187,6 +189,7 @@ def _write_records(file: BinaryIO, job: Job, attempts: Attempts) -> Report:
                 data, whole = _serialized(located, job, attempts)
             except UnreadableClip as error:
                 complaints.append(error)
+                reasons.add(error.reason)
                 continue
             tfrecord_file.write(file, data)
             num_bytes, built, whole_videos = num_bytes + len(data), built + 1, whole_videos + whole
@@ -196,7 +199,9 @@ def _write_records(file: BinaryIO, job: Job, attempts: Attempts) -> Report:
             refused[clip_id] = (complaints[0].reason, details)
         elif complaints:
             passed_over[clip_id] = details
-    return Report(job.fingerprint, job.time_limit_seconds, num_bytes, built, whole_videos, refused, passed_over)
+    return Report(
+        job.fingerprint, job.time_limit_seconds, num_bytes, built, whole_videos, refused, passed_over, sorted(reasons)
+    )
 
 
 def _serialized(located: Located, job: Job, attempts: Attempts) -> tuple[bytes, bool]:

@@ -146,6 +146,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Starts the processes and watches them."""
     arguments = parse()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored, and so would they
     command = [sys.executable, "-m", arguments.module, *arguments.flags]
     port = free_port()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))

@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/install.sh test
-exec python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile "$@"
+exec python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder "$@"

@@ -32,7 +32,8 @@ def test_step_is_the_mean_over_workers_of_plain_gradients():
     sgd = optax.sgd(0.5)
     mesh = parallel.make_mesh(2, jax.devices()[:1])
     before = steps.initial_state(model, sgd)
-    after, metrics = steps.train_step(before, batch, model=model, score=PAIRS, optimizer=sgd, mesh=mesh)
+    step = jax.jit(functools.partial(steps.train_step, model=model, score=PAIRS, optimizer=sgd, mesh=mesh))
+    after, metrics = step(before, batch)
 
     def plain_loss(network, worker):  # softmax cross-entropy over [-z/2, z/2], written out
         z = network(jax.tree.map(lambda x: x[worker], batch)).logit
@@ -42,7 +43,7 @@ def test_step_is_the_mean_over_workers_of_plain_gradients():
     gradients, stats, losses = [], [], []
     for worker in range(2):
         network = avenet_model()
-        value, gradient = nnx.value_and_grad(plain_loss)(network, worker)
+        value, gradient = nnx.jit(nnx.value_and_grad(plain_loss), static_argnums=1)(network, worker)
         losses.append(float(value))
         gradients.append(nnx.to_pure_dict(gradient))
         stats.append(nnx.to_pure_dict(nnx.state(network, nnx.BatchStat)))
@@ -63,7 +64,7 @@ def kept_bytes(rematerialise: str) -> tuple[int, dict]:
     def objective(params):
         return PAIRS(steps.with_values(model, params, state.batch_stats), batch)[0]
 
-    _, pull = jax.vjp(steps.REMATERIALISATIONS[rematerialise](objective), state.params)
+    _, pull = jax.vjp(jax.jit(steps.REMATERIALISATIONS[rematerialise](objective)), state.params)
     given = {id(leaf) for leaf in jax.tree.leaves((state, batch))}
     kept = {id(leaf): leaf.nbytes for leaf in jax.tree.leaves(pull) if id(leaf) not in given}
     return sum(kept.values()), pull(jnp.ones(()))[0]

@@ -3,7 +3,7 @@
 import jax
 from ml_collections import ConfigDict
 
-from avlearn import costs, evaluate, parallel, parts, topology
+from avlearn import chosen_evaluators, costs, evaluate, parallel, parts, topology
 from avlearn import step as steps
 from avlearn.data import read
 from avlearn.models.parts.layer_table import layer_table
@@ -117,8 +117,8 @@ def size_in_bytes(shapes) -> int:
 
 def describe_evaluators(config: ConfigDict, network: parts.Network) -> str:
     """What each evaluator reads, checked against what the network delivers."""
-    evaluators = parts.build_evaluators(config, relevance=None)
-    evaluate.check_needs(evaluators, parts.available(config, network), network.name)
+    evaluators = chosen_evaluators.build_evaluators(config, relevance=None)
+    evaluate.check_needs(evaluators, chosen_evaluators.available(config, network), network.name)
     lines = [f"  {e.name:<16} {e.pairing:<14} {', '.join(e.needs)}" for e in evaluators]
     return "\n".join(["Evaluators, their pairs and what they read:", *lines])
 

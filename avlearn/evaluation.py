@@ -1,6 +1,6 @@
 """Puts the evaluation of an experiment together: a network, evaluators, and the datasets that they read.
 
-Beside `experiment` and `parts` the only reader of the config.
+Beside `experiment`, `parts` and `chosen_evaluators` the only reader of the config.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from avlearn import evaluate, features, parallel, parts
+from avlearn import chosen_evaluators, evaluate, features, parallel, parts
 from avlearn.checkpoint import Checkpoints
 from avlearn.data import check, images, read
 from avlearn.evaluate import Source
@@ -129,8 +129,8 @@ def build_evaluation(
     parts.check_numbers(config)
     network = parts.build_network(config) if network is None else network
     mesh = parallel.make_mesh(config.train.num_workers) if mesh is None else mesh
-    unrelated = parts.build_evaluators(config, relevance=None)
-    evaluate.check_needs(unrelated, parts.available(config, network), network.name)
+    unrelated = chosen_evaluators.build_evaluators(config, relevance=None)
+    evaluate.check_needs(unrelated, chosen_evaluators.available(config, network), network.name)
     wanted = {name for evaluator in unrelated for name in evaluator.reads}
     if evaluate.DRAWS in wanted:  # it has the first one among them
         wanted.discard(evaluate.FIRST_DRAW)
@@ -139,14 +139,14 @@ def build_evaluation(
     open_split = functools.cache(functools.partial(read.open_split, data_dir=config.data.data_dir))
     sources = {name: SOURCES[name](config, passes, open_split) for name in sorted(wanted)}
     relevance = None
-    if parts.retrieves(config):
+    if chosen_evaluators.retrieves(config):
         split = evaluation_split(config, open_split)
-        relevance = parts.class_relevance(split, config.evaluation.max_relevance)
+        relevance = chosen_evaluators.class_relevance(split, config.evaluation.max_relevance)
     return Evaluation(
         config=FrozenConfigDict(config),
         network=network,
         passes=passes,
-        evaluators=parts.build_evaluators(config, relevance, mesh),
+        evaluators=chosen_evaluators.build_evaluators(config, relevance, mesh),
         sources=sources,
         relevance=relevance,
         hearing=build_hearing(config, passes, open_split, sources) if config.evaluation.sounds_from else None,
@@ -191,7 +191,7 @@ def score_arrays(config: ConfigDict, path: pathlib.Path) -> tuple[dict[str, dict
     parts.check_numbers(config)
     arrays = evaluate.load_arrays(path)
     relevance, about = evaluate.read_about(arrays)
-    evaluators = parts.build_evaluators(config, relevance)
+    evaluators = chosen_evaluators.build_evaluators(config, relevance)
     return evaluate.results(evaluators, arrays, about), arrays
 
 
@@ -221,7 +221,8 @@ def validation_source(config: ConfigDict, passes: Passes, open_split: Callable) 
 def fit_source(config: ConfigDict, passes: Passes, open_split: Callable) -> Source:
     """What evaluators are fitted on: the first `config.evaluation.fit_clips` training clips of the first epoch."""
     split = open_split(config.data.dataset, split=config.data.train_split)
-    parts.check_classes(parts.build_evaluators(config, relevance=None), split, evaluation_split(config, open_split))
+    evaluators = chosen_evaluators.build_evaluators(config, relevance=None)
+    chosen_evaluators.check_classes(evaluators, split, evaluation_split(config, open_split))
     first = read.epoch_order(len(split), config.seed, 0)[: config.evaluation.fit_clips]
     options = {"split": split, "pairing": "all_positive", "items": sorted(first.tolist())}
     rule = "the first clips of the first epoch's order"
@@ -232,7 +233,7 @@ def window_source(config: ConfigDict, passes: Passes, open_split: Callable) -> S
     """Windows of the sound dataset, a fold for each of its splits."""
     dataset = config.evaluation.sound_dataset
     names = read.split_names(dataset, config.data.data_dir)
-    tested = parts.tested_splits(config, names)
+    tested = chosen_evaluators.tested_splits(config, names)
     splits = {name: open_split(dataset, split=name) for name in names}
     options = {"splits": tuple(splits.values()), "count": config.evaluation.sound_windows, "tested": tested}
     clips = sum(len(splits[name]) for name in tested)

@@ -35,6 +35,7 @@ LAYERS = {
     | {"avlearn.data", "avlearn.evaluate", "avlearn.losses", "avlearn.metrics_log", "avlearn.visuals"},
     "avlearn.inspect_dataset": FOUNDATION | {"avlearn.data", "avlearn.media", "avlearn.visuals"},
     "avlearn.parts": {"avlearn"},
+    "avlearn.chosen_evaluators": {"avlearn"},
     "avlearn.evaluation": {"avlearn"},
     "avlearn.experiment": {"avlearn"},
     "avlearn.topology": set(),
@@ -63,6 +64,7 @@ LAYERS = {
     "avlearn.follow": {"avlearn.checkpoint", "avlearn.evaluation", "avlearn.metrics_log"},
     "avlearn.costs": {"avlearn.parts", "avlearn.step", "avlearn.types"},
     "avlearn.dry_run": {
+        "avlearn.chosen_evaluators",
         "avlearn.costs",
         "avlearn.topology",
         "avlearn.parts",
@@ -129,7 +131,7 @@ def test_imports_only_lower_layers(name, path):
     for imported in imports(path):
         if imported.split(".")[0] in ("avlearn", "data_builders"):
             assert any(within(imported, allowed) for allowed in LAYERS[layer]), f"{name} imports {imported}"
-            if layer in ("avlearn.parts", "avlearn.evaluation", "avlearn.experiment"):
+            if layer in ("avlearn.parts", "avlearn.chosen_evaluators", "avlearn.evaluation", "avlearn.experiment"):
                 assert not any(within(imported, upper) for upper in NOT_IN_EXPERIMENT), f"{name} imports {imported}"
         root = imported.split(".")[0]
         if root in ("tensorflow", "tensorflow_datasets", "apache_beam"):

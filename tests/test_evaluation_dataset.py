@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from avlearn import dry_run, evaluate, experiment, parts, report
+from avlearn import chosen_evaluators, dry_run, evaluate, experiment, report
 from avlearn.data import read
 from configs import avenet, lvs, lvs_open_set
 from data_builders.synthetic_av import classes
@@ -77,13 +77,13 @@ def test_evaluators_that_learn_classes_need_the_same_list(data_dir):
     train = read.open_split("synthetic_av/tiny", data_dir, "train")
     test = read.open_split("synthetic_av/tiny_unheard", data_dir, "test")
     learns = evaluate.Evaluator("probe", ("labels",), "all_positive", evaluate=dict, options={}, fit_needs=("labels",))
-    parts.check_classes([learns], train, test)  # another world, the same list
+    chosen_evaluators.check_classes([learns], train, test)  # another world, the same list
     other = dataclasses.replace(test, class_ids=(*test.class_ids[:4], "/m/other"))
-    parts.check_classes([dataclasses.replace(learns, fit_needs=("image_embedding",))], train, other)
+    chosen_evaluators.check_classes([dataclasses.replace(learns, fit_needs=("image_embedding",))], train, other)
     with pytest.raises(
         ValueError, match=r"probe would be fitted on the 16 classes of .*tiny and tested on the 5 of .*, of which 4 are"
     ):
-        parts.check_classes([learns], train, other)
+        chosen_evaluators.check_classes([learns], train, other)
 
 
 def test_open_set_is_lvs_on_other_clips():

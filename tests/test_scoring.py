@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import avlearn.evaluators
-from avlearn import evaluate, main, parts
+from avlearn import chosen_evaluators, evaluate, main, parts
 from configs import base
 
 NAMES = [module.name for module in pkgutil.iter_modules(avlearn.evaluators.__path__) if not module.ispkg]
@@ -91,7 +91,7 @@ def score(config, given, directory):
 @pytest.fixture
 def quick(monkeypatch):
     """t-SNE of a dozen clips."""
-    found = parts.build_evaluators
+    found = chosen_evaluators.build_evaluators
 
     def build(config, relevance, mesh=None):
         small = {"tsne": {"perplexity": 3.0, "neighbours": 2}, "unit_preference": {"random_draws": 2}}
@@ -100,7 +100,7 @@ def quick(monkeypatch):
             for each in found(config, relevance, mesh)
         )
 
-    monkeypatch.setattr(parts, "build_evaluators", build)
+    monkeypatch.setattr(chosen_evaluators, "build_evaluators", build)
 
 
 def test_every_result_states_what_it_is_of(quick, tmp_path):
@@ -158,7 +158,7 @@ NEEDED = [(name, field) for name in NAMES for field in parts.by_name(avlearn.eva
 @pytest.mark.parametrize(("name", "field"), NEEDED)
 def test_an_array_that_is_missing_or_cut_or_not_finite_is_named(name, field):
     config = config_of(name)
-    (evaluator,) = parts.build_evaluators(config, np.eye(CLASSES, dtype=int))
+    (evaluator,) = chosen_evaluators.build_evaluators(config, np.eye(CLASSES, dtype=int))
     given = arrays()
     of_pairing = given[evaluator.pairing]
     whole = of_pairing.pop(field)
@@ -175,7 +175,7 @@ def test_an_array_that_is_missing_or_cut_or_not_finite_is_named(name, field):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_empty_split_and_a_pairing_that_is_not_there(name):
-    (evaluator,) = parts.build_evaluators(config_of(name), np.eye(CLASSES, dtype=int))
+    (evaluator,) = chosen_evaluators.build_evaluators(config_of(name), np.eye(CLASSES, dtype=int))
     given = arrays()
     given[evaluator.pairing] = {field: array[:0] for field, array in given[evaluator.pairing].items()}
     with pytest.raises(ValueError, match=rf"^{name}: no items: .* have 0 rows; is the evaluation split empty"):

@@ -8,7 +8,7 @@ import reference_network
 from flax import nnx
 from reference_network import assert_golden, parameter_sum, randomised, run, small_batch
 
-from avlearn import dry_run, evaluate, parallel, parts
+from avlearn import chosen_evaluators, dry_run, evaluate, parallel, parts
 from avlearn.models import vgg16
 from avlearn.models.parts.layer_table import layer_table
 from avlearn.types import InputSpec
@@ -85,8 +85,8 @@ def test_it_is_not_trained():
 def test_evaluators_of_sound_are_refused_before_they_run():
     config = miniature()
     config.evaluation.evaluators = ("ndcg", "avc_accuracy", "cca")
-    available = evaluate.output_names(parts.build_network(config).outputs(2)) | parts.ANNOTATIONS
-    evaluators = parts.build_evaluators(config, None)
+    available = evaluate.output_names(parts.build_network(config).outputs(2)) | chosen_evaluators.ANNOTATIONS
+    evaluators = chosen_evaluators.build_evaluators(config, None)
     evaluate.check_needs(evaluators[:1], available, "vgg16")
     with pytest.raises(ValueError, match="avc_accuracy needs logit, which vgg16 does not deliver"):
         evaluate.check_needs(evaluators[1:2], available, "vgg16")

@@ -12,6 +12,7 @@ import argparse
 import collections
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -21,6 +22,10 @@ import time
 
 ROOT = pathlib.Path(__file__).parents[1]
 LAST_LINES = 15  # of the process that failed, shown again at the end
+# What the CPU's collectives write for each group of devices, from several threads at once: pieces, in any order.
+GLOO = re.compile(
+    r"(\[Gloo\] Rank | is connected to | peer ranks\. |Expected number of connected peer ranks is : |\d|\s)*"
+)
 GRACE_SECONDS = 5  # that the others have to leave by themselves, for the same reason, before they are ended
 
 
@@ -73,7 +78,7 @@ class Process:
 
     def _pass_on(self) -> None:
         for line in self._popen.stdout:
-            if line.startswith("[Gloo]"):  # a line of the CPU's collectives for each group of devices
+            if GLOO.fullmatch(line):
                 continue
             self.last_lines.append(line)
             sys.stdout.write(f"[{self.number}] {line}")

@@ -9,7 +9,11 @@ NUMBER = os.environ["JAX_PROCESS_ID"]
 how, who = sys.argv[1:]
 print(f"I am {NUMBER} of {os.environ['JAX_NUM_PROCESSES']} at {os.environ['JAX_COORDINATOR_ADDRESS']}")
 print(f"devices {os.environ.get('JAX_NUM_CPU_DEVICES')} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
-if how != "all_well":
+if how == "gloo":  # as two threads of its collectives write at once
+    sys.stdout.write("[Gloo] Rank [Gloo] Rank 1 is connected to 3 peer ranks. 0 is connected to Expected number of ")
+    sys.stdout.write("connected peer ranks is : 33\n peer ranks. Expected number of connected peer ranks is : 3\n\n")
+    print("33 and all is well")
+elif how != "all_well":
     if who == NUMBER:
         print("my last words")
         sys.stdout.flush()

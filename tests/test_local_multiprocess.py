@@ -52,6 +52,13 @@ def test_one_that_dies_ends_the_others(how, code, why):
     assert seconds < 50  # the others sleep for 100
 
 
+def test_what_the_collectives_write_is_left_out():
+    """Also where the lines of several threads have run into each other."""
+    done, _ = launch("--processes=1", how="gloo")
+    said = [line for line in done.stdout.splitlines() if not line.startswith(("[0] I am 0", "[0] devices"))]
+    assert said == ["[0] 33 and all is well"]
+
+
 def test_an_interrupt_ends_all():
     done, seconds = launch("--processes=2", how="interrupt", who=1)
     assert done.returncode in (1, 130)  # Python's own, or the signal's

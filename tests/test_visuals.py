@@ -205,7 +205,7 @@ def test_mismatched_pairs_share_the_frame_and_no_class():
 def test_curves_put_values_where_they_belong():
     values = (0.2, 0.4, 0.8)
     metrics = [{"step": step, "validation/loss": value} for step, value in zip((100, 200, 300), values, strict=True)]
-    svg = training_curves.curves({"a": [*metrics, {"step": 250, "train/loss": 0.5}]}, training_curves.CHARTS[0])
+    svg = training_curves.curves({"a": [*metrics, {"step": 250, "train/loss": 0.5}]}, training_curves.LOSS)
     paths = [
         np.array([float(number) for number in re.findall(r"-?[\d.]+", path.get("d"))]).reshape(-1, 2)
         for path in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}path")
@@ -219,6 +219,17 @@ def test_curves_put_values_where_they_belong():
     ids = re.findall(r'\bid="([^"]*)"', svg)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:url\(|href=")#([^")]*)', svg)) <= set(ids)
+
+
+@pytest.mark.parametrize(
+    ("pairings", "drawn"),
+    [(["contrast"], False), (["labelled"], False), (["shifted"], True), (["contrast", "avc"], True)],
+)
+def test_ln_2_is_drawn_for_losses_on_single_pairs_alone(pairings, drawn):
+    loss, *others = training_curves.charts_of(pairings)
+    assert [chart.level for chart in others] == [0.5, 0.5]
+    svg = training_curves.curves({"a": [{"step": step, "train/loss": 2.0} for step in (1, 2)]}, loss)
+    assert ("stroke-dasharray" in svg) == (loss.level is not None) == drawn
 
 
 def test_points_skip_rows_without_the_key():

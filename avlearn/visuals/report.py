@@ -105,12 +105,13 @@ def write(path: pathlib.Path, runs: Sequence[Run], title: str) -> pathlib.Path:
     sounds: dict[str, str] = {}
     metrics = {run.name: run.metrics for run in runs}
     results = {run.name: run.results for run in runs}
+    charts = training_curves.charts_of([run.config["data"]["pairing"] for run in runs])
     return page.write(
         path,
         "report.html",
         title=title,
         sections=[_section(run, number, sounds) for number, run in enumerate(runs)],
-        charts=[(chart, training_curves.curves(metrics, chart)) for chart in training_curves.CHARTS],
+        charts=[(chart, training_curves.curves(metrics, chart)) for chart in charts],
         without_metrics=[run.name for run in runs if not run.metrics],
         combinations=retrieval_grid.COMBINATIONS,
         modes=retrieval_grid.MODES,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib
 
@@ -16,7 +16,7 @@ class Chart:
     Attributes:
       quantity: name in the rows of `metrics.jsonl`, after `train/` or `validation/`.
       title: heading of the chart.
-      level: where a network that has learnt nothing stands.
+      level: where a network that has learnt nothing stands; None: each of the runs has another.
       level_name: what that level is called.
       lowest: lower end of the axis; None: where the values end.
       highest: upper end of the axis; None: where the values end.
@@ -24,17 +24,22 @@ class Chart:
 
     quantity: str
     title: str
-    level: float
+    level: float | None
     level_name: str
     lowest: float | None = None
     highest: float | None = None
 
 
-CHARTS = (
-    Chart("loss", "Loss", math.log(2), "ln 2, chance where the loss is on single pairs", lowest=0.0),
-    Chart("accuracy", "AVC accuracy", 0.5, "chance", highest=1.0),
-    Chart("predicted_positive", "Predicted positives", 0.5, "half", lowest=0.0, highest=1.0),
-)
+LOSS = Chart("loss", "Loss", math.log(2), "ln 2, chance where the loss is on single pairs", lowest=0.0)
+ACCURACY = Chart("accuracy", "AVC accuracy", 0.5, "chance", highest=1.0)
+PREDICTED_POSITIVE = Chart("predicted_positive", "Predicted positives", 0.5, "half", lowest=0.0, highest=1.0)
+ON_PAIRS = ("avc", "all_pairs", "shifted")  # pairings whose loss decides on each pair; both kinds count half
+
+
+def charts_of(pairings: Collection[str]) -> tuple[Chart, ...]:
+    """The charts of runs that were trained with these pairings; ln 2 is a level of the loss for some of them only."""
+    with_level = any(pairing in ON_PAIRS for pairing in pairings)
+    return (LOSS if with_level else dataclasses.replace(LOSS, level=None), ACCURACY, PREDICTED_POSITIVE)
 
 
 def points(metrics: Sequence[Mapping[str, int | float]], key: str) -> tuple[list[int], list[float]]:
@@ -50,7 +55,8 @@ def curves(metrics_by_run: Mapping[str, Sequence[Mapping[str, int | float]]], ch
       An `<svg>` element (see `svg_chart.svg`).
     """
     with svg_chart.axes(chart.quantity) as axes:
-        axes.axhline(chart.level, color="#000000", linewidth=1, linestyle=(0, (1, 2.5)), alpha=0.7)
+        if chart.level is not None:
+            axes.axhline(chart.level, color="#000000", linewidth=1, linestyle=(0, (1, 2.5)), alpha=0.7)
         for number, metrics in enumerate(metrics_by_run.values()):
             colour = svg_chart.colour(number)
             axes.plot(*points(metrics, f"train/{chart.quantity}"), color=colour, linewidth=1, alpha=0.45)

@@ -7,6 +7,7 @@ from flax import nnx
 from reference_network import assert_agrees, assert_golden, fast_rngs, parameter_sum, randomised, small_batch
 
 from avlearn.models import multisensory
+from avlearn.models.parts import early_fusion
 from avlearn.models.parts.layer_table import layer_table
 from avlearn.types import InputSpec
 from configs import multisensory as config_file
@@ -48,15 +49,15 @@ def test_forward_pass_agrees_with_numpy(training):
 def test_waveform_is_compressed():
     # ln(1 + 255 / 255) / ln 256 = 1 / 8.
     given = jnp.array([[0.0, 1 / 255, -1 / 255, 1.0, -1.0]])
-    np.testing.assert_allclose(multisensory.compressed(given)[0], [0, 0.125, -0.125, 1, -1], rtol=1e-5)
+    np.testing.assert_allclose(early_fusion.compressed(given)[0], [0, 0.125, -0.125, 1, -1], rtol=1e-5)
 
 
 def test_sound_is_brought_to_the_steps_of_the_video():
     x = jnp.arange(7.0).reshape(1, 7, 1)
     # Parts of 2, 2 and 3: 0 1 | 2 3 | 4 5 6.
-    assert multisensory.pooled_to(x, 3).ravel().tolist() == [1, 3, 6]
+    assert early_fusion.pooled_to(x, 3).ravel().tolist() == [1, 3, 6]
     with pytest.raises(ValueError, match=r"7 steps where it meets 8 of the video"):
-        multisensory.pooled_to(x, 8)
+        early_fusion.pooled_to(x, 8)
 
 
 @pytest.mark.parametrize("inputs", [InputSpec(frames=25), InputSpec(waveform_samples=8000)])

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+import printed_sizes
 from flax import nnx
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -325,6 +326,7 @@ def small_batch(inputs: InputSpec, pairs: int = 4, seed: int = 0) -> Batch:
         corresponds=jnp.arange(pairs) % 2 == 0,
         video=jnp.arange(pairs),
         weight=jnp.ones(pairs),
+        labels=jnp.eye(pairs, inputs.classes, dtype=bool) if inputs.classes else None,
         flow=jnp.asarray(rng.integers(0, 256, (pairs, *inputs.flow_shape)), jnp.uint8) if inputs.flow_fields else None,
         waveform=jnp.asarray(rng.normal(0, 0.1, (pairs, inputs.waveform_samples)), jnp.float32)
         if inputs.waveform_samples
@@ -407,9 +409,14 @@ def assert_all_pairs_equal_loop(model: nnx.Module, batch: Batch) -> None:
 
 
 def assert_golden(name: str, table: str) -> None:
-    """The layer table is the one in tests/golden; after a deliberate change, replace the file by what is printed."""
+    """The layer table is the one in tests/golden, and its sizes are those that the paper prints.
+
+    After a deliberate change, replace the file by what is printed.
+    """
     golden = GOLDEN / f"{name}.txt"
+    table = printed_sizes.beside(table, name)
     print(table)
+    assert not printed_sizes.different(table, name)
     assert table == golden.read_text(), f"{golden.name} differs; the network's table is printed above"
 
 

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from avlearn.losses import avc
 from avlearn.models.parts.conv_tower import HE_NORMAL, ConvTower, image_input, spectrogram_input
 from avlearn.models.parts.embedding import EMBEDDING_DIM, EmbeddingTower, l2_normalise, strongest_cells
+from avlearn.models.parts.maximum import largest
 from avlearn.types import Batch, InputSpec, Outputs
 
 loss = avc.logistic
@@ -93,7 +94,7 @@ class Model(nnx.Module):
         self, image_features: Float[Array, "*#pairs rows cols 128"], audio_features: Float[Array, "*#pairs 128"]
     ) -> Float[Array, "*pairs"]:
         """Log-odds of correspondence, the maximum over cells; leading axes broadcast as for `map_of_pairs`."""
-        return self.map_of_pairs(image_features, audio_features).max(axis=(-2, -1))
+        return highest(self.map_of_pairs(image_features, audio_features))
 
     # DIFFERS: OtS retrieves nothing with AVOL-Net; its unit vectors here are of conv6's maximum over cells, and of fc2.
     def embed_image(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch 128"]:
@@ -110,11 +111,16 @@ class Model(nnx.Module):
         audio = self.audio_features(batch.log_spectrogram)
         heat_map = self.map_of_pairs(image, audio)
         return Outputs(
-            logit=heat_map.max(axis=(-2, -1)),
+            logit=highest(heat_map),
             image_embedding=strongest_cells(image),
             audio_embedding=l2_normalise(audio),
             heat_map=heat_map,
         )
+
+
+def highest(heat_map: Float[Array, "*pairs rows cols"]) -> Float[Array, "*pairs"]:
+    """The value of the cell that shows most of what sounds (OtS 4)."""
+    return largest(heat_map, first_axis=heat_map.ndim - 2, axes=2)
 
 
 def _small_init() -> nnx.initializers.Initializer:

@@ -3,6 +3,7 @@
 Owens and Efros, Audio-Visual Scene Analysis ..., ECCV 2018, section 3, figure 2; sizes are those of the released code.
 """
 
+import functools
 import itertools
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from avlearn.models.parts.conv_tower import batch_norm
+from avlearn.models.parts.maximum import larger, largest
 from avlearn.models.parts.residual import NormalisedConv, ResidualBlock, same_conv
 from avlearn.models.parts.resnet import MaxPool
 
@@ -41,7 +43,7 @@ class SoundStream(nnx.Module):
         """What is heard during each of so many steps of the video."""
         x = nnx.relu(self.conv1_1(compressed(waveform)[..., None]))
         kept = x.shape[1] // 4
-        x = x[:, : 4 * kept].reshape(x.shape[0], kept, 4, -1).max(axis=2)
+        x = functools.reduce(larger, [x[:, start : 4 * kept : 4] for start in range(4)])
         for block in (self.conv2_1, self.conv3_1, self.conv4_1):
             x = block(x)
         return nnx.relu(self.conv5_1(pooled_to(x, steps)))
@@ -115,7 +117,7 @@ def pooled_to(x: Float[Array, "batch length channels"], steps: int) -> Float[Arr
             "inputs.waveform_samples, or lower inputs.frames"
         )
     bounds = [length * step // steps for step in range(steps + 1)]
-    return jnp.stack([x[:, start:end].max(axis=1) for start, end in itertools.pairwise(bounds)], axis=1)
+    return jnp.stack([largest(x[:, start:end], first_axis=1) for start, end in itertools.pairwise(bounds)], axis=1)
 
 
 def scaled(channels: int, config: ConfigDict) -> int:

@@ -4,6 +4,8 @@ Layers carry torchvision's names, so that its weights map one to one: `layer2.0.
 `tower.layer2.0.downsample.1`.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -12,6 +14,7 @@ from ml_collections import ConfigDict
 
 from avlearn.models.parts.conv_tower import batch_norm, check_config, image_input
 from avlearn.models.parts.convolution import convolve
+from avlearn.models.parts.maximum import larger
 
 CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}  # of each stage, before the width factor
 BLOCKS = 2  # in each stage of ResNet-18
@@ -33,7 +36,7 @@ class MaxPool(nnx.Module):
             padded = jnp.pad(x, padding, constant_values=-jnp.inf)
             last = 2 * ((length - 1) // 2) + 1
             thirds = [jax.lax.slice_in_dim(padded, start, start + last, stride=2, axis=axis) for start in range(3)]
-            x = jnp.maximum(jnp.maximum(thirds[0], thirds[1]), thirds[2])
+            x = functools.reduce(larger, thirds)
         return x
 
 

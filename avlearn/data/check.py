@@ -25,6 +25,18 @@ def fits(
       on_grid: whether all sounds are cut on the grid of frame times.
 
     Raises:
+      ValueError: as `stored`; or the clip is too short.
+    """
+    stored(split, inputs)
+    if inputs.waveform_samples and not on_grid:
+        raise ValueError("negatives='off_grid' cuts log-spectrograms only; use --config.data.negatives=on_grid")
+    _first_clip(split, inputs, offsets_ms)
+
+
+def stored(split: read.Split, inputs: InputSpec) -> None:
+    """Compares what is stored with what a network eats; looks at no clip.
+
+    Raises:
       ValueError: says what is missing and which config of a builder has it.
     """
     sound(split, inputs)
@@ -35,9 +47,6 @@ def fits(
         )
     _flow_and_waveform(split, inputs)
     _same_span(split, inputs)
-    if inputs.waveform_samples and not on_grid:
-        raise ValueError("negatives='off_grid' cuts log-spectrograms only; use --config.data.negatives=on_grid")
-    _first_clip(split, inputs, offsets_ms)
 
 
 def sound(split: read.Split, inputs: InputSpec) -> None:

@@ -165,9 +165,9 @@ def examples(
       Crops, all enlarged to the largest, and the natural log of power, neither scaled nor pooled.
 
     Raises:
-      ValueError: the split does not fit `inputs`.
+      ValueError: the split does not fit `inputs`, or one of the clips is too short.
     """
-    check.fits(split, inputs)
+    check.stored(split, inputs)
     with split.explained():
         cuts = [_cut_example(split, inputs, item) for item in items]
     side = max(frame.shape[0] for frame, _ in cuts)

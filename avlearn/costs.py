@@ -42,7 +42,8 @@ python -m avlearn.costs docs/costs.md
   lower.) A training step computes about three times as many.
 * *Kept*: activations that the backward pass needs of the forward pass, as the program is written, for one more pair in
   the batch. It depends on no machine; what a compiler makes of it does. `--mode=dry_run` compiles the step of the whole
-  batch for the devices of its machine and states their memory. Networks that are not trained here keep nothing.
+  batch for the devices of its machine and states its memory, in all and for each pair. Networks that are not trained
+  here keep nothing.
 
 """
 

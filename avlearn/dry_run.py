@@ -62,11 +62,12 @@ def describe_memory(config: ConfigDict, network: parts.Network, mesh) -> str:
         return f"Memory of a training step: none, {network.name} is not trained here"
     step, state, batch = step_and_shapes(config, network, mesh, config.train.num_workers)
     memory = step.lower(state, batch).compile().memory_analysis()
-    mib = 2.0**20
+    mib, pairs = 2.0**20, config.train.batch_per_worker
     return (
         "Memory of a training step on each device: "
         f"{memory.argument_size_in_bytes / mib:.0f} MiB of parameters, optimizer state and input, "
-        f"{memory.temp_size_in_bytes / mib:.0f} MiB of activations and gradients"
+        f"{memory.temp_size_in_bytes / mib:.0f} MiB of activations and gradients, "
+        f"{memory.temp_size_in_bytes / mib / pairs:.1f} MiB for each of a worker's {pairs} pairs"
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -242,4 +243,8 @@ def test_dry_run_says_what_would_happen(tiny_world):
     assert f"{sum(leaf.size for leaf in jax.tree.leaves(state.params)):,}" in text
     assert "8 workers x 8 = 64 pairs; 8 device(s)" in text
     assert "[8, 8, 48, 48, 3]" in text
+    whole, of_pair = re.search(
+        r"(\d+) MiB of activations and gradients, ([\d.]+) MiB for each of .* 8 pairs", text
+    ).groups()
+    assert float(of_pair) == pytest.approx(float(whole) / 8, abs=0.5 / 8 + 0.05)
     assert "train 64, validation 16, test 16 clips" in text

@@ -1,17 +1,13 @@
 """The networks that take more than a frame, the whole way on a small world: trained, evaluated and reported."""
 
-import functools
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from reference_network import small_batch
 
-from avlearn import dry_run, main, parallel, parts
-from avlearn import step as steps
+from avlearn import main, parallel, parts
 from configs import avenet_flow, avenet_multiframe, multisensory
 from data_builders.synthetic_av.synthetic_av_dataset_builder import Builder, Config
 
@@ -71,39 +67,6 @@ def test_a_run_covers_every_clip(name, world, tmp_path, monkeypatch):
         wanted = "shifted/logit" if name == "multisensory" else "avc/image_embedding"
         assert len(arrays[wanted]) == 2 * CLIPS  # of the first draw
     assert (tmp_path / "report" / "index.html").exists()
-
-
-@pytest.mark.parametrize("name", ["avenet_multiframe", "multisensory"])
-def test_a_step_at_full_size_fits_together(name):
-    """The step of the paper's settings, traced with every shape checked, and what the evaluators need."""
-    config = CONFIGS[name].get_config()
-    network = parts.build_network(config)
-    assert dry_run.describe_evaluators(config, network).count("\n") == len(config.evaluation.evaluators)
-    sgd, mesh = optax.sgd(1e-3), parallel.make_mesh(1, jax.devices()[:1])
-    score = functools.partial(parts.SCORES[config.data.pairing], loss=network.loss)
-    step = functools.partial(steps.train_step, model=network.training, score=score, optimizer=sgd, mesh=mesh)
-    state = jax.eval_shape(lambda: steps.initial_state(network.training, sgd))
-    after, metrics = jax.eval_shape(step, state, parts.empty_batch(network.inputs, (1, config.train.batch_per_worker)))
-    assert jax.tree.structure(after) == jax.tree.structure(state)
-    of_workers = {"worker_loss", "worker_gradient_norm"}
-    assert set(metrics) == {"loss", "accuracy", "predicted_positive", "gradient_norm"} | of_workers
-
-
-def test_a_step_at_full_size_moves_every_weight():
-    """AVE+OF, two pairs at the paper's width and sizes, computed: the cheapest of the three."""
-    config = avenet_flow.get_config()
-    network = parts.build_network(config)
-    assert dry_run.describe_evaluators(config, network).count("\n") == len(config.evaluation.evaluators)
-    sgd, mesh = optax.sgd(1e-3), parallel.make_mesh(1, jax.devices()[:1])
-    score = functools.partial(steps.score_pairs, loss=network.loss)
-    step = steps.jit_train_step(model=network.training, score=score, optimizer=sgd, mesh=mesh)
-    before = steps.initial_state(network.training, sgd)
-    kept = jax.tree.map(np.asarray, before.params)
-    batch = jax.tree.map(lambda x: jnp.asarray(x)[None], small_batch(network.inputs, pairs=2))
-    after, metrics = step(before, batch)
-    assert np.isfinite(float(metrics["loss"]))
-    moved = jax.tree.map(lambda a, b: bool((np.asarray(a) != b).any()), after.params, kept)
-    assert all(jax.tree.leaves(moved["vision"])), moved
 
 
 def test_what_cannot_meet_every_sound_is_not_trained_so(world):

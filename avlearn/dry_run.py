@@ -61,13 +61,13 @@ def describe_memory(config: ConfigDict, network: parts.Network, mesh) -> str:
     if network.loss is None:
         return f"Memory of a training step: none, {network.name} is not trained here"
     step, state, batch = step_and_shapes(config, network, mesh, config.train.num_workers)
-    memory = step.lower(state, batch).compile().memory_analysis()
     mib, pairs = 2.0**20, config.train.batch_per_worker
+    given, working = size_in_bytes(state) + size_in_bytes(batch) // mesh.size, step.working_bytes(state, batch)
     return (
         "Memory of a training step on each device: "
-        f"{memory.argument_size_in_bytes / mib:.0f} MiB of parameters, optimizer state and input, "
-        f"{memory.temp_size_in_bytes / mib:.0f} MiB of activations and gradients, "
-        f"{memory.temp_size_in_bytes / mib / pairs:.1f} MiB for each of a worker's {pairs} pairs"
+        f"{given / mib:.0f} MiB of parameters, optimizer state and input, "
+        f"{working / mib:.0f} MiB of activations and gradients, "
+        f"{working / mib / pairs:.1f} MiB for each of a worker's {pairs} pairs"
     )
 
 
@@ -93,7 +93,6 @@ def describe_topology(config: ConfigDict, network: parts.Network, machine: topol
         return f"Topology {machine.name}: nothing to exchange, {network.name} is not trained here"
     device = jax.devices()[0]
     step, state, batch = step_and_shapes(config, network, parallel.make_mesh(workers, [device]), workers)
-    memory = step.lower(state, batch).compile().memory_analysis()
     _, metrics = jax.eval_shape(step, state, batch)
     # Each metric is a mean over the workers, but for the norm, which is of what has been exchanged.
     means = {name: metric for name, metric in metrics.items() if metric.ndim == 0 and name != "gradient_norm"}
@@ -104,7 +103,7 @@ def describe_topology(config: ConfigDict, network: parts.Network, machine: topol
         parameters=size_in_bytes(state.params),
         statistics=size_in_bytes(state.batch_stats),
         optimizer=size_in_bytes(state.opt_state),
-        temporary=memory.temp_size_in_bytes,
+        temporary=step.working_bytes(state, batch),
         compiled_for=f"{device.platform} ({device.device_kind})",
         exchanged=size_in_bytes((state.params, state.batch_stats, means)),
     )

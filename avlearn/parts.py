@@ -203,7 +203,7 @@ def build_train_step(config: ConfigDict, network: Network, adam: optax.GradientT
             f"{' or '.join(steps.REMATERIALISATIONS)}."
         )
     score = build_score(config, network)
-    return steps.jit_train_step(
+    return steps.TrainStep(
         model=network.training,
         score=score,
         optimizer=adam,

@@ -11,6 +11,7 @@ from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, ArrayLike, Int, PyTree
 
+from avlearn import parallel
 from avlearn.parallel import AXIS
 from avlearn.types import Array as AnyArray
 from avlearn.types import Batch, Outputs
@@ -127,84 +128,123 @@ def score_labelled(model: nnx.Module, batch: Batch, *, loss: ClassLoss):
     return loss(image, audio, batch.labels, batch.video, batch.weight)
 
 
-def train_step(
-    state: TrainState,
-    batch: Batch,
-    *,
-    model: nnx.Module,
-    score: Score,
-    optimizer: optax.GradientTransformation,
-    mesh: Mesh,
-    frozen: Sequence[str] = (),
-    rematerialise: str = "nothing",
-) -> tuple[TrainState, dict[str, Array]]:
-    """One synchronous update from `[workers, batch_per_worker, ...]`.
+class TrainStep:
+    """One synchronous update from `[workers, batch_per_worker, ...]`: `state, metrics = step(state, batch)`.
 
     Each worker normalises by the statistics of its own batch (OtS 3.3: batch normalisation per GPU); gradients, running
     statistics and metrics are averaged over the workers.
 
-    Args:
-      state: replicated on the mesh.
-      batch: sharded over workers.
-      model: in training mode; only its structure is used.
-      score: `score_pairs`, `score_all_pairs`, `score_contrast` or `score_labelled` with its loss.
-      optimizer: the same as made the state.
-      mesh: one axis; each device carries workers / devices workers in turn.
-      frozen: dotted paths; no gradient is computed for parameters below them, and running statistics there stay as they
-        are to the bit. `optimizer` has to leave those parameters alone, and normalisation there to use its running
-        statistics: that is up to who made the optimizer and the model.
-      rematerialise: a name in `REMATERIALISATIONS`.
+    A device computes one worker at a time, whatever their number, and the sum over workers is that of a binary tree: 16
+    workers (any power of two) are added up in the same order on 1, 2, 4, 8 or 16 devices. A worker's gradients and the
+    update are programs of their own, since a compiler rounds by what it sees together. So on CPUs of one kind the
+    result is the same to the bit, wherever the workers are.
 
-    Returns:
-      The next state, and the metrics of this batch: `loss`, those of the loss, and `gradient_norm`; of each worker,
-      `worker_loss` and `worker_gradient_norm` `[workers]`, sharded over them.
+    Called with the state (replicated on the mesh, donated) and a batch sharded over workers, it returns the next state
+    and the metrics of this batch: `loss`, those of the loss, and `gradient_norm`; of each worker, `worker_loss` and
+    `worker_gradient_norm` `[workers]`, sharded over them.
     """
-    num_workers = batch.corresponds.shape[0]
-    keep = REMATERIALISATIONS[rematerialise]
 
-    def one_worker(params, stats, worker_batch):
-        def objective(params):
-            network = with_values(model, without_gradients(params, frozen), stats)
-            value, metrics = score(network, worker_batch)
-            new_stats = nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
-            return value, (new_stats, {"loss": value, **metrics})
+    def __init__(
+        self,
+        *,
+        model: nnx.Module,
+        score: Score,
+        optimizer: optax.GradientTransformation,
+        mesh: Mesh,
+        frozen: Sequence[str] = (),
+        rematerialise: str = "nothing",
+    ):
+        """Compiles nothing yet.
 
-        gradients, (new_stats, metrics) = jax.grad(keep(objective), has_aux=True)(params)
-        return gradients, new_stats, metrics
+        Args:
+          model: in training mode; only its structure is used.
+          score: `score_pairs`, `score_all_pairs`, `score_contrast` or `score_labelled` with its loss.
+          optimizer: the same as made the state.
+          mesh: one axis; each device carries workers / devices workers in turn.
+          frozen: dotted paths; no gradient is computed for parameters below them, and running statistics there stay as
+            they are to the bit. `optimizer` has to leave those parameters alone, and normalisation there to use its
+            running statistics: that is up to who made the optimizer and the model.
+          rematerialise: a name in `REMATERIALISATIONS`.
+        """
+        self._devices = mesh.size
+        everywhere, shared = PartitionSpec(), PartitionSpec(AXIS)
+        keep = REMATERIALISATIONS[rematerialise]
 
-    def of_worker(each):
-        gradients, _, metrics = each
-        return {"worker_loss": metrics["loss"], "worker_gradient_norm": optax.tree.norm(gradients)}
+        def of_worker(params, stats, batch):
+            def objective(params):
+                network = with_values(model, without_gradients(params, frozen), stats)
+                value, metrics = score(network, jax.tree.map(lambda x: x[0], batch))
+                return value, (nnx.to_pure_dict(nnx.state(network, nnx.BatchStat)), {"loss": value, **metrics})
 
-    def workers_of_device(params, stats, batches):
-        def add(total, worker_batch):
-            each = one_worker(params, stats, worker_batch)
-            return jax.tree.map(jnp.add, total, each), of_worker(each)
+            gradients, (new_stats, metrics) = jax.grad(keep(objective), has_aux=True)(params)
+            own = {"worker_loss": metrics["loss"], "worker_gradient_norm": optax.tree.norm(gradients)}
+            return jax.tree.map(lambda x: x[None], ((gradients, new_stats, metrics), own))
 
-        first = jax.tree.map(lambda x: x[0], batches)
-        if batches.corresponds.shape[0] == 1:  # on a CPU, XLA runs convolutions inside a loop many times slower
-            total = one_worker(params, stats, first)
-            workers = jax.tree.map(lambda x: x[None], of_worker(total))
-        else:
-            shapes = jax.eval_shape(one_worker, params, stats, first)
-            nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-            total, workers = jax.lax.scan(add, nothing, batches)
-        return *jax.tree.map(lambda x: jax.lax.psum(x, AXIS) / num_workers, total), workers
+        def mean(sums, workers):
+            total = parallel.sum_over_devices(jax.tree.map(lambda x: x[0], sums))
+            return jax.tree.map(lambda x: x / workers, total)
 
-    everywhere, shared = PartitionSpec(), PartitionSpec(AXIS)
-    gradients, batch_stats, metrics, workers = jax.shard_map(
-        workers_of_device,
-        mesh=mesh,
-        in_specs=(everywhere, everywhere, shared),
-        out_specs=(everywhere, everywhere, everywhere, shared),
-        check_vma=False,
-    )(state.params, state.batch_stats, batch)
-    # The mean over workers of the same value may differ from it in the last bit.
-    batch_stats = jax.tree.map(_first_if, below(frozen, batch_stats), state.batch_stats, batch_stats)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    metrics["gradient_norm"] = optax.tree.norm(gradients)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics | workers
+        def update(state, means):
+            gradients, batch_stats, metrics = means
+            # The mean over workers of the same value may differ from it in the last bit.
+            batch_stats = jax.tree.map(_first_if, below(frozen, batch_stats), state.batch_stats, batch_stats)
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            norm = {"gradient_norm": optax.tree.norm(gradients)}
+            return TrainState(state.step + 1, params, batch_stats, opt_state), metrics | norm
+
+        def on_each(function, in_specs, out_specs, **settings):
+            laid = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+            return jax.jit(laid, **settings)
+
+        self._of_worker = on_each(of_worker, (everywhere, everywhere, shared), shared)
+        self._turn = on_each(_turn, (shared, everywhere), shared)
+        self._add = on_each(_add, (shared, shared), shared, donate_argnums=0)
+        self._side_by_side = on_each(_side_by_side, shared, shared)
+        self._mean = on_each(mean, (shared, everywhere), everywhere)
+        self._update = jax.jit(update, donate_argnums=0)
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        """The next state, and the metrics of the batch."""
+        workers, own = batch.corresponds.shape[0], []
+
+        def sums():
+            for turn in range(workers // self._devices):
+                one_each = batch if workers == self._devices else self._turn(batch, turn)
+                each, of_this = self._of_worker(state.params, state.batch_stats, one_each)
+                if jax.default_backend() == "cpu":  # where programs that run at once take each other's threads
+                    jax.block_until_ready(each)
+                own.append(of_this)
+                yield each
+
+        means = self._mean(parallel.sum_in_tree(sums(), self._add), float(workers))
+        state, metrics = self._update(state, means)
+        return state, metrics | self._side_by_side(own)
+
+    def working_bytes(self, state: TrainState, batch: Batch) -> int:
+        """Activations and gradients on each device while a worker is computed; takes shapes, and compiles for them."""
+        memory = self.lower_worker(state, batch).compile().memory_analysis()
+        turns = batch.corresponds.shape[0] // self._devices
+        held = max(turn.bit_count() for turn in range(turns))  # sums of the tree, each as large as what a worker adds
+        return memory.temp_size_in_bytes + (held + 1) * memory.output_size_in_bytes
+
+    def lower_worker(self, state: TrainState, batch: Batch) -> jax.stages.Lowered:
+        """The program that computes one worker's gradients on each device, which is nearly all of a step's work."""
+        one_each = jax.tree.map(lambda x: jax.ShapeDtypeStruct((self._devices, *x.shape[1:]), x.dtype), batch)
+        return self._of_worker.lower(state.params, state.batch_stats, one_each)
+
+
+def _turn(batch: Batch, turn: Array) -> Batch:
+    """Of a device's workers the one of this turn."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, turn, 1), batch)
+
+
+def _add(some: PyTree, others: PyTree) -> PyTree:
+    return jax.tree.map(jnp.add, some, others)
+
+
+def _side_by_side(each: list[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *turns: jnp.concatenate(turns), *each)
 
 
 def _first_if(condition: bool, first: Array, second: Array) -> Array:
@@ -219,8 +259,3 @@ def predict(state: TrainState, batch: Batch, *, model: nnx.Module) -> Outputs:
 def evaluation_loss(state: TrainState, batch: Batch, *, model: nnx.Module, score: Score) -> Array:
     """Training's loss of `[batch, ...]` as one worker's batch, with running statistics (`model` in evaluation mode)."""
     return score(with_values(model, state.params, state.batch_stats), batch)[0]
-
-
-def jit_train_step(**fixed):
-    """`train_step` compiled, its state donated."""
-    return jax.jit(functools.partial(train_step, **fixed), donate_argnums=0)

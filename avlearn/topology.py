@@ -66,10 +66,11 @@ class Topology:
 
     @property
     def ring_bytes(self) -> float:
-        """Bytes a second that each device sends in a ring of them all, of a known kind.
+        """Bytes a second that each device sends at best when all add up what they hold, of a known kind.
 
-        Rings run over all links at once. Where they leave a machine, its network cards carry what its devices send
-        each other inside: the slower of the two counts.
+        With all its links in use, as in rings. Where an exchange leaves a machine, its network cards carry what its
+        devices send each other inside: the slower of the two counts. (The pairs of `parallel.sum_over_devices` need
+        less of the cards than a ring. On a TPU's torus they may use one link in four or six.)
         """
         if self.kind.between_hosts_bytes is None or self.hosts == 1:
             return self.kind.link_bytes
@@ -162,7 +163,7 @@ def describe(topology: Topology, load: Load) -> str:
         *(f"  {name:<26}{size / 2**20:>9,.1f}  {source}".rstrip() for name, size, source in rows),
         f"All devices add up each step (gradients, running statistics and metrics in float32, computed): "
         f"{load.exchanged / 2**20:,.1f} MiB",
-        f"In a ring, each device sends {sent / 2**20:,.1f} MiB a step" + _time(topology, sent),
+        f"For that each device sends {sent / 2**20:,.1f} MiB a step" + _time(topology, sent),
     ]
     return "\n".join(lines)
 
@@ -177,6 +178,6 @@ def _time(topology: Topology, sent: float) -> str:
     if topology.kind is None:
         return "; how long that takes depends on their kind"
     return (
-        f": {1e3 * sent / topology.ring_bytes:.2f} ms at the published {topology.ring_bytes / 1e9:.0f} GB/s "
+        f": at best {1e3 * sent / topology.ring_bytes:.2f} ms at the published {topology.ring_bytes / 1e9:.0f} GB/s "
         "(computed; all links in use, no latency)"
     )

@@ -1,11 +1,19 @@
 """Set-up of every test: eight fake CPU devices, no silent broadcasting, shapes checked at run time."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
 # The lower optimisation level compiles several times faster, which is most of the tests' time.
 FLAGS = ("--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=1")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
+# What one test has compiled, others find, in other processes too.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="avlearn_compiled_")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 

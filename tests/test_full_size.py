@@ -37,7 +37,7 @@ def test_a_step_at_full_size_moves_every_weight(name):
     assert dry_run.describe_evaluators(config, network).count("\n") == len(config.evaluation.evaluators)
     descent, mesh = optax.sgd(1.0), parallel.make_mesh(1, jax.devices()[:1])
     score = parts.build_score(config, network)
-    step = steps.jit_train_step(model=network.training, score=score, optimizer=descent, mesh=mesh)
+    step = steps.TrainStep(model=network.training, score=score, optimizer=descent, mesh=mesh)
     before = jax.tree.map(np.asarray, steps.initial_state(network.training, descent))
     batch = jax.tree.map(lambda x: x[None], small_batch(network.inputs, PAIRS[name]))
     after, metrics = step(jax.tree.map(jnp.array, before), batch)

@@ -96,7 +96,7 @@ def test_a_step_at_full_size_fits_together():
     )
     score = functools.partial(steps.score_contrast, loss=lvs.loss)
     sgd, mesh = optax.sgd(1e-3), parallel.make_mesh(1, jax.devices()[:1])
-    step = functools.partial(steps.train_step, model=model, score=score, optimizer=sgd, mesh=mesh)
+    step = steps.TrainStep(model=model, score=score, optimizer=sgd, mesh=mesh)
     state = jax.eval_shape(lambda: steps.initial_state(model, sgd))
     after, metrics = jax.eval_shape(step, state, batch)
     assert jax.tree.structure(after) == jax.tree.structure(state)

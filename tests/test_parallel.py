@@ -29,6 +29,50 @@ def test_whole_batch_is_laid_out_the_same():
     np.testing.assert_array_equal(parallel.whole_to_devices(mesh, x), parallel.to_devices(mesh, x))
 
 
+def test_sums_are_those_of_a_tree():
+    def add(a, b):
+        return f"({a}{b})"
+
+    assert parallel.sum_in_tree("abcdefgh", add) == "(((ab)(cd))((ef)(gh)))"
+    assert parallel.sum_in_tree("a", add) == "a"
+    assert parallel.sum_in_tree("abcdefg", add) == "(((ab)(cd))((ef)g))"
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+def test_devices_continue_the_tree(devices):
+    """Numbers of all sizes, whose sum depends on the order; 7 of them to each worker, which no number of parts fits."""
+    rng = np.random.default_rng(0)
+    numbers = (rng.normal(size=(8, 7)) * 10.0 ** rng.integers(-4, 5, size=(8, 7))).astype(np.float32)
+    expected = parallel.sum_in_tree(numbers, np.add)
+    assert (expected != numbers.sum(0)).any()
+    mine = np.stack([parallel.sum_in_tree(some, np.add) for some in numbers.reshape(devices, -1, 7)])
+    mesh = parallel.make_mesh(8, jax.devices()[:devices])
+    everywhere = jax.jit(
+        jax.shard_map(
+            lambda x: jax.tree.map(
+                lambda total: total[None], parallel.sum_over_devices({"a": x[0, :3], "b": x[0, 3:]})
+            ),
+            mesh=mesh,
+            in_specs=jax.P(parallel.AXIS),
+            out_specs=jax.P(parallel.AXIS),
+        )
+    )(mine)
+    for place in range(devices):
+        np.testing.assert_array_equal(np.concatenate([everywhere["a"][place], everywhere["b"][place]]), expected)
+
+
+def test_other_numbers_of_devices_add_up_in_the_machines_order():
+    total = jax.jit(
+        jax.shard_map(
+            parallel.sum_over_devices,
+            mesh=parallel.make_mesh(3, jax.devices()[:3]),
+            in_specs=jax.P(parallel.AXIS),
+            out_specs=jax.P(),
+        )
+    )(np.arange(6.0).reshape(3, 2))
+    np.testing.assert_array_equal(total, [[6.0, 9.0]])
+
+
 def test_devices_of_a_process_stay_together():
     """On a TPU slice of 4 x 4 chips, ids go along the rows, and each of 4 hosts has a square of 2 x 2."""
     devices = [

@@ -93,7 +93,7 @@ def test_frozen_trunks_stay_to_the_bit_and_the_rest_is_trained():
     before = dataclasses.replace(before, batch_stats=jax.tree.map(lambda x: x + 0.1, before.batch_stats))
     score = functools.partial(steps.score_pairs, loss=avc.logistic)
     fixed = {"model": model, "score": score, "optimizer": adam, "mesh": mesh, "frozen": TRUNKS}
-    step = jax.jit(functools.partial(steps.train_step, **fixed))
+    step = jax.jit(steps.TrainStep(**fixed))
     batch = random_batch(WORKERS, 4)
     after, metrics = step(before, batch)
     for stream in TRUNKS:

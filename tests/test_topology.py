@@ -3,7 +3,6 @@
 import re
 
 import jax
-import numpy as np
 import pytest
 from flax import nnx
 
@@ -73,7 +72,7 @@ def test_describes_by_hand():
     assert lines[1] == "Each device carries 1 worker(s), 128 pairs a step, and holds, MiB:"
     assert lines[6] == "  activations and gradients     900.0  measured: the step compiled for cpu (cpu)"
     assert lines[7].split() == ["in", "all", "1,041.0", "of", "32,768", "MiB"]
-    assert lines[9].startswith("In a ring, each device sends 1,875.0 MiB a step: 6.55 ms at the published 300 GB/s")
+    assert lines[9].startswith("For that each device sends 1,875.0 MiB a step: at best 6.55 ms at the published 300 G")
     large = topology.Load(128, 1, 0, 0, 0, 0, 40_000 * mib, "cpu (cpu)", mib)
     assert "does not fit" in topology.describe(topology.parse("tpu-v4-32"), large)
     assert "does not fit" not in topology.describe(topology.parse("16"), large)
@@ -85,17 +84,18 @@ def described() -> str:
     return dry_run.describe(small(), "tpu-v5litepod-4")
 
 
-def test_bytes_exchanged_are_those_that_the_step_reduces(described):
-    """The all-reduces of the program that eight devices here run, counted in its text."""
+def test_bytes_exchanged_are_those_that_the_step_sends(described):
+    """What each of eight devices here sends its partners, counted in the text of the program."""
     config = small()
     step, state, batch = dry_run.step_and_shapes(config, parts.build_network(config), parallel.make_mesh(8), 8)
-    program = step.lower(state, batch).as_text()
-    shapes = re.findall(r"all_reduce.*?\) -> tensor<([\dx]*)f32>", program, re.DOTALL)
-    reduced = sum(4 * int(np.prod([int(side) for side in shape.split("x") if side])) for shape in shapes)
-    assert reduced > 4 * sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    assert f"computed): {reduced / 2**20:,.1f} MiB" in described
-    # 0.3 MiB are too few for one digit to tell a leaf from none.
-    assert len(shapes) == len(jax.tree.leaves((state.params, state.batch_stats))) + means(step, state, batch)
+    program = jax.jit(step).lower(state, batch).as_text()
+    sent = [int(size) for size in re.findall(r"collective_permute.*?-> tensor<(\d+)xf32>", program)]
+    added_up = sum(leaf.size for leaf in jax.tree.leaves((state.params, state.batch_stats))) + means(step, state, batch)
+    eighth = -(-added_up // 8)
+    assert sent == [4 * eighth, 2 * eighth, eighth, eighth, 2 * eighth, 4 * eighth]
+    assert sum(sent) == pytest.approx(topology.ring_share(8) * added_up, abs=14)
+    assert not re.search("all_reduce|all_gather|all_to_all|reduce_scatter", program)
+    assert f"computed): {4 * added_up / 2**20:,.1f} MiB" in described
 
 
 def means(step, state, batch) -> int:

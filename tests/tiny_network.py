@@ -37,5 +37,10 @@ def random_batch(workers: int, pairs: int, seed: int = 0) -> Batch:
     return jax.tree.map(jnp.asarray, batch)
 
 
+def assert_same_bits(actual, expected) -> None:
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def assert_trees_close(actual, expected, **tolerance) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), actual, expected)

@@ -141,7 +141,8 @@ def _mean_under(
     The weights come from a softmax of the mask's logarithm: where the mask is empty, its own sum may be so small that
     the quotient has no gradient.
     """
-    share = jax.nn.softmax(jax.nn.log_sigmoid(log_odds), axis=(-2, -1))
+    # Not jax.nn.softmax: XLA makes its gradient's quotient a product in some programs and not in others.
+    share = jnp.exp(jax.nn.log_softmax(jax.nn.log_sigmoid(log_odds), axis=(-2, -1)))
     return (share * cosines.astype(jnp.float32)).sum(axis=(-2, -1))
 
 

@@ -65,6 +65,41 @@ def test_other_rates_and_containers_keep_picture_and_sound_together(
     assert _click_seconds(clip) == pytest.approx(flash - start, abs=0.005)
 
 
+def test_sound_may_change_its_rate_and_channels_in_the_midst(tmp_path):
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        video, audio = container.add_stream("libx264", 25), container.add_stream("mp3", RATE, layout="mono")
+        video.height, video.width, video.pix_fmt = 32, 48, "yuv420p"
+        packets = [
+            packet
+            for picture in (*flashing(np.arange(100) / 25, 3.0, (32, 48)), None)
+            for packet in video.encode(picture if picture is None else av.VideoFrame.from_ndarray(picture))
+        ]
+        for rate, layout, begin in ((RATE, "mono", 0), (44_100, "stereo", 2)):
+            encoder = av.CodecContext.create("mp3", "w")
+            encoder.sample_rate, encoder.layout, encoder.format = rate, layout, "fltp"
+            sound = clicking(2, 1.0, rate, 1 if layout == "mono" else 2)
+            frame = av.AudioFrame.from_ndarray(sound, format="fltp", layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+            for packet in [*encoder.encode(frame), *encoder.encode()]:
+                packet.pts = packet.dts = round((packet.pts * packet.time_base + begin) * RATE)
+                packet.time_base, packet.stream = Fraction(1, RATE), audio
+                packets.append(packet)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+    clip = decode.read_clip(path, short_side=32)
+    clicks = np.flatnonzero(clip.waveform > 0.3) / RATE
+    assert clicks[clicks < 2].min() == pytest.approx(1.0, abs=0.005)
+    assert clicks[clicks > 2].min() == pytest.approx(3.0, abs=0.005)
+    assert _flash_seconds(clip) == pytest.approx(3.0, abs=0.021)
+
+
+def test_pictures_whose_times_are_a_guess_are_refused(tmp_path):
+    path = plain(tmp_path / "clip.avi", codecs=("libx264", "pcm_s16le"))
+    with pytest.raises(decode.UnreadableClip, match="time stamps of its pictures go back; encode it anew, as mp4"):
+        decode.read_clip(path)
+
+
 def test_the_nearest_frame_is_shown(tmp_path):
     ramp = [np.full((32, 32, 3), 2 * k, np.uint8) for k in range(90)]
     path = write(tmp_path / "ramp.mp4", ramp, clicking(3, 1), frames_per_second=30)

@@ -96,6 +96,8 @@ def read_clip(
         pictures = tracks.Pictures(video, zero + first, grid, short_side, _expected_frames(duration_seconds, grid))
         sound = tracks.Sound(audio, zero, sample_rate_hz)
         _decode(path, container, (pictures, sound), zero, duration_seconds)
+        if not pictures.in_order:  # H.264 with B-frames in AVI, which states no times: libav's guess is frames off
+            raise UnreadableClip(path, "unreadable", "the time stamps of its pictures go back; encode it anew, as mp4")
         slots, frames = pictures.finish()
         waveform = sound.finish()
     covered = float(min(pictures.end, sound.end) - zero)
@@ -142,7 +144,7 @@ def declared_seconds(path: str | os.PathLike) -> float | None:
       UnreadableClip: the file is missing or damaged.
     """
     with _opened(path) as container:
-        return container.duration / av.time_base if container.duration else None
+        return _declared_seconds(container)
 
 
 def _expected_frames(duration_seconds, frames_per_second) -> int:
@@ -177,11 +179,30 @@ def _opened(path):
 
 def _zero(path, container, start_seconds) -> fractions.Fraction:
     """Start of the clip on the container's clock, seconds."""
-    if container.duration and start_seconds * av.time_base >= container.duration:
-        raise UnreadableClip(
-            path, "empty", f"nothing from {start_seconds} s on: it is {container.duration / av.time_base:.2f} s long"
-        )
-    return fractions.Fraction(start_seconds) + fractions.Fraction(container.start_time or 0, av.time_base)
+    seconds = _declared_seconds(container)
+    if seconds is not None and start_seconds >= seconds:
+        raise UnreadableClip(path, "empty", f"nothing from {start_seconds} s on: it is {seconds:.2f} s long")
+    return fractions.Fraction(start_seconds) + _start(container)
+
+
+def _start(container) -> fractions.Fraction:
+    """When the earliest track starts on the container's clock, seconds."""
+    return fractions.Fraction(container.start_time or 0, av.time_base)
+
+
+def _declared_seconds(container) -> float | None:
+    end = _declared_end(container)
+    return None if end is None else float(end - _start(container))
+
+
+def _declared_end(container) -> fractions.Fraction | None:
+    """When the longest track ends on the container's clock, seconds, as the container states it."""
+    if not container.duration:
+        return None
+    stated = fractions.Fraction(container.duration, av.time_base)
+    # Matroska, WebM and Flash, whose tracks state no length, state the time of the end; the others state the length.
+    of_end = not any(stream.duration for stream in container.streams) and stated > _start(container)
+    return stated if of_end else _start(container) + stated
 
 
 def _video_track(path, container):
@@ -206,7 +227,7 @@ def _one_thread(stream):
 def _decode(path, container, readers, zero, duration_seconds):
     """Feeds the readers what the file holds of `[zero, zero + duration_seconds)`, and refuses a file that is cut."""
     end = math.inf if duration_seconds is None else zero + fractions.Fraction(duration_seconds)
-    if zero > fractions.Fraction(container.start_time or 0, av.time_base):
+    if zero > _start(container):
         container.seek(math.floor(zero * av.time_base))
     _demux(path, container, {reader.stream.index: reader for reader in readers}, end)
     _check_whole(path, container, readers, end)
@@ -239,14 +260,10 @@ def _demux(path, container, readers, end):
 def _check_whole(path, container, readers, end):
     """Refuses a file that ends before what it declares, as far as it was asked for."""
     for reader in readers:
-        declared = _declared_end(reader.stream)
-        if declared is None:
-            # Matroska declares the end of its longest track only.
-            declared = fractions.Fraction((container.start_time or 0) + (container.duration or 0), av.time_base)
-            reached = max(reader.end for reader in readers)
-        else:
-            reached = reader.end
-        if reached < min(declared, end) - DECLARED_TOLERANCE_SECONDS:
+        declared, reached = _declared_end_of_track(reader.stream), reader.end
+        if declared is None:  # of the longest track only
+            declared, reached = _declared_end(container), max(reader.end for reader in readers)
+        if declared is not None and reached < min(declared, end) - DECLARED_TOLERANCE_SECONDS:
             raise UnreadableClip(
                 path,
                 "truncated",
@@ -255,7 +272,7 @@ def _check_whole(path, container, readers, end):
             )
 
 
-def _declared_end(stream) -> fractions.Fraction | None:
+def _declared_end_of_track(stream) -> fractions.Fraction | None:
     if not stream.duration:
         return None
     return ((stream.start_time or 0) + stream.duration) * stream.time_base

@@ -16,6 +16,7 @@ class Pictures:
     Attributes:
       stream: the container's stream.
       end: when the last frame taken goes off screen, seconds on the container's clock; -inf before the first.
+      in_order: whether no frame's time stamp lay before that of a frame that is shown earlier.
     """
 
     def __init__(
@@ -23,6 +24,7 @@ class Pictures:
     ):
         self.stream = stream
         self.end = -math.inf
+        self.in_order = True
         self._rate = frames_per_second
         self._short_side = short_side
         self._graph = None
@@ -42,6 +44,7 @@ class Pictures:
             return
         time = frame.pts * frame.time_base
         duration = frame.duration * frame.time_base or self._duration
+        self.in_order &= time + 3 * duration / 2 > self.end  # a stamp that its container rounded is no disorder
         self.end = max(self.end, time + duration)
         frame.pts -= round(self._origin / frame.time_base)
         frame.duration = round((duration + self._ahead) / frame.time_base)  # the last frame stays until its true end
@@ -129,6 +132,7 @@ class Sound:
         self._zero = zero
         self._rate = sample_rate_hz
         self._graph = None
+        self._format = None
         self._pieces = [np.zeros(0, np.float32)]
 
     def add(self, frame):
@@ -136,23 +140,31 @@ class Sound:
         if frame.pts is None:
             return
         self.end = max(self.end, frame.pts * frame.time_base + fractions.Fraction(frame.samples, frame.sample_rate))
-        if self._graph is None:
+        now = (frame.sample_rate, frame.format.name, frame.layout.name)
+        if now != self._format:  # the first piece, or the sound changes its rate or channels, as in a recording of TV
+            self._flush()
             self._build(frame)
+            self._format = now
         frame.pts -= round(self._zero / frame.time_base)
         self._graph.push(frame)
         self._pull()
 
     def finish(self) -> np.ndarray:
         """Samples from the start of the clip on."""
+        self._flush()
+        return np.concatenate(self._pieces)
+
+    def _flush(self):
         if self._graph is not None:
             self._graph.push(None)
             self._pull()
-        return np.concatenate(self._pieces)
 
     def _build(self, frame):
         # first_pts, async: silence before a late start and in gaps of the time stamps; an early start is cut.
         # rematrix_maxval: channels are averaged, not summed, so that full scale stays 1.
-        resample = f"sample_rate={self._rate}:async=1:first_pts=0:rematrix_maxval=1"
+        taken = sum(piece.size for piece in self._pieces) / self._rate
+        first = round(taken * frame.sample_rate)  # in samples of what comes in
+        resample = f"sample_rate={self._rate}:async=1:first_pts={first}:rematrix_maxval=1"
         self._graph = av.filter.Graph()
         self._graph.threads = 1
         self._graph.link_nodes(

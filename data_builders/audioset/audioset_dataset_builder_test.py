@@ -149,6 +149,14 @@ def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
     build_dataset.check_refused(read, tmp_path / "eval_segments.csv", text, f", {complaint}")
 
 
+@pytest.mark.parametrize("text", ["", "# Segments csv created\n\n"])
+def test_a_file_without_rows_is_refused(tmp_path, text):
+    def read(path):
+        return list(read_segments(path, {"/m/a"}))
+
+    build_dataset.check_refused(read, tmp_path / "eval_segments.csv", text, " has no row; expected YTID, start_seconds")
+
+
 def test_an_annotation_file_that_cannot_be_had_is_named_with_its_address(tmp_path, monkeypatch):
     def offline(self, url):
         raise OSError(f"no route to {url}")

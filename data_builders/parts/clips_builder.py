@@ -141,12 +141,13 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
         )
 
     def download_and_prepare(self, **kwargs) -> None:
-        """As TFDS has it; refuses a dataset of this name that was built with other settings.
+        """As TFDS has it; says of a dataset that stands what is in it, as clips that came later are not.
 
         Raises:
-          ValueError: says which setting, and how to name another config.
+          ValueError: it was built with other settings; says which, and how to name another config.
         """
-        self._check_same_settings()
+        if (self.data_path / "coverage.json").exists():
+            self._check_standing(json.loads((self.data_path / "coverage.json").read_text()))
         super().download_and_prepare(**kwargs)
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
@@ -182,17 +183,20 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
         values = dataclasses.asdict(self.builder_config)
         return json.loads(json.dumps({name: value for name, value in values.items() if name not in own}))
 
-    def _check_same_settings(self) -> None:
-        stored = self.data_path / "coverage.json"
-        if not stored.exists():
-            return
-        built = json.loads(stored.read_text()).get("config", {})
+    def _check_standing(self, stored: dict) -> None:
+        built = stored.get("config", {})
         for key, value in self._choices().items():
             if built.get(key, value) != value:
                 raise ValueError(
                     f"{self.data_path} was built with {key}={built[key]!r}, this config has {value!r}. Give it another "
                     f'name: --config=\'{{"name": "...", ...}}\''
                 )
+        has, of = (sum(split[key] for split in stored["splits"].values()) for key in ("built", "expected"))
+        print(
+            f"{self.info.full_name} stands, with {has:,} of {of:,} clips (coverage.json), and stays as it is. To build "
+            "it anew, with clips that have come since, add --overwrite, which removes it first",
+            flush=True,
+        )
 
     def _plan(self, annotations: Annotations, folder: pathlib.Path) -> Plan:
         plan = Plan(folder, self.SUFFIXES, self._workspace.folder / "plan.sqlite")
@@ -270,7 +274,8 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             },
             "skipped_files": plan.skipped,
         }
-        (folder / "coverage.json").write_text(json.dumps(contents, indent=1))
+        with open(folder / "coverage.json", "w") as file:
+            json.dump(contents, file, indent=1)  # piece by piece: the ids of two million clips are 60 MiB
         print(f"\n{coverage.table(splits)}\n", flush=True)
         _check_coverage(splits, self.builder_config.min_coverage, folder / "coverage.json")
         for name in ["coverage.json", *(os.path.basename(path) for split in self.info.splits for path in paths[split])]:

@@ -259,9 +259,10 @@ def test_a_damaged_shard_is_not_finished(folder, tmp_path):
     assert path.read_bytes() == whole
 
 
-def test_a_dataset_of_other_settings_is_not_taken_for_this_one(built, folder):
+def test_a_dataset_of_other_settings_is_not_taken_for_this_one(built, folder, capsys):
     same = SmallClips(config="plain", data_dir=built.data_dir_root)
     same.download_and_prepare()  # it stands: nothing is done
+    assert "small_clips/plain/1.0.0 stands, with 21 of 23 clips" in capsys.readouterr().out
     other = SmallClips(config="plain", data_dir=built.data_dir_root)
     other.builder_config.short_side, before = 128, other.builder_config.short_side
     try:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from avlearn.media import decode
 from avlearn.media.decode import UnreadableClip
 from data_builders.parts import record
 from data_builders.parts.clip_files import ClipFile
@@ -42,6 +43,7 @@ def _clip(path, seconds=3.0, at=1.4, size=(64, 96), frames_per_second=25, rate=R
 KINDS = {
     "h264 and aac, with its priming samples": ("a.mp4", {}),
     "first time stamp is not zero": ("a.mp4", {"picture_start": 0.48, "sound_start": 0.48}),
+    "first time stamp is not zero, in Matroska": ("a.mkv", {"picture_start": 0.48, "sound_start": 0.48}),
     "sound starts later": ("a.mp4", {"sound_start": 0.5}),
     "hevc": ("a.mp4", {"codecs": ("libx265", "aac")}),
     "vp9 and opus": ("a.webm", {"codecs": ("libvpx-vp9", "libopus")}),
@@ -61,6 +63,8 @@ def test_flash_and_click_are_where_they_were_made(tmp_path, name, kind):
     with av.open(str(path)) as container:  # where the earliest track starts, AAC's priming included
         start = container.start_time / av.time_base
     assert start == pytest.approx(kind.get("picture_start", 0.0), abs=0.03)
+    end = 3.0 + max(kind.get("picture_start", 0.0), kind.get("sound_start", 0.0))
+    assert decode.declared_seconds(path) == pytest.approx(end - start, abs=0.08)
     flash, click = _moments(made)
     assert flash == pytest.approx(1.4 - start, abs=0.02 + 1e-6)  # half a frame
     assert click == pytest.approx(1.4 - start, abs=0.0051)  # one column

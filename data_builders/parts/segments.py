@@ -78,8 +78,9 @@ def rows(path: str | os.PathLike, fields: int, layout: str, *, delimiter: str = 
       Line number, from 1, and fields.
 
     Raises:
-      ValueError: a row of another length; says the file and the line.
+      ValueError: a row of another length, or no row at all; says the file and the line.
     """
+    empty = True
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
         try:
@@ -91,9 +92,12 @@ def rows(path: str | os.PathLike, fields: int, layout: str, *, delimiter: str = 
                         f"{path}, line {reader.line_num}: {len(row)} fields ({delimiter.join(row)[:80]!r}), expected "
                         f"{fields}: {layout}"
                     )
+                empty = False
                 yield reader.line_num, [field.strip() for field in row]
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{path}, line {reader.line_num}: {error}; expected {layout}") from error
+    if empty:  # as a download that failed leaves it
+        raise ValueError(f"{path} has no row; expected {layout}")
 
 
 def seconds(text: str, path: str | os.PathLike, line: int, layout: str) -> float:

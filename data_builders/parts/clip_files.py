@@ -67,13 +67,14 @@ def stems(video_id: str, start_seconds: float, duration_seconds: float | None) -
     """Names that a segment's file may have, without suffix, the most telling first; the last is `video_id` alone.
 
     Times are written as seconds (`30`, `30.0`, `30.000`), as seconds in six digits (`000030`) or as milliseconds
-    (`30000`); `id_start_end` comes before `id_start`. A time between two seconds is
-    also looked for as the second before it.
+    (`30000`); `id_start_end` and `id_start-end` come before `id_start`. A time between two seconds is also looked for
+    as the second before it.
     """
     if duration_seconds is None:
         return [video_id]
     starts = _written(start_seconds)
-    both = [f"{video_id}_{a}_{b}" for a, b in zip(starts, _written(start_seconds + duration_seconds), strict=True)]
+    ends = _written(start_seconds + duration_seconds)
+    both = [f"{video_id}_{a}{join}{b}" for join in "_-" for a, b in zip(starts, ends, strict=True)]
     return list(dict.fromkeys([*both, *(f"{video_id}_{start}" for start in starts), video_id]))
 
 

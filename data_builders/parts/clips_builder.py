@@ -14,11 +14,12 @@ from avlearn.data import schema
 from data_builders.parts import clip_files, coverage, processes, record, shards, sources
 from data_builders.parts.plan import Plan
 from data_builders.parts.segments import Segment
-from data_builders.parts.workspace import Workspace, explained
+from data_builders.parts.workspace import UNFINISHED, Workspace, explained
 
 CLIPS_PER_SHARD = 32
 FEWEST_CLIPS_PER_SHARD = 4
 LEAST_SHARDS = 16  # one for each worker of the papers
+REPORTS = "shard_reports.jsonl"  # by which a dataset that is moved back to the unfinished ones can be added to
 
 
 @dataclasses.dataclass
@@ -169,6 +170,8 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
                 ontology=schema.ontology_nodes(annotations.ontology),
             )
             paths = self._write_jobs(plan, annotations, download_config.num_shards)
+            if (self._workspace.folder / REPORTS).exists():
+                shards.spread_reports(self._workspace.folder / REPORTS)
             self._workspace.clean([path for of_split in paths.values() for path in of_split], own.name)
             self._build(plan, paths, download_config)
             splits = self._coverage(plan, paths, annotations)
@@ -193,8 +196,9 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
                 )
         has, of = (sum(split[key] for split in stored["splits"].values()) for key in ("built", "expected"))
         print(
-            f"{self.info.full_name} stands, with {has:,} of {of:,} clips (coverage.json), and stays as it is. To build "
-            "it anew, with clips that have come since, add --overwrite, which removes it first",
+            f"{self.info.full_name} stands, with {has:,} of {of:,} clips (coverage.json), and stays as it is. To add "
+            f"clips that have come since, move it and run the command again: mv {self.data_path} "
+            f"{self.data_path}{UNFINISHED}",
             flush=True,
         )
 
@@ -278,7 +282,9 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             json.dump(contents, file, indent=1)  # piece by piece: the ids of two million clips are 60 MiB
         print(f"\n{coverage.table(splits)}\n", flush=True)
         _check_coverage(splits, self.builder_config.min_coverage, folder / "coverage.json")
-        for name in ["coverage.json", *(os.path.basename(path) for split in self.info.splits for path in paths[split])]:
+        built = [path for split in self.info.splits for path in paths[split]]
+        shards.gather_reports(built, folder / REPORTS)
+        for name in ["coverage.json", REPORTS, *map(os.path.basename, built)]:
             self._workspace.publish(name, target)
 
 

@@ -307,6 +307,13 @@ def test_a_clip_that_is_found_later_changes_its_own_shard_only(folder, tmp_path)
     changed = [name for name, time in before.items() if os.stat(whole.data_path / name).st_mtime_ns != time]
     assert len(changed) == 1
     assert whole.info.splits["train"].num_examples == 19
+    times = {path.name: os.stat(path).st_mtime_ns for path in whole.data_path.glob("*tfrecord*")}
+    os.rename(whole.data_path, unfinished)
+    plain(growing / "a03.mp4")  # it was broken
+    grown = build(SmallClips, short, growing, tmp_path)
+    assert sum(os.stat(grown.data_path / name).st_mtime_ns != time for name, time in times.items()) == 1
+    assert grown.info.splits["train"].num_examples == 20
+    assert set(records(grown, "train")) == {f"a{n:02d}" for n in range(20)}
 
 
 def test_a_folder_without_the_clips_says_what_it_looked_for(folder, tmp_path):

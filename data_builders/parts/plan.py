@@ -131,7 +131,8 @@ class Plan:
         self._walked.add(folder)
         if not (self._manual_dir / folder).is_dir():
             return
-        for file in clip_files.walk(self._manual_dir / folder, self._suffixes, self.skipped):
+        skipped = [] if folder else self.skipped  # the first walk is through all of them
+        for file in clip_files.walk(self._manual_dir / folder, self._suffixes, skipped):
             # `place` keeps the order of the folders: of files of one name, the first in it is tried first.
             row = (prefix + file.stem, self._database.total_changes, pickle.dumps(file))
             self._database.execute("INSERT INTO files VALUES (?, ?, ?)", row)

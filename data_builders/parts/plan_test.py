@@ -60,6 +60,7 @@ NAMES = (
     "0f2xQ4Rz9uM_000030_000040",
     "0f2xQ4Rz9uM_30.000_40.000",
     "0f2xQ4Rz9uM_30000_40000",
+    "0f2xQ4Rz9uM_30.0-40.0",
     "0f2xQ4Rz9uM_30",
     "0f2xQ4Rz9uM_000030",
     "0f2xQ4Rz9uM_30.0",
@@ -125,6 +126,6 @@ def test_names_that_cannot_be_used_are_listed_and_links_in_a_circle_end(tmp_path
     with open(os.fsencode(tmp_path) + b"/\xff.wav", "w"):
         pass
     plan = Plan(tmp_path, (".wav",), tmp_path / "plan.sqlite")
+    plan.add("all", [Segment("a", "a", ()), Segment("b", "a", (), folder=".")])
     assert [entry.rsplit(": ", 1)[1] for entry in plan.skipped] == ["FileNotFoundError", "UnicodeEncodeError"]
-    plan.add("all", [Segment("a", "a", ())])
     assert plan.with_several_files("all") == 1

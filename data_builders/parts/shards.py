@@ -140,6 +140,21 @@ def report_of(shard: str) -> Report | None:
     return report if whole and report.fingerprint == _job_of(shard).fingerprint else None
 
 
+def gather_reports(paths: Sequence[str], file: str | os.PathLike) -> None:
+    """Writes the reports of finished shards to one file, to be kept with the dataset."""
+    with open(file, "w") as lines:
+        for path in paths:
+            report = json.loads(epath.Path(f"{path}.json").read_text())
+            lines.write(json.dumps({"shard": os.path.basename(path), "report": report}) + "\n")
+
+
+def spread_reports(file: str | os.PathLike) -> None:
+    """Puts the reports of such a file beside their shards again, so that a later build goes on from them."""
+    with open(file) as lines:
+        for entry in map(json.loads, lines):
+            write_atomically(os.path.join(os.path.dirname(file), f"{entry['shard']}.json"), json.dumps(entry["report"]))
+
+
 def build(shard: str) -> int:
     """Builds a shard by its job, unless it is finished; returns how many clips it was to have.
 

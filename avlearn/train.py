@@ -18,7 +18,7 @@ from avlearn.step import TrainState
 LOG = logging.getLogger("avlearn")
 
 # So many steps are in flight at most: enough to hide the host, few enough to notice a bad loss soon. On a CPU none:
-# steps that wait for others hold its threads, and ten in flight run ten times slower than one.
+# programs that run at once take each other's threads.
 STEPS_IN_FLIGHT = {"cpu": 0, "gpu": 8, "tpu": 8}
 
 

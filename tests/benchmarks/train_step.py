@@ -60,17 +60,17 @@ def matrix_rate(dtype: str, repeats: int) -> float:
     return 2 * side**3 / seconds_each({"product": lambda: product(x)}, repeats)["product"] / 1e9
 
 
-def our_step(name: str, config: ConfigDict, pairs: int) -> tuple[Callable, float, float]:
-    """The compiled step of one worker, its operations by XLA's count, and its memory in MiB."""
+def our_step(name: str, config: ConfigDict, workers: int, pairs: int) -> tuple[Callable, float, float]:
+    """The compiled step of the workers on one device, its operations by XLA's count, and its memory in MiB."""
     inputs = InputSpec(**config.inputs)
     module = importlib.import_module(f"avlearn.models.{name}")
     model = module.Model(config.model, inputs, rngs=nnx.Rngs(0))
     model.train()
     adam = optimizer.adam(lambda _: 1e-4, weight_decay=1e-5, weight_decay_kind="l2")
     score = functools.partial(SCORES[config.data.pairing], loss=module.loss)
-    mesh = parallel.make_mesh(1, jax.devices()[:1])
+    mesh = parallel.make_mesh(workers, jax.devices()[:1])
     state = {"now": jax.tree.map(jnp.copy, step.initial_state(model, adam))}
-    batch = random_batch(inputs, 1, pairs)
+    batch = random_batch(inputs, workers, pairs)
     train_step = step.TrainStep(model=model, score=score, optimizer=adam, mesh=mesh)
 
     def one_step():
@@ -79,16 +79,17 @@ def our_step(name: str, config: ConfigDict, pairs: int) -> tuple[Callable, float
 
     given = sum(leaf.nbytes for leaf in jax.tree.leaves((state["now"], batch)))
     mib = (given + train_step.working_bytes(state["now"], batch)) / 2**20
-    return one_step, train_step.lower_worker(state["now"], batch).cost_analysis()["flops"], mib
+    flops = workers * train_step.lower_worker(state["now"], batch).cost_analysis()["flops"]
+    return one_step, flops, mib
 
 
-def measure(name: str, variant: str, dtype: str, pairs: int | None, repeats: int, pytorch: bool) -> str:
+def measure(name: str, variant: str, dtype: str, workers: int, pairs: int | None, repeats: int, pytorch: bool) -> str:
     """One line of the table."""
     config = importlib.import_module(f"configs.{name}").get_config(variant)
     config.model.dtype = dtype
     pairs = config.train.batch_per_worker if pairs is None else pairs
     limit = matrix_rate(dtype, repeats)
-    ours, flops, mib = our_step(name, config, pairs)
+    ours, flops, mib = our_step(name, config, workers, pairs)
     functions = {"ours": ours}
     if pytorch:
         import pytorch_step
@@ -97,7 +98,7 @@ def measure(name: str, variant: str, dtype: str, pairs: int | None, repeats: int
             functions["theirs"] = pytorch_step.step(name, InputSpec(**config.inputs), pairs, dtype)
     seconds = seconds_each(functions, repeats)
     rate = flops / seconds["ours"] / 1e9
-    line = f"{name:<12}  {dtype:<8}  {pairs:5d}  {pairs / seconds['ours']:8.1f}  {rate:8.0f}  {limit:8.0f}"
+    line = f"{name:<12}  {dtype:<8}  {pairs:5d}  {workers * pairs / seconds['ours']:8.1f}  {rate:8.0f}  {limit:8.0f}"
     line += f"  {rate / limit:5.0%}  {mib:8.0f}"
     if "theirs" in functions:
         theirs_mib = pytorch_step.peak_mib()
@@ -111,12 +112,15 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--variant", default="miniature", help="miniature, or empty for the papers' size")
     parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
-    parser.add_argument("--pairs", type=int, help="pairs of the worker; default: the config's")
+    parser.add_argument("--workers", type=int, default=1, help="that the device carries in turn")
+    parser.add_argument("--pairs", type=int, help="pairs of a worker; default: the config's")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--pytorch", action="store_true", help="beside PyTorch; at the papers' size only")
     arguments = parser.parse_args()
     if arguments.pytorch and arguments.variant:
         parser.error("--pytorch compares at the papers' size: give --variant= too")
+    if arguments.pytorch and arguments.workers != 1:
+        parser.error("--pytorch compares with one worker: leave --workers out")
     print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}")
     print(
         "network       type      pairs   pairs/s   GFLOP/s    matrix  share       MiB"
@@ -124,7 +128,14 @@ def main() -> None:
     )
     for name in arguments.networks:
         for dtype in arguments.dtypes:
-            settings = (arguments.variant, dtype, arguments.pairs, arguments.repeats, arguments.pytorch)
+            settings = (
+                arguments.variant,
+                dtype,
+                arguments.workers,
+                arguments.pairs,
+                arguments.repeats,
+                arguments.pytorch,
+            )
             print(measure(name, *settings), flush=True)
 
 

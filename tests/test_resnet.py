@@ -84,13 +84,13 @@ def test_centre_of_a_cells_field_is_at_16_times_its_number():
     tower.eval()
     for _, variable in nnx.to_flat_state(nnx.state(tower, nnx.Param)):
         variable.set_value(jnp.abs(variable.get_value()))
-    x = jnp.ones((1, 400, 16, 1))  # a cell sees 339 rows
+    x = jax.random.normal(jax.random.key(0), (8, 400, 16, 1))  # a cell sees 339 rows
     row = 12
     graphdef, state = nnx.split(tower)
 
     @jax.jit
     def seen(x):
-        return jax.grad(lambda x: nnx.merge(graphdef, state)(x)[0, row].sum())(x)
+        return jax.grad(lambda x: nnx.merge(graphdef, state)(x)[:, row].sum())(x)
 
     rows = np.flatnonzero(np.abs(np.asarray(seen(x))).max((0, 2, 3)))
     assert len(rows) == rows[-1] - rows[0] + 1 == 339

@@ -38,7 +38,8 @@ def test_sounds_are_in_range_repeatable_and_never_silent(name):
         windows = np.sqrt(np.mean(heard.reshape(6, -1).astype(np.float64) ** 2, axis=1))
         assert windows.min() > 0.1 * synthesise.SOUND_RMS
         assert np.sqrt(np.mean(windows**2)) == pytest.approx(synthesise.SOUND_RMS, rel=0.1)
-    np.testing.assert_array_equal(heard, _sound(name, seed))
+    with threadpool_limits(2):  # nor does it depend on the machine's cores
+        np.testing.assert_array_equal(heard, _sound(name, seed))
     assert np.corrcoef(heard, _sound(name, seed + 1))[0, 1] < 0.9
 
 

@@ -37,7 +37,8 @@ def damped(
     places = np.exp(np.multiply.outer(rates, np.arange(_BLOCK)))
     left = np.concatenate([blocks.real, -blocks.imag], axis=1).astype(np.float32)
     right = np.concatenate([places.real, places.imag], axis=0).astype(np.float32)
-    return (left @ right).reshape(-1)[:samples]
+    # Not `left @ right`, which BLAS rounds by its number of threads: a clip would depend on the machine's cores.
+    return np.einsum("bp,pn->bn", left, right).reshape(-1)[:samples]
 
 
 def harmonic(cycles: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:

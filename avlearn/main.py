@@ -206,14 +206,15 @@ def say(text: str) -> None:
         print(text)
 
 
-def start_up() -> Preemption:
-    """Joins the other processes, if there are any, and listens for the notice to leave.
+def start_up(num_workers: int) -> Preemption:
+    """Joins the other processes, if there are any, and listens for the notice to leave; before any device is touched.
 
     From then on the first process shows what avlearn says of its progress, bare, and the others errors only; of other
     libraries' messages, those from warnings up.
     """
     if flags.FLAGS.verbosity <= absl_logging.INFO:
         absl_logging.set_verbosity(absl_logging.WARNING)
+    parallel.keep_threads(num_workers)
     parallel.initialize()
     log = logging.getLogger("avlearn")
     log.setLevel(logging.INFO if jax.process_index() == 0 else logging.ERROR)
@@ -257,7 +258,7 @@ def main(arguments: Sequence[str]) -> None:
             CHECKPOINT.value,
             ARRAYS.value,
             topology=TOPOLOGY.value,
-            preemption=start_up(),
+            preemption=start_up(config.train.num_workers),
             profile=PROFILE.value,
         )
     except Preempted as error:

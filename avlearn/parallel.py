@@ -49,6 +49,16 @@ def initialize(environment: Mapping[str, str] = os.environ) -> None:
         ) from error
 
 
+def keep_threads(num_workers: int) -> None:
+    """Gives XLA's CPU backend as many threads on any number of devices; must come before any device is touched.
+
+    By itself it takes as many as there are cores or, where these are more, devices in the process, and it rounds a sum
+    by how many threads share it. `PJRT_NPROC` in the environment chooses another number.
+    """
+    ours = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
+    os.environ.setdefault("PJRT_NPROC", str(max(num_workers, len(ours))))
+
+
 def cluster(environment: Mapping[str, str]) -> dict | None:
     """Arguments for `jax.distributed.initialize`: those that JAX does not find by itself; None for a single process.
 

@@ -15,6 +15,7 @@ import pytest
 
 from avlearn import metrics_log
 from tests import tiny_run
+from tests.tiny_network import assert_same_bits
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 6  # validated and saved after 3 and 6
@@ -75,11 +76,11 @@ def test_it_ends_as_one_process_does(pod, alone, tiny_world):
     workdir, _, _, finished = pod
     assert finished.returncode == 0, finished.stdout + finished.stderr
     ended, expected = (tiny_run.params_of(path, "avenet", tiny_world) for path in (workdir, alone))
-    assert tiny_run.difference(ended, expected) < 1e-5
+    assert_same_bits(ended, expected)
     rows = [metrics_log.read_rows(path / "metrics.jsonl") for path in (workdir, alone)]
     loss = [[row["train/loss"] for row in some if "train/loss" in row] for some in rows]
     assert len(loss[0]) == STEPS
-    np.testing.assert_allclose(*loss, rtol=1e-5)
+    assert loss[0] == loss[1]
 
 
 def test_the_batches_are_those_of_one_process(pod, alone):
@@ -116,5 +117,5 @@ def test_what_two_processes_began_one_process_finishes(pod, alone, tiny_world):
     """The killed run, on another number of devices."""
     unfinished = pod[0].parent / "unfinished"
     state = tiny_run.run("avenet", tiny_world, unfinished, STEPS, devices=jax.devices()[:1])
-    assert tiny_run.difference(state.params, tiny_run.params_of(alone, "avenet", tiny_world)) < 1e-5
+    assert_same_bits(state.params, tiny_run.params_of(alone, "avenet", tiny_world))
     assert tiny_run.batches_of(unfinished) == tiny_run.batches_of(alone)

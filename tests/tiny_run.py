@@ -122,7 +122,7 @@ def difference(actual, expected) -> float:
 def as_a_process(data_dir: str, workdir: str, name: str, num_steps: str, *fault: str) -> None:
     """What the command does."""
     flags.FLAGS(["tiny_run"])
-    preemption = main.start_up()
+    preemption = main.start_up(WORKERS)
     wanted = {key: int(value) for key, value in (option.split("=") for option in fault)}
     try:
         run(name, data_dir, pathlib.Path(workdir), int(num_steps), fault=wanted, preemption=preemption)

@@ -32,9 +32,8 @@ def tiny(name: str, data_dir: pathlib.Path):
     config.train.num_workers = 8
     config.train.steps = 2
     config.train.warmup_steps = 1
-    config.train.checkpoint_every_steps = 1
+    config.train.checkpoint_every_steps = 2
     config.train.log_every_steps = 1
-    config.train.pictures_every = 2
     config.evaluation.batch = 8
     return config
 
@@ -55,12 +54,12 @@ def runs(tiny_world, tmp_path_factory):
 def test_run_leaves_its_files(runs, name):
     workdir = runs / name
     assert json.loads((workdir / "config.json").read_text())["model"]["name"] == CONFIGS[name].get_config().model.name
-    assert {"1", "2"} <= {path.name for path in (workdir / "checkpoints").iterdir()}
+    assert "2" in {path.name for path in (workdir / "checkpoints").iterdir()}
     assert list((workdir / "tensorboard").iterdir())
     rows = metrics_log.read_rows(workdir / "metrics.jsonl")
     assert [row["step"] for row in rows if "train/loss" in row] == [1, 2]
     validated = [row for row in rows if "validation/loss" in row]
-    assert [row["step"] for row in validated] == [1, 2]
+    assert [row["step"] for row in validated] == [2]
     assert all(0 <= row["validation/predicted_positive"] <= 1 for row in validated)
     assert (workdir / "report" / "index.html").stat().st_size > 10_000
     pictures = {"retrieval/image_to_sound", "retrieval/sound_to_image"}
@@ -186,8 +185,7 @@ def test_direct_combination_is_decided_by_the_validation_split(runs):
 
 def test_restart_continues_and_ends_with_the_same_bits(runs, tiny_world, tmp_path):
     config = tiny("avenet", tiny_world)
-    config.train.checkpoint_every_steps = 1
-    whole = train.train(experiment.build(tiny("avenet", tiny_world), new_directory(tmp_path / "whole")))
+    whole = train.train(experiment.build(config, new_directory(tmp_path / "whole")))
     config.evaluation.after_training = False
     stopped = experiment.build(config, new_directory(tmp_path / "stopped"))
     batches = stopped.training_batches(0)
@@ -218,7 +216,7 @@ def test_evaluates_another_runs_checkpoint_and_refuses_another_networks(runs, ti
 
 def test_non_finite_loss_stops_with_the_step(tiny_world, tmp_path):
     config = tiny("avenet", tiny_world)
-    config.train.learning_rate = float("nan")
+    config.train.update({"learning_rate": float("nan"), "checkpoint_every_steps": 1})
     built = experiment.build(config, new_directory(tmp_path / "run"))
     with pytest.raises(non_finite.NonFiniteLoss, match=r"validation loss after step 1 is nan\. Nothing was saved"):
         train.train(built)

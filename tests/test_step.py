@@ -1,6 +1,7 @@
 """The training step: each worker's own statistics, averages over workers, and any number of devices."""
 
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -41,21 +42,23 @@ def test_step_is_the_mean_over_workers_of_plain_gradients():
     sgd = optax.sgd(0.5)
     mesh = parallel.make_mesh(2, jax.devices()[:1])
     before = steps.initial_state(model, sgd)
-    step = jax.jit(steps.TrainStep(model=model, score=PAIRS, optimizer=sgd, mesh=mesh))
-    after, metrics = step(before, batch)
+    step = steps.TrainStep(model=model, score=PAIRS, optimizer=sgd, mesh=mesh)
+    after, metrics = step(jax.tree.map(jnp.array, before), batch)
 
-    def plain_loss(network, worker):  # softmax cross-entropy over [-z/2, z/2], written out
-        z = network(jax.tree.map(lambda x: x[worker], batch)).logit
-        target = jnp.asarray(batch.corresponds[worker])
-        return -jnp.mean(jnp.where(target, jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)))
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def plain_loss(params, pairs):  # softmax cross-entropy over [-z/2, z/2], written out
+        network = steps.with_values(model, params, before.batch_stats)
+        z, target = network(pairs).logit, pairs.corresponds
+        loss = -jnp.mean(jnp.where(target, jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)))
+        return loss, nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
 
     gradients, stats, losses = [], [], []
     for worker in range(2):
-        network = avenet_model()
-        value, gradient = nnx.jit(nnx.value_and_grad(plain_loss), static_argnums=1)(network, worker)
+        (value, stat), gradient = plain_loss(before.params, jax.tree.map(operator.itemgetter(worker), batch))
         losses.append(float(value))
-        gradients.append(nnx.to_pure_dict(gradient))
-        stats.append(nnx.to_pure_dict(nnx.state(network, nnx.BatchStat)))
+        gradients.append(gradient)
+        stats.append(stat)
     mean_gradient = jax.tree.map(lambda a, b: (a + b) / 2, *gradients)
     expected = jax.tree.map(lambda p, g: p - 0.5 * g, before.params, mean_gradient)
     assert_trees_close(after.params, expected, atol=2e-5)
@@ -112,6 +115,8 @@ def test_all_pairs_scores_every_frame_with_every_sound_of_another_video():
 
     model = avenet_model()
     model.eval()
+    predict = jax.jit(functools.partial(steps.predict, model=model))
+    state = steps.initial_state(model, optax.identity())
     steps.score_all_pairs(model, batch, loss=record)
     np.testing.assert_array_equal(seen["corresponds"], np.eye(3, dtype=bool))
     np.testing.assert_array_equal(seen["weight"], [[1, 1, 0], [1, 1, 1], [0, 1, 1]])
@@ -124,7 +129,7 @@ def test_all_pairs_scores_every_frame_with_every_sound_of_another_video():
                 video=batch.video[image, None],
                 weight=batch.weight[image, None],
             )
-            assert float(seen["logit"][image, sound]) == pytest.approx(float(model(pair).logit[0]), abs=1e-4)
+            assert float(seen["logit"][image, sound]) == pytest.approx(float(predict(state, pair).logit[0]), abs=1e-4)
 
 
 class Sums(nnx.Module):
@@ -160,6 +165,6 @@ def test_predict_uses_running_statistics():
     state = steps.initial_state(model, adam)
     model.eval()
     batch = jax.tree.map(lambda x: x[0], random_batch(1, 4))
-    whole = steps.predict(state, batch, model=model)
-    alone = steps.predict(state, jax.tree.map(lambda x: x[:1], batch), model=model)
+    predict = jax.jit(functools.partial(steps.predict, model=model))
+    whole, alone = predict(state, batch), predict(state, jax.tree.map(lambda x: x[:1], batch))
     np.testing.assert_allclose(whole.logit[:1], alone.logit, atol=1e-5)

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from avlearn import evaluate, parallel, parts, pretraining
 from avlearn import step as steps
 from avlearn.checkpoint import Checkpoints
-from avlearn.data import pipeline, read
+from avlearn.data import pairs, pipeline, read
 from avlearn.evaluation import Evaluation, build_evaluation
 from avlearn.losses import avc
 from avlearn.parts import Network
@@ -117,8 +117,8 @@ def build(
     data = config.data
     names = {"train": data.train_split, "validation": data.validation_split}
     splits = {role: read.open_split(data.dataset, data.data_dir, name) for role, name in names.items()}
-    pairs_per_step = config.train.num_workers * config.train.batch_per_worker
-    schedule = parts.build_schedule(config, len(splits["train"]) * data.samples_per_clip / pairs_per_step)
+    cuts_per_step = config.train.num_workers * config.train.batch_per_worker // pairs.sharing(data.pairing)
+    schedule = parts.build_schedule(config, len(splits["train"]) * data.samples_per_clip / cuts_per_step)
     adam = parts.build_optimizer(config, schedule)
     stream = training_stream(config, network, splits["train"])
     evaluation = build_evaluation(config, network, mesh, preemption)

@@ -113,7 +113,8 @@ def papers() -> ConfigDict:
     config.data.validation_split = "validation"
     # avc: half positives, half negatives | all_pairs: every pair of a worker's batch | contrast: each clip against all
     # others of the batch, for the networks whose loss does that | labelled: each clip with its classes, for those that
-    # are trained to classify | shifted: half with a sound of their own clip, but of another moment (multisensory)
+    # are trained to classify | shifted: each moment with its own sound, and with that of another moment of its clip
+    # (multisensory)
     config.data.pairing = "avc"
     config.data.negatives = "on_grid"  # on_grid: sound at frame times (OtS 3.3) | off_grid: the unprotected draw
     config.data.misalignment_seconds = 1.0  # sound up to this far from the frame, positives and negatives alike

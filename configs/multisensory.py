@@ -28,7 +28,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
 def full_size() -> dict:
     """4.2 s of video and sound, 15 pairs a GPU; here an even number, of which half is shifted."""
-    # DIFFERS: (Owens and Efros 3) trained by Adam with half the pairs shifted, not by momentum with each frame in both.
+    # DIFFERS: (Owens and Efros 3) trained by Adam, not by momentum.
     return {
         "inputs": {"frames": 105, "waveform_samples": 88_200, "waveform_hz": 21_000},
         "data": {"dataset": "audioset/instruments_waveform"},

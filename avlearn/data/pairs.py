@@ -24,6 +24,11 @@ def negative_slots(pairing: str, batch: int) -> Bool[np.ndarray, " batch"]:
     return np.arange(batch) % 2 == 1
 
 
+def sharing(pairing: str) -> int:
+    """Neighbours of a batch that share their frames: with `shifted` two, of which the second hears another moment."""
+    return 2 if pairing == "shifted" else 1
+
+
 def partners(video: Int[np.ndarray, " clips"], order: Float[np.ndarray, " clips"]) -> Int[np.ndarray, " clips"]:
     """For each clip another one of another video, at random, so that each is used once (a derangement by video).
 

@@ -32,14 +32,15 @@ def training_clips(
     seed: int,
     num_workers: int,
     batch_per_worker: int,
-    samples_per_clip: int,
+    sampling: Sampling,
     worker: int,
     step: int,
 ) -> Int64[np.ndarray, " batch_per_worker"]:
     """Clip numbers of a worker's batch at a step, without reading: its share of the endless stream of epochs."""
     order = functools.partial(read.epoch_order, len(split), seed)
-    positions = _positions(step // samples_per_clip, worker, num_workers, batch_per_worker)
-    return read.clips_at(positions, len(split), order)
+    shared = pairs.sharing(sampling.pairing)
+    positions = _positions(step // sampling.samples_per_clip, worker, num_workers, batch_per_worker // shared)
+    return np.repeat(read.clips_at(positions, len(split), order), shared)
 
 
 def training_batches(
@@ -196,13 +197,15 @@ def _plans(
 ) -> Iterator[dict[str, np.ndarray]]:
     """For each group of steps and each worker: clips, and for each draw from a clip its random numbers."""
     order = functools.lru_cache(maxsize=2)(functools.partial(read.epoch_order, num_clips, seed))
+    shared = pairs.sharing(sampling.pairing)
+    cuts = len(negative) // shared
     while True:
         steps = range(group * sampling.samples_per_clip, (group + 1) * sampling.samples_per_clip)
         for worker in workers:
-            positions = _positions(group, worker, num_workers, len(negative))
-            draws = [sample.draws(seed, worker, step, len(negative)) for step in steps]
-            clip = read.clips_at(positions, num_clips, order)
-            yield {"clip": clip, "negative": negative, "draws": np.stack(draws, axis=1)}
+            positions = _positions(group, worker, num_workers, cuts)
+            clip = np.repeat(read.clips_at(positions, num_clips, order), shared)
+            draws = np.stack([sample.draws(seed, worker, step, cuts) for step in steps], axis=1)
+            yield {"clip": clip, "negative": negative, "draws": np.repeat(draws, shared, axis=0)}
         group += 1
 
 

@@ -27,7 +27,8 @@ class Sampling:
     Attributes:
       pairing: `avc` (half positives, half negatives), or all aligned: `all_pairs` (every pair of a batch is scored),
         `contrast` (the loss sets each clip of a batch against all others) or `labelled` (each clip is classified); or
-        `shifted`: half hear their own clip at another moment (Owens and Efros 2018, section 3).
+        `shifted`: each moment with its own sound, and with that of another moment of its clip (Owens and Efros 2018,
+        section 3).
       negatives: `on_grid`, the sound of a negative lies on the grid of frame times as that of a positive does (Objects
         that Sound, section 3.3), or `off_grid`, at any column: the unprotected draw, whose shortcut can be studied.
       misalignment_seconds: sound up to this far from the frame, positives and negatives alike.
@@ -145,7 +146,7 @@ def cut_pair(
     """
     here = moment(draw[Draw.MOMENT], record, inputs, sampling.offsets_ms)
     sound_ms = here.sound_ms
-    if sampling.pairing == "shifted":  # both kinds are drawn alike, so that the place in the clip tells nothing
+    if sampling.pairing == "shifted":
         sound_ms = tf.where(negative, here.sound_ms, here.seen_ms)
     start = cut.start_column(sound_ms, inputs.columns, inputs.front_end)
     if sampling.negatives == "off_grid":

@@ -10,30 +10,36 @@ import optax
 import pytest
 from flax import nnx
 
-from avlearn import optimizer, parallel
+from avlearn import optimizer, parallel, parts
 from avlearn import step as steps
 from avlearn.losses import avc
+from tests import tiny_run
+from tests.reference_network import small_batch
 from tests.tiny_network import assert_same_bits, assert_trees_close, avenet_model, random_batch
 
 PAIRS = functools.partial(steps.score_pairs, loss=avc.logistic)
 
 
 ADAM = optimizer.adam(lambda step: 1e-3, weight_decay=1e-5, weight_decay_kind="l2")
-WORKERS = 4
+WORKERS = tiny_run.WORKERS
 
 
 @functools.cache
-def step_on(devices: int) -> tuple:
-    """A step and its mesh, to be compiled once."""
-    mesh = parallel.make_mesh(WORKERS, jax.devices()[:devices])
-    return steps.TrainStep(model=avenet_model(), score=PAIRS, optimizer=ADAM, mesh=mesh), mesh
+def step_on(devices: int, name: str) -> tuple:
+    """A step, its network and its mesh, to be compiled once."""
+    config = tiny_run.config_of(name, "nowhere", num_steps=2)
+    network, mesh = parts.build_network(config), parallel.make_mesh(WORKERS, jax.devices()[:devices])
+    return parts.build_train_step(config, network, ADAM, mesh), network, mesh
 
 
-def run_steps(devices: int, count: int):
-    step, mesh = step_on(devices)
-    state = jax.device_put(steps.initial_state(avenet_model(), ADAM), parallel.replicated(mesh))
+def run_steps(devices: int, name: str = "avenet", count: int = 3):
+    step, network, mesh = step_on(devices, name)
+    initial = jax.tree.map(jnp.array, steps.initial_state(network.training, ADAM))  # a step takes what it is given
+    state = jax.device_put(initial, parallel.replicated(mesh))
     for number in range(count):
-        state, metrics = step(state, parallel.to_devices(mesh, random_batch(WORKERS, 4, seed=number)))
+        pairs = small_batch(network.inputs, WORKERS * 4, seed=number)
+        batch = jax.tree.map(lambda x: x.reshape(WORKERS, 4, *x.shape[1:]), pairs)
+        state, metrics = step(state, parallel.to_devices(mesh, batch))
     return jax.device_get((state, metrics))
 
 
@@ -93,15 +99,16 @@ def test_convolutions_alone_are_kept_where_the_rest_is_computed_twice():
     assert everything > 2 * convolutions
 
 
-def test_number_of_devices_changes_no_bit():
-    """The order of the sum over more devices: tests/test_parallel.py."""
-    one, two = (run_steps(devices, count=3) for devices in (1, 2))
+@pytest.mark.parametrize("name", tiny_run.CONFIGS)
+def test_number_of_devices_changes_no_bit(name):
+    """Several processes: tests/test_pod.py."""
+    one = run_steps(1, name)
     assert one[1]["worker_loss"].shape == (WORKERS,)
-    assert_same_bits(two, one)
+    assert_same_bits(run_steps(8, name), one)
 
 
 def test_same_run_twice_is_bit_identical():
-    assert_same_bits(run_steps(devices=2, count=3), run_steps(devices=2, count=3))
+    assert_same_bits(run_steps(8), run_steps(8))
 
 
 def test_all_pairs_scores_every_frame_with_every_sound_of_another_video():

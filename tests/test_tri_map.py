@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logsumexp
 
-from avlearn import parallel
 from avlearn.losses import tri_map
-from avlearn.models.parts.embedding import l2_normalise
 
 SETTINGS = [(objective, regions) for objective in tri_map.OBJECTIVES for regions in tri_map.REGIONS]
 
@@ -166,26 +164,3 @@ def test_nothing_but_padding_is_zero():
 def test_unknown_names_are_refused(key):
     with pytest.raises(ValueError, match=f"{key} 'papre' is unknown; use --config.loss.{key}="):
         tri_map.loss(jnp.zeros((1, 1, 1, 1)), jnp.zeros(1, int), jnp.ones(1), **{key: "papre"})
-
-
-def test_gradient_is_the_same_on_one_device_and_on_two():
-    """To the bit: XLA treats programs of several devices otherwise, and training makes any difference grow."""
-    rng = np.random.default_rng(0)
-    weights, cells, sounds = (rng.normal(size=size).astype(np.float32) for size in ((8, 8), (2, 4, 3, 3, 8), (2, 4, 8)))
-
-    def of_worker(weights, cells, sounds):
-        cells, sounds = (l2_normalise(x[0] @ weights) for x in (cells, sounds))
-        maps = jnp.einsum("ihwd,jd->ijhw", cells, sounds)
-        return tri_map.loss(maps, jnp.arange(4), jnp.ones(4))[0]
-
-    gradients = []
-    for devices in (1, 2):
-        step = jax.shard_map(
-            lambda *arrays: jax.grad(of_worker)(*arrays)[None],
-            mesh=parallel.make_mesh(2, jax.devices()[:devices]),
-            in_specs=(jax.P(), jax.P(parallel.AXIS), jax.P(parallel.AXIS)),
-            out_specs=jax.P(parallel.AXIS),
-            check_vma=False,
-        )
-        gradients.append(jax.jit(step)(weights, cells[:devices], sounds[:devices])[0])
-    np.testing.assert_array_equal(*gradients)

@@ -36,6 +36,7 @@ def build_evaluators(
     choices = {
         "threshold": avc_accuracy.THRESHOLDS,
         "gain": ndcg.GAINS,
+        "own_item_across": ndcg.OWN_ITEM,
         "ciou_protocol": ciou.PROTOCOLS,
         "ciou_ground_truth": pixel_maps.GROUND_TRUTHS,
     }
@@ -43,7 +44,7 @@ def build_evaluators(
         if settings[key] not in allowed:
             use = f"use --config.evaluation.{key}={' or '.join(allowed)}"
             raise ValueError(f"{key} {settings[key]!r} is unknown; {use}.")
-    retrieval = {"k": settings.k, "gain": settings.gain, "class_relevance": relevance}
+    retrieval = {name: settings[name] for name in ("k", "gain", "own_item_across")} | {"class_relevance": relevance}
     places = {"curve": settings.k_curve}
     alignment = {name: settings[f"cca_{name}"] for name in ("components", "curve", "regularisation")}
     options = {

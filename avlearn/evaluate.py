@@ -148,11 +148,24 @@ def about_arrays(about: Mapping, relevance: np.ndarray | None) -> Arrays:
 
 
 def read_about(arrays: Mapping[str, Arrays]) -> tuple[np.ndarray, dict]:
-    """Relevance between classes (that of equal classes only, where none is stored), and what the arrays are of."""
+    """Relevance between classes (that of equal classes only, where none is stored), and what the arrays are of.
+
+    Raises:
+      ValueError: the relevance is no table of integers, or the facts are no JSON.
+    """
     about = arrays.get(ABOUT, {})
     classes = arrays.get("all_positive", {}).get("labels", np.zeros((0, 0))).shape[-1]
-    facts = json.loads(str(about["facts"])) if "facts" in about else {}
-    return about.get("class_relevance", np.eye(classes, dtype=int)), facts
+    try:
+        facts = json.loads(str(about.get("facts", "{}")))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{ABOUT}/facts is no JSON ({error}); see docs/scoring.md") from error
+    relevance = about.get("class_relevance", np.eye(classes, dtype=int))
+    if relevance.dtype.kind not in "iu" or relevance.ndim != 2 or len(relevance) != relevance.shape[1]:
+        raise ValueError(
+            f"{ABOUT}/class_relevance is {relevance.dtype} {list(relevance.shape)}; it holds integers, with a row and "
+            "a column for each class (docs/scoring.md)"
+        )
+    return relevance, facts
 
 
 def results(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], about: Mapping) -> dict[str, dict]:
@@ -212,9 +225,10 @@ def run(
 
 def _of_pairing(evaluator: Evaluator, arrays: Mapping[str, Arrays], pairing: str) -> Arrays:
     if pairing not in arrays:
+        needs = evaluator.needs if pairing == evaluator.pairing else evaluator.fit_needs
         raise ValueError(
             f"{evaluator.name}: no arrays {pairing}/..., 0 rows; there are {', '.join(sorted(arrays)) or 'none'}. They "
-            f"should hold {', '.join(evaluator.needs)} (docs/scoring.md)"
+            f"should hold {', '.join(needs)} (docs/scoring.md)"
         )
     return arrays[pairing]
 

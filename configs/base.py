@@ -165,6 +165,7 @@ def papers() -> ConfigDict:
     config.evaluation.k = 30  # of nDCG@k
     config.evaluation.k_curve = (1, 2, 5, 10, 20, 30, 50, 100)  # K of figure 10 (OtS), from the same ranking
     config.evaluation.gain = "exponential"  # exponential | linear
+    config.evaluation.own_item_across = "kept"  # kept | excluded: across modes, a query's own clip in the database
     config.evaluation.max_relevance = 20  # C in relevance = C - distance
     config.evaluation.ciou_protocol = "median"  # median | adaptive | half: from heat map to prediction (docs/ciou.md)
     config.evaluation.ciou_ground_truth = "union"  # union: of the boxes (VGG-SS) | consensus: of annotators (Flickr)

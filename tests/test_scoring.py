@@ -143,8 +143,34 @@ def test_classes_are_compared_as_the_file_says(tmp_path):
     # Of eleven others three are of the same class; by the second table two of the three classes are alike.
     assert related["baselines"]["chance"]["im-im"] > strict["baselines"]["chance"]["im-im"]
     wrong = given | {"about": {"class_relevance": relevance[:2, :2]}}
-    with pytest.raises(ValueError, match=r"^ndcg: labels has 3 classes, class_relevance 2"):
+    with pytest.raises(ValueError, match=r"^ndcg: labels has 3 classes in 12 rows, class_relevance 2"):
         score(config_of("ndcg"), wrong, tmp_path / new("wrong", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("class_relevance", np.eye(3), r"about/class_relevance is float64 \[3, 3\]; it holds integers"),
+        ("class_relevance", np.ones((3, 2), int), r"about/class_relevance is int64 \[3, 2\]; .* a row and a column"),
+        ("facts", np.array("{network}"), "about/facts is no JSON"),
+    ],
+)
+def test_what_stands_beside_the_arrays_is_checked(name, array, message, tmp_path):
+    given = {"all_positive": arrays()["all_positive"], "about": {name: array}}
+    with pytest.raises(ValueError, match=message):
+        score(config_of("ndcg"), given, tmp_path)
+
+
+def test_own_clips_are_left_out_across_modes_where_the_config_says_so(tmp_path):
+    given = {"all_positive": arrays()["all_positive"], "fit": arrays()["fit"]}
+    config = config_of("ndcg", "cca")
+    config.evaluation.own_item_across = "excluded"
+    for found in score(config, given, tmp_path).values():
+        assert found["protocol"].startswith(
+            "nDCG@30, exponential gain; own item excluded within a mode, excluded across"
+        )
+        # Of eleven others three are of the same class, in either direction.
+        assert found["baselines"]["chance"]["im-aud"] == found["baselines"]["chance"]["im-im"]
 
 
 def new(name, directory):

@@ -18,6 +18,7 @@ from avlearn import chosen_evaluators, evaluate, features, parallel, parts
 from avlearn.checkpoint import Checkpoints
 from avlearn.data import check, images, read
 from avlearn.evaluate import Source
+from avlearn.films_and_units import FilmsAndUnits
 from avlearn.parts import Network
 from avlearn.preemption import Preemption
 from avlearn.sources import Passes
@@ -63,6 +64,8 @@ class Evaluation:
       sources: pairing, or what is fitted on, to where its arrays come from.
       relevance: between classes; None where no evaluator retrieves.
       hearing: another network that embeds the sounds; None where this one does.
+      films_and_units: what the report shows besides; None where there is none: it shows pairs of the experiment's own
+        dataset as one network sees and hears them.
     """
 
     config: FrozenConfigDict
@@ -72,6 +75,7 @@ class Evaluation:
     sources: Mapping[str, Source]
     relevance: np.ndarray | None
     hearing: Hearing | None
+    films_and_units: FilmsAndUnits | None
 
     def run(self, checkpoints: Checkpoints, which: str | int) -> tuple[dict[str, dict], dict[str, evaluate.Arrays]]:
         """Restores a checkpoint (`best`, `latest` or a step) and computes its figures.
@@ -96,7 +100,10 @@ class Evaluation:
             "sources": {evaluate.FIRST_DRAW: facts[evaluate.DRAWS], **facts} if evaluate.DRAWS in facts else facts,
         }
         arrays[evaluate.ABOUT] = evaluate.about_arrays(about, self.relevance)
-        return evaluate.results(self.evaluators, arrays, about), arrays
+        results = evaluate.results(self.evaluators, arrays, about)
+        if self.films_and_units is not None:
+            arrays |= self.films_and_units.collect(state, arrays)
+        return results, arrays
 
     def _delivered(self, pairing: str) -> set[str]:
         """Of the arrays that evaluators read of a pairing, the names of those that the network delivers."""
@@ -142,6 +149,9 @@ def build_evaluation(
     if chosen_evaluators.retrieves(config):
         split = evaluation_split(config, open_split)
         relevance = chosen_evaluators.class_relevance(split, config.evaluation.max_relevance)
+    films_and_units = None
+    if not (evaluate.PAIRS.isdisjoint(sources) or config.evaluation.sounds_from):
+        films_and_units = FilmsAndUnits(passes, evaluation_split(config, open_split), config.evaluation.films)
     return Evaluation(
         config=FrozenConfigDict(config),
         network=network,
@@ -150,6 +160,7 @@ def build_evaluation(
         sources=sources,
         relevance=relevance,
         hearing=build_hearing(config, passes, open_split, sources) if config.evaluation.sounds_from else None,
+        films_and_units=films_and_units,
     )
 
 

@@ -187,5 +187,6 @@ def papers() -> ConfigDict:
     config.evaluation.probe_epochs = 20  # passes over the training pictures
     config.evaluation.probe_batch = 256  # pictures of one step, on all devices together
     config.evaluation.probe_learning_rate = 1e-3  # of the first step; falls to 0 along a cosine
+    config.evaluation.films = 3  # clips that the report shows moment by moment (OtS figure 7); 0: none
     config.evaluation.after_training = True  # --mode=train ends with --mode=evaluate
     return config.lock()

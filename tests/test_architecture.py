@@ -61,6 +61,14 @@ LAYERS = {
         "avlearn.preemption",
         "avlearn.step",
     },
+    "avlearn.films_and_units": {
+        "avlearn.data",
+        "avlearn.evaluate",
+        "avlearn.features",
+        "avlearn.sources",
+        "avlearn.step",
+        "avlearn.visuals",
+    },
     "avlearn.follow": {"avlearn.checkpoint", "avlearn.evaluation", "avlearn.metrics_log"},
     "avlearn.costs": {"avlearn.parts", "avlearn.step", "avlearn.types"},
     "avlearn.dry_run": {

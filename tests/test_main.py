@@ -134,7 +134,7 @@ def test_features_negatives_and_sources_of_a_checkpoint(runs, tiny_world, tmp_pa
     main.run(config, tmp_path, "evaluate", str(runs / "avolnet" / "checkpoints"))
     results = json.loads((tmp_path / "results.json").read_text())
     arrays = evaluate.load_arrays(tmp_path / "arrays.npz")
-    assert set(arrays) == {"all_positive", "negatives", "about"}
+    assert set(arrays) == {"all_positive", "negatives", "image_units", "audio_units", "about"}
     kinds = results["negatives"]
     assert kinds["items"] + kinds["without_usable_box"] == kinds["items_expected"] == 16
     assert (kinds["off_screen"]["negatives"], kinds["silence"]["negatives"]) == (16, 16)
@@ -149,6 +149,15 @@ def test_features_negatives_and_sources_of_a_checkpoint(runs, tiny_world, tmp_pa
     assert results["nmi"]["baselines"]["untrained"]["image"] is not None
     assert results["unit_preference"]["baselines"]["untrained"]["audio"] is not None
     assert {"tsne_image_position", "tsne_audio_position"} <= set(arrays["all_positive"])
+    # The map of each unit that the report shows reaches the unit's activation on the clip.
+    for mode in ("image", "audio"):
+        shown, pool4 = arrays[f"{mode}_units"], arrays["all_positive"][f"{mode}_pool4"]
+        assert len(shown["map"]) % 5 == 0
+        strongest = np.repeat(shown["activation"][::5], 5)
+        place = np.searchsorted(arrays["all_positive"]["image_item"], shown["item"])
+        np.testing.assert_allclose(shown["map"].max(axis=(1, 2)) * strongest, pool4[place, shown["unit"]], rtol=1e-4)
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert page.count('<div class="units">') == 2
     config.evaluation.evaluators = ("iiou",)
     with pytest.raises(ValueError, match="has no frame with boxes of several sounding classes that other clips have"):
         main.run(config, tmp_path / "iiou", "evaluate", str(runs / "avolnet" / "checkpoints"))
@@ -167,6 +176,26 @@ def test_saved_arrays_give_the_same_figures(runs):
     # AVE-Net's score falls with the distance of its embeddings, and with nothing else.
     distance = np.linalg.norm(pairs["image_embedding"] - pairs["audio_embedding"], axis=1)
     np.testing.assert_allclose(np.argsort(distance), np.argsort(-pairs["logit"]))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_report_has_films_of_the_heat_maps(runs, name):
+    arrays = evaluate.load_arrays(runs / name / "arrays.npz")
+    page = (runs / name / "report" / "index.html").read_text()
+    if name not in WITH_MAPS:
+        assert "moments" not in arrays
+        assert "<video" not in page
+        return
+    of, pairs = arrays["moments"], arrays["avc"]
+    items = list(dict.fromkeys(of["image_item"].tolist()))
+    assert len(items) == page.count("<video") == 3
+    # Pairs are of the middle moment: its map is that of the pair.
+    for item in items:
+        rows = of["image_item"] == item
+        assert rows.sum() > 1
+        pair = pairs["heat_map"][pairs["corresponds"] & (pairs["image_item"] == item)][0]
+        apart = np.abs(of["heat_map"][rows] - pair).max(axis=(1, 2))
+        assert apart.min() < 1e-4 * np.abs(pair).max()
 
 
 def test_direct_combination_is_decided_by_the_validation_split(runs):

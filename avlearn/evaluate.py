@@ -269,5 +269,8 @@ def load_arrays(path: pathlib.Path, only: Collection[str] | None = None) -> dict
         for key in names:
             pairing, name = key.split("/")
             if only is None or pairing in only:
-                arrays.setdefault(pairing, {})[name] = stored[key]
+                try:
+                    arrays.setdefault(pairing, {})[name] = stored[key]
+                except ValueError as error:  # Python objects
+                    raise ValueError(f"{path}: {key} cannot be read ({error}); see docs/scoring.md") from error
     return arrays

@@ -6,9 +6,11 @@ Beside `experiment`, `parts` and `chosen_evaluators` the only reader of the conf
 import dataclasses
 import functools
 import logging
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 
+import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -127,7 +129,7 @@ def build_evaluation(
     Args:
       config: all of it.
       network: of the config, where it is built already.
-      mesh: where it runs, likewise.
+      mesh: where it runs; None: on all devices, however many there are.
       preemption: who listens for the notice to leave; None: nobody does.
 
     Raises:
@@ -135,7 +137,8 @@ def build_evaluation(
     """
     parts.check_numbers(config)
     network = parts.build_network(config) if network is None else network
-    mesh = parallel.make_mesh(config.train.num_workers) if mesh is None else mesh
+    # The workers are the training's: evaluation shares the rows of its batches among all devices.
+    mesh = parallel.make_mesh(jax.device_count()) if mesh is None else mesh
     unrelated = chosen_evaluators.build_evaluators(config, relevance=None)
     evaluate.check_needs(unrelated, chosen_evaluators.available(config, network), network.name)
     wanted = {name for evaluator in unrelated for name in evaluator.reads}
@@ -274,11 +277,11 @@ SOURCES = {
 
 
 def build_passes(config: ConfigDict, network: Network, mesh: Mesh, preemption: Preemption) -> Passes:
-    """Forward passes of the network with the settings of the config; any devices that share the workers divide a batch.
+    """Forward passes of the network with the settings of the config; the devices divide a batch.
 
-    Its size must not depend on how many there are: the loss of a batch of contrasts depends on its size.
+    Its size does not depend on how many of them share the workers: the loss of a batch of contrasts depends on it.
     """
-    pixels, workers = config.evaluation.frame_pixels, config.train.num_workers
+    pixels, multiple = config.evaluation.frame_pixels, math.lcm(config.train.num_workers, mesh.size)
     return Passes(
         model=network.evaluation,
         outputs=frozenset(evaluate.output_names(network.outputs(2))),
@@ -287,7 +290,7 @@ def build_passes(config: ConfigDict, network: Network, mesh: Mesh, preemption: P
         inputs=dataclasses.replace(network.inputs, classes=0, frame_pixels=pixels or network.inputs.frame_pixels),
         sampling=parts.build_sampling(config),
         mesh=mesh,
-        batch_size=-(-config.evaluation.batch // workers) * workers,
+        batch_size=-(-config.evaluation.batch // multiple) * multiple,
         seed=config.seed,
         preemption=preemption,
     )

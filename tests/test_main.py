@@ -239,6 +239,13 @@ def test_evaluates_another_runs_checkpoint_and_refuses_another_networks(runs, ti
     main.run(tiny("avenet", tiny_world), tmp_path / "a", "evaluate", str(runs / "avenet" / "checkpoints"))
     first = json.loads((runs / "avenet" / "results.json").read_text())
     assert json.loads((tmp_path / "a" / "results.json").read_text()) == first
+    # Eight devices could not share three workers; evaluation does not ask.
+    config = tiny("avenet", tiny_world)
+    config.train.num_workers = 3
+    main.run(config, tmp_path / "three", "evaluate", str(runs / "avenet" / "checkpoints"))
+    on_eight = json.loads((tmp_path / "three" / "results.json").read_text())
+    assert on_eight["ndcg"]["im-aud"] == pytest.approx(first["ndcg"]["im-aud"])
+    assert on_eight["avc_accuracy"]["roc_auc"] == pytest.approx(first["avc_accuracy"]["roc_auc"], abs=1e-3)
     with pytest.raises(ValueError, match="holds the network 'avenet', the config builds 'l3net'"):
         main.run(tiny("l3net", tiny_world), tmp_path / "b", "evaluate", str(runs / "avenet" / "checkpoints"))
     with pytest.raises(ValueError, match="no checkpoint in"):

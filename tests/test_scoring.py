@@ -182,7 +182,7 @@ NEEDED = [(name, field) for name in NAMES for field in parts.by_name(avlearn.eva
 
 
 @pytest.mark.parametrize(("name", "field"), NEEDED)
-def test_an_array_that_is_missing_or_cut_or_not_finite_is_named(name, field):
+def test_an_array_that_is_missing_or_cut_or_no_numbers_or_not_finite_is_named(name, field):
     config = config_of(name)
     (evaluator,) = chosen_evaluators.build_evaluators(config, np.eye(CLASSES, dtype=int))
     given = arrays()
@@ -190,6 +190,12 @@ def test_an_array_that_is_missing_or_cut_or_not_finite_is_named(name, field):
     whole = of_pairing.pop(field)
     with pytest.raises(ValueError, match=rf"^{name}: missing \['{field}'\]; it needs .* was given"):
         evaluate.run((evaluator,), given, clips={})
+    of_pairing[field] = whole.astype(str)
+    if field != "image_item":
+        with pytest.raises(
+            ValueError, match=rf"^{name}: {field} is <U\d+ of shape \({len(whole)},.*; expected numbers"
+        ):
+            evaluate.run((evaluator,), given, clips={})
     of_pairing[field] = whole[:2]
     with pytest.raises(ValueError, match=rf"^{name}: the arrays have different numbers of rows: .*'{field}': 2"):
         evaluate.run((evaluator,), given, clips={})
@@ -213,7 +219,11 @@ def test_an_empty_split_and_a_pairing_that_is_not_there(name):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no zip", "cannot be read as an .npz"), ({"logit": np.zeros(2)}, r"\['logit'\] are no names like all_positive")],
+    [
+        (b"no zip", "cannot be read as an .npz"),
+        ({"logit": np.zeros(2)}, r"\['logit'\] are no names like all_positive"),
+        ({"avc/logit": np.array([None])}, "arrays.npz: avc/logit cannot be read .*see docs/scoring.md"),
+    ],
 )
 def test_a_file_that_is_none(content, message, tmp_path):
     path = tmp_path / "arrays.npz"

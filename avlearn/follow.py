@@ -15,6 +15,7 @@ from tensorboardX import SummaryWriter
 from avlearn import metrics_log
 from avlearn.checkpoint import Checkpoints
 from avlearn.evaluation import Evaluation
+from avlearn.visuals import score_table
 
 LOG = logging.getLogger("avlearn")
 POLL_SECONDS = 10
@@ -61,6 +62,7 @@ def follow(
                 for name, value in scalars(results):
                     tensorboard.add_scalar(f"evaluation/{name}", value, new[0])
                 tensorboard.flush()
+                LOG.info("%s", score_table.table({f"step {new[0]}": results}))
         except KeyboardInterrupt:
             LOG.info("Stopped; the same command goes on with the checkpoints that are not evaluated yet.")
 

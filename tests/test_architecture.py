@@ -69,7 +69,7 @@ LAYERS = {
         "avlearn.step",
         "avlearn.visuals",
     },
-    "avlearn.follow": {"avlearn.checkpoint", "avlearn.evaluation", "avlearn.metrics_log"},
+    "avlearn.follow": {"avlearn.checkpoint", "avlearn.evaluation", "avlearn.metrics_log", "avlearn.visuals"},
     "avlearn.costs": {"avlearn.parts", "avlearn.step", "avlearn.types"},
     "avlearn.dry_run": {
         "avlearn.chosen_evaluators",

@@ -161,6 +161,20 @@ def test_features_negatives_and_sources_of_a_checkpoint(runs, tiny_world, tmp_pa
     config.evaluation.evaluators = ("iiou",)
     with pytest.raises(ValueError, match="has no frame with boxes of several sounding classes that other clips have"):
         main.run(config, tmp_path / "iiou", "evaluate", str(runs / "avolnet" / "checkpoints"))
+    config.evaluation.split = "train"  # some frames of it have
+    main.run(config, tmp_path / "iiou", "evaluate", str(runs / "avolnet" / "checkpoints"))
+    found = json.loads((tmp_path / "iiou" / "results.json").read_text())["iiou"]
+    rows = evaluate.load_arrays(tmp_path / "iiou" / "arrays.npz")["sources"]
+    assert found["sources"] == len(rows["source"]) >= 2 * found["items"] > 0
+    assert found["items"] + found["without_several_sources"] == found["items_expected"] == 64
+    # A row has the boxes of its own source, and of no other, and another clip's sound.
+    own = rows["box_label"] == rows["source"][:, None]
+    np.testing.assert_array_equal(rows["box_sounding"], own & np.isfinite(rows["boxes"]).all(axis=-1))
+    assert rows["box_sounding"].any(axis=1).all()
+    assert (rows["audio_item"] != rows["image_item"]).all()
+    # With another source the map of the frame is another.
+    pair = rows["heat_map"][rows["image_item"] == rows["image_item"][0]]
+    assert not np.allclose(pair[0], pair[1])
 
 
 def test_saved_arrays_give_the_same_figures(runs):

@@ -27,6 +27,7 @@ VALIDATION = "validation"  # pairs of the validation split, half of them corresp
 IMAGES_FIT = "images_fit"  # pictures of the training split
 ABOUT = "about"  # and this: what the arrays are of
 NOT_STATED = "not stated"
+REFUSED = "refused"  # in place of figures: why an evaluator has none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,20 +177,40 @@ def results(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], about
       arrays: see `run`.
       about: network, checkpoint_step, seed, and sources: key of the arrays to dataset, split and clips (`Source`).
         What is not there is stated as such.
+
+    Returns:
+      Evaluator's name to its figures; of one that refuses its arrays, to the reason under `REFUSED`: it must not cost
+      the others' figures (`check_refused`).
     """
     sources = about.get("sources", {})
-    figures = run(evaluators, arrays, clips={name: source.get("clips") for name, source in sources.items()})
+    clips = {name: source.get("clips") for name, source in sources.items()}
+    figures = {}
     stated = {name: about.get(name, NOT_STATED) for name in ("network", "checkpoint_step", "seed")}
     for evaluator in evaluators:
         source = sources.get(evaluator.pairing, {})
-        # An evaluator that draws says its own seed.
-        found = stated | figures[evaluator.name]
+        try:
+            # An evaluator that draws says its own seed.
+            found = stated | run((evaluator,), arrays, clips=clips)[evaluator.name]
+        except ValueError as error:
+            figures[evaluator.name] = {REFUSED: str(error)}
+            continue
         figures[evaluator.name] = found | {name: source.get(name, NOT_STATED) for name in ("dataset", "split")}
         if evaluator.fit_needs:
             fit = sources.get(evaluator.fit_on, {})
             names = {"dataset": "dataset", "split": "split", "clips": "clips_of_split", "rule": "rule"}
             found["fit"] |= {title: fit.get(name, NOT_STATED) for name, title in names.items()}
     return figures
+
+
+def check_refused(results: Mapping[str, Mapping]) -> None:
+    """Raises what evaluators had to say against their arrays, once the figures of the others are safe.
+
+    Raises:
+      ValueError: an evaluator has refused its arrays.
+    """
+    reasons = [figures[REFUSED] for figures in results.values() if REFUSED in figures]
+    if reasons:
+        raise ValueError("\n".join(reasons))
 
 
 def run(

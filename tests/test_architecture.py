@@ -69,7 +69,13 @@ LAYERS = {
         "avlearn.step",
         "avlearn.visuals",
     },
-    "avlearn.follow": {"avlearn.checkpoint", "avlearn.evaluation", "avlearn.metrics_log", "avlearn.visuals"},
+    "avlearn.follow": {
+        "avlearn.checkpoint",
+        "avlearn.evaluate",
+        "avlearn.evaluation",
+        "avlearn.metrics_log",
+        "avlearn.visuals",
+    },
     "avlearn.costs": {"avlearn.parts", "avlearn.step", "avlearn.types"},
     "avlearn.dry_run": {
         "avlearn.chosen_evaluators",

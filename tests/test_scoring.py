@@ -134,6 +134,16 @@ def test_what_is_not_said_is_stated_as_such(tmp_path):
     assert (found["items"], found["items_expected"]) == (36, 36)
 
 
+def test_an_evaluator_that_refuses_does_not_cost_the_others(tmp_path):
+    given = arrays()
+    given["avc"]["boxes"][:] = np.nan
+    with pytest.raises(ValueError, match=r"^pointing: none of 12 corresponding pairs has a sounding box") as refusal:
+        score(config_of("pointing", "ndcg"), given, tmp_path)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["pointing"] == {"refused": str(refusal.value)}
+    assert results["ndcg"]["items"] == CLIPS
+
+
 def test_classes_are_compared_as_the_file_says(tmp_path):
     given = {"all_positive": arrays()["all_positive"]}
     strict = score(config_of("ndcg"), given, tmp_path / new("strict", tmp_path))["ndcg"]

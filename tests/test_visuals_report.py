@@ -274,6 +274,13 @@ def test_what_a_run_cannot_show_is_said(tmp_path):
     assert text.count("No overlays of l3net: this network has no heat map.") == 2
 
 
+def test_what_an_evaluator_refused_is_said(tmp_path):
+    refused = run(results={"pointing": {"refused": "pointing: <no> boxes"}})
+    page = report.write(tmp_path, [refused], "One").read_text(encoding="utf-8")
+    assert "None." in page
+    assert "pointing: &lt;no&gt; boxes" in page
+
+
 @pytest.mark.parametrize(
     ("missing", "reason"),
     [("heat_map", "this network has no heat map"), ("boxes", "the split has no boxes")],

@@ -71,6 +71,7 @@ class Section:
     colour: str
     album: Album
     scores: tuple[Score, ...]
+    refused: tuple[str, ...]
     grids: Mapping[str, tuple[retrieval_grid.Row, ...]]
     items: tuple[int, ...]
     overlays: tuple[Overlay, ...]
@@ -148,6 +149,7 @@ def _section(run: Run, number: int, sounds: dict[str, str]) -> Section:
         colour=svg_chart.colour(number),
         album=album,
         scores=tuple(scores({run.name: run.results})),
+        refused=tuple(figures["refused"] for figures in run.results.values() if "refused" in figures),
         grids=grids,
         items=tuple(clips["image_item"].tolist()) if queries else (),
         overlays=overlays,

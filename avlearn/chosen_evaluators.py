@@ -53,8 +53,11 @@ def build_evaluators(
         "ciou": {"protocol": settings.ciou_protocol, "ground_truth": settings.ciou_ground_truth},
         "iiou": {"protocol": settings.ciou_protocol},
         "negatives": {"protocol": settings.ciou_protocol, "out_of_sight": settings.out_of_sight},
-        "nmi": {"clusters": settings.nmi_clusters},
-        "linear_probe": {name: settings[f"probe_{name}"] for name in ("epochs", "batch", "learning_rate")}
+        "nmi": {name: settings[f"nmi_{name}"] for name in ("clusters", "average", "label_rule")},
+        "tsne": {"perplexity": settings.tsne_perplexity},
+        "linear_probe": {
+            name: settings[f"probe_{name}"] for name in ("epochs", "batch", "learning_rate", "label_smoothing")
+        }
         | {"mesh": mesh},
     }
     evaluators = []

@@ -171,6 +171,15 @@ def test_what_stands_beside_the_arrays_is_checked(name, array, message, tmp_path
         score(config_of("ndcg"), given, tmp_path)
 
 
+def test_options_of_the_config_reach_their_evaluators(tmp_path):
+    config = config_of("nmi", "tsne", "linear_probe")
+    config.evaluation.update(nmi_average="max", nmi_label_rule="only", tsne_perplexity=3.0, probe_label_smoothing=0.25)
+    found = score(config, arrays(), tmp_path)
+    assert (found["nmi"]["average"], found["nmi"]["label_rule"]) == ("max", "only")
+    assert found["tsne"]["perplexity"] == 3
+    assert found["linear_probe"]["label_smoothing"] == 0.25
+
+
 def test_own_clips_are_left_out_across_modes_where_the_config_says_so(tmp_path):
     given = {"all_positive": arrays()["all_positive"], "fit": arrays()["fit"]}
     config = config_of("ndcg", "cca")

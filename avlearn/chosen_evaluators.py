@@ -36,6 +36,7 @@ def build_evaluators(
     choices = {
         "threshold": avc_accuracy.THRESHOLDS,
         "gain": ndcg.GAINS,
+        "own_item_across": ndcg.OWN_ITEM,
         "ciou_protocol": ciou.PROTOCOLS,
         "ciou_ground_truth": pixel_maps.GROUND_TRUTHS,
     }
@@ -43,7 +44,7 @@ def build_evaluators(
         if settings[key] not in allowed:
             use = f"use --config.evaluation.{key}={' or '.join(allowed)}"
             raise ValueError(f"{key} {settings[key]!r} is unknown; {use}.")
-    retrieval = {"k": settings.k, "gain": settings.gain, "class_relevance": relevance}
+    retrieval = {name: settings[name] for name in ("k", "gain", "own_item_across")} | {"class_relevance": relevance}
     places = {"curve": settings.k_curve}
     alignment = {name: settings[f"cca_{name}"] for name in ("components", "curve", "regularisation")}
     options = {
@@ -52,8 +53,11 @@ def build_evaluators(
         "ciou": {"protocol": settings.ciou_protocol, "ground_truth": settings.ciou_ground_truth},
         "iiou": {"protocol": settings.ciou_protocol},
         "negatives": {"protocol": settings.ciou_protocol, "out_of_sight": settings.out_of_sight},
-        "nmi": {"clusters": settings.nmi_clusters},
-        "linear_probe": {name: settings[f"probe_{name}"] for name in ("epochs", "batch", "learning_rate")}
+        "nmi": {name: settings[f"nmi_{name}"] for name in ("clusters", "average", "label_rule")},
+        "tsne": {"perplexity": settings.tsne_perplexity},
+        "linear_probe": {
+            name: settings[f"probe_{name}"] for name in ("epochs", "batch", "learning_rate", "label_smoothing")
+        }
         | {"mesh": mesh},
     }
     evaluators = []

@@ -27,6 +27,7 @@ VALIDATION = "validation"  # pairs of the validation split, half of them corresp
 IMAGES_FIT = "images_fit"  # pictures of the training split
 ABOUT = "about"  # and this: what the arrays are of
 NOT_STATED = "not stated"
+REFUSED = "refused"  # in place of figures: why an evaluator has none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,11 +149,24 @@ def about_arrays(about: Mapping, relevance: np.ndarray | None) -> Arrays:
 
 
 def read_about(arrays: Mapping[str, Arrays]) -> tuple[np.ndarray, dict]:
-    """Relevance between classes (that of equal classes only, where none is stored), and what the arrays are of."""
+    """Relevance between classes (that of equal classes only, where none is stored), and what the arrays are of.
+
+    Raises:
+      ValueError: the relevance is no table of integers, or the facts are no JSON.
+    """
     about = arrays.get(ABOUT, {})
     classes = arrays.get("all_positive", {}).get("labels", np.zeros((0, 0))).shape[-1]
-    facts = json.loads(str(about["facts"])) if "facts" in about else {}
-    return about.get("class_relevance", np.eye(classes, dtype=int)), facts
+    try:
+        facts = json.loads(str(about.get("facts", "{}")))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{ABOUT}/facts is no JSON ({error}); see docs/scoring.md") from error
+    relevance = about.get("class_relevance", np.eye(classes, dtype=int))
+    if relevance.dtype.kind not in "iu" or relevance.ndim != 2 or len(relevance) != relevance.shape[1]:
+        raise ValueError(
+            f"{ABOUT}/class_relevance is {relevance.dtype} {list(relevance.shape)}; it holds integers, with a row and "
+            "a column for each class (docs/scoring.md)"
+        )
+    return relevance, facts
 
 
 def results(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], about: Mapping) -> dict[str, dict]:
@@ -163,20 +177,40 @@ def results(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], about
       arrays: see `run`.
       about: network, checkpoint_step, seed, and sources: key of the arrays to dataset, split and clips (`Source`).
         What is not there is stated as such.
+
+    Returns:
+      Evaluator's name to its figures; of one that refuses its arrays, to the reason under `REFUSED`: it must not cost
+      the others' figures (`check_refused`).
     """
     sources = about.get("sources", {})
-    figures = run(evaluators, arrays, clips={name: source.get("clips") for name, source in sources.items()})
+    clips = {name: source.get("clips") for name, source in sources.items()}
+    figures = {}
     stated = {name: about.get(name, NOT_STATED) for name in ("network", "checkpoint_step", "seed")}
     for evaluator in evaluators:
         source = sources.get(evaluator.pairing, {})
-        # An evaluator that draws says its own seed.
-        found = stated | figures[evaluator.name]
+        try:
+            # An evaluator that draws says its own seed.
+            found = stated | run((evaluator,), arrays, clips=clips)[evaluator.name]
+        except ValueError as error:
+            figures[evaluator.name] = {REFUSED: str(error)}
+            continue
         figures[evaluator.name] = found | {name: source.get(name, NOT_STATED) for name in ("dataset", "split")}
         if evaluator.fit_needs:
             fit = sources.get(evaluator.fit_on, {})
             names = {"dataset": "dataset", "split": "split", "clips": "clips_of_split", "rule": "rule"}
             found["fit"] |= {title: fit.get(name, NOT_STATED) for name, title in names.items()}
     return figures
+
+
+def check_refused(results: Mapping[str, Mapping]) -> None:
+    """Raises what evaluators had to say against their arrays, once the figures of the others are safe.
+
+    Raises:
+      ValueError: an evaluator has refused its arrays.
+    """
+    reasons = [figures[REFUSED] for figures in results.values() if REFUSED in figures]
+    if reasons:
+        raise ValueError("\n".join(reasons))
 
 
 def run(
@@ -212,9 +246,10 @@ def run(
 
 def _of_pairing(evaluator: Evaluator, arrays: Mapping[str, Arrays], pairing: str) -> Arrays:
     if pairing not in arrays:
+        needs = evaluator.needs if pairing == evaluator.pairing else evaluator.fit_needs
         raise ValueError(
             f"{evaluator.name}: no arrays {pairing}/..., 0 rows; there are {', '.join(sorted(arrays)) or 'none'}. They "
-            f"should hold {', '.join(evaluator.needs)} (docs/scoring.md)"
+            f"should hold {', '.join(needs)} (docs/scoring.md)"
         )
     return arrays[pairing]
 
@@ -255,5 +290,8 @@ def load_arrays(path: pathlib.Path, only: Collection[str] | None = None) -> dict
         for key in names:
             pairing, name = key.split("/")
             if only is None or pairing in only:
-                arrays.setdefault(pairing, {})[name] = stored[key]
+                try:
+                    arrays.setdefault(pairing, {})[name] = stored[key]
+                except ValueError as error:  # Python objects
+                    raise ValueError(f"{path}: {key} cannot be read ({error}); see docs/scoring.md") from error
     return arrays

@@ -6,9 +6,11 @@ Beside `experiment`, `parts` and `chosen_evaluators` the only reader of the conf
 import dataclasses
 import functools
 import logging
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 
+import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -18,6 +20,7 @@ from avlearn import chosen_evaluators, evaluate, features, parallel, parts
 from avlearn.checkpoint import Checkpoints
 from avlearn.data import check, images, read
 from avlearn.evaluate import Source
+from avlearn.films_and_units import FilmsAndUnits
 from avlearn.parts import Network
 from avlearn.preemption import Preemption
 from avlearn.sources import Passes
@@ -63,6 +66,8 @@ class Evaluation:
       sources: pairing, or what is fitted on, to where its arrays come from.
       relevance: between classes; None where no evaluator retrieves.
       hearing: another network that embeds the sounds; None where this one does.
+      films_and_units: what the report shows besides; None where there is none: it shows pairs of the experiment's own
+        dataset as one network sees and hears them.
     """
 
     config: FrozenConfigDict
@@ -72,6 +77,7 @@ class Evaluation:
     sources: Mapping[str, Source]
     relevance: np.ndarray | None
     hearing: Hearing | None
+    films_and_units: FilmsAndUnits | None
 
     def run(self, checkpoints: Checkpoints, which: str | int) -> tuple[dict[str, dict], dict[str, evaluate.Arrays]]:
         """Restores a checkpoint (`best`, `latest` or a step) and computes its figures.
@@ -96,7 +102,10 @@ class Evaluation:
             "sources": {evaluate.FIRST_DRAW: facts[evaluate.DRAWS], **facts} if evaluate.DRAWS in facts else facts,
         }
         arrays[evaluate.ABOUT] = evaluate.about_arrays(about, self.relevance)
-        return evaluate.results(self.evaluators, arrays, about), arrays
+        results = evaluate.results(self.evaluators, arrays, about)
+        if self.films_and_units is not None:
+            arrays |= self.films_and_units.collect(state, arrays)
+        return results, arrays
 
     def _delivered(self, pairing: str) -> set[str]:
         """Of the arrays that evaluators read of a pairing, the names of those that the network delivers."""
@@ -120,7 +129,7 @@ def build_evaluation(
     Args:
       config: all of it.
       network: of the config, where it is built already.
-      mesh: where it runs, likewise.
+      mesh: where it runs; None: on all devices, however many there are.
       preemption: who listens for the notice to leave; None: nobody does.
 
     Raises:
@@ -128,7 +137,8 @@ def build_evaluation(
     """
     parts.check_numbers(config)
     network = parts.build_network(config) if network is None else network
-    mesh = parallel.make_mesh(config.train.num_workers) if mesh is None else mesh
+    # The workers are the training's: evaluation shares the rows of its batches among all devices.
+    mesh = parallel.make_mesh(jax.device_count()) if mesh is None else mesh
     unrelated = chosen_evaluators.build_evaluators(config, relevance=None)
     evaluate.check_needs(unrelated, chosen_evaluators.available(config, network), network.name)
     wanted = {name for evaluator in unrelated for name in evaluator.reads}
@@ -142,6 +152,9 @@ def build_evaluation(
     if chosen_evaluators.retrieves(config):
         split = evaluation_split(config, open_split)
         relevance = chosen_evaluators.class_relevance(split, config.evaluation.max_relevance)
+    films_and_units = None
+    if not (evaluate.PAIRS.isdisjoint(sources) or config.evaluation.sounds_from):
+        films_and_units = FilmsAndUnits(passes, evaluation_split(config, open_split), config.evaluation.films)
     return Evaluation(
         config=FrozenConfigDict(config),
         network=network,
@@ -150,6 +163,7 @@ def build_evaluation(
         sources=sources,
         relevance=relevance,
         hearing=build_hearing(config, passes, open_split, sources) if config.evaluation.sounds_from else None,
+        films_and_units=films_and_units,
     )
 
 
@@ -263,11 +277,11 @@ SOURCES = {
 
 
 def build_passes(config: ConfigDict, network: Network, mesh: Mesh, preemption: Preemption) -> Passes:
-    """Forward passes of the network with the settings of the config; any devices that share the workers divide a batch.
+    """Forward passes of the network with the settings of the config; the devices divide a batch.
 
-    Its size must not depend on how many there are: the loss of a batch of contrasts depends on its size.
+    Its size does not depend on how many of them share the workers: the loss of a batch of contrasts depends on it.
     """
-    pixels, workers = config.evaluation.frame_pixels, config.train.num_workers
+    pixels, multiple = config.evaluation.frame_pixels, math.lcm(config.train.num_workers, mesh.size)
     return Passes(
         model=network.evaluation,
         outputs=frozenset(evaluate.output_names(network.outputs(2))),
@@ -276,7 +290,7 @@ def build_passes(config: ConfigDict, network: Network, mesh: Mesh, preemption: P
         inputs=dataclasses.replace(network.inputs, classes=0, frame_pixels=pixels or network.inputs.frame_pixels),
         sampling=parts.build_sampling(config),
         mesh=mesh,
-        batch_size=-(-config.evaluation.batch // workers) * workers,
+        batch_size=-(-config.evaluation.batch // multiple) * multiple,
         seed=config.seed,
         preemption=preemption,
     )

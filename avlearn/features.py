@@ -1,4 +1,4 @@
-"""Features of conv4_2, which evaluators ask for by name (Look, Listen and Learn 3.4 and 3.5, tables 2 to 4).
+"""Features of conv4_2, which evaluators and the report ask for by name (L3 3.4 and 3.5, tables 2 to 4, figures 3 to 9).
 
 They exist for the networks whose streams are the papers' towers, and are computed only where an evaluator reads them.
 """
@@ -25,12 +25,12 @@ class Feature:
     Attributes:
       stream: `vision` or `audio`.
       after_relu: whether the map is taken after its ReLU.
-      cells: rows and columns that the map is max-pooled to.
+      cells: rows and columns that the map is max-pooled to; None: the map as it is.
     """
 
     stream: str
     after_relu: bool
-    cells: tuple[int, int]
+    cells: tuple[int, int] | None
 
 
 FEATURES = {
@@ -38,7 +38,10 @@ FEATURES = {
     "audio_pool4": Feature("audio", True, (1, 1)),
     "image_features": Feature("vision", True, (4, 4)),  # 8,192 numbers at width 1 (L3 table 3)
     "audio_features": Feature("audio", False, (4, 3)),  # frequency x time: 6,144 numbers (L3 table 2)
+    "image_conv4_2": Feature("vision", True, None),
+    "audio_conv4_2": Feature("audio", True, None),  # frequency x time
 }
+MAPS = {"image": "image_conv4_2", "audio": "audio_conv4_2"}  # of each mode (L3 figures 3 to 9)
 
 
 def delivered(model: nnx.Module) -> set[str]:
@@ -86,9 +89,13 @@ def _of_stream(network: nnx.Module, stream: str, inputs: Array, names: Collectio
     tower = getattr(network, stream)
     picture = image_input(inputs, network.frame_scaling) if stream == "vision" else spectrogram_input(inputs)
     before = tower.before_last_relu(picture).astype(jnp.float32)
-    # The maximum and the ReLU may change places.
-    pooled = {name: max_pool_to(before, feature.cells) for name, feature in wanted.items()}
-    return {name: (nnx.relu(x) if wanted[name].after_relu else x).reshape(len(x), -1) for name, x in pooled.items()}
+    return {name: _feature(before, feature) for name, feature in wanted.items()}
+
+
+def _feature(before: Float[Array, "batch height width channels"], feature: Feature) -> Float[Array, "batch ..."]:
+    """The map after or before its ReLU: whole, or its cells as one vector."""
+    after = nnx.relu(before) if feature.after_relu else before
+    return after if feature.cells is None else max_pool_to(after, feature.cells).reshape(len(after), -1)
 
 
 def max_pool_to(

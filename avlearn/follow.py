@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tensorboardX import SummaryWriter
 
-from avlearn import metrics_log
+from avlearn import evaluate, metrics_log
 from avlearn.checkpoint import Checkpoints
 from avlearn.evaluation import Evaluation
+from avlearn.visuals import score_table
 
 LOG = logging.getLogger("avlearn")
 POLL_SECONDS = 10
@@ -61,6 +62,8 @@ def follow(
                 for name, value in scalars(results):
                     tensorboard.add_scalar(f"evaluation/{name}", value, new[0])
                 tensorboard.flush()
+                LOG.info("%s", score_table.table({f"step {new[0]}": results}))
+                evaluate.check_refused(results)
         except KeyboardInterrupt:
             LOG.info("Stopped; the same command goes on with the checkpoints that are not evaluated yet.")
 

@@ -4,6 +4,7 @@ A run's directory holds `config.json`, `checkpoints/`, `tensorboard/`, `metrics.
 `results.json`, `arrays.npz` and `report/index.html`.
 """
 
+import dataclasses
 import json
 import logging
 import os
@@ -152,7 +153,8 @@ def run(
     stored = {"network": config.model.name, "keep": config.train.keep_checkpoints}
     if mode == "follow":
         checkpoints = Checkpoints(directory, read_only=True, **stored)
-        follow.follow(evaluation.build_evaluation(config), checkpoints, workdir / "evaluation")
+        figures_alone = dataclasses.replace(evaluation.build_evaluation(config), films_and_units=None)
+        follow.follow(figures_alone, checkpoints, workdir / "evaluation")
         return
     prepare_workdir(workdir, config, mode)
     parallel.check_shared(workdir)
@@ -187,10 +189,9 @@ def evaluate_checkpoint(built: evaluation.Evaluation, checkpoints: Checkpoints, 
     results, arrays = built.run(checkpoints, built.config.evaluation.checkpoint)
     evaluate.save(workdir, results, arrays)
     if jax.process_index() == 0:
-        # The page shows pairs of the experiment's own dataset as one network sees and hears them.
-        of_pairs = not evaluate.PAIRS.isdisjoint(built.sources) and built.hearing is None
         scores = score_table.table({workdir.name: results})
-        print(report.write([workdir], workdir / "report") if of_pairs else scores)
+        print(scores if built.films_and_units is None else report.write([workdir], workdir / "report"))
+    evaluate.check_refused(results)
 
 
 def score(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> None:
@@ -198,6 +199,7 @@ def score(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> None
     results, _ = evaluation.score_arrays(config, path)
     evaluate.save_results(workdir, results)
     say(f"{score_table.table({workdir.name: results})}\n\nResults: {workdir / 'results.json'}")
+    evaluate.check_refused(results)
 
 
 def say(text: str) -> None:

@@ -17,8 +17,6 @@ from avlearn.types import InputSpec
 from avlearn.visuals import report, score_table
 from avlearn.visuals.tri_map_overlay import Thresholds
 
-SHOWN = ("all_positive", "avc")  # pairings
-
 
 def load(workdir: pathlib.Path) -> report.Run:
     """What the page shows of a run, read from its directory.
@@ -32,10 +30,11 @@ def load(workdir: pathlib.Path) -> report.Run:
             f"python -m avlearn.main --mode=evaluate --config=... --workdir={workdir}"
         )
     config = json.loads((workdir / "config.json").read_text())
-    arrays = evaluate.load_arrays(workdir / "arrays.npz", only=(*SHOWN, evaluate.ABOUT))
+    arrays = evaluate.load_arrays(workdir / "arrays.npz", only=(*report.SHOWN, evaluate.ABOUT))
     _, about = evaluate.read_about(arrays)
-    shown = {name: arrays[name] for name in SHOWN if name in arrays}
-    for pairing in shown:  # the run's config may name other clips than were evaluated last
+    shown = {name: arrays[name] for name in report.SHOWN if name in arrays}
+    # The run's config may name other clips than were evaluated last.
+    for pairing in about["sources"].keys() & shown:
         config["evaluation"] |= {name: about["sources"][pairing][name] for name in ("dataset", "split")}
     evaluated = config["evaluation"].get("dataset") or config["data"]["dataset"]
     split = read.open_split(evaluated, config["data"]["data_dir"], config["evaluation"]["split"])

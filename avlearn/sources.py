@@ -8,9 +8,10 @@ import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
+from jaxtyping import Float32
 
 from avlearn import evaluate, features, parallel
-from avlearn.data import images, pairs, pipeline, read, windows
+from avlearn.data import images, moments, pairs, pipeline, read, windows
 from avlearn.data.sample import Sampling
 from avlearn.evaluate import Arrays
 from avlearn.preemption import Preemption
@@ -68,6 +69,19 @@ class Passes:
         found = self.pairs(state, names, split=split, pairing="all_positive", rows=rows)
         own = found["box_sounding"] & (found["box_label"] == found["source"][:, None])
         return found | {"boxes": np.where(own[..., None], found["boxes"], np.nan), "box_sounding": own}
+
+    def moments(self, state: TrainState, *, split: read.Split, items: Sequence[int]) -> Arrays:
+        """The heat map of every moment of some clips: image_item, time_ms, heat_map."""
+        options = {"items": items, "batch_size": self.batch_size}
+        batches = self.preemption.checked(moments.batches(split, self.inputs, self.sampling, **options))
+        return evaluate.collect(self._predict(features.arrays, state, ("heat_map",)), batches)
+
+    def maps(
+        self, state: TrainState, name: str, items: Sequence[int], *, split: read.Split
+    ) -> Float32[np.ndarray, "items rows cols channels"]:
+        """A map of conv4_2, by its name in `features.MAPS`, of some clips."""
+        batches = self.batches(split, pairing="all_positive", items=items)
+        return evaluate.collect(self._predict(features.arrays, state, (name,)), batches)[name]
 
     def batches(
         self, split: read.Split, *, inputs: InputSpec | None = None, **options

@@ -4,7 +4,7 @@
     python -m avlearn.main --config=configs/attention10k.py:miniature
 
 LVS reports for it, trained on 10,000 clips of Flickr-SoundNet, cIoU .436 and AUC .449 on Flickr-SoundNet's test set
-(table 3), and .185 and .302 on VGG-SS (table 5), where a centred disc scores .340 and .374. Here it is trained on the
+(table 3), and .185 and .302 on VGG-SS (table 5), where a centred disc scores .340 and .375. Here it is trained on the
 clips and with the settings of configs/lvs.py, so that the two differ in the network and the loss alone; how to evaluate
 it on clips with boxes is said there.
 """

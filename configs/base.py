@@ -166,6 +166,7 @@ def papers() -> ConfigDict:
     config.evaluation.k = 30  # of nDCG@k
     config.evaluation.k_curve = (1, 2, 5, 10, 20, 30, 50, 100)  # K of figure 10 (OtS), from the same ranking
     config.evaluation.gain = "exponential"  # exponential | linear
+    config.evaluation.own_item_across = "kept"  # kept | excluded: across modes, a query's own clip in the database
     config.evaluation.max_relevance = 20  # C in relevance = C - distance
     config.evaluation.ciou_protocol = "median"  # median | adaptive | half: from heat map to prediction (docs/ciou.md)
     config.evaluation.ciou_ground_truth = "union"  # union: of the boxes (VGG-SS) | consensus: of annotators (Flickr)
@@ -178,6 +179,11 @@ def papers() -> ConfigDict:
     config.evaluation.cca_curve = (16, 32, 64, 128, 256, 512)  # directions of figure 9 (OtS), from the same fit
     config.evaluation.cca_regularisation = 0.0  # ridge, in units of the mean variance of a mode's features
     config.evaluation.nmi_clusters = 64  # of k-means
+    config.evaluation.nmi_average = (
+        "arithmetic"  # arithmetic | geometric | min | max: mean of the entropies (docs/nmi.md)
+    )
+    config.evaluation.nmi_label_rule = "expanded"  # expanded | first | only: clips of several classes (docs/nmi.md)
+    config.evaluation.tsne_perplexity = 30.0  # about how many neighbours a point has; below twice the clips
     config.evaluation.sound_dataset = "esc50/all"  # of sound_classification; builder/config, below data.data_dir
     config.evaluation.sound_windows = 10  # of one second, equally spaced, of each clip
     config.evaluation.sound_test_splits = ()  # folds are the dataset's splits; (): each is tested on in turn
@@ -187,5 +193,7 @@ def papers() -> ConfigDict:
     config.evaluation.probe_epochs = 20  # passes over the training pictures
     config.evaluation.probe_batch = 256  # pictures of one step, on all devices together
     config.evaluation.probe_learning_rate = 1e-3  # of the first step; falls to 0 along a cosine
+    config.evaluation.probe_label_smoothing = 0.1  # share of the label that is spread over all classes
+    config.evaluation.films = 3  # clips that the report shows moment by moment (OtS figure 7); 0: none
     config.evaluation.after_training = True  # --mode=train ends with --mode=evaluate
     return config.lock()

@@ -4,7 +4,7 @@
     python -m avlearn.main --config=configs/lvs.py:miniature
 
 Trained on 144,000 clips of VGG-Sound, the paper reports cIoU .719 and AUC .582 on Flickr-SoundNet's test set (table 3),
-and .344 and .382 on VGG-SS (table 5), where a centred disc scores .340 and .374. Table 4 removes parts of the loss, and
+and .344 and .382 on VGG-SS (table 5), where a centred disc scores .340 and .375. Table 4 removes parts of the loss, and
 cIoU on Flickr falls to .667 (--config.loss.regions=complement) and .675 (positives_only).
 
 Clips with boxes are another dataset, evaluated after the training:

@@ -61,7 +61,21 @@ LAYERS = {
         "avlearn.preemption",
         "avlearn.step",
     },
-    "avlearn.follow": {"avlearn.checkpoint", "avlearn.evaluation", "avlearn.metrics_log"},
+    "avlearn.films_and_units": {
+        "avlearn.data",
+        "avlearn.evaluate",
+        "avlearn.features",
+        "avlearn.sources",
+        "avlearn.step",
+        "avlearn.visuals",
+    },
+    "avlearn.follow": {
+        "avlearn.checkpoint",
+        "avlearn.evaluate",
+        "avlearn.evaluation",
+        "avlearn.metrics_log",
+        "avlearn.visuals",
+    },
     "avlearn.costs": {"avlearn.parts", "avlearn.step", "avlearn.types"},
     "avlearn.dry_run": {
         "avlearn.chosen_evaluators",

@@ -116,6 +116,7 @@ def test_workdir_that_cannot_be_written(tmp_path, place):
         ("evaluation.evaluators", ("ndgc",), "'ndgc' is unknown; avlearn.evaluators has avc_accuracy, cca, ciou,"),
         ("evaluation.evaluators", ("pointing",), "pointing needs heat_map, which avenet does not deliver"),
         ("evaluation.gain", "square", "square.*exponential"),
+        ("evaluation.own_item_across", "left", "own_item_across 'left' is unknown; use .*=kept or excluded"),
         ("evaluation.ciou_protocol", "mean", "ciou_protocol 'mean' is unknown; use .*=median or adaptive or half"),
         ("evaluation.ciou_ground_truth", "box", "ciou_ground_truth 'box' is unknown; use .*=union or consensus"),
         ("evaluation.fit_clips", 0, "evaluation.fit_clips is 0; --config.evaluation.fit_clips is at least 1"),

@@ -56,6 +56,8 @@ def test_names_are_those_of_conv4_2_before_and_after_its_relu():
     )
     assert found["audio_features"].shape == (3, 4 * 3 * model.audio.channels)
     assert (np.asarray(found["audio_features"]) < 0).any()
+    np.testing.assert_allclose(found["image_conv4_2"], np.maximum(vision, 0), atol=1e-5)
+    np.testing.assert_allclose(found["audio_conv4_2"], np.maximum(sound, 0), atol=1e-5)
     np.testing.assert_allclose(found["logit"], model(batch).logit, atol=1e-5)
     alone = jax.jit(functools.partial(features.of_sounds, model=model, names=("audio_features",)))
     of_sounds = alone(state, batch.log_spectrogram)
@@ -66,5 +68,5 @@ def test_only_the_papers_towers_on_single_frames_have_them():
     model = model_of(l3net)
     assert features.delivered(model) == set(features.FEATURES)
     model.inputs = dataclasses.replace(INPUTS, frames=25)
-    assert features.delivered(model) == {"audio_pool4", "audio_features"}
+    assert features.delivered(model) == {"audio_pool4", "audio_features", "audio_conv4_2"}
     assert features.delivered(nnx.eval_shape(lambda: model_of(lvs))) == set()

@@ -133,7 +133,7 @@ def test_features_negatives_and_sources_of_a_checkpoint(runs, tiny_world, tmp_pa
     main.run(config, tmp_path, "evaluate", str(runs / "avolnet" / "checkpoints"))
     results = json.loads((tmp_path / "results.json").read_text())
     arrays = evaluate.load_arrays(tmp_path / "arrays.npz")
-    assert set(arrays) == {"all_positive", "negatives", "about"}
+    assert set(arrays) == {"all_positive", "negatives", "image_units", "audio_units", "about"}
     kinds = results["negatives"]
     assert kinds["items"] + kinds["without_usable_box"] == kinds["items_expected"] == 16
     assert (kinds["off_screen"]["negatives"], kinds["silence"]["negatives"]) == (16, 16)
@@ -148,9 +148,32 @@ def test_features_negatives_and_sources_of_a_checkpoint(runs, tiny_world, tmp_pa
     assert results["nmi"]["baselines"]["untrained"]["image"] is not None
     assert results["unit_preference"]["baselines"]["untrained"]["audio"] is not None
     assert {"tsne_image_position", "tsne_audio_position"} <= set(arrays["all_positive"])
+    # The map of each unit that the report shows reaches the unit's activation on the clip.
+    for mode in ("image", "audio"):
+        shown, pool4 = arrays[f"{mode}_units"], arrays["all_positive"][f"{mode}_pool4"]
+        assert len(shown["map"]) % 5 == 0
+        strongest = np.repeat(shown["activation"][::5], 5)
+        place = np.searchsorted(arrays["all_positive"]["image_item"], shown["item"])
+        np.testing.assert_allclose(shown["map"].max(axis=(1, 2)) * strongest, pool4[place, shown["unit"]], rtol=1e-4)
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert page.count('<div class="units">') == 2
     config.evaluation.evaluators = ("iiou",)
     with pytest.raises(ValueError, match="has no frame with boxes of several sounding classes that other clips have"):
         main.run(config, tmp_path / "iiou", "evaluate", str(runs / "avolnet" / "checkpoints"))
+    config.evaluation.split = "train"  # some frames of it have
+    main.run(config, tmp_path / "iiou", "evaluate", str(runs / "avolnet" / "checkpoints"))
+    found = json.loads((tmp_path / "iiou" / "results.json").read_text())["iiou"]
+    rows = evaluate.load_arrays(tmp_path / "iiou" / "arrays.npz")["sources"]
+    assert found["sources"] == len(rows["source"]) >= 2 * found["items"] > 0
+    assert found["items"] + found["without_several_sources"] == found["items_expected"] == 64
+    # A row has the boxes of its own source, and of no other, and another clip's sound.
+    own = rows["box_label"] == rows["source"][:, None]
+    np.testing.assert_array_equal(rows["box_sounding"], own & np.isfinite(rows["boxes"]).all(axis=-1))
+    assert rows["box_sounding"].any(axis=1).all()
+    assert (rows["audio_item"] != rows["image_item"]).all()
+    # With another source the map of the frame is another.
+    pair = rows["heat_map"][rows["image_item"] == rows["image_item"][0]]
+    assert not np.allclose(pair[0], pair[1])
 
 
 def test_saved_arrays_give_the_same_figures(runs):
@@ -166,6 +189,26 @@ def test_saved_arrays_give_the_same_figures(runs):
     # AVE-Net's score falls with the distance of its embeddings, and with nothing else.
     distance = np.linalg.norm(pairs["image_embedding"] - pairs["audio_embedding"], axis=1)
     np.testing.assert_allclose(np.argsort(distance), np.argsort(-pairs["logit"]))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_report_has_films_of_the_heat_maps(runs, name):
+    arrays = evaluate.load_arrays(runs / name / "arrays.npz")
+    page = (runs / name / "report" / "index.html").read_text()
+    if name not in WITH_MAPS:
+        assert "moments" not in arrays
+        assert "<video" not in page
+        return
+    of, pairs = arrays["moments"], arrays["avc"]
+    items = list(dict.fromkeys(of["image_item"].tolist()))
+    assert len(items) == page.count("<video") == 3
+    # Pairs are of the middle moment: its map is that of the pair.
+    for item in items:
+        rows = of["image_item"] == item
+        assert rows.sum() > 1
+        pair = pairs["heat_map"][pairs["corresponds"] & (pairs["image_item"] == item)][0]
+        apart = np.abs(of["heat_map"][rows] - pair).max(axis=(1, 2))
+        assert apart.min() < 1e-4 * np.abs(pair).max()
 
 
 def test_direct_combination_is_decided_by_the_validation_split(runs):
@@ -208,6 +251,13 @@ def test_evaluates_another_runs_checkpoint_and_refuses_another_networks(runs, ti
     main.run(tiny("avenet", tiny_world), tmp_path / "a", "evaluate", str(runs / "avenet" / "checkpoints"))
     first = json.loads((runs / "avenet" / "results.json").read_text())
     assert json.loads((tmp_path / "a" / "results.json").read_text()) == first
+    # Eight devices could not share three workers; evaluation does not ask.
+    config = tiny("avenet", tiny_world)
+    config.train.num_workers = 3
+    main.run(config, tmp_path / "three", "evaluate", str(runs / "avenet" / "checkpoints"))
+    on_eight = json.loads((tmp_path / "three" / "results.json").read_text())
+    assert on_eight["ndcg"]["im-aud"] == pytest.approx(first["ndcg"]["im-aud"])
+    assert on_eight["avc_accuracy"]["roc_auc"] == pytest.approx(first["avc_accuracy"]["roc_auc"], abs=1e-3)
     with pytest.raises(ValueError, match="holds the network 'avenet', the config builds 'l3net'"):
         main.run(tiny("l3net", tiny_world), tmp_path / "b", "evaluate", str(runs / "avenet" / "checkpoints"))
     with pytest.raises(ValueError, match="no checkpoint in"):

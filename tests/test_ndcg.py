@@ -181,7 +181,7 @@ def test_result_states_its_definition(by_hand):
         ({"k": 0}, "k = 0; at least 1"),
         ({"gain": "quadratic"}, "gain = 'quadratic'; allowed: exponential, linear"),
         ({"own_item_across": "yes"}, "own_item_across = 'yes'; allowed: kept, excluded"),
-        ({"class_relevance": np.eye(2, dtype=int)}, "labels has 3 classes, class_relevance 2"),
+        ({"class_relevance": np.eye(2, dtype=int)}, "labels has 3 classes in 3 rows, class_relevance 2"),
         ({"class_relevance": -np.eye(3, dtype=int)}, "class_relevance has a value of -1; the least allowed is 0"),
     ],
 )
@@ -193,6 +193,8 @@ def test_wrong_options_are_refused(options, message, by_hand):
 def test_wrong_arrays_are_refused(by_hand):
     with pytest.raises(ValueError, match="ndcg: 1 row in labels"):
         ndcg.evaluate({name: array[:1] for name, array in by_hand.items()}, class_relevance=RELEVANCE)
+    with pytest.raises(ValueError, match="ndcg: labels is neither 0 nor 1 in 2 of 3 rows"):
+        ndcg.evaluate(by_hand | {"labels": np.diag([1, 2, 3])}, class_relevance=RELEVANCE)
     by_hand["audio_embedding"] = np.zeros((3, 2))
     with pytest.raises(ValueError, match="image_embedding has 1 dimensions and audio_embedding 2"):
         ndcg.evaluate(by_hand, class_relevance=RELEVANCE)

@@ -196,7 +196,7 @@ def files(directory):
     return {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file()}
 
 
-def test_following_a_training(data_dir, checkpoint, tmp_path, caplog):
+def test_following_a_training(data_dir, checkpoint, tmp_path, caplog, monkeypatch):
     config = tiny("imagenet", data_dir)
     config.train.steps = 9
     built = evaluation.build_evaluation(config)
@@ -210,7 +210,12 @@ def test_following_a_training(data_dir, checkpoint, tmp_path, caplog):
         save(training, built.network, 9)
 
     follower = Checkpoints(tmp_path / "checkpoints", network="l3net", keep=3, read_only=True)
-    follow.follow(built, follower, tmp_path / "evaluation", wait)
+    monkeypatch.setattr(logging.getLogger("avlearn"), "propagate", True)
+    with caplog.at_level(logging.INFO, "avlearn"):
+        follow.follow(built, follower, tmp_path / "evaluation", wait)
+    assert [line.split()[:5] for line in caplog.text.splitlines() if line.startswith("step ")] == [
+        ["step", str(step), "Linear", "probe,", "top-1"] for step in (4, 9)
+    ]
     assert waited == [before]  # evaluating step 4 has touched nothing of the training's
     rows = metrics_log.read_rows(tmp_path / "evaluation" / "results.jsonl")
     assert (

@@ -134,6 +134,16 @@ def test_what_is_not_said_is_stated_as_such(tmp_path):
     assert (found["items"], found["items_expected"]) == (36, 36)
 
 
+def test_an_evaluator_that_refuses_does_not_cost_the_others(tmp_path):
+    given = arrays()
+    given["avc"]["boxes"][:] = np.nan
+    with pytest.raises(ValueError, match=r"^pointing: none of 12 corresponding pairs has a sounding box") as refusal:
+        score(config_of("pointing", "ndcg"), given, tmp_path)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["pointing"] == {"refused": str(refusal.value)}
+    assert results["ndcg"]["items"] == CLIPS
+
+
 def test_classes_are_compared_as_the_file_says(tmp_path):
     given = {"all_positive": arrays()["all_positive"]}
     strict = score(config_of("ndcg"), given, tmp_path / new("strict", tmp_path))["ndcg"]
@@ -143,8 +153,43 @@ def test_classes_are_compared_as_the_file_says(tmp_path):
     # Of eleven others three are of the same class; by the second table two of the three classes are alike.
     assert related["baselines"]["chance"]["im-im"] > strict["baselines"]["chance"]["im-im"]
     wrong = given | {"about": {"class_relevance": relevance[:2, :2]}}
-    with pytest.raises(ValueError, match=r"^ndcg: labels has 3 classes, class_relevance 2"):
+    with pytest.raises(ValueError, match=r"^ndcg: labels has 3 classes in 12 rows, class_relevance 2"):
         score(config_of("ndcg"), wrong, tmp_path / new("wrong", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("class_relevance", np.eye(3), r"about/class_relevance is float64 \[3, 3\]; it holds integers"),
+        ("class_relevance", np.ones((3, 2), int), r"about/class_relevance is int64 \[3, 2\]; .* a row and a column"),
+        ("facts", np.array("{network}"), "about/facts is no JSON"),
+    ],
+)
+def test_what_stands_beside_the_arrays_is_checked(name, array, message, tmp_path):
+    given = {"all_positive": arrays()["all_positive"], "about": {name: array}}
+    with pytest.raises(ValueError, match=message):
+        score(config_of("ndcg"), given, tmp_path)
+
+
+def test_options_of_the_config_reach_their_evaluators(tmp_path):
+    config = config_of("nmi", "tsne", "linear_probe")
+    config.evaluation.update(nmi_average="max", nmi_label_rule="only", tsne_perplexity=3.0, probe_label_smoothing=0.25)
+    found = score(config, arrays(), tmp_path)
+    assert (found["nmi"]["average"], found["nmi"]["label_rule"]) == ("max", "only")
+    assert found["tsne"]["perplexity"] == 3
+    assert found["linear_probe"]["label_smoothing"] == 0.25
+
+
+def test_own_clips_are_left_out_across_modes_where_the_config_says_so(tmp_path):
+    given = {"all_positive": arrays()["all_positive"], "fit": arrays()["fit"]}
+    config = config_of("ndcg", "cca")
+    config.evaluation.own_item_across = "excluded"
+    for found in score(config, given, tmp_path).values():
+        assert found["protocol"].startswith(
+            "nDCG@30, exponential gain; own item excluded within a mode, excluded across"
+        )
+        # Of eleven others three are of the same class, in either direction.
+        assert found["baselines"]["chance"]["im-aud"] == found["baselines"]["chance"]["im-im"]
 
 
 def new(name, directory):
@@ -156,7 +201,7 @@ NEEDED = [(name, field) for name in NAMES for field in parts.by_name(avlearn.eva
 
 
 @pytest.mark.parametrize(("name", "field"), NEEDED)
-def test_an_array_that_is_missing_or_cut_or_not_finite_is_named(name, field):
+def test_an_array_that_is_missing_or_cut_or_no_numbers_or_not_finite_is_named(name, field):
     config = config_of(name)
     (evaluator,) = chosen_evaluators.build_evaluators(config, np.eye(CLASSES, dtype=int))
     given = arrays()
@@ -164,6 +209,12 @@ def test_an_array_that_is_missing_or_cut_or_not_finite_is_named(name, field):
     whole = of_pairing.pop(field)
     with pytest.raises(ValueError, match=rf"^{name}: missing \['{field}'\]; it needs .* was given"):
         evaluate.run((evaluator,), given, clips={})
+    of_pairing[field] = whole.astype(str)
+    if field != "image_item":
+        with pytest.raises(
+            ValueError, match=rf"^{name}: {field} is <U\d+ of shape \({len(whole)},.*; expected numbers"
+        ):
+            evaluate.run((evaluator,), given, clips={})
     of_pairing[field] = whole[:2]
     with pytest.raises(ValueError, match=rf"^{name}: the arrays have different numbers of rows: .*'{field}': 2"):
         evaluate.run((evaluator,), given, clips={})
@@ -187,7 +238,11 @@ def test_an_empty_split_and_a_pairing_that_is_not_there(name):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no zip", "cannot be read as an .npz"), ({"logit": np.zeros(2)}, r"\['logit'\] are no names like all_positive")],
+    [
+        (b"no zip", "cannot be read as an .npz"),
+        ({"logit": np.zeros(2)}, r"\['logit'\] are no names like all_positive"),
+        ({"avc/logit": np.array([None])}, "arrays.npz: avc/logit cannot be read .*see docs/scoring.md"),
+    ],
 )
 def test_a_file_that_is_none(content, message, tmp_path):
     path = tmp_path / "arrays.npz"

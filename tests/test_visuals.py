@@ -281,6 +281,31 @@ def test_table_shows_each_score_beside_its_baseline():
     assert first.interval == (0.75, 0.875)
 
 
+def test_table_finds_nested_figures_and_their_baselines():
+    level = {"4 of 5": {"units": 7.0, "classes": 1.0}, "3 of 5": {"units": 9.0, "classes": 12.0}}
+    at_random = {"4 of 5": {"units": 0.5, "classes": 0.25}, "3 of 5": {"units": 4.0, "classes": 3.0}}
+    counted = {"items": 10, "items_expected": 12}
+    results = {
+        "negatives": {
+            "all": {"average_precision": 0.75, "max_f1": 0.5},
+            "silence": None,
+            "baselines": {"constant": {"average_precision": 0.25, "max_f1": 0.125}},
+            **counted,
+        },
+        "iiou": {"iiou": 0.25, "iiou_interval": [0.1, 0.4], "baselines": {"centre": {"iiou": 0.0}}, **counted},
+        "unit_preference": {"audio": level, "baselines": {"random": {"audio": at_random}}, **counted},
+    }
+    rows = [line.split("  ") for line in score_table.table({"run": results}).splitlines()[2:]]
+    assert [[cell.strip() for cell in row if cell] for row in rows] == [
+        ["run", "Average precision with negatives", "0.750", "constant confidence", "0.250", "10/12"],
+        ["run", "Greatest F1 with negatives", "0.500", "constant confidence", "0.125", "10/12"],
+        ["run", "IIoU", "0.250", "centre disc", "0.000", "10/12"],
+        ["run", "Classes with 4 of 5 clips of a sound unit", "1.0", "random ranking", "0.2", "10/12"],
+        ["run", "Classes with 3 of 5 clips of a sound unit", "12.0", "random ranking", "3.0", "10/12"],
+    ]
+    assert [score.interval for score in score_table.scores({"run": results})][2] == (0.1, 0.4)
+
+
 def test_films_are_of_clips_that_show_what_sounds():
     boxes = np.full((8, 1, 4), np.nan)
     boxes[[0, 2, 3, 4, 5]] = (0.0, 0.0, 0.5, 0.5)

@@ -191,7 +191,7 @@ def test_what_only_some_networks_have_stands_on_their_page_only(text, tmp_path):
     assert page.count('class="triplet tri-map"') == len(CLASSES)
     assert page.count("positive&nbsp;6&nbsp;%, ignored&nbsp;0&nbsp;%, negative&nbsp;94&nbsp;%") == len(CLASSES)
     assert page.count('class="chart map"') == 1
-    assert page.count('id="map0-PathCollection') == 3 * len(CLASSES)  # images, sounds and the legend's points
+    assert page.count('id="map0-PathCollection') == 2 * len(CLASSES)  # images and sounds
 
 
 def moments_of(*items: int) -> dict[str, np.ndarray]:
@@ -250,8 +250,8 @@ def test_units_stand_with_their_strongest_clips(text, tmp_path):
     assert not re.search(r'id="units"|href="#units"', text)
     level = {"4 of 5": {"units": 12.0, "classes": 5.0}, "3 of 5": {"units": 30.0, "classes": 6.0}}
     chance = {"4 of 5": {"units": 0.25, "classes": 0.2}, "3 of 5": {"units": 2.0, "classes": 1.0}}
-    preference = {"image": level, "baselines": {"random": {"image": chance}}, "units": {"image": 128}}
-    whole = run(results={"unit_preference": preference})
+    preference = {"image": level, "baselines": {"random": {"image": chance}}, "units": {"image": 128}, "items": 12}
+    whole = run(results={"unit_preference": preference | {"items_expected": 12}})
     whole.arrays.update(image_units=units(), audio_units=units())
     page = report.write(tmp_path, [whole], "One").read_text(encoding="utf-8")
     check_stands_alone(page, Page(page))
@@ -272,6 +272,13 @@ def test_what_a_run_cannot_show_is_said(tmp_path):
     assert "No training curves of l3net: its metrics.jsonl holds no rows." in text
     assert "No retrieval for l3net: its evaluation holds no image and audio embeddings." in text
     assert text.count("No overlays of l3net: this network has no heat map.") == 2
+
+
+def test_what_an_evaluator_refused_is_said(tmp_path):
+    refused = run(results={"pointing": {"refused": "pointing: <no> boxes"}})
+    page = report.write(tmp_path, [refused], "One").read_text(encoding="utf-8")
+    assert "None." in page
+    assert "pointing: &lt;no&gt; boxes" in page
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def evaluate(
     regularisation: float = 0.0,
     k: int = 30,
     gain: str = "exponential",
+    own_item_across: str = "kept",
     items_expected: int | None = None,
 ) -> dict[str, Any]:
     """Mean nDCG@k of the four combinations of query and database, on features aligned by CCA.
@@ -72,6 +73,7 @@ def evaluate(
       regularisation: see `align`.
       k: places that count.
       gain: `exponential` or `linear`.
+      own_item_across: `kept` or `excluded`, see `ndcg.evaluate`.
       items_expected: items there should be, one for each clip of the split; None: as many as are given.
 
     Returns:
@@ -103,6 +105,7 @@ def evaluate(
             class_relevance=class_relevance,
             k=k,
             gain=gain,
+            own_item_across=own_item_across,
             items_expected=items_expected,
         )
         for count in counts

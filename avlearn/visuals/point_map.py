@@ -1,7 +1,8 @@
 """Images as points and sounds as crosses on one map, coloured by class (All that Sound, figure 6), as SVG."""
 
 import colorsys
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -9,6 +10,14 @@ from jaxtyping import Bool, Float, Int
 from avlearn.visuals import svg_chart
 
 OTHERS = svg_chart.COLOURS[-1]  # grey: classes that have no colour of their own
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """The map as an `<svg>` element, and the colour of each class by its name."""
+
+    picture: str
+    colours: Mapping[str, str]
 
 
 def draw(
@@ -20,8 +29,8 @@ def draw(
     name: str,
     coloured: int = 10,
     most: int = 1500,
-) -> str:
-    """The map as an `<svg>` element: a point for each clip's image, a cross for its sound.
+) -> Drawn:
+    """The map: a point for each clip's image, a cross for its sound.
 
     Args:
       image_position, audio_position: places on the map, of `evaluators/tsne.py`.
@@ -38,7 +47,8 @@ def draw(
         raise ValueError(f"a map of {len(labels)} clips in {labels.shape[1]} classes, with {len(class_names)} names")
     shown = np.unique(np.linspace(0, len(labels) - 1, min(most, len(labels))).astype(int))
     classes, of_clip = colouring(labels[shown], coloured)
-    with svg_chart.axes(name, 5.2, 5.0) as axes:
+    colours = {}
+    with svg_chart.axes(name, 5.2, 4.2) as axes:
         axes.set(xticks=[], yticks=[])
         axes.grid(visible=False)
         for number, each in enumerate([*classes, None]):
@@ -46,12 +56,10 @@ def draw(
             colour = OTHERS if each is None else hue(number, len(classes))
             title = "other classes" if each is None else class_names[each]
             if len(here):
-                axes.scatter(*image_position[here].T, s=9, marker="o", color=colour, linewidths=0, label=title)
+                colours[title] = colour
+                axes.scatter(*image_position[here].T, s=9, marker="o", color=colour, linewidths=0)
                 axes.scatter(*audio_position[here].T, s=12, marker="x", color=colour, linewidths=0.9)
-        axes.figure.legend(
-            loc="outside lower center", ncols=3, frameon=False, fontsize=9, title="• image, x sound", handletextpad=0.2
-        )
-        return svg_chart.svg(axes.figure, name)
+        return Drawn(svg_chart.svg(axes.figure, name), colours)
 
 
 def colouring(labels: Bool[np.ndarray, "n classes"], coloured: int) -> tuple[list[int], Int[np.ndarray, " n"]]:

@@ -71,13 +71,14 @@ class Section:
     colour: str
     album: Album
     scores: tuple[Score, ...]
+    refused: tuple[str, ...]
     grids: Mapping[str, tuple[retrieval_grid.Row, ...]]
     items: tuple[int, ...]
     overlays: tuple[Overlay, ...]
     triplets: tuple[tuple[Overlay, Overlay], ...]
     tri_maps: tuple[TriMap, ...]
     thresholds: Thresholds | None
-    point_map: str
+    point_map: point_map.Drawn | None
     no_map: str
     films: tuple[film.Shown, ...]
     units: Mapping[str, tuple[unit_gallery.Shown, ...]]
@@ -148,6 +149,7 @@ def _section(run: Run, number: int, sounds: dict[str, str]) -> Section:
         colour=svg_chart.colour(number),
         album=album,
         scores=tuple(scores({run.name: run.results})),
+        refused=tuple(figures["refused"] for figures in run.results.values() if "refused" in figures),
         grids=grids,
         items=tuple(clips["image_item"].tolist()) if queries else (),
         overlays=overlays,
@@ -185,11 +187,11 @@ def _films(run: Run) -> tuple[film.Shown, ...]:
     return tuple(film.shown(item, run.film(item), moments, front_end) for item in items)
 
 
-def _point_map(run: Run, number: int) -> str:
-    """Images and sounds on one map, as an `<svg>` element; empty where the evaluation made none."""
+def _point_map(run: Run, number: int) -> point_map.Drawn | None:
+    """Images and sounds on one map; None where the evaluation made none."""
     clips = run.arrays.get("all_positive", {})
     if "tsne_image_position" not in clips:
-        return ""
+        return None
     positions = (clips["tsne_image_position"], clips["tsne_audio_position"])
     return point_map.draw(*positions, clips["labels"], run.class_names, name=f"map{number}", most=MAPPED)
 

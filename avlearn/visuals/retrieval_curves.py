@@ -147,7 +147,7 @@ def _picture(curves: Sequence[Curve], chart: Chart, combination: str) -> str:
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.05 * axes.dataLim.y1)  # flat curves have no margin of their own
         axes.set_xlabel(chart.axis)
         return svg_chart.svg(axes.figure, name)
 

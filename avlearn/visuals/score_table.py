@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,11 +11,13 @@ class Figure:
 
     Attributes:
       evaluator: key in `results.json`.
-      name: of the figure, key in the evaluator's result.
+      name: of the figure, key in the evaluator's result; of nested ones the path, such as `all/max_f1`.
       title: how the table calls it; `{k}` is the result's `k`.
-      baseline: its baseline: a key in the result's `baselines`, or the name of another figure of the result.
+      baseline: its baseline: a path in the result's `baselines`, to it or to what holds it by the figure's name; or the
+        name of another figure of the result.
       baseline_title: how the table calls that.
       further_items: name of a count in the result: items that this figure covers beyond `items`.
+      decimals: that are shown.
     """
 
     evaluator: str
@@ -23,6 +26,7 @@ class Figure:
     baseline: str
     baseline_title: str
     further_items: str | None = None
+    decimals: int = 3
 
 
 FIGURES = (
@@ -47,8 +51,29 @@ FIGURES = (
     ),
     Figure("ciou", "ciou", "cIoU ({protocol})", "centre", "centre disc"),
     Figure("ciou", "auc", "AUC of cIoU ({protocol})", "centre", "centre disc"),
+    Figure(
+        "negatives",
+        "all/average_precision",
+        "Average precision with negatives",
+        "constant/average_precision",
+        "constant confidence",
+    ),
+    Figure("negatives", "all/max_f1", "Greatest F1 with negatives", "constant/max_f1", "constant confidence"),
+    Figure("iiou", "iiou", "IIoU", "centre", "centre disc"),
     Figure("nmi", "image", "NMI of image clusters", "random", "random clusters"),
     Figure("nmi", "audio", "NMI of sound clusters", "random", "random clusters"),
+    *(
+        Figure(
+            "unit_preference",
+            f"{mode}/{level}/classes",
+            f"Classes with {level} clips of {article} unit",
+            "random",
+            "random ranking",
+            decimals=1,
+        )
+        for mode, article in (("image", "an image"), ("audio", "a sound"))
+        for level in ("4 of 5", "3 of 5")
+    ),
     Figure("sound_classification", "accuracy", "Sound classification", "chance", "chance"),
     Figure("linear_probe", "top1", "Linear probe, top-1", "majority", "most frequent class"),
     Figure("tsne", "class_agreement", "Neighbours of one class on the map", "chance", "chance"),
@@ -69,6 +94,7 @@ class Score:
       baseline_value: the baseline's figure on the same items.
       items: items covered.
       items_expected: items that should have been.
+      decimals: that are shown.
     """
 
     network: str
@@ -79,6 +105,7 @@ class Score:
     baseline_value: float
     items: int
     items_expected: int
+    decimals: int = 3
 
 
 def scores(results_by_run: Mapping[str, Mapping]) -> Iterator[Score]:
@@ -90,7 +117,7 @@ def scores(results_by_run: Mapping[str, Mapping]) -> Iterator[Score]:
     for network, results in results_by_run.items():
         for figure in FIGURES:
             # Of a network that does not hear, ndcg has no figure across modes.
-            if figure.name in results.get(figure.evaluator, ()):
+            if _at(results, f"{figure.evaluator}/{figure.name}") is not None:
                 yield _score(network, figure, results[figure.evaluator])
 
 
@@ -100,9 +127,9 @@ def table(results_by_run: Mapping[str, Mapping]) -> str:
         (
             score.network,
             score.score,
-            f"{score.value:.3f}",
+            f"{score.value:.{score.decimals}f}",
             score.baseline,
-            f"{score.baseline_value:.3f}",
+            f"{score.baseline_value:.{score.decimals}f}",
             f"{score.items}/{score.items_expected}",
         )
         for score in scores(results_by_run)
@@ -114,15 +141,24 @@ def table(results_by_run: Mapping[str, Mapping]) -> str:
 
 
 def _score(network: str, figure: Figure, result: Mapping) -> Score:
-    baseline = result["baselines"].get(figure.baseline, result.get(figure.baseline))
+    baseline = _at(result["baselines"], figure.baseline)
+    baseline = result[figure.baseline] if baseline is None else baseline
     interval = result.get(f"{figure.name}_interval")
     return Score(
         network=network,
         score=figure.title.format_map(result),
-        value=result[figure.name],
+        value=_at(result, figure.name),
         interval=None if interval is None else tuple(interval),
         baseline=figure.baseline_title,
-        baseline_value=baseline[figure.name] if isinstance(baseline, Mapping) else baseline,
+        baseline_value=_at(baseline, figure.name) if isinstance(baseline, Mapping) else baseline,
         items=result["items"] + (0 if figure.further_items is None else result[figure.further_items]),
         items_expected=result["items_expected"],
+        decimals=figure.decimals,
     )
+
+
+def _at(nested: Mapping, path: str) -> Any:
+    """What stands at a path such as `all/max_f1`; None where there is nothing."""
+    for name in path.split("/"):
+        nested = nested.get(name) if isinstance(nested, Mapping) else None
+    return nested

@@ -54,6 +54,7 @@ _DIMENSIONS = {
     "source": 1,
 }
 _MAY_BE_NAN = ("boxes",)
+_MAY_BE_TEXT = ("image_item",)  # clips are told apart, not counted
 
 
 def arrays(evaluator: str, test: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
@@ -65,7 +66,7 @@ def arrays(evaluator: str, test: Mapping[str, np.ndarray], names: Sequence[str])
       names: the ones that are needed.
 
     Raises:
-      ValueError: one is missing, has another number of dimensions or of rows, is empty or not finite. The message
+      ValueError: one is missing, no numbers, has another number of dimensions or of rows, is empty or not finite. It
         names the evaluator, the array and the number of rows.
     """
     missing = [name for name in names if name not in test]
@@ -74,8 +75,12 @@ def arrays(evaluator: str, test: Mapping[str, np.ndarray], names: Sequence[str])
     found = {name: np.asarray(test[name]) for name in names}
     for name, array in found.items():
         dimensions = _DIMENSIONS[name.removeprefix("untrained_")]
+        if array.dtype.kind not in "biuf" and name not in _MAY_BE_TEXT:
+            raise ValueError(f"{evaluator}: {name} is {array.dtype} of shape {array.shape}; expected numbers")
         if array.ndim != dimensions:
-            raise ValueError(f"{evaluator}: {name} has shape {array.shape}; expected {dimensions} dimensions")
+            raise ValueError(
+                f"{evaluator}: {name} has shape {array.shape}; expected {dimensions} dimensions, the first of them rows"
+            )
     rows = {name: len(array) for name, array in found.items()}
     if len(set(rows.values())) > 1:
         raise ValueError(f"{evaluator}: the arrays have different numbers of rows: {rows}")

@@ -246,6 +246,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             counts = coverage.SplitCoverage(
                 cut_from_whole_videos=sum(report.whole_videos for report in reports),
                 with_several_files=plan.with_several_files(split),
+                missing=plan.missing(split),
                 passed_over={clip_id: why for report in reports for clip_id, why in report.passed_over.items()},
             )
             for segment, found in plan.segments(split):
@@ -279,7 +280,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             "skipped_files": plan.skipped,
         }
         with open(folder / "coverage.json", "w") as file:
-            json.dump(contents, file, indent=1)  # piece by piece: the ids of two million clips are 60 MiB
+            json.dump(contents, file, indent=1)  # piece by piece: the ids of two million clips are not held
         print(f"\n{coverage.table(splits)}\n", flush=True)
         _check_coverage(splits, self.builder_config.min_coverage, folder / "coverage.json")
         built = [path for split in self.info.splits for path in paths[split]]

@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 EXAMPLES = 3
 
@@ -17,7 +17,8 @@ class SplitCoverage:
       cut_from_whole_videos: how many of these were cut out of a longer video.
       with_several_files: how many clips had more than one file.
       passed_over: ids of clips that were built, but not from their first file, to what was wrong with those before.
-      not_built: reason to the ids of the clips.
+      missing: ids of the clips without a file, in order.
+      not_built: other reason to the ids of the clips.
       examples: reason to what the first few of them said.
       classes_expected, classes_built: class id to its clips.
     """
@@ -27,6 +28,7 @@ class SplitCoverage:
     cut_from_whole_videos: int = 0
     with_several_files: int = 0
     passed_over: dict[str, str] = dataclasses.field(default_factory=dict)
+    missing: Sequence[str] = ()
     not_built: dict[str, list[str]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
     examples: dict[str, list[str]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
     classes_expected: collections.Counter = dataclasses.field(default_factory=collections.Counter)
@@ -45,14 +47,16 @@ class SplitCoverage:
             self.built += 1
             self.classes_built.update(labels)
             return
-        self.not_built[reason].append(clip_id)
+        if reason != "missing":
+            self.not_built[reason].append(clip_id)
         if detail and len(self.examples[reason]) < EXAMPLES:
             self.examples[reason].append(detail)
 
     def to_json(self, class_names: Mapping[str, str]) -> dict:
         """As it is written to `coverage.json`."""
-        for ids in self.not_built.values():
-            ids.sort()  # where they are: there may be two million
+        not_built = {reason: sorted(ids) for reason, ids in self.not_built.items()}
+        if self.missing:
+            not_built["missing"] = self.missing
         return {
             "expected": self.expected,
             "built": self.built,
@@ -62,7 +66,7 @@ class SplitCoverage:
             "not_from_the_first_file": dict(sorted(self.passed_over.items())),
             "not_built": {
                 reason: {"count": len(ids), "clip_ids": ids, "examples": self.examples[reason]}
-                for reason, ids in sorted(self.not_built.items())
+                for reason, ids in sorted(not_built.items())
             },
             "classes": {
                 class_id: {"name": name, "expected": count, "built": self.classes_built[class_id]}

@@ -2,10 +2,12 @@
 
     python tests/benchmarks/input_pipeline.py --dataset=synthetic_av/miniature --data_dir=data
 
-Everything runs in one process on the same threads, in turns, so that what else the machine does falls on all alike;
-each figure is the median of the turns.
+Several datasets, such as records of 25, 5 and 1 frames per second, are measured one after the other. Of each, all
+streams run in one process on the same threads, in turns, so that what else the machine does falls on all alike; each
+figure is the median of the turns. Bytes are those of the records that are read for a pair.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from avlearn.types import InputSpec
 
 import tensorflow as tf  # isort: skip (quiet only after avlearn.data)
 
-DATASET = flags.DEFINE_string("dataset", "synthetic_av/miniature", "Built dataset.")
+DATASETS = flags.DEFINE_list("dataset", ["synthetic_av/miniature"], "Built datasets.")
 DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where it was built.")
 SPLIT = flags.DEFINE_string("split", "train", "Its split.")
 FRAME_PIXELS = flags.DEFINE_integer("frame_pixels", 64, "Side of the network's frame.")
@@ -27,6 +29,7 @@ BATCH = flags.DEFINE_integer("batch", 32, "Pairs of a batch.")
 THREADS = flags.DEFINE_integer("threads", 0, "Of the pipeline; 0: as many as there are cores.")
 PAIRS = flags.DEFINE_integer("pairs", 1920, "Pairs of a turn.")
 TURNS = flags.DEFINE_integer("turns", 5, "How often each is measured.")
+DRAWS = (1, 4, 8)  # samples_per_clip
 
 
 def frames(split: read.Split, count: int) -> tf.Tensor:
@@ -74,20 +77,33 @@ def measure(streams: dict[str, Iterator], clock: Callable[[], float]) -> dict[st
     return rates
 
 
-def main(_: list[str]) -> None:
-    """Prints the table."""
-    split = read.open_split(DATASET.value, DATA_DIR.value, SPLIT.value)
-    inputs = InputSpec(frame_pixels=FRAME_PIXELS.value, crop_fraction=CROP_FRACTION.value, pool=POOL.value)
-    streams = {"JPEG decode and crop only": bare_decoding(split, inputs)}
-    for draws in (1, 4):
+def record_bytes(split: read.Split) -> float:
+    """Bytes of a record, the mean over the split."""
+    return sum(os.path.getsize(file) for file in split.files) / len(split)
+
+
+def table(split: read.Split, inputs: InputSpec) -> None:
+    """Measures and prints a row for the limit and one for each number of draws."""
+    size = record_bytes(split)
+    streams, read_bytes = {"JPEG decode and crop only": bare_decoding(split, inputs)}, [0.0]
+    for draws in DRAWS:
         streams[f"pipeline, samples_per_clip={draws}"] = training(split, inputs, draws)
-    print(f"{split.dataset} {split.version}, {len(split)} clips of {split.name!r}, batch {BATCH.value}")
-    print(f"{'':32}{'pairs/s':>10}{'CPU ms a pair':>16}{'times bare':>12}")
+        read_bytes.append(size / draws)
+    print(f"\n{split.dataset} {split.version}, {len(split)} clips of {split.name!r}, batch {BATCH.value}")
+    print(f"{'':32}{'pairs/s':>10}{'CPU ms a pair':>16}{'of the limit':>14}{'kB a pair':>12}")
     wall, cpu = measure(streams, time.perf_counter), measure(streams, time.process_time)
     bare = statistics.median(cpu["JPEG decode and crop only"])
-    for name in streams:
+    for name, count in zip(streams, read_bytes, strict=True):
         cpu_rate = statistics.median(cpu[name])
-        print(f"{name:32}{statistics.median(wall[name]):10.0f}{1e3 / cpu_rate:16.2f}{bare / cpu_rate:12.1f}")
+        rates = f"{statistics.median(wall[name]):10.0f}{1e3 / cpu_rate:16.2f}{cpu_rate / bare:14.0%}"
+        print(f"{name:32}{rates}{count / 1e3:12,.0f}", flush=True)
+
+
+def main(_: list[str]) -> None:
+    """Prints the tables."""
+    inputs = InputSpec(frame_pixels=FRAME_PIXELS.value, crop_fraction=CROP_FRACTION.value, pool=POOL.value)
+    for dataset in DATASETS.value:
+        table(read.open_split(dataset, DATA_DIR.value, SPLIT.value), inputs)
 
 
 if __name__ == "__main__":

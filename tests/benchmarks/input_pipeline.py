@@ -7,11 +7,12 @@ streams run in one process on the same threads, in turns, so that what else the 
 figure is the median of the turns. Bytes are those of the records that are read for a pair.
 """
 
+import functools
 import os
-import statistics
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 from absl import app, flags
 
 from avlearn.data import cut, pipeline, read, sample
@@ -27,8 +28,8 @@ CROP_FRACTION = flags.DEFINE_float("crop_fraction", 112 / 128, "Side of the crop
 POOL = flags.DEFINE_integer("pool", 4, "Cells of the log-spectrogram that are averaged.")
 BATCH = flags.DEFINE_integer("batch", 32, "Pairs of a batch.")
 THREADS = flags.DEFINE_integer("threads", 0, "Of the pipeline; 0: as many as there are cores.")
-PAIRS = flags.DEFINE_integer("pairs", 1920, "Pairs of a turn.")
-TURNS = flags.DEFINE_integer("turns", 5, "How often each is measured.")
+PAIRS = flags.DEFINE_integer("pairs", 7680, "Pairs of a turn: many, beside those that are made ready before it begins.")
+TURNS = flags.DEFINE_integer("turns", 3, "How often each is measured.")
 DRAWS = (1, 4, 8)  # samples_per_clip
 
 
@@ -63,17 +64,20 @@ def training(split: read.Split, inputs: InputSpec, samples_per_clip: int) -> Ite
     )
 
 
-def measure(streams: dict[str, Iterator], clock: Callable[[], float]) -> dict[str, list[float]]:
-    """Rates of each turn, pairs per unit of the clock."""
+def measure(streams: dict[str, Callable[[], Iterator]]) -> dict[str, list[tuple[float, float]]]:
+    """Pairs per second, and per second of CPU, of each turn; a stream lives for its turn, and works in no other."""
     rates = {name: [] for name in streams}
-    for stream in streams.values():
-        next(stream)
+    batches = PAIRS.value // BATCH.value
     for _ in range(TURNS.value):
-        for name, stream in streams.items():
-            begun = clock()
-            for _ in range(PAIRS.value // BATCH.value):
+        for name, begin in streams.items():
+            stream = begin()
+            next(stream)
+            wall, cpu = time.perf_counter(), time.process_time()
+            for _ in range(batches):
                 next(stream)
-            rates[name].append(PAIRS.value // BATCH.value * BATCH.value / (clock() - begun))
+            taken = time.perf_counter() - wall, time.process_time() - cpu
+            rates[name].append(tuple(batches * BATCH.value / seconds for seconds in taken))
+            del stream
     return rates
 
 
@@ -85,18 +89,16 @@ def record_bytes(split: read.Split) -> float:
 def table(split: read.Split, inputs: InputSpec) -> None:
     """Measures and prints a row for the limit and one for each number of draws."""
     size = record_bytes(split)
-    streams, read_bytes = {"JPEG decode and crop only": bare_decoding(split, inputs)}, [0.0]
+    streams = {"JPEG decode and crop only": functools.partial(bare_decoding, split, inputs)}
     for draws in DRAWS:
-        streams[f"pipeline, samples_per_clip={draws}"] = training(split, inputs, draws)
-        read_bytes.append(size / draws)
+        streams[f"pipeline, samples_per_clip={draws}"] = functools.partial(training, split, inputs, draws)
+    read_bytes = [0.0, *(size / draws for draws in DRAWS)]
     print(f"\n{split.dataset} {split.version}, {len(split)} clips of {split.name!r}, batch {BATCH.value}")
     print(f"{'':32}{'pairs/s':>10}{'CPU ms a pair':>16}{'of the limit':>14}{'kB a pair':>12}")
-    wall, cpu = measure(streams, time.perf_counter), measure(streams, time.process_time)
-    bare = statistics.median(cpu["JPEG decode and crop only"])
-    for name, count in zip(streams, read_bytes, strict=True):
-        cpu_rate = statistics.median(cpu[name])
-        rates = f"{statistics.median(wall[name]):10.0f}{1e3 / cpu_rate:16.2f}{cpu_rate / bare:14.0%}"
-        print(f"{name:32}{rates}{count / 1e3:12,.0f}", flush=True)
+    medians = {name: np.median(turns, axis=0) for name, turns in measure(streams).items()}
+    bare = medians["JPEG decode and crop only"][1]
+    for (name, (wall, cpu)), count in zip(medians.items(), read_bytes, strict=True):
+        print(f"{name:32}{wall:10.0f}{1e3 / cpu:16.2f}{cpu / bare:14.0%}{count / 1e3:12,.0f}", flush=True)
 
 
 def main(_: list[str]) -> None:

@@ -64,8 +64,7 @@ class Network:
             return ("labelled",)
         if hasattr(self.training, "contrast"):
             return ("contrast",)
-        # Only what keeps sight and sound apart until it compares them can meet every frame with every sound.
-        return ("avc", "all_pairs", "shifted") if hasattr(self.training, "compare") else ("avc", "shifted")
+        return ("avc", "all_pairs", "shifted")
 
     def outputs(self, batch: int) -> Outputs:
         """Shapes of what it says about so many pairs."""

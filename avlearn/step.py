@@ -106,7 +106,7 @@ def score_all_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
     """Loss over every frame with every sound of the worker's batch; the loss gives both kinds equal weight."""
     # DIFFERS: (Objects that Sound 3) pairing `all_pairs` takes all other sounds of the batch as negatives, not one.
     image = model.image_features(*batch.seen)
-    audio = model.audio_features(batch.log_spectrogram)
+    audio = model.audio_features(batch.heard)
     logit = model.compare(image[:, None], audio[None, :])
     same_clip = jnp.eye(logit.shape[0], dtype=bool)
     other_video = batch.video[:, None] != batch.video[None, :]

@@ -92,6 +92,11 @@ class Batch:
         """What a network's `image_features` and `embed_image` take: the frames, and the flow where there is one."""
         return (self.frames,) if self.flow is None else (self.frames, self.flow)
 
+    @property
+    def heard(self) -> Array:
+        """What a network's `audio_features` takes: the log-spectrogram, or the waveform where there is one."""
+        return self.log_spectrogram if self.waveform is None else self.waveform
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)

@@ -365,7 +365,7 @@ def embeddings(model: nnx.Module, batch: Batch) -> tuple[jax.Array, jax.Array]:
 
 def _both_streams(model: nnx.Module, batch: Batch, of_image: str, of_audio: str) -> tuple[jax.Array, jax.Array]:
     graphdef, state = nnx.split(model)
-    seen, heard = batch.seen, (batch.log_spectrogram,)
+    seen, heard = batch.seen, (batch.heard,)
     return _run(graphdef, state, seen, of_image)[0], _run(graphdef, state, heard, of_audio)[0]
 
 

@@ -4,10 +4,9 @@ import json
 
 import jax
 import numpy as np
-import optax
 import pytest
 
-from avlearn import main, parallel, parts
+from avlearn import main
 from configs import avenet_flow, avenet_multiframe, multisensory
 from data_builders.synthetic_av.synthetic_av_dataset_builder import Builder, Config
 
@@ -67,11 +66,3 @@ def test_a_run_covers_every_clip(name, world, tmp_path, monkeypatch):
         wanted = "shifted/logit" if name == "multisensory" else "avc/image_embedding"
         assert len(arrays[wanted]) == 2 * CLIPS  # of the first draw
     assert (tmp_path / "report" / "index.html").exists()
-
-
-def test_what_cannot_meet_every_sound_is_not_trained_so(world):
-    config = tiny("multisensory", world)
-    config.data.pairing = "all_pairs"
-    network = parts.build_network(config)
-    with pytest.raises(ValueError, match=r"multisensory cannot be trained with pairing 'all_pairs'; .*avc or shifted"):
-        parts.build_train_step(config, network, optax.sgd(0.1), parallel.make_mesh(1, jax.devices()[:1]))

@@ -4,7 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from reference_network import assert_agrees, assert_golden, fast_rngs, parameter_sum, randomised, small_batch
+from reference_network import (
+    assert_agrees,
+    assert_all_pairs_equal_loop,
+    assert_golden,
+    fast_rngs,
+    parameter_sum,
+    randomised,
+    small_batch,
+)
 
 from avlearn.models import multisensory
 from avlearn.models.parts import early_fusion
@@ -44,6 +52,10 @@ def test_layers_are_those_of_the_released_code():
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_pass_agrees_with_numpy(training):
     assert_agrees("multisensory", randomised(make_model), small_batch(SMALL), training=training)
+
+
+def test_all_pairs_equal_a_loop_over_pairs():
+    assert_all_pairs_equal_loop(randomised(make_model), small_batch(SMALL))
 
 
 def test_waveform_is_compressed():

@@ -62,6 +62,7 @@ class Model(nnx.Module):
         check_config(config)
         self.inputs = inputs
         self.frame_scaling = config.frame_scaling
+        self.steps = -(-inputs.frames // 4)  # of the video where it meets the sound
         self.sound = SoundStream(config, rngs=rngs)
         self.vision = VideoStream(config, rngs=rngs)
         channels = {block: scaled(count, config) for block, count in {2: 64, 3: 128, 4: 256, 5: 512}.items()}
@@ -73,19 +74,44 @@ class Model(nnx.Module):
                 before = channels[block]
         self.logit = nnx.Linear(before, 1, dtype=jnp.float32, kernel_init=nnx.initializers.normal(0.01), rngs=rngs)
 
-    def fused(
+    def image_features(
+        self, frames: UInt8[Array, "batch frames height width 3"]
+    ) -> Float[Array, "batch steps rows cols channels"]:
+        """What is seen before the fusion: 27 steps of 28 x 28 cells of 64 channels for 4.2 s."""
+        return self.vision(image_input(frames, self.frame_scaling))
+
+    def audio_features(self, waveform: Float[Array, "batch samples"]) -> Float[Array, "batch steps channels"]:
+        """What is heard in each step of the video before the fusion: 128 channels."""
+        return self.sound(waveform, self.steps)
+
+    def maps(
         self,
-        frames: UInt8[Array, "batch frames height width 3"],
-        waveform: Float[Array, "batch samples"],
-    ) -> Float[Array, "batch steps rows cols dim"]:
-        """The last map: 14 steps of 7 x 7 cells of 512 channels for 4.2 s."""
-        seen = self.vision(image_input(frames, self.frame_scaling))
-        x = self.fusion(seen, self.sound(waveform, seen.shape[1]))
+        image_features: Float[Array, "batch steps rows cols channels"],
+        audio_features: Float[Array, "batch steps audio_channels"],
+    ) -> Float[Array, "batch last_rows last_cols"]:
+        """Log-odds for each of the last map's cells, 7 x 7 of 512 channels, the mean over its steps, in float32."""
+        x = self.fusion(image_features, audio_features)
         for name in ("conv3_1", "conv3_2", "conv4_1", "conv4_2", "conv5_1", "conv5_2"):
             x = getattr(self, name)(x)
-        return x.astype(jnp.float32)
+        return self.logit(x.astype(jnp.float32).mean(axis=1))[..., 0]
+
+    def compare(
+        self,
+        image_features: Float[Array, "*#pairs steps rows cols channels"],
+        audio_features: Float[Array, "*#pairs steps audio_channels"],
+    ) -> Float[Array, "*pairs"]:
+        """Log-odds that the sound is of this moment, the mean over the cells; leading axes broadcast.
+
+        Each pair is fused on its own, so that all pairs of a batch cost as much as so many pairs from there on.
+        """
+        pairs = jnp.broadcast_shapes(image_features.shape[:-4], audio_features.shape[:-2])
+        image, audio = (
+            jnp.broadcast_to(x, (*pairs, *x.shape[-axes:])).reshape(-1, *x.shape[-axes:])
+            for x, axes in ((image_features, 4), (audio_features, 2))
+        )
+        return self.maps(image, audio).mean(axis=(1, 2)).reshape(pairs)
 
     def __call__(self, batch: Batch) -> Outputs:
         """Log-odds that the sound is of this moment, and for each cell, of which they are the mean, in float32."""
-        maps = self.logit(self.fused(batch.frames, batch.waveform).mean(axis=1))[..., 0]
+        maps = self.maps(self.image_features(batch.frames), self.audio_features(batch.waveform))
         return Outputs(logit=maps.mean(axis=(1, 2)), heat_map=maps)

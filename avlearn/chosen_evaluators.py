@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 import avlearn.evaluators
 from avlearn import evaluate, features, parts
 from avlearn.data import read
-from avlearn.evaluators import avc_accuracy, ciou, ndcg
-from avlearn.evaluators.parts import pixel_maps
+from avlearn.evaluators import avc_accuracy, ciou, ndcg, nmi
+from avlearn.evaluators.parts import pixel_maps, single_label
 from avlearn.ontology import Ontology
 
 # What the records say of each pair, for the evaluators.
@@ -37,6 +37,8 @@ def build_evaluators(
         "threshold": avc_accuracy.THRESHOLDS,
         "gain": ndcg.GAINS,
         "own_item_across": ndcg.OWN_ITEM,
+        "nmi_average": nmi.AVERAGES,
+        "nmi_label_rule": single_label.RULES,
         "ciou_protocol": ciou.PROTOCOLS,
         "ciou_ground_truth": pixel_maps.GROUND_TRUTHS,
     }

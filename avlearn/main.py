@@ -191,7 +191,7 @@ def evaluate_checkpoint(built: evaluation.Evaluation, checkpoints: Checkpoints, 
     if jax.process_index() == 0:
         scores = score_table.table({workdir.name: results})
         print(scores if built.films_and_units is None else report.write([workdir], workdir / "report"))
-    evaluate.check_refused(results)
+        evaluate.check_refused(results)
 
 
 def score(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> None:
@@ -199,7 +199,8 @@ def score(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> None
     results, _ = evaluation.score_arrays(config, path)
     evaluate.save_results(workdir, results)
     say(f"{score_table.table({workdir.name: results})}\n\nResults: {workdir / 'results.json'}")
-    evaluate.check_refused(results)
+    if jax.process_index() == 0:
+        evaluate.check_refused(results)
 
 
 def say(text: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from avlearn import parallel, parts
+from avlearn import parallel
 from avlearn.data import pipeline
 from avlearn.experiment import Experiment
 
@@ -75,7 +75,8 @@ def clips_of(experiment: Experiment, worker: int, step: int) -> list[str]:
         seed=config.seed,
         num_workers=config.train.num_workers,
         batch_per_worker=config.train.batch_per_worker,
-        sampling=parts.build_sampling(config),
+        samples_per_clip=config.data.samples_per_clip,
+        pairing=config.data.pairing,
         worker=worker,
         step=step - 1,
     )

@@ -91,6 +91,8 @@ def check_numbers(config: ConfigDict) -> None:
     for key, value in values.items():
         if value < 1:
             raise ValueError(f"{key} is {value}; --config.{key} is at least 1.")
+    if config.evaluation.films < 0:
+        raise ValueError(f"evaluation.films is {config.evaluation.films}; --config.evaluation.films is 0 or more.")
     check_which(config.evaluation.checkpoint)
 
 

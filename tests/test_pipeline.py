@@ -128,7 +128,14 @@ def test_the_clips_of_a_step_are_known_without_reading():
         seen = joined([batch])[0].reshape(2, 8)
         for row, worker in enumerate((1, 2)):
             clips = pipeline.training_clips(
-                split, seed=5, num_workers=3, batch_per_worker=8, sampling=sampling, worker=worker, step=step
+                split,
+                seed=5,
+                num_workers=3,
+                batch_per_worker=8,
+                samples_per_clip=2,
+                pairing="avc",
+                worker=worker,
+                step=step,
             )
             assert (code[clips] == seen[row]).all()
 

@@ -24,6 +24,10 @@ def test_the_strongest_clips_of_each_unit_and_their_class():
     ]  # the third unit is dead
 
 
+def test_of_fewer_clips_than_a_unit_shows_there_is_none():
+    assert unit_gallery.strongest(np.eye(4, dtype=np.float32), np.eye(4, dtype=bool)) == []
+
+
 def test_equal_clips_of_a_dataset_that_is_sorted_by_class_make_no_agreement():
     labels = np.eye(20, dtype=bool)[np.arange(200) // 10]
     activation = np.zeros((200, 2), np.float32)

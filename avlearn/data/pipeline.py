@@ -32,14 +32,15 @@ def training_clips(
     seed: int,
     num_workers: int,
     batch_per_worker: int,
-    sampling: Sampling,
+    samples_per_clip: int,
+    pairing: str,
     worker: int,
     step: int,
 ) -> Int64[np.ndarray, " batch_per_worker"]:
     """Clip numbers of a worker's batch at a step, without reading: its share of the endless stream of epochs."""
     order = functools.partial(read.epoch_order, len(split), seed)
-    shared = pairs.sharing(sampling.pairing)
-    positions = _positions(step // sampling.samples_per_clip, worker, num_workers, batch_per_worker // shared)
+    shared = pairs.sharing(pairing)
+    positions = _positions(step // samples_per_clip, worker, num_workers, batch_per_worker // shared)
     return np.repeat(read.clips_at(positions, len(split), order), shared)
 
 
@@ -67,7 +68,7 @@ def training_batches(
       first_step: step to begin with.
 
     Yields:
-      Arrays `[len(workers), batch_per_worker, ...]`; `corresponds` alternates for `avc`.
+      Arrays `[len(workers), batch_per_worker, ...]`; `corresponds` alternates for `avc` and `shifted`.
 
     Raises:
       ValueError: the split does not fit `inputs` or is smaller than a worker's batch, or (while reading) a record is

@@ -87,8 +87,7 @@ class Sampling:
         for key, bound in least.items():
             if getattr(self, key) < bound:
                 raise ValueError(f"{key}={getattr(self, key)} is out of range; --config.data.{key} is {bound} or more")
-        if self.pairing == "shifted":
-            self._check_shift()
+        self._check_shift()
         if not 0 <= self.volume < 1:
             raise ValueError(f"volume={self.volume} is out of range; --config.data.volume is at least 0 and below 1")
 
@@ -99,7 +98,7 @@ class Sampling:
                 f"shift_seconds={self.shift_seconds} is out of range; --config.data.shift_seconds is a least and a "
                 f"greatest distance, {GRID_MS / 1000} or more"
             )
-        if self.misalignment_seconds > 0:
+        if self.pairing == "shifted" and self.misalignment_seconds > 0:
             raise ValueError(
                 f"misalignment_seconds={self.misalignment_seconds} would shift what pairing='shifted' calls aligned; "
                 "use --config.data.misalignment_seconds=0"

@@ -36,14 +36,16 @@ class Unit:
 
 
 def strongest(activation: Float[np.ndarray, "n units"], labels: Bool[np.ndarray, "n classes"]) -> list[Unit]:
-    """Every unit that is not dead, with its `TOP` clips; equal clips rank in one random order, the same for all units.
+    """Every unit that is not dead, with its `TOP` clips; none where there are fewer clips.
 
-    (In the order of a dataset that is sorted by class, the clips on which a unit is 0 would make an agreement.)
+    Equal clips rank in one random order, the same for all units. (In the order of a dataset that is sorted by class, the clips on which a unit is 0 would make an agreement.)
 
     Args:
       activation: maximum of each unit's map over each clip (pool4).
       labels: classes of each clip.
     """
+    if len(activation) < TOP:
+        return []
     shuffled = np.random.default_rng(0).permutation(len(activation))
     order = shuffled[np.argsort(-activation[shuffled], axis=0, kind="stable")[:TOP].T]
     counts = labels[order].sum(axis=1)

@@ -179,9 +179,7 @@ def papers() -> ConfigDict:
     config.evaluation.cca_curve = (16, 32, 64, 128, 256, 512)  # directions of figure 9 (OtS), from the same fit
     config.evaluation.cca_regularisation = 0.0  # ridge, in units of the mean variance of a mode's features
     config.evaluation.nmi_clusters = 64  # of k-means
-    config.evaluation.nmi_average = (
-        "arithmetic"  # arithmetic | geometric | min | max: mean of the entropies (docs/nmi.md)
-    )
+    config.evaluation.nmi_average = "arithmetic"  # of the entropies: arithmetic | geometric | min | max (docs/nmi.md)
     config.evaluation.nmi_label_rule = "expanded"  # expanded | first | only: clips of several classes (docs/nmi.md)
     config.evaluation.tsne_perplexity = 30.0  # about how many neighbours a point has; below twice the clips
     config.evaluation.sound_dataset = "esc50/all"  # of sound_classification; builder/config, below data.data_dir

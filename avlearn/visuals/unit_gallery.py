@@ -38,8 +38,8 @@ class Unit:
 def strongest(activation: Float[np.ndarray, "n units"], labels: Bool[np.ndarray, "n classes"]) -> list[Unit]:
     """Every unit that is not dead, with its `TOP` clips; none where there are fewer clips.
 
-    Equal clips rank in one random order, the same for all units. (In the order of
-    a dataset that is sorted by class, the clips on which a unit is 0 would make an agreement.)
+    Equal clips rank in one random order, the same for all units. (In the order of a dataset
+    that is sorted by class, the clips on which a unit is 0 would make an agreement.)
 
     Args:
       activation: maximum of each unit's map over each clip (pool4).

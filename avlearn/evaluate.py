@@ -27,6 +27,7 @@ VALIDATION = "validation"  # pairs of the validation split, half of them corresp
 IMAGES_FIT = "images_fit"  # pictures of the training split
 ABOUT = "about"  # and this: what the arrays are of
 NOT_STATED = "not stated"
+ARRAYS, FOR_REPORT = "arrays.npz", "report.npz"  # what figures are from, and what only the report shows
 REFUSED = "refused"  # in place of figures: why an evaluator has none
 
 
@@ -255,11 +256,17 @@ def _of_pairing(evaluator: Evaluator, arrays: Mapping[str, Arrays], pairing: str
 
 
 def save(workdir: pathlib.Path, results: Mapping, arrays: Mapping[str, Arrays]) -> None:
-    """Writes `results.json` and `arrays.npz` on the first process; keys are `pairing/name`, `fit/name` and the like."""
+    """Writes `results.json` and `arrays.npz` on the first process; what an earlier evaluation left to show goes."""
     if jax.process_index() == 0:
         save_results(workdir, results)
-        flat = {f"{pairing}/{name}": array for pairing, named in arrays.items() for name, array in named.items()}
-        np.savez(workdir / "arrays.npz", **flat)
+        (workdir / FOR_REPORT).unlink(missing_ok=True)
+    save_arrays(workdir / ARRAYS, arrays)
+
+
+def save_arrays(path: pathlib.Path, arrays: Mapping[str, Arrays]) -> None:
+    """Writes an `.npz` on the first process; its keys are `pairing/name`, `fit/name` and the like."""
+    if jax.process_index() == 0:
+        np.savez(path, **{f"{key}/{name}": array for key, named in arrays.items() for name, array in named.items()})
 
 
 def save_results(workdir: pathlib.Path, results: Mapping) -> None:
@@ -268,7 +275,7 @@ def save_results(workdir: pathlib.Path, results: Mapping) -> None:
 
 
 def load_arrays(path: pathlib.Path, only: Collection[str] | None = None) -> dict[str, Arrays]:
-    """The arrays that `save` wrote, or another system: pairing (or `FIT`) to name to array.
+    """The arrays that `save_arrays` wrote, or another system: pairing (or `FIT`) to name to array.
 
     Args:
       path: of the `.npz`.

@@ -55,6 +55,21 @@ class Hearing:
 
 
 @dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """What `Evaluation.run` found.
+
+    Attributes:
+      state: of the network, as it was restored.
+      results: evaluator to its figures.
+      arrays: pairing to the arrays that they are from, and what these are of.
+    """
+
+    state: TrainState
+    results: dict[str, dict]
+    arrays: dict[str, evaluate.Arrays]
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """A network, evaluators, and the datasets that these read and no others; made by `build_evaluation`.
 
@@ -79,12 +94,8 @@ class Evaluation:
     hearing: Hearing | None
     films_and_units: FilmsAndUnits | None
 
-    def run(self, checkpoints: Checkpoints, which: str | int) -> tuple[dict[str, dict], dict[str, evaluate.Arrays]]:
-        """Restores a checkpoint (`best`, `latest` or a step) and computes its figures.
-
-        Returns:
-          Evaluator to its figures, and the arrays that they are from, with what these are of.
-        """
+    def run(self, checkpoints: Checkpoints, which: str | int) -> Evaluated:
+        """Restores a checkpoint (`best`, `latest` or a step) and computes its figures."""
         step, state = restored(self.passes, checkpoints, which)
         arrays = {}
         for pairing, source in self.sources.items():
@@ -102,10 +113,7 @@ class Evaluation:
             "sources": {evaluate.FIRST_DRAW: facts[evaluate.DRAWS], **facts} if evaluate.DRAWS in facts else facts,
         }
         arrays[evaluate.ABOUT] = evaluate.about_arrays(about, self.relevance)
-        results = evaluate.results(self.evaluators, arrays, about)
-        if self.films_and_units is not None:
-            arrays |= self.films_and_units.collect(state, arrays)
-        return results, arrays
+        return Evaluated(state, evaluate.results(self.evaluators, arrays, about), arrays)
 
     def _delivered(self, pairing: str) -> set[str]:
         """Of the arrays that evaluators read of a pairing, the names of those that the network delivers."""

@@ -51,7 +51,7 @@ def follow(
                     continue
                 seen.add(new[0])
                 try:
-                    results, _ = evaluation.run(checkpoints, new[0])
+                    results = evaluation.run(checkpoints, new[0]).results
                 except (ValueError, OSError):
                     if new[0] in present(checkpoints):
                         raise

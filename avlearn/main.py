@@ -4,7 +4,6 @@ A run's directory holds `config.json`, `checkpoints/`, `tensorboard/`, `metrics.
 `results.json`, `arrays.npz` and `report/index.html`.
 """
 
-import dataclasses
 import json
 import logging
 import os
@@ -153,8 +152,7 @@ def run(
     stored = {"network": config.model.name, "keep": config.train.keep_checkpoints}
     if mode == "follow":
         checkpoints = Checkpoints(directory, read_only=True, **stored)
-        figures_alone = dataclasses.replace(evaluation.build_evaluation(config), films_and_units=None)
-        follow.follow(figures_alone, checkpoints, workdir / "evaluation")
+        follow.follow(evaluation.build_evaluation(config), checkpoints, workdir / "evaluation")
         return
     prepare_workdir(workdir, config, mode)
     parallel.check_shared(workdir)
@@ -186,12 +184,18 @@ def check_flags(mode: str, checkpoint: str | None, arrays: str | None) -> None:
 
 def evaluate_checkpoint(built: evaluation.Evaluation, checkpoints: Checkpoints, workdir: pathlib.Path) -> None:
     """Figures of a checkpoint, written to the workdir with the arrays that they are from, and the report."""
-    results, arrays = built.run(checkpoints, built.config.evaluation.checkpoint)
-    evaluate.save(workdir, results, arrays)
-    if jax.process_index() == 0:
-        scores = score_table.table({workdir.name: results})
-        print(scores if built.films_and_units is None else report.write([workdir], workdir / "report"))
-        evaluate.check_refused(results)
+    found = built.run(checkpoints, built.config.evaluation.checkpoint)
+    evaluate.save(workdir, found.results, found.arrays)
+    say(score_table.table({workdir.name: found.results}))
+    try:
+        if built.films_and_units is not None:
+            shown = built.films_and_units.collect(found.state, found.arrays)
+            evaluate.save_arrays(workdir / evaluate.FOR_REPORT, shown)
+            if jax.process_index() == 0:
+                print(f"\n{report.write([report.load(workdir)], workdir / 'report')}")
+    finally:
+        if jax.process_index() == 0:
+            evaluate.check_refused(found.results)
 
 
 def score(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> None:

@@ -30,9 +30,11 @@ def load(workdir: pathlib.Path) -> report.Run:
             f"python -m avlearn.main --mode=evaluate --config=... --workdir={workdir}"
         )
     config = json.loads((workdir / "config.json").read_text())
-    arrays = evaluate.load_arrays(workdir / "arrays.npz", only=(*report.SHOWN, evaluate.ABOUT))
+    arrays = evaluate.load_arrays(workdir / evaluate.ARRAYS, only=(*report.SHOWN, evaluate.ABOUT))
     _, about = evaluate.read_about(arrays)
     shown = {name: arrays[name] for name in report.SHOWN if name in arrays}
+    if (workdir / evaluate.FOR_REPORT).exists():
+        shown |= evaluate.load_arrays(workdir / evaluate.FOR_REPORT)
     # The run's config may name other clips than were evaluated last.
     for pairing in about["sources"].keys() & shown:
         config["evaluation"] |= {name: about["sources"][pairing][name] for name in ("dataset", "split")}
@@ -59,12 +61,10 @@ def thresholds(config: Mapping) -> Thresholds | None:
     return Thresholds(tri_map.POSITIVE_THRESHOLD, background[config["loss"]["regions"]], tri_map.TAU)
 
 
-def write(workdirs: Sequence[pathlib.Path], output: pathlib.Path) -> str:
-    """Writes the page of these runs; returns their table of scores and the page's path, for the terminal."""
-    runs = [load(workdir) for workdir in workdirs]
+def write(runs: Sequence[report.Run], output: pathlib.Path) -> str:
+    """Writes the page of these runs; returns where it is, for the terminal."""
     page = report.write(output, runs, title=", ".join(run.name for run in runs))
-    megabytes = page.stat().st_size / 1e6
-    return f"{score_table.table({run.name: run.results for run in runs})}\n\nReport: {page} ({megabytes:.1f} MB)"
+    return f"Report: {page} ({page.stat().st_size / 1e6:.1f} MB)"
 
 
 def main() -> None:
@@ -76,7 +76,9 @@ def main() -> None:
     parser.add_argument("runs", type=pathlib.Path, nargs="+", metavar="RUN", help="directory of an evaluated run")
     arguments = parser.parse_args()
     try:
-        print(write(arguments.runs, arguments.output))
+        runs = [load(workdir) for workdir in arguments.runs]
+        print(score_table.table({run.name: run.results for run in runs}))
+        print(f"\n{write(runs, arguments.output)}")
     except ValueError as error:
         sys.exit(f"error: {error}")
 

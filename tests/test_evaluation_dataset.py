@@ -47,7 +47,8 @@ def test_evaluates_on_the_other_dataset(config, tmp_path):
     assert built.own_loss is None  # AVE-Net is validated on pairs, negatives among them
     built.checkpoints.save(built.initial_state(), metrics={"validation/loss": 1.0})
     built.checkpoints.wait()
-    figures, arrays = built.evaluation.run(built.checkpoints, "best")
+    found = built.evaluation.run(built.checkpoints, "best")
+    figures, arrays = found.results, found.arrays
     evaluate.save(tmp_path, figures, arrays)
     results = json.loads((tmp_path / "results.json").read_text())["ndcg"]
     assert (results["dataset"], results["split"]) == ("synthetic_av/tiny_unheard", "test")

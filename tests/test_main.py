@@ -14,6 +14,7 @@ from avlearn import dry_run, evaluate, experiment, main, metrics_log, non_finite
 from avlearn import step as steps
 from avlearn.checkpoint import Checkpoints
 from avlearn.data import read
+from avlearn.films_and_units import FilmsAndUnits
 from configs import attention10k, avenet, avolnet, l3net, lvs, supervised, supervised_pretraining
 
 EXPERIMENTS = (l3net, avenet, avolnet, lvs, attention10k, supervised, supervised_pretraining)
@@ -133,7 +134,9 @@ def test_features_negatives_and_sources_of_a_checkpoint(runs, tiny_world, tmp_pa
     main.run(config, tmp_path, "evaluate", str(runs / "avolnet" / "checkpoints"))
     results = json.loads((tmp_path / "results.json").read_text())
     arrays = evaluate.load_arrays(tmp_path / "arrays.npz")
-    assert set(arrays) == {"all_positive", "negatives", "image_units", "audio_units", "about"}
+    shown_only = evaluate.load_arrays(tmp_path / "report.npz")
+    assert set(arrays) == {"all_positive", "negatives", "about"}
+    assert set(shown_only) == {"image_units", "audio_units"}
     kinds = results["negatives"]
     assert kinds["items"] + kinds["without_usable_box"] == kinds["items_expected"] == 16
     assert (kinds["off_screen"]["negatives"], kinds["silence"]["negatives"]) == (16, 16)
@@ -150,7 +153,7 @@ def test_features_negatives_and_sources_of_a_checkpoint(runs, tiny_world, tmp_pa
     assert {"tsne_image_position", "tsne_audio_position"} <= set(arrays["all_positive"])
     # The map of each unit that the report shows reaches the unit's activation on the clip.
     for mode in ("image", "audio"):
-        shown, pool4 = arrays[f"{mode}_units"], arrays["all_positive"][f"{mode}_pool4"]
+        shown, pool4 = shown_only[f"{mode}_units"], arrays["all_positive"][f"{mode}_pool4"]
         assert len(shown["map"]) % 5 == 0
         strongest = np.repeat(shown["activation"][::5], 5)
         place = np.searchsorted(arrays["all_positive"]["image_item"], shown["item"])
@@ -193,13 +196,13 @@ def test_saved_arrays_give_the_same_figures(runs):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_report_has_films_of_the_heat_maps(runs, name):
-    arrays = evaluate.load_arrays(runs / name / "arrays.npz")
+    shown = evaluate.load_arrays(runs / name / "report.npz")
     page = (runs / name / "report" / "index.html").read_text()
     if name not in WITH_MAPS:
-        assert "moments" not in arrays
+        assert "moments" not in shown
         assert "<video" not in page
         return
-    of, pairs = arrays["moments"], arrays["avc"]
+    of, pairs = shown["moments"], evaluate.load_arrays(runs / name / "arrays.npz")["avc"]
     items = list(dict.fromkeys(of["image_item"].tolist()))
     assert len(items) == page.count("<video") == 3
     # Pairs are of the middle moment: its map is that of the pair.
@@ -209,6 +212,19 @@ def test_the_report_has_films_of_the_heat_maps(runs, name):
         pair = pairs["heat_map"][pairs["corresponds"] & (pairs["image_item"] == item)][0]
         apart = np.abs(of["heat_map"][rows] - pair).max(axis=(1, 2))
         assert apart.min() < 1e-4 * np.abs(pair).max()
+
+
+def test_figures_are_saved_before_anything_is_shown(runs, tiny_world, tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError("no room")
+
+    (tmp_path / "report.npz").touch()  # of an evaluation before
+    monkeypatch.setattr(FilmsAndUnits, "collect", fails)
+    with pytest.raises(OSError, match="no room"):
+        main.run(tiny("avenet", tiny_world), tmp_path, "evaluate", str(runs / "avenet" / "checkpoints"))
+    assert (tmp_path / "results.json").read_text() == (runs / "avenet" / "results.json").read_text()
+    assert "all_positive" in evaluate.load_arrays(tmp_path / "arrays.npz")
+    assert not (tmp_path / "report.npz").exists()
 
 
 def test_direct_combination_is_decided_by_the_validation_split(runs):

@@ -221,7 +221,7 @@ def test_following_a_training(data_dir, checkpoint, tmp_path, caplog, monkeypatc
     assert (
         [row["step"] for row in rows] == [row["results"]["linear_probe"]["checkpoint_step"] for row in rows] == [4, 9]
     )
-    alone, _ = built.run(follower, 4)
+    alone = built.run(follower, 4).results
     assert rows[0]["results"] == json.loads(json.dumps(alone))
     assert len(list((tmp_path / "evaluation" / "tensorboard").iterdir())) == 1
     assert dict(follow.scalars(alone))["linear_probe/baselines/majority"] == 0.5

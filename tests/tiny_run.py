@@ -85,8 +85,8 @@ def run(
         return recorded(built.training_batches(first_step), first_step, path, fault or {})
 
     state = train.train(dataclasses.replace(built, training_batches=noted))
-    results, arrays = built.evaluation.run(built.checkpoints, config.evaluation.checkpoint)
-    evaluate.save(workdir, results, arrays)
+    found = built.evaluation.run(built.checkpoints, config.evaluation.checkpoint)
+    evaluate.save(workdir, found.results, found.arrays)
     return state
 
 

@@ -28,7 +28,7 @@ from avlearn.visuals.tri_map_overlay import NEGATIVE, POSITIVE, Thresholds
 
 __all__ = ["SHOWN", "Run", "table", "write"]
 
-SHOWN = ("all_positive", "avc", "moments", "image_units", "audio_units")  # the arrays that the page reads
+SHOWN = ("all_positive", "avc")  # of the pairings, those that the page reads
 QUERIES = 4
 RESULTS = 5
 MAPPED = 800  # clips on the map of points, two elements of the page each

@@ -55,15 +55,21 @@ def columns_of(record: dict) -> tf.Tensor:
     return tf.cast(tf.strings.length(record["log_spectrogram"]) // COLUMN_BYTES, tf.int64)
 
 
-def sound_fits(record: dict, sound_ms: tf.Tensor, inputs: InputSpec) -> tf.Tensor:
-    """Whether the sound about each time lies in the clip, as log-spectrogram and as waveform."""
-    start = start_column(sound_ms, inputs.columns, inputs.front_end)
-    fits = (start >= 0) & (start <= columns_of(record) - inputs.columns)
+def sound_span(record: dict, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor]:
+    """First and last time, ms, about which the sound lies in the clip, as log-spectrogram and as waveform."""
+    spec = FRONT_ENDS[inputs.front_end]
+    first, last = _span(inputs.columns, columns_of(record), spec.sample_rate_hz, 1000 * spec.hop_samples)
     if inputs.waveform_samples:
-        start = start_sample(sound_ms, inputs.waveform_samples, inputs.waveform_hz)
         samples = tf.cast(tf.strings.length(record["waveform"]) // SAMPLE_BYTES, tf.int64)
-        fits &= (start >= 0) & (start <= samples - inputs.waveform_samples)
-    return fits
+        first_heard, last_heard = _span(inputs.waveform_samples, samples, inputs.waveform_hz, 1000)
+        first, last = max(first, first_heard), tf.minimum(last, last_heard)
+    return tf.constant(first, tf.int64), last
+
+
+def _span(count: int, held: tf.Tensor, rate_hz: int, hop: int) -> tuple[int, tf.Tensor]:
+    """Times at which `start_column` (or `start_sample`) is from 0 to `held - count`."""
+    half = count * hop
+    return -(-half // (2 * rate_hz)), -(-(2 * hop * (held - count + 1) + half) // (2 * rate_hz)) - 1
 
 
 def sound(record: dict, start: tf.Tensor, sound_ms: tf.Tensor, inputs: InputSpec) -> dict[str, tf.Tensor]:

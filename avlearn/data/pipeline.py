@@ -225,9 +225,8 @@ def _cut_clip(
     features = cut.features(inputs) | annotations.label_features(inputs.classes)
     record = tf.io.parse_single_example(record_at(plan["clip"]), features)
     labels = annotations.labels(record, inputs.classes)
-    return tuple(
-        sample.cut_pair(record, draw, plan["negative"], inputs, sampling) | labels for draw in tf.unstack(plan["draws"])
-    )
+    cuts = sample.cut_pairs(record, plan["draws"], plan["negative"], inputs, sampling)
+    return tuple(each | labels for each in cuts)
 
 
 def _pair_up(cuts: dict[str, tf.Tensor], inputs: InputSpec, sampling: Sampling) -> dict[str, tf.Tensor]:

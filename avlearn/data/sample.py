@@ -128,36 +128,41 @@ def draws(seed: int, worker: int, step: int, batch: int) -> Float64[np.ndarray, 
     return np.random.default_rng((seed, DRAW_STREAM, worker, step)).random((batch, len(Draw)))
 
 
-def cut_pair(
-    record: dict, draw: tf.Tensor, negative: tf.Tensor, inputs: InputSpec, sampling: Sampling
-) -> dict[str, tf.Tensor]:
-    """Cuts what one draw sees and hears out of a record.
+def cut_pairs(
+    record: dict, draws: tf.Tensor, negative: tf.Tensor, inputs: InputSpec, sampling: Sampling
+) -> list[dict[str, tf.Tensor]]:
+    """Cuts what each draw sees and hears out of a record.
 
     Args:
       record: parsed by `cut.features`.
-      draw: uniform numbers, `[len(Draw)]`.
-      negative: whether the pair is one: its sound will meet another frame.
+      draws: uniform numbers, `[draws, len(Draw)]`.
+      negative: whether the pairs are negatives: their sound will meet another frame.
       inputs: what the network eats.
       sampling: `pairing`, `negatives`, `misalignment_seconds` and `shift_seconds` are used.
 
     Returns:
-      What `cut.view` and `cut.sound` return, video (fingerprint), and negative and draw as given.
+      For each draw what `cut.view` and `cut.sound` return, video (fingerprint), and negative and draw as given.
     """
-    here = moment(draw[Draw.MOMENT], record, inputs, sampling.offsets_ms)
+    here = moments_at(draws[:, Draw.MOMENT], record, inputs, sampling.offsets_ms)
     sound_ms = here.sound_ms
     if sampling.pairing == "shifted":
         sound_ms = tf.where(negative, here.sound_ms, here.seen_ms)
     start = cut.start_column(sound_ms, inputs.columns, inputs.front_end)
     if sampling.negatives == "off_grid":
-        start = tf.where(negative, any_column(draw[Draw.ANY_COLUMN], record, inputs), start)
-    window, _ = crop_window(record["frames"][here.frame], draw, inputs)
-    return {
-        **cut.view(record, here.frame, window, inputs),
-        **cut.sound(record, start, sound_ms, inputs),
-        "video": read.fingerprint(record["video_id"]),
-        "negative": negative,
-        "draw": draw,
-    }
+        start = tf.where(negative, any_column(draws[:, Draw.ANY_COLUMN], record, inputs), start)
+    windows, _ = crop_windows(record["frames"][here.frame[0]], draws, inputs)
+    video = read.fingerprint(record["video_id"])
+    rows = zip(*map(tf.unstack, (draws, here.frame, windows, start, sound_ms)), strict=True)
+    return [
+        {
+            **cut.view(record, frame, window, inputs),
+            **cut.sound(record, column, heard_ms, inputs),
+            "video": video,
+            "negative": negative,
+            "draw": draw,
+        }
+        for draw, frame, window, column, heard_ms in rows
+    ]
 
 
 class Moment(NamedTuple):
@@ -175,18 +180,22 @@ class Moment(NamedTuple):
 
 
 def moment(draw: tf.Tensor, record: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> Moment:
+    """As `moments_at`, of one draw."""
+    return Moment(*(values[0] for values in moments_at(tf.reshape(draw, (1,)), record, inputs, offsets_ms)))
+
+
+def moments_at(draws: tf.Tensor, record: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> Moment:
     """Draws what is seen and what is heard: uniform over `moments`.
 
     Args:
-      draw: uniform in [0, 1); 0.5 is the middle.
+      draws: uniform in [0, 1), a vector; 0.5 is the middle.
       record, inputs, offsets_ms: as for `moments`.
 
     Raises (when it runs):
       tf.errors.InvalidArgumentError: the clip is too short for one cut.
     """
-    every = moments(record, inputs, offsets_ms)
-    chosen = _pick(draw, tf.size(every.frame, tf.int64))
-    return Moment(*(values[chosen] for values in every))
+    fitting = _fitting(record, inputs, offsets_ms)
+    return fitting.moments(_pick(draws, fitting.total))
 
 
 def moments(record: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> Moment:
@@ -195,22 +204,55 @@ def moments(record: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " off
     Args:
       record: parsed by `cut.features`.
       inputs: how much is seen and heard.
-      offsets_ms: of the sound's centre from that of the frames.
+      offsets_ms: of the sound's centre from that of the frames, ascending.
 
     Raises (when it runs):
       tf.errors.InvalidArgumentError: the clip is too short for one cut.
     """
-    frames, seen_ms = middles(record, inputs)
-    sounds_ms = seen_ms[:, None] + tf.constant(offsets_ms, tf.int64)
-    fitting = cut.sound_fits(record, sounds_ms, inputs)
+    fitting = _fitting(record, inputs, offsets_ms)
+    return fitting.moments(tf.range(fitting.total))
+
+
+class _Fitting(NamedTuple):
+    """Of each frame the offsets that fit, which are neighbours: not listed, since a clip of 10 s has ten thousand.
+
+    Attributes:
+      frame, seen_ms: of each, as in `Moment`.
+      first: place of its first offset.
+      before, up_to: offsets that fit of the frames before it, and with its own.
+      total: of all frames.
+      offsets_ms: all.
+    """
+
+    frame: tf.Tensor
+    seen_ms: tf.Tensor
+    first: tf.Tensor
+    before: tf.Tensor
+    up_to: tf.Tensor
+    total: tf.Tensor
+    offsets_ms: tf.Tensor
+
+    def moments(self, numbers: tf.Tensor) -> Moment:
+        """Those of some numbers from 0 to `total - 1`."""
+        place = tf.searchsorted(self.up_to, numbers, side="right")
+        frame, seen_ms, first, before = (tf.gather(values, place) for values in self[:4])
+        return Moment(frame, seen_ms, seen_ms + tf.gather(self.offsets_ms, first + numbers - before))
+
+
+def _fitting(record: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> _Fitting:
+    frame, seen_ms = middles(record, inputs)
+    earliest_ms, latest_ms = cut.sound_span(record, inputs)
+    offsets = tf.constant(offsets_ms, tf.int64)
+    first = tf.searchsorted(offsets, earliest_ms - seen_ms, out_type=tf.int64)
+    end = tf.searchsorted(offsets, latest_ms - seen_ms, side="right", out_type=tf.int64)
+    count = tf.maximum(end - first, 0)
     if 0 not in offsets_ms:  # the frames' own sound is not among those, and half of the pairs hear it: it has to fit
-        fitting &= cut.sound_fits(record, seen_ms, inputs)[:, None]
-    fits = tf.where(fitting)
+        count *= tf.cast((earliest_ms <= seen_ms) & (seen_ms <= latest_ms), tf.int64)
+    up_to, total = tf.cumsum(count), tf.reduce_sum(count)
     held = (tf.size(record["frame_times_ms"]), cut.columns_of(record))
     complaint = ["no cut fits into the clip", record["clip_id"], "of (frames, columns)", *held, wanted(inputs)]
-    with tf.control_dependencies([tf.debugging.Assert(tf.size(fits) > 0, complaint)]):
-        places = fits[:, 0]
-    return Moment(tf.gather(frames, places), tf.gather(seen_ms, places), tf.gather_nd(sounds_ms, fits))
+    with tf.control_dependencies([tf.debugging.Assert(total > 0, complaint)]):
+        return _Fitting(frame, seen_ms, first, up_to - count, up_to, tf.identity(total), offsets)
 
 
 def wanted(inputs: InputSpec) -> str:
@@ -239,20 +281,26 @@ def any_column(draw: tf.Tensor, record: dict, inputs: InputSpec) -> tf.Tensor:
 
 
 def crop_window(jpeg: tf.Tensor, draw: tf.Tensor, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor]:
-    """A square crop of `crop_fraction` of the shorter side.
+    """As `crop_windows`, of one draw."""
+    windows, size = crop_windows(jpeg, draw[None], inputs)
+    return windows[0], size
+
+
+def crop_windows(jpeg: tf.Tensor, draws: tf.Tensor, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor]:
+    """Square crops of `crop_fraction` of the shorter side.
 
     Args:
-      jpeg: the encoded frame.
-      draw: a pair's uniform numbers, `[len(Draw)]`.
+      jpeg: an encoded frame; all of a record are of one size.
+      draws: uniform numbers, `[draws, len(Draw)]`.
       inputs: its `crop_fraction` is used.
 
     Returns:
-      (top, left, height, width) of the crop and (height, width) of the frame, pixels, int32.
+      (top, left, height, width) of each crop, and (height, width) of the frame, pixels, int32.
     """
     size = tf.image.extract_jpeg_shape(jpeg)[:2]
     side = tf.cast(tf.round(inputs.crop_fraction * tf.cast(tf.reduce_min(size), tf.float64)), tf.int32)
-    corner = _pick(draw[Draw.TOP : Draw.LEFT + 1], size - side + 1)
-    return tf.concat([corner, [side, side]], 0), size
+    corners = _pick(draws[:, Draw.TOP : Draw.LEFT + 1], size - side + 1)
+    return tf.concat([corners, tf.fill(tf.shape(corners), side)], axis=1), size
 
 
 def _pick(draw: tf.Tensor, count: tf.Tensor) -> tf.Tensor:

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/install.sh "${1:-}"
-source launch/cpu_memory.sh
+source launch/allocator.sh
 
 # One worker runs on one device.
 export CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES-0}"

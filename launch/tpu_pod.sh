@@ -133,12 +133,14 @@ install_and_start() {
   # -m: every file is newer than the last installation, which therefore is brought up to date.
   on_workers all 'set -e; if systemctl is-active --quiet avlearn; then echo "error: a run is in progress" >&2; exit 1; fi;'\
 ' rm -rf avlearn/code; mkdir -p avlearn/code; tar -xzmf avlearn.tar.gz -C avlearn/code;'\
+' sudo apt-get -qq update; sudo apt-get -qq -o DPkg::Lock::Timeout=300 install --yes libtcmalloc-minimal4;'\
 ' cd avlearn/code; python3 -m pip install --quiet --user uv; ~/.local/bin/uv python install --quiet 3.12;'\
 ' export PYTHON="$(~/.local/bin/uv python find 3.12)" AVLEARN_VENV="$HOME/avlearn/venv"; source launch/install.sh tpu'
   [[ -z ${settings[bucket]} ]] || mount_bucket
   # A service outlives the ssh session; at the end of the machine it gets SIGTERM, and saves.
-  on_workers all 'cd avlearn/code && sudo systemd-run --unit=avlearn --collect --uid="$(id -u)" --gid="$(id -g)"'\
+  on_workers all 'cd avlearn/code && source launch/allocator.sh && sudo systemd-run --unit=avlearn --collect --uid="$(id -u)" --gid="$(id -g)"'\
 ' --working-directory="$PWD" --setenv=HOME="$HOME" --setenv=JAX_PLATFORMS=tpu,cpu'\
+' $(env | grep -E "^(LD_PRELOAD|(TC)?MALLOC_[A-Z_]+)=" | sed "s/^/--setenv=/")'\
 ' --property=StandardOutput=append:"$HOME/avlearn/run.log" --property=StandardError=append:"$HOME/avlearn/run.log"'\
 " --property=RestartForceExitStatus=$preempted --property=RestartSec=30 --property=TimeoutStopSec=120"\
 ' "$HOME/avlearn/venv/bin/python" -m avlearn.main '"$(words "${flags[@]}")"

@@ -23,6 +23,7 @@ class Job:
         for folder in ("avlearn", ".venv/bin", "bin"):
             (directory / folder).mkdir(parents=True)
         (directory / "avlearn" / "main.py").touch()
+        (directory / "launch").symlink_to(SCRIPT.parent)
         self.fake(".venv/bin/python", "")
         self.fake("bin/scontrol", "")
         shutil.copy(SCRIPT, directory / "spooled")  # Slurm runs a copy from elsewhere

@@ -53,6 +53,17 @@ def launcher(tmp_path) -> Launcher:
     return Launcher(tmp_path)
 
 
+def allocator_settings() -> list[str]:
+    """What launch/allocator.sh leaves in an environment that has nothing of it, as options of a service."""
+    script = "source launch/allocator.sh; env | grep -E '^(LD_PRELOAD|MALLOC|TCMALLOC)'"
+    found = subprocess.run(
+        ["bash", "-c", script], cwd=ROOT, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True
+    )
+    settings = found.stdout.split()
+    assert len(settings) == 3
+    return [f"--setenv={setting}" for setting in settings]
+
+
 def printed(launcher: Launcher) -> str:
     commands = [
         ["create", "--print", *TPU, "--type=v4-32", "--spot=yes", "--project=my-project"],
@@ -104,12 +115,14 @@ def test_flags_reach_the_program_through_two_shells(launcher):
     sent = shlex.split(launcher("run", "--print", *RUN, *odd).stdout.splitlines()[-1])[-1].removeprefix("--command=")
     home = launcher.directory / "home"
     (home / "avlearn" / "code").mkdir(parents=True)
+    (home / "avlearn" / "code" / "launch").symlink_to(ROOT / "launch")
     environment = {"HOME": str(home), "PATH": f"{launcher.directory / 'bin'}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-c", sent], cwd=home, env=environment, check=True)
     [service] = launcher.calls()
     program = service.index(f"{home}/avlearn/venv/bin/python")
     assert service[program:] == [service[program], "-m", "avlearn.main", "--config=configs/avenet.py", *odd]
     assert service[:2] == ["sudo", "systemd-run"]
+    assert [word for word in service if word.startswith("--setenv=")][2:] == allocator_settings()
     assert f"--working-directory={home}/avlearn/code" in service
     assert f"--property=StandardOutput=append:{home}/avlearn/run.log" in service
 

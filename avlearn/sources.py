@@ -28,7 +28,7 @@ class Passes:
       outputs: names of what it says about pairs, which are always collected.
       initial: its state of step 0, for the arrays of the untrained network.
       inputs: what it eats.
-      sampling: of it, the scaling of the log-spectrogram and the threads are used.
+      sampling: of it, the scaling of the log-spectrogram, the shift and the threads are used.
       mesh: where it runs.
       batch_size: rows of a batch, a multiple of the devices.
       seed: of the choice of negatives.

@@ -120,10 +120,12 @@ def test_every_clip_is_used_once_an_epoch():
     assert len({tuple(epoch) for epoch in epochs}) == 4
 
 
-def test_the_clips_of_a_step_are_known_without_reading():
+@pytest.mark.parametrize("pairing", ["avc", "shifted"])
+def test_the_clips_of_a_step_are_known_without_reading(pairing):
     split = open_split()
     code = codes_of_clips(split)
-    sampling = dataclasses.replace(PLAIN, samples_per_clip=2)
+    own = {"misalignment_seconds": 0.0, "shift_seconds": (0.2, 0.6)} if pairing == "shifted" else {}
+    sampling = dataclasses.replace(PLAIN, samples_per_clip=2, pairing=pairing, **own)
     for step, batch in enumerate(train(sampling, steps=9, seed=5, num_workers=3, workers=(1, 2))):
         seen = joined([batch])[0].reshape(2, 8)
         for row, worker in enumerate((1, 2)):
@@ -133,7 +135,7 @@ def test_the_clips_of_a_step_are_known_without_reading():
                 num_workers=3,
                 batch_per_worker=8,
                 samples_per_clip=2,
-                pairing="avc",
+                pairing=pairing,
                 worker=worker,
                 step=step,
             )

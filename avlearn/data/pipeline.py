@@ -87,7 +87,8 @@ def training_batches(
     threads = threads_of(sampling)
 
     def pair_up(*draws: dict) -> tuple[dict, ...]:
-        return tuple(_pair_up(cuts, inputs, sampling) for cuts in draws)
+        paired = tuple(_pair_up(cuts, inputs, sampling) for cuts in draws)
+        return paired if len(workers) > 1 else tf.nest.map_structure(lambda array: array[None], paired)
 
     dataset = (
         tf.data.Dataset.from_generator(plans, output_signature=_plan_signature(batch_per_worker, sampling))
@@ -95,10 +96,10 @@ def training_batches(
         .map(read.in_graph(cut_one), num_parallel_calls=threads)
         .batch(batch_per_worker, drop_remainder=True)
         .map(read.in_graph(pair_up), num_parallel_calls=threads)
-        .batch(len(workers), drop_remainder=True)
-        .prefetch(2)
     )
-    steps = itertools.chain.from_iterable(arrays(dataset, split, sampling))
+    if len(workers) > 1:  # of one, `pair_up` adds the axis, without a copy
+        dataset = dataset.batch(len(workers), drop_remainder=True)
+    steps = itertools.chain.from_iterable(arrays(dataset.prefetch(2), split, sampling))
     return (Batch(**fields) for fields in itertools.islice(steps, skip, None))
 
 

@@ -121,6 +121,7 @@ def main() -> None:
         parser.error("--pytorch compares at the papers' size: give --variant= too")
     if arguments.pytorch and arguments.workers != 1:
         parser.error("--pytorch compares with one worker: leave --workers out")
+    parallel.keep_threads(arguments.workers)
     print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}")
     print(
         "network       type      pairs   pairs/s   GFLOP/s    matrix  share       MiB"

@@ -1,9 +1,12 @@
-"""XLA's convolution with a gradient of the weights that its CPU backend computes faster."""
+"""XLA's convolution, computed in other ways where its CPU backend is slow."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
@@ -24,9 +27,27 @@ def convolve(
     **settings: Any,
 ) -> Float[Array, "batch *after out_channels"]:
     """`jax.lax.conv_general_dilated` of channels-last maps; pass as `nnx.Conv(conv_general_dilated=convolve)`."""
-    padding = padding if isinstance(padding, str) else tuple(map(tuple, padding))
-    settings = {"window_strides": tuple(window_strides), "padding": padding, **settings}
-    return checkpoint_name(_convolve(x, kernel, tuple(settings.items())), NAME)
+    sides = kernel.shape[:-2]
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads(x.shape[1:-1], sides, window_strides, padding)
+    if any(length < side for length, side in zip(x.shape[1:-1], sides, strict=True)):
+        out = _product(x, kernel, window_strides, padding, settings.get("precision"))
+    else:
+        settings = {"window_strides": tuple(window_strides), "padding": tuple(map(tuple, padding)), **settings}
+        out = _convolve(x, kernel, tuple(settings.items()))
+    return checkpoint_name(out, NAME)
+
+
+def _product(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tuple[int, int]], precision) -> Array:
+    """A convolution as one product of matrices: on maps smaller than the kernel XLA's CPU backend makes 3 GFLOP/s."""
+    x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
+    sides = kernel.shape[:-2]
+    left = [length - side + 1 for length, side in zip(x.shape[1:-1], sides, strict=True)]
+    seen = []
+    for corner in np.ndindex(sides):
+        ends = (start + length for start, length in zip(corner, left, strict=True))
+        seen.append(jax.lax.slice(x, (0, *corner, 0), (x.shape[0], *ends, x.shape[-1]), (1, *strides, 1)))
+    return jnp.matmul(jnp.concatenate(seen, axis=-1), kernel.reshape(-1, kernel.shape[-1]), precision=precision)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

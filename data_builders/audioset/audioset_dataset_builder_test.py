@@ -149,6 +149,14 @@ def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
     build_dataset.check_refused(read, tmp_path / "eval_segments.csv", text, f", {complaint}")
 
 
+def test_a_clip_of_two_sets_is_refused_with_both_lines(manual_dir, tmp_path):
+    row = 'drums_00001, 30.000, 40.000, "/m/026t6"\n'  # line 7 of the other set
+    (manual_dir / "unbalanced_train_segments.csv").write_text(f"# made Sun\n{row}")
+    lines = r"balanced_train_segments.csv, line 7 and unbalanced_train_segments.csv, line 2\. Remove one of the two$"
+    with pytest.raises(ValueError, match=rf"'drums_00001_30000' occurs twice in the split 'train': {lines}"):
+        build_dataset.build(Builder, Config(name="two", frames_per_second=5), manual_dir, tmp_path / "data")
+
+
 @pytest.mark.parametrize("text", ["", "# Segments csv created\n\n"])
 def test_a_file_without_rows_is_refused(tmp_path, text):
     def read(path):

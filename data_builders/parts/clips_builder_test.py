@@ -330,11 +330,12 @@ def test_a_folder_without_the_clips_says_what_it_looked_for(folder, tmp_path):
         build(SmallClips, "plain", tmp_path / "absent", tmp_path / "data")
 
 
-def test_a_clip_that_occurs_twice_is_refused(folder, tmp_path):
+def test_a_clip_that_occurs_twice_is_refused_with_both_lines(folder, tmp_path):
     twice = tmp_path / "twice"
     twice.mkdir()
-    (twice / "clips.txt").write_text("train a00 low\ntrain a00 high\n")
-    with pytest.raises(ValueError, match="the clip 'a00' occurs twice in the split 'train'"):
+    (twice / "clips.txt").write_text("train a00 low\ntest a00 low\n\ntrain a00 high\n")
+    lines = r"clips\.txt, line 1 and clips\.txt, line 4\. Remove one of the two$"
+    with pytest.raises(ValueError, match=rf"^the clip 'a00' occurs twice in the split 'train': {lines}"):
         build(SmallClips, "plain", twice, tmp_path / "data")
 
 

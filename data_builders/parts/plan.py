@@ -66,7 +66,7 @@ class Plan:
         """Adds segments to a split.
 
         Raises:
-          ValueError: a clip occurs twice in a split.
+          ValueError: a clip occurs twice in a split; says where, if the segments do.
         """
         for segment in segments:
             if segment.folder not in self._walked:
@@ -77,7 +77,7 @@ class Plan:
             try:
                 self._database.execute("INSERT INTO wanted VALUES (?, ?, ?, ?, ?, ?)", row)
             except sqlite3.IntegrityError:
-                raise ValueError(f"the clip {segment.clip_id!r} occurs twice in the split {split!r}") from None
+                raise ValueError(self._twice(split, segment, digest)) from None
 
     def keep_first(self, count: int) -> None:
         """Drops all but the first segments of every split, in the order of their shards; 0 keeps all."""
@@ -170,6 +170,13 @@ class Plan:
         if segment.folder:  # the folders below it may hold other clips of the same name
             files = [file for file in files if os.path.dirname(file.path) == os.path.dirname(files[0].path)]
         return tuple(Located(segment, file, cut=file.stem != segment.video_id) for file in files)
+
+    def _twice(self, split: str, second: Segment, digest: bytes) -> str:
+        query = "SELECT segment FROM wanted WHERE split = ? AND hash = ? AND clip_id = ?"
+        (data,) = self._database.execute(query, (split, digest, second.clip_id)).fetchone()
+        places = [segment.where for segment in (pickle.loads(data), second) if segment.where]
+        lines = f": {' and '.join(places)}. Remove one of the two" if places else ""
+        return f"the clip {second.clip_id!r} occurs twice in the split {split!r}{lines}"
 
     @staticmethod
     def _names(segment: Segment) -> list[str]:

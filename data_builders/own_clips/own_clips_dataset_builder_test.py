@@ -1,14 +1,13 @@
 """A folder of videos without annotations: its classes, splits and pieces."""
 
+import itertools
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import pathlib
-
 import pytest
 
-from data_builders.own_clips.own_clips_dataset_builder import Builder, Config, divide
+from data_builders.own_clips.own_clips_dataset_builder import Builder, Config, divide, list_videos
 from tests import build_dataset
 from tests.media_file import plain
 
@@ -58,19 +57,19 @@ def test_folders_are_classes_and_long_videos_are_cut(tmp_path):
     ]
 
 
-def test_every_split_has_a_video_and_no_video_two_splits():
-    files = [pathlib.Path(f"/videos/{number}.mp4") for number in range(50)]
-    splits = divide(files, pathlib.Path("/videos"))
+def test_every_split_has_a_video_and_no_video_two_splits(tmp_path):
+    def splits_of(folder):
+        for number in range(50):
+            (folder / "in").mkdir(parents=True, exist_ok=True)
+            (folder / "in" / f"{number}.mp4").touch()
+        videos = list_videos(folder, (".mp4",))
+        return {split: list(videos.places(part)) for split, part in divide(len(videos.names)).items()}
+
+    splits = splits_of(tmp_path / "here")
     assert {split: len(videos) for split, videos in splits.items()} == {"train": 40, "validation": 5, "test": 5}
-    assert sorted(path for videos in splits.values() for path in videos) == sorted(files)
-    assert {split: len(videos) for split, videos in divide(files[:3], pathlib.Path("/videos")).items()} == {
-        "train": 1,
-        "validation": 1,
-        "test": 1,
-    }
-    moved = [pathlib.Path(f"/elsewhere/{path.name}") for path in files]
-    again = divide(moved, pathlib.Path("/elsewhere"))
-    assert [path.name for path in again["test"]] == [path.name for path in splits["test"]]
+    assert sorted(itertools.chain(*splits.values())) == sorted(f"in/{number}.mp4" for number in range(50))
+    assert splits_of(tmp_path / "elsewhere") == splits
+    assert divide(3) == {"train": slice(2, 3), "validation": slice(1, 2), "test": slice(0, 1)}
 
 
 def test_too_few_videos_are_refused(tmp_path):

@@ -275,7 +275,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             "config": self._choices(),
             "splits": splits,
             "refused_annotations": {
-                kind: {"count": len(lines), "items": list(lines)} for kind, lines in annotations.refused.items()
+                kind: {"count": len(lines), "items": lines} for kind, lines in annotations.refused.items()
             },
             "skipped_files": plan.skipped,
         }

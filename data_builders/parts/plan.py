@@ -12,26 +12,8 @@ from collections.abc import Iterable, Iterator
 
 from data_builders.parts import clip_files
 from data_builders.parts.clip_files import ClipFile
+from data_builders.parts.listing import Column
 from data_builders.parts.segments import Located, Segment
-
-
-class MissingIds(list):
-    """Ids of a split's segments that have no file, in order, read from the plan whenever they are asked for.
-
-    A list in name, since JSON's writer takes no other sequence: there may be two million.
-    """
-
-    def __init__(self, database: sqlite3.Connection, split: str):
-        super().__init__()
-        self._database, self._split = database, split
-
-    def __len__(self) -> int:
-        query = "SELECT COUNT(*) FROM wanted WHERE split = ? AND files = 0"
-        return self._database.execute(query, (self._split,)).fetchone()[0]
-
-    def __iter__(self) -> Iterator[str]:
-        query = "SELECT clip_id FROM wanted WHERE split = ? AND files = 0 ORDER BY clip_id"
-        return (clip_id for (clip_id,) in self._database.execute(query, (self._split,)))
 
 
 class Plan:
@@ -103,9 +85,10 @@ class Plan:
         """How many of them have more than one, of which the first that can be read is used."""
         return self._count("SELECT COUNT(*) FROM wanted WHERE split = ? AND files > 1", split)
 
-    def missing(self, split: str) -> MissingIds:
-        """Ids of those that have none."""
-        return MissingIds(self._database, split)
+    def missing(self, split: str) -> Column:
+        """Ids of those that have none, in order."""
+        query = "SELECT clip_id FROM wanted WHERE split = ? AND files = 0 ORDER BY clip_id"
+        return Column(self._database, query, split)
 
     def segments(self, split: str) -> Iterator[tuple[Segment, bool]]:
         """Every segment of a split, and whether it has a file."""

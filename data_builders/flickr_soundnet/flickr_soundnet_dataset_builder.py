@@ -149,7 +149,8 @@ def read_test(manual_dir: pathlib.Path, refused: Refused) -> tuple[Mapping[str, 
     Raises:
       ValueError: there are no files, no file has a usable box, or a file or a line of the list is broken.
     """
-    paths = {path.stem: path for path in sorted((manual_dir / "Annotations").glob("*.xml"))}
+    found = sorted((manual_dir / "Annotations").glob("*.xml"))
+    paths = {path.stem: path for path in found if not path.name.startswith(".")}  # a Mac's ._<id>.xml is no XML
     if not paths:
         raise ValueError(f"the boxes of the test set are looked for in {manual_dir / 'Annotations'}, as <id>.xml: none")
     listed, test_list = list(paths), find_list(manual_dir, TEST_LIST)

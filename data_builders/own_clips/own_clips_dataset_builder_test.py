@@ -25,6 +25,7 @@ def test_folders_are_classes_and_long_videos_are_cut(tmp_path):
         plain(folder / name, seconds)
     (folder / "drums" / "a.webm").write_bytes(b"no video")
     (folder / "guitar" / "a.webm").write_bytes(b"not looked at")
+    (folder / "guitar" / "._a.mp4").write_bytes(b"a Mac's, beside the file")
     (folder / "b.mp4").write_bytes(b"no video, and guitar/b.mkv is another")
     config = Config(name="pieces", segment_seconds=4.0, frames_per_second=5)
     builder = build_dataset.build(Builder, config, folder, tmp_path / "data")
@@ -52,6 +53,7 @@ def test_folders_are_classes_and_long_videos_are_cut(tmp_path):
         for clip in entry["clip_ids"]
     }
     assert broken == {"drums/a": "unreadable", "b": "unreadable"}
+    assert coverage["skipped_files"] == [f"{os.fsencode(folder / 'guitar' / '._a.mp4')}: hidden"]
     assert coverage["refused_annotations"]["files of a name that another has"]["items"] == [
         str(folder / "guitar" / "a.webm")
     ]

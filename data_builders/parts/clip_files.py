@@ -6,7 +6,7 @@ import itertools
 import os
 import pathlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from data_builders.parts import listing
 
@@ -30,40 +30,46 @@ class ClipFile:
     modified_ns: int
 
 
-def walk(folder: str | os.PathLike, suffixes: tuple[str, ...], skipped: list[str] | None = None) -> Iterator[ClipFile]:
+def walk(
+    folder: str | os.PathLike, suffixes: tuple[str, ...], skip: Callable[[str], None] = lambda text: None
+) -> Iterator[ClipFile]:
     """Files below a folder with one of the suffixes: a folder's own by their names, then those of the folders in it.
 
-    Links to folders are followed, each folder is entered once. Nothing is held that grows with the number of files.
+    Links to folders are followed, each folder is entered once. What has a name that begins with a dot is no clip and no
+    folder of clips, such as the `._x.mp4` that a Mac leaves beside `x.mp4`, or a `.Trash`. Nothing is held that grows
+    with the number of files.
 
     Args:
       folder: where to begin.
       suffixes: of the files wanted.
-      skipped: takes the names that cannot be used, with the reason: links to nothing, names that are no text.
+      skip: takes each of them that is not used, with the reason: hidden, a link to nothing, no text.
 
     Raises:
       OSError: a folder cannot be listed.
     """
-    skipped = [] if skipped is None else skipped
     with contextlib.closing(listing.temporary()) as entered:
         entered.execute("CREATE TABLE folders (device_and_inode TEXT PRIMARY KEY) WITHOUT ROWID")
-        yield from _walk(os.fspath(folder), suffixes, skipped, entered)
+        yield from _walk(os.fspath(folder), suffixes, skip, entered)
 
 
-def _walk(folder: str, suffixes: tuple[str, ...], skipped: list[str], entered: sqlite3.Connection):
+def _walk(folder: str, suffixes: tuple[str, ...], skip: Callable[[str], None], entered: sqlite3.Connection):
     status = os.stat(folder)
     row = (f"{status.st_dev} {status.st_ino}",)
     if not entered.execute("INSERT OR IGNORE INTO folders VALUES (?)", row).rowcount:
         return
     for is_folder, name in _names(folder, suffixes):
         path = os.path.join(folder, name)
+        if name.startswith("."):
+            skip(f"{os.fsencode(path)!r}: hidden")
+            continue
         if is_folder:
-            yield from _walk(path, suffixes, skipped, entered)
+            yield from _walk(path, suffixes, skip, entered)
             continue
         try:
             path.encode()
             status = os.stat(path)
         except (OSError, UnicodeEncodeError) as error:
-            skipped.append(f"{os.fsencode(path)!r}: {type(error).__name__}")
+            skip(f"{os.fsencode(path)!r}: {type(error).__name__}")
             continue
         yield ClipFile(os.path.splitext(name)[0], path, status.st_size, status.st_mtime_ns)
 

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -208,7 +209,8 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             plan.add(split, segments)
         plan.keep_first(self.builder_config.max_clips_per_split)
         if plan.skipped:
-            print(f"{len(plan.skipped)} files cannot be used, such as {', '.join(plan.skipped[:3])}", flush=True)
+            some = ", ".join(itertools.islice(plan.skipped, 3))
+            print(f"{len(plan.skipped):,} files or folders are not used (coverage.json), such as {some}", flush=True)
         plan.check_any_found()
         return plan
 

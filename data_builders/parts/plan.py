@@ -25,11 +25,10 @@ class Plan:
       database: where the SQLite file goes; what is there is replaced.
 
     Attributes:
-      skipped: files that cannot be used, with the reason.
+      skipped: files and folders that are not used, with the reason.
     """
 
     def __init__(self, manual_dir: str | os.PathLike, suffixes: tuple[str, ...], database: str | os.PathLike):
-        self.skipped: list[str] = []
         self._manual_dir = pathlib.Path(manual_dir)
         self._suffixes = suffixes
         pathlib.Path(database).unlink(missing_ok=True)
@@ -41,6 +40,8 @@ class Plan:
             "CREATE TABLE wanted (split TEXT, clip_id TEXT, hash BLOB, segment BLOB, files INTEGER, located BLOB, "
             "PRIMARY KEY (split, hash, clip_id)) WITHOUT ROWID"
         )
+        self._database.execute("CREATE TABLE skipped (text TEXT)")
+        self.skipped = Column(self._database, "SELECT text FROM skipped")
         self._walked = set()
         self._walk("")
 
@@ -137,11 +138,14 @@ class Plan:
         self._walked.add(folder)
         if not (self._manual_dir / folder).is_dir():
             return
-        skipped = [] if folder else self.skipped  # the first walk is through all of them
-        for file in clip_files.walk(self._manual_dir / folder, self._suffixes, skipped):
+        skip = (lambda text: None) if folder else self._skip  # the first walk is through all of them
+        for file in clip_files.walk(self._manual_dir / folder, self._suffixes, skip):
             # `place` keeps the order of the folders: of files of one name, the first in it is tried first.
             row = (prefix + file.stem, self._database.total_changes, pickle.dumps(file))
             self._database.execute("INSERT INTO files VALUES (?, ?, ?)", row)
+
+    def _skip(self, text: str) -> None:
+        self._database.execute("INSERT INTO skipped VALUES (?)", (text,))
 
     def _located(self, segment: Segment) -> tuple[Located, ...]:
         """Every file that may hold a segment, the one to try first in front."""

@@ -145,3 +145,23 @@ def test_names_that_cannot_be_used_are_listed_and_links_in_a_circle_end(tmp_path
     plan.add("all", [Segment("a", "a", ()), Segment("b", "a", (), folder=".")])
     assert [entry.rsplit(": ", 1)[1] for entry in plan.skipped] == ["FileNotFoundError", "UnicodeEncodeError"]
     assert plan.with_several_files("all") == 1
+
+
+def test_hidden_files_and_folders_are_listed_and_no_clips(tmp_path):
+    for name in ("._a.wav", ".git/a.wav", "x/.Trash/deep/a.wav", "x/a.wav", ".DS_Store", "x/.a.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    plan = Plan(tmp_path, (".wav",), tmp_path / "plan.sqlite")
+    plan.add("all", [Segment("a", "a", ()), Segment("b", "._a", ()), Segment("c", "a", (), folder="x")])
+    ((a,), (c,)) = next(plan.shards("all", 1))
+    assert {located.segment.clip_id: located.file.path for located in (a, c)} == {
+        "a": str(tmp_path / "x" / "a.wav"),
+        "c": str(tmp_path / "x" / "a.wav"),
+    }
+    assert list(plan.skipped) == [f"{os.fsencode(tmp_path / name)}: hidden" for name in ("._a.wav", ".git", "x/.Trash")]
+
+
+def test_a_folder_that_is_itself_in_a_hidden_one_is_gone_through(tmp_path):
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "a.wav").touch()
+    assert [file.stem for file in clip_files.walk(tmp_path / ".cache", (".wav",))] == ["a"]

@@ -53,7 +53,7 @@ def test_folders_are_classes_and_long_videos_are_cut(tmp_path):
         for clip in entry["clip_ids"]
     }
     assert broken == {"drums/a": "unreadable", "b": "unreadable"}
-    assert coverage["skipped_files"] == [f"{os.fsencode(folder / 'guitar' / '._a.mp4')}: hidden"]
+    assert coverage["skipped_files"] == [f"'{folder}/guitar/._a.mp4': hidden"]
     assert coverage["refused_annotations"]["files of a name that another has"]["items"] == [
         str(folder / "guitar" / "a.webm")
     ]

@@ -60,7 +60,7 @@ def _walk(folder: str, suffixes: tuple[str, ...], skip: Callable[[str], None], e
     for is_folder, name in _names(folder, suffixes):
         path = os.path.join(folder, name)
         if name.startswith("."):
-            skip(f"{os.fsencode(path)!r}: hidden")
+            skip(f"{path!r}: hidden")
             continue
         if is_folder:
             yield from _walk(path, suffixes, skip, entered)
@@ -69,7 +69,7 @@ def _walk(folder: str, suffixes: tuple[str, ...], skip: Callable[[str], None], e
             path.encode()
             status = os.stat(path)
         except (OSError, UnicodeEncodeError) as error:
-            skip(f"{os.fsencode(path)!r}: {type(error).__name__}")
+            skip(f"{path!r}: {type(error).__name__}")
             continue
         yield ClipFile(os.path.splitext(name)[0], path, status.st_size, status.st_mtime_ns)
 

@@ -158,7 +158,7 @@ def test_hidden_files_and_folders_are_listed_and_no_clips(tmp_path):
         "a": str(tmp_path / "x" / "a.wav"),
         "c": str(tmp_path / "x" / "a.wav"),
     }
-    assert list(plan.skipped) == [f"{os.fsencode(tmp_path / name)}: hidden" for name in ("._a.wav", ".git", "x/.Trash")]
+    assert list(plan.skipped) == [f"'{tmp_path / name}': hidden" for name in ("._a.wav", ".git", "x/.Trash")]
 
 
 def test_a_folder_that_is_itself_in_a_hidden_one_is_gone_through(tmp_path):

@@ -57,7 +57,7 @@ class Builder(clips_builder.ClipsBuilder):
             for split, part in divide(count).items()
         }
         class_names = {name: name for name in sorted({label_of(pathlib.PurePath(name)) for name in videos.names})}
-        refused = {"files of a name that another has": videos.others}
+        refused = {"files of a name that another has": videos.others} if videos.others else {}
         return clips_builder.Annotations(splits, class_names, refused=refused)
 
 

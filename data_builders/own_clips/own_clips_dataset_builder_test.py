@@ -5,6 +5,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import types
+
 import pytest
 
 from data_builders.own_clips.own_clips_dataset_builder import Builder, Config, divide, list_videos
@@ -72,6 +74,13 @@ def test_every_split_has_a_video_and_no_video_two_splits(tmp_path):
     assert sorted(itertools.chain(*splits.values())) == sorted(f"in/{number}.mp4" for number in range(50))
     assert splits_of(tmp_path / "elsewhere") == splits
     assert divide(3) == {"train": slice(2, 3), "validation": slice(1, 2), "test": slice(0, 1)}
+
+
+def test_nothing_is_said_of_other_files_where_each_has_a_name_of_its_own(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}.mp4").touch()
+    made = Builder(config="clips_5fps", data_dir=tmp_path).annotations(types.SimpleNamespace(_manual_dir=tmp_path))
+    assert made.refused == {}
 
 
 def test_too_few_videos_are_refused(tmp_path):

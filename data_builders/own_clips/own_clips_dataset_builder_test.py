@@ -10,6 +10,7 @@ import types
 import pytest
 
 from data_builders.own_clips.own_clips_dataset_builder import Builder, Config, divide, list_videos
+from data_builders.parts import listing
 from tests import build_dataset
 from tests.media_file import plain
 
@@ -81,6 +82,26 @@ def test_nothing_is_said_of_other_files_where_each_has_a_name_of_its_own(tmp_pat
         (tmp_path / f"{name}.mp4").touch()
     made = Builder(config="clips_5fps", data_dir=tmp_path).annotations(types.SimpleNamespace(_manual_dir=tmp_path))
     assert made.refused == {}
+
+
+@pytest.mark.parametrize("full_from", [1, 4])  # files: three are of the list of clips, the next are of the plan
+def test_a_full_disk_of_temporary_files_is_said(tmp_path, monkeypatch, full_from):
+    temporary, made = listing.temporary, []
+
+    def full():
+        made.append(temporary())
+        if len(made) >= full_from:
+            made[-1].execute("PRAGMA max_page_count = 1")
+        return made[-1]
+
+    monkeypatch.setattr(listing, "temporary", full)
+    (tmp_path / "videos").mkdir()
+    for name in "abc":
+        (tmp_path / "videos" / f"{name}.mp4").touch()
+    complaint = r"or a temporary file \(in SQLITE_TMPDIR, .*: database or disk is full\. Make room, and run the same"
+    with pytest.raises(OSError, match=complaint):
+        build_dataset.build(Builder, "clips_5fps", tmp_path / "videos", tmp_path / "data")
+    assert not list(tmp_path.rglob("dataset_info.json"))
 
 
 def test_too_few_videos_are_refused(tmp_path):

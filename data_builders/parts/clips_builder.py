@@ -162,8 +162,10 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
         if self.info.file_format != tfds.core.FileFormat.TFRECORD:
             raise ValueError(f"--file_format={self.info.file_format.value}: these datasets are built as tfrecord")
         own = pathlib.Path(self.data_path)  # where TFDS takes the dataset from when it is whole
-        annotations = self.annotations(dl_manager)
-        with Workspace(own.parent / str(self.version)) as self._workspace, explained(self._workspace.folder):
+        workspace = Workspace(own.parent / str(self.version))
+        with explained(workspace.folder):
+            annotations = self.annotations(dl_manager)
+        with workspace as self._workspace, explained(workspace.folder):
             plan = self._plan(annotations, sources.manual_dir(dl_manager))
             self.info.features["labels"].feature.names = list(annotations.class_names)
             self.info.metadata.update(

@@ -2,6 +2,9 @@
 
 import itertools
 import os
+import pathlib
+import subprocess
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -13,6 +16,8 @@ from data_builders.own_clips.own_clips_dataset_builder import Builder, Config, d
 from data_builders.parts import listing
 from tests import build_dataset
 from tests.media_file import plain
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_folders_are_classes_and_long_videos_are_cut(tmp_path):
@@ -102,6 +107,23 @@ def test_a_full_disk_of_temporary_files_is_said(tmp_path, monkeypatch, full_from
     with pytest.raises(OSError, match=complaint):
         build_dataset.build(Builder, "clips_5fps", tmp_path / "videos", tmp_path / "data")
     assert not list(tmp_path.rglob("dataset_info.json"))
+
+
+def test_the_script_for_beam_writes_the_same_bytes_in_several_processes(tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in "abcd":
+        plain(tmp_path / "videos" / f"{name}.mp4", 3.0)
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"no video")
+    plainly = build_dataset.build(Builder, "clips_5fps", tmp_path / "videos", tmp_path / "plain").data_path
+    script = ["launch/build_dataset_beam.sh", "own_clips", "clips_5fps", "videos", "beamed"]
+    script[3:] = [str(tmp_path / folder) for folder in script[3:]]
+    path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(script, cwd=ROOT, env={**os.environ, "PATH": path}, check=True, capture_output=True)
+    names = sorted(path.name for path in plainly.glob("*tfrecord*"))
+    assert len(names) > 3
+    for name in [*names, "coverage.json"]:
+        beamed = tmp_path / "beamed" / plainly.relative_to(tmp_path / "plain") / name
+        assert beamed.read_bytes() == (plainly / name).read_bytes(), name
 
 
 def test_too_few_videos_are_refused(tmp_path):

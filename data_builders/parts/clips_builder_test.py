@@ -13,6 +13,7 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
 import pytest
 
 from avlearn.data import read
@@ -22,7 +23,7 @@ from data_builders.parts.clips_builder import ClipsConfig, shard_count
 from data_builders.parts.segments import Located, Segment
 from data_builders.parts.workspace import Workspace, explained
 from tests.build_dataset import build, coverage, records
-from tests.media_file import plain
+from tests.media_file import RATE, clicking, flashing, plain, write
 from tests.small_clips import SmallClips, write_folder
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -70,6 +71,46 @@ def test_a_bad_clip_is_counted_and_named(built):
     assert "a03.mp4: unreadable: not a media file" in not_built["unreadable"]["examples"][0]
     assert set(records(built, "train")) == {f"a{n:02d}" for n in range(20)} - {"a03", "a04"}
     assert {split: info.num_examples for split, info in built.info.splits.items()} == {"train": 18, "test": 3}
+
+
+def test_every_reason_is_counted_with_its_clips_and_classes_and_printed(tmp_path, capsys):
+    folder = tmp_path / "manual"
+    folder.mkdir()
+    times = np.arange(75) / 25
+    plain(folder / "good.mp4", 3.0)
+    plain(folder / "brief.mp4", 1.5)
+    write(folder / "mute.mp4", flashing(times, 1.4))
+    write(folder / "blind.mp4", waveform=clicking(3.0, 1.4))
+    write(folder / "silent.mp4", flashing(times, 1.4), np.zeros((1, 3 * RATE), np.float32))
+    write(folder / "still.mp4", flashing(times, 99.0), clicking(3.0, 1.4))
+    whole = plain(folder / "cut.mp4", 3.0, options={"movflags": "faststart"})
+    whole.write_bytes(whole.read_bytes()[:-2000])
+    (folder / "text.mp4").write_text("no film")
+    labels = ["low good", "low gone", "high brief", "high mute", "low blind", "low silent", "low still", "low cut"]
+    lines = [f"train {clip} {label}" for label, clip in map(str.split, [*labels, "high text"])]
+    (folder / "clips.txt").write_text("\n".join(lines))
+    config = ClipsConfig(name="strict", frames_per_second=5, drop=("silent_audio", "still_frames"))
+    counts = coverage(build(SmallClips, config, folder, tmp_path / "data"))["splits"]["train"]
+    assert (counts["expected"], counts["built"]) == (9, 1)
+    reasons = {
+        "missing": ["gone"],
+        "no_audio_track": ["mute"],
+        "no_video_track": ["blind"],
+        "silent_audio": ["silent"],
+        "still_frames": ["still"],
+        "too_short": ["brief"],
+        "truncated": ["cut"],
+        "unreadable": ["text"],
+    }
+    assert {reason: entry["clip_ids"] for reason, entry in counts["not_built"].items()} == reasons
+    assert {entry["count"] for entry in counts["not_built"].values()} == {1}
+    assert counts["classes"] == {
+        "low": {"name": "Low tone", "expected": 6, "built": 1},
+        "high": {"name": "High tone", "expected": 3, "built": 0},
+    }
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["split", "expected", "built", "share", "from", "whole", "videos", *reasons] in printed
+    assert ["train", "9", "1", "11.1", "%", "0", *"11111111"] in printed
 
 
 def test_the_input_pipeline_opens_it(built):

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -111,6 +112,34 @@ def test_every_reason_is_counted_with_its_clips_and_classes_and_printed(tmp_path
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["split", "expected", "built", "share", "from", "whole", "videos", *reasons] in printed
     assert ["train", "9", "1", "11.1", "%", "0", *"11111111"] in printed
+
+
+def test_flow_waveform_and_the_other_front_end_are_stored_where_the_config_asks(tmp_path):
+    folder = write_folder(tmp_path / "manual", 1, 0)
+    plain(folder / "a00.mp4", 3.0)  # its flash and its click are at 0.8 s
+    choice = {"front_end": "lvs", "optical_flow": True, "waveform_hz": 16_000}
+    builder = build(SmallClips, ClipsConfig(name="more", frames_per_second=5, **choice), folder, tmp_path / "data")
+    made = records(builder, "train")["a00"]
+    assert made["log_spectrogram"].shape == (200, 257)  # of 3 s, as the code of Localizing Visual Sounds has it
+    assert made["waveform"].shape == (3 * 16_000,)
+    assert np.argmax(made["waveform"] > 8000) / 16_000 == pytest.approx(0.8, abs=0.005)
+    assert (len(made["frames"]), len(made["optical_flow"])) == (15, 14)
+    assert builder.info.metadata["front_end"] == "lvs"
+    assert builder.info.metadata["waveform_hz"] == 16_000
+
+
+def test_every_core_builds_and_the_progress_says_how_long_it_takes(monkeypatch, capsys):
+    at_once = threading.Barrier(3)
+
+    class Fake:
+        def build(self, path):
+            at_once.wait(timeout=20)
+            return 2
+
+    monkeypatch.setattr(processes.joblib, "cpu_count", lambda: 3)
+    monkeypatch.setattr(processes, "processes", Fake)
+    processes.build_in_processes([f"shard{number}" for number in range(6)], 12, "small train")
+    assert re.search(r"small train: 100%.* 12/12 \[\d\d:\d\d<\d\d:\d\d, .*clip/s\]", capsys.readouterr().err)
 
 
 def test_the_input_pipeline_opens_it(built):

@@ -24,8 +24,8 @@ class SmallClips(clips_builder.ClipsBuilder):
         """Reads `clips.txt`."""
         path = sources.annotation_file(dl_manager, "clips.txt")
         splits = {"train": [], "test": []}
-        for _, (split, clip, label) in segments.rows(path, 3, LAYOUT, delimiter=" "):
-            splits[split].append(segments.Segment(clip, clip, (label,)))
+        for line, (split, clip, label) in segments.rows(path, 3, LAYOUT, delimiter=" "):
+            splits[split].append(segments.Segment(clip, clip, (label,), where=f"clips.txt, line {line}"))
         return clips_builder.Annotations(splits, {"low": "Low tone", "high": "High tone"})
 
 

@@ -47,6 +47,7 @@ COVERAGE = {
         },
     },
     "refused_annotations": {"degenerate box": {"count": 2, "items": ["boxes.csv:7: no area"]}},
+    "skipped_files": ["'/clips/._a.mp4': hidden", "'/clips/.Trash': hidden"],
 }
 
 
@@ -160,6 +161,7 @@ def test_coverage_is_shown_with_its_reasons(text):
     plain = text_of(text)
     assert "missing: 1,013, for examplegone_0gone_1gone_2" in plain
     assert "truncated: 3, for examplex.mp4: <ends> early" in plain
+    assert "2 files or folders were not used, for example: '/clips/._a.mp4': hidden" in plain
     assert "2 annotations cannot be used (degenerate box), for example: boxes.csv:7: no area" in plain
 
 

@@ -167,4 +167,5 @@ def read_segments(path: pathlib.Path, known: set[str]) -> Iterator[segments.Segm
         start, end = (segments.seconds(time, path, line, LAYOUT) for time in (start, end))
         if end <= start:
             raise ValueError(f"{path}, line {line}: it ends at {end} s and starts at {start} s; expected {LAYOUT}")
-        yield segments.Segment(f"{video_id}_{round(1000 * start)}", video_id, ids, start, end - start)
+        clip_id, where = f"{video_id}_{round(1000 * start)}", f"{path.name}, line {line}"
+        yield segments.Segment(clip_id, video_id, ids, start, end - start, where=where)

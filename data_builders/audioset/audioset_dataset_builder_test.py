@@ -12,7 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from avlearn.ontology import Ontology
-from data_builders.audioset.audioset_dataset_builder import INSTRUMENTS, Builder, Config, read_segments
+from data_builders.audioset.audioset_dataset_builder import INSTRUMENTS, Builder, Config, read_segments, wanted_classes
 from data_builders.parts.divide import is_validation
 from tests import build_dataset
 from tests.media_file import plain
@@ -149,6 +149,14 @@ def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
     build_dataset.check_refused(read, tmp_path / "eval_segments.csv", text, f", {complaint}")
 
 
+def test_a_clip_of_two_sets_is_refused_with_both_lines(manual_dir, tmp_path):
+    row = 'drums_00001, 30.000, 40.000, "/m/026t6"\n'  # line 7 of the other set
+    (manual_dir / "unbalanced_train_segments.csv").write_text(f"# made Sun\n{row}")
+    lines = r"balanced_train_segments.csv, line 7 and unbalanced_train_segments.csv, line 2\. Remove one of the two$"
+    with pytest.raises(ValueError, match=rf"'drums_00001_30000' occurs twice in the split 'train': {lines}"):
+        build_dataset.build(Builder, Config(name="two", frames_per_second=5), manual_dir, tmp_path / "data")
+
+
 @pytest.mark.parametrize("text", ["", "# Segments csv created\n\n"])
 def test_a_file_without_rows_is_refused(tmp_path, text):
     def read(path):
@@ -177,3 +185,26 @@ def test_official_files_give_the_papers_counts():
     assert sum(not wanted.isdisjoint(segment.labels) for segment in segments) == 4361  # Objects that Sound: 4.3k
     durations = collections.Counter(segment.duration_seconds for segment in segments)
     assert durations.most_common(1)[0][0] == 10
+
+
+@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official annotation files are not at hand")
+@pytest.mark.parametrize(("name", "classes", "clips"), [("instruments", 110, 4361), ("animals", 73, 2402)])
+def test_configs_take_the_classes_below_theirs(name, classes, clips):
+    """The numbers are those of the files as text: the lines of `eval_segments.csv` that have one of the ids."""
+    ontology = Ontology.from_json(OFFICIAL / "ontology.json")
+    config = next(config for config in Builder.BUILDER_CONFIGS if config.name == name)
+    wanted = wanted_classes(ontology, config, OFFICIAL)
+    lines = (OFFICIAL / "eval_segments.csv").read_text().splitlines()
+    taken = [line for line in lines if line[0] != "#" and not wanted.isdisjoint(line.split('"')[1].split(","))]
+    assert (len(wanted), len(taken)) == (classes, clips)
+
+
+def test_all_takes_every_clip(manual_dir):
+    (manual_dir / "unbalanced_train_segments.csv").write_text("sneeze_0001, 30.000, 40.000, /m/09x0r\n")
+    builder = Builder(config="all", data_dir=manual_dir)
+    splits = builder.annotations(tfds.download.DownloadManager(download_dir=manual_dir, manual_dir=manual_dir)).splits
+    rows = [path.read_text().splitlines() for path in manual_dir.glob("*_segments.csv")]
+    ids = sorted(row.split(",")[0] for file in rows for row in file if row[0] != "#")
+    assert sorted(segment.video_id for split in splits.values() for segment in split) == ids
+    assert "speech_0001" in ids
+    assert "sneeze_0001" in ids

@@ -78,5 +78,5 @@ def read_meta(path: pathlib.Path) -> list[tuple[int, segments.Segment]]:
         if int(target) >= len(CLASSES) or CLASSES[int(target)] != category:
             right = CLASSES[int(target)] if int(target) < len(CLASSES) else f"none: they are 0 to {len(CLASSES) - 1}"
             raise ValueError(f"{where}: category {category!r} with target {target}, which is {right}")
-        found.append((int(fold), segments.Segment(stem, stem, (category,))))
+        found.append((int(fold), segments.Segment(stem, stem, (category,), where=f"{path.name}, line {line}")))
     return found

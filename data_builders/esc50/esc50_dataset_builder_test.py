@@ -130,3 +130,10 @@ def test_silence_that_a_file_does_not_hold_is_not_stored(tmp_path):
 def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
     text = f"{HEADER}1-2-A-1.wav,1,1,rooster,True,2,A\n{row}\n"
     build_dataset.check_refused(read_meta, tmp_path / "esc50.csv", text, f", {complaint}")
+
+
+def test_a_recording_that_occurs_twice_is_refused_with_both_lines(tmp_path):
+    row = "1-1-A-0.wav,1,0,dog,True,1,A\n"
+    (tmp_path / "esc50.csv").write_text(f"{HEADER}{row}\n{row}")
+    with pytest.raises(ValueError, match=r"'1-1-A-0' occurs twice .*: esc50.csv, line 2 and esc50.csv, line 4"):
+        build_dataset.build(Builder, "all", tmp_path, tmp_path / "data")

@@ -3,13 +3,14 @@
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from xml.etree import ElementTree
 
 import tensorflow_datasets as tfds
 
 from data_builders.parts import clip_files, clips_builder, segments, sources
 from data_builders.parts.divide import is_validation
+from data_builders.parts.listing import Listing
 
 BOX_PIXELS = 256  # the boxes' scale, whatever the size of the picture
 BOX_LAYOUT = "root > annotator > bbox > (anything, xmin, ymin, xmax, ymax)"
@@ -81,7 +82,7 @@ class Builder(clips_builder.ClipsBuilder):
         )
 
 
-def list_train(manual_dir: pathlib.Path, train_list: str, held_out: set[str], refused: Refused) -> list[str]:
+def list_train(manual_dir: pathlib.Path, train_list: str, held_out: set[str], refused: Refused) -> Collection[str]:
     """Ids of the training videos: those of a list, or of the files in `videos/`.
 
     Args:
@@ -97,8 +98,9 @@ def list_train(manual_dir: pathlib.Path, train_list: str, held_out: set[str], re
         folder = manual_dir / "videos"
         if not folder.is_dir():
             raise ValueError(f"training on every video takes those in {folder}, which is no folder")
-        stems = dict.fromkeys(file.stem for file in clip_files.walk(folder, clip_files.VIDEO_SUFFIXES))
-        return [stem for stem in stems if stem not in held_out]
+        files = clip_files.walk(folder, clip_files.VIDEO_SUFFIXES)
+        paths = (file.path for file in files if file.stem not in held_out)
+        return Listing(folder, paths, lambda place: place.stem).names
     path = find_list(manual_dir, train_list)
     if path is None:
         raise ValueError(
@@ -147,7 +149,8 @@ def read_test(manual_dir: pathlib.Path, refused: Refused) -> tuple[Mapping[str, 
     Raises:
       ValueError: there are no files, no file has a usable box, or a file or a line of the list is broken.
     """
-    paths = {path.stem: path for path in sorted((manual_dir / "Annotations").glob("*.xml"))}
+    found = sorted((manual_dir / "Annotations").glob("*.xml"))
+    paths = {path.stem: path for path in found if not path.name.startswith(".")}  # a Mac's ._<id>.xml is no XML
     if not paths:
         raise ValueError(f"the boxes of the test set are looked for in {manual_dir / 'Annotations'}, as <id>.xml: none")
     listed, test_list = list(paths), find_list(manual_dir, TEST_LIST)

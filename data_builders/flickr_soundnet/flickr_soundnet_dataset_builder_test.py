@@ -89,6 +89,7 @@ def test_full_takes_every_file_but_those_of_the_test_set(manual_dir, tmp_path):
 
 def test_without_lvs_list_every_annotation_file_is_a_test_clip(manual_dir):
     (manual_dir / "flickr_test.csv").unlink()
+    (manual_dir / "Annotations" / "._90000001.xml").write_bytes(b"\0\5\x16\7")
     test, held_out = read_test(manual_dir, refused := {"degenerate boxes": []})
     assert list(test) == ["90000001", "90000002", "90000003", "90000004"]
     assert held_out == set(test)

@@ -1,9 +1,8 @@
 """own_clips: every video below a folder of yours; no annotation files (TFDS builder)."""
 
 import dataclasses
-import hashlib
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 import tensorflow_datasets as tfds
 import tqdm
@@ -11,6 +10,7 @@ import tqdm
 from avlearn.media import decode
 from data_builders.parts import clip_files, clips_builder, segments, sources
 from data_builders.parts.clips_builder import ClipsConfig
+from data_builders.parts.listing import Listing
 
 SHARE_OF_TEST = 0.1  # and of validation
 LEAST_VIDEOS = 3  # one for each split
@@ -45,67 +45,62 @@ class Builder(clips_builder.ClipsBuilder):
                 f"segment_seconds={config.segment_seconds} is less than min_seconds={config.min_seconds}: no piece "
                 "would be built"
             )
-        files, refused = one_of_a_name(pathlib.Path(file.path) for file in clip_files.walk(manual_dir, self.SUFFIXES))
-        if len(files) < LEAST_VIDEOS:
+        videos = list_videos(manual_dir, self.SUFFIXES)
+        count = len(videos.names)
+        if count < LEAST_VIDEOS:
             raise ValueError(
-                f"{len(files)} videos ({' '.join(self.SUFFIXES)}) below --manual_dir={manual_dir}; want {LEAST_VIDEOS} "
+                f"{count} videos ({' '.join(self.SUFFIXES)}) below --manual_dir={manual_dir}; want {LEAST_VIDEOS} "
                 "or more, one for each of train, validation and test"
             )
-        names = {label_of(path, manual_dir) for path in files}
         splits = {
-            split: pieces_of(videos, manual_dir, config.segment_seconds)
-            for split, videos in divide(files, manual_dir).items()
+            split: pieces_of(videos.places(part), manual_dir, config.segment_seconds)
+            for split, part in divide(count).items()
         }
-        class_names = {name: name for name in sorted(names)}
-        return clips_builder.Annotations(splits, class_names, refused={"files of a name that another has": refused})
+        class_names = {name: name for name in sorted({label_of(pathlib.PurePath(name)) for name in videos.names})}
+        refused = {"files of a name that another has": videos.others} if videos.others else {}
+        return clips_builder.Annotations(splits, class_names, refused=refused)
 
 
-def one_of_a_name(files: Iterable[pathlib.Path]) -> tuple[list[pathlib.Path], list[str]]:
+def list_videos(manual_dir: pathlib.Path, suffixes: tuple[str, ...]) -> Listing:
     """The first file of each name in a folder, and the others: `a.mp4` and `a.webm` are one clip."""
-    first, others = {}, []
-    for path in files:
-        if path.with_suffix("") in first:
-            others.append(str(path))
-        first.setdefault(path.with_suffix(""), path)
-    return list(first.values()), others
+    paths = (file.path for file in clip_files.walk(manual_dir, suffixes))
+    return Listing(manual_dir, paths, lambda place: place.with_suffix("").as_posix())
 
 
-def label_of(path: pathlib.Path, manual_dir: pathlib.Path) -> str:
+def label_of(place: pathlib.PurePath) -> str:
     """The folder that a file lies in, below `--manual_dir`; `clip` where it lies in that itself."""
-    folder = path.parent.relative_to(manual_dir).as_posix()
+    folder = place.parent.as_posix()
     return "clip" if folder == "." else folder
 
 
-def divide(files: list[pathlib.Path], manual_dir: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-    """A tenth of the videos, and one at least, for each of test and validation, and the rest to train."""
-
-    def place(path: pathlib.Path) -> bytes:
-        return hashlib.sha256(path.relative_to(manual_dir).as_posix().encode()).digest()
-
-    ordered = sorted(files, key=place)
-    count = max(1, round(SHARE_OF_TEST * len(ordered)))
-    return {"train": ordered[2 * count :], "validation": ordered[count : 2 * count], "test": ordered[:count]}
+def divide(count: int) -> dict[str, slice]:
+    """A tenth of so many videos, and one at least, for each of test and validation, and the rest to train."""
+    few = max(1, round(SHARE_OF_TEST * count))
+    return {"train": slice(2 * few, count), "validation": slice(few, 2 * few), "test": slice(0, few)}
 
 
-def pieces_of(
-    videos: list[pathlib.Path], manual_dir: pathlib.Path, segment_seconds: float
-) -> Iterator[segments.Segment]:
-    """Segments of each video, or the video as one where it is short, or cannot be opened (the build says why)."""
-    for path in tqdm.tqdm(videos, desc="reading lengths", unit="video", delay=2):
-        folder = path.parent.relative_to(manual_dir).as_posix()
-        place = path.relative_to(manual_dir).with_suffix("").as_posix()
-        common = {"video_id": path.stem, "labels": (label_of(path, manual_dir),), "folder": folder}
+def pieces_of(places: Collection[str], manual_dir: pathlib.Path, segment_seconds: float) -> Iterator[segments.Segment]:
+    """Segments of each video, or the video as one where it is short, or cannot be opened (the build says why).
+
+    Args:
+      places: of the videos, below `manual_dir`.
+      manual_dir: the folder of all.
+      segment_seconds: length of a piece.
+    """
+    for place in map(pathlib.PurePath, tqdm.tqdm(places, desc="reading lengths", unit="video", delay=2)):
+        name = place.with_suffix("").as_posix()
+        common = {"video_id": place.stem, "labels": (label_of(place),), "folder": place.parent.as_posix()}
         try:
-            length = decode.declared_seconds(path)
+            length = decode.declared_seconds(manual_dir / place)
         except decode.UnreadableClip:
             length = None
         if length is None or length < 2 * segment_seconds:
-            yield segments.Segment(clip_id=place, **common)
+            yield segments.Segment(clip_id=name, **common)
             continue
         for start in range(int(length // segment_seconds)):
             begin = start * segment_seconds
             yield segments.Segment(
-                clip_id=f"{place}:{begin:g}",
+                clip_id=f"{name}:{begin:g}",
                 start_seconds=begin,
                 duration_seconds=segment_seconds,
                 of_whole_video=True,

@@ -1,16 +1,23 @@
 """A folder of videos without annotations: its classes, splits and pieces."""
 
+import itertools
 import os
+import pathlib
+import subprocess
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import pathlib
+import types
 
 import pytest
 
-from data_builders.own_clips.own_clips_dataset_builder import Builder, Config, divide
+from data_builders.own_clips.own_clips_dataset_builder import Builder, Config, divide, list_videos
+from data_builders.parts import listing
 from tests import build_dataset
 from tests.media_file import plain
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_folders_are_classes_and_long_videos_are_cut(tmp_path):
@@ -26,6 +33,7 @@ def test_folders_are_classes_and_long_videos_are_cut(tmp_path):
         plain(folder / name, seconds)
     (folder / "drums" / "a.webm").write_bytes(b"no video")
     (folder / "guitar" / "a.webm").write_bytes(b"not looked at")
+    (folder / "guitar" / "._a.mp4").write_bytes(b"a Mac's, beside the file")
     (folder / "b.mp4").write_bytes(b"no video, and guitar/b.mkv is another")
     config = Config(name="pieces", segment_seconds=4.0, frames_per_second=5)
     builder = build_dataset.build(Builder, config, folder, tmp_path / "data")
@@ -53,24 +61,69 @@ def test_folders_are_classes_and_long_videos_are_cut(tmp_path):
         for clip in entry["clip_ids"]
     }
     assert broken == {"drums/a": "unreadable", "b": "unreadable"}
+    assert coverage["skipped_files"] == [f"'{folder}/guitar/._a.mp4': hidden"]
     assert coverage["refused_annotations"]["files of a name that another has"]["items"] == [
         str(folder / "guitar" / "a.webm")
     ]
 
 
-def test_every_split_has_a_video_and_no_video_two_splits():
-    files = [pathlib.Path(f"/videos/{number}.mp4") for number in range(50)]
-    splits = divide(files, pathlib.Path("/videos"))
+def test_every_split_has_a_video_and_no_video_two_splits(tmp_path):
+    def splits_of(folder):
+        for number in range(50):
+            (folder / "in").mkdir(parents=True, exist_ok=True)
+            (folder / "in" / f"{number}.mp4").touch()
+        videos = list_videos(folder, (".mp4",))
+        return {split: list(videos.places(part)) for split, part in divide(len(videos.names)).items()}
+
+    splits = splits_of(tmp_path / "here")
     assert {split: len(videos) for split, videos in splits.items()} == {"train": 40, "validation": 5, "test": 5}
-    assert sorted(path for videos in splits.values() for path in videos) == sorted(files)
-    assert {split: len(videos) for split, videos in divide(files[:3], pathlib.Path("/videos")).items()} == {
-        "train": 1,
-        "validation": 1,
-        "test": 1,
-    }
-    moved = [pathlib.Path(f"/elsewhere/{path.name}") for path in files]
-    again = divide(moved, pathlib.Path("/elsewhere"))
-    assert [path.name for path in again["test"]] == [path.name for path in splits["test"]]
+    assert sorted(itertools.chain(*splits.values())) == sorted(f"in/{number}.mp4" for number in range(50))
+    assert splits_of(tmp_path / "elsewhere") == splits
+    assert divide(3) == {"train": slice(2, 3), "validation": slice(1, 2), "test": slice(0, 1)}
+
+
+def test_nothing_is_said_of_other_files_where_each_has_a_name_of_its_own(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}.mp4").touch()
+    made = Builder(config="clips_5fps", data_dir=tmp_path).annotations(types.SimpleNamespace(_manual_dir=tmp_path))
+    assert made.refused == {}
+
+
+@pytest.mark.parametrize("full_from", [1, 4])  # files: three are of the list of clips, the next are of the plan
+def test_a_full_disk_of_temporary_files_is_said(tmp_path, monkeypatch, full_from):
+    temporary, made = listing.temporary, []
+
+    def full():
+        made.append(temporary())
+        if len(made) >= full_from:
+            made[-1].execute("PRAGMA max_page_count = 1")
+        return made[-1]
+
+    monkeypatch.setattr(listing, "temporary", full)
+    (tmp_path / "videos").mkdir()
+    for name in "abc":
+        (tmp_path / "videos" / f"{name}.mp4").touch()
+    complaint = r"or a temporary file \(in SQLITE_TMPDIR, .*: database or disk is full\. Make room, and run the same"
+    with pytest.raises(OSError, match=complaint):
+        build_dataset.build(Builder, "clips_5fps", tmp_path / "videos", tmp_path / "data")
+    assert not list(tmp_path.rglob("dataset_info.json"))
+
+
+def test_the_script_for_beam_writes_the_same_bytes_in_several_processes(tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in "abcd":
+        plain(tmp_path / "videos" / f"{name}.mp4", 3.0)
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"no video")
+    plainly = build_dataset.build(Builder, "clips_5fps", tmp_path / "videos", tmp_path / "plain").data_path
+    script = ["launch/build_dataset_beam.sh", "own_clips", "clips_5fps", "videos", "beamed"]
+    script[3:] = [str(tmp_path / folder) for folder in script[3:]]
+    path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(script, cwd=ROOT, env={**os.environ, "PATH": path}, check=True, capture_output=True)
+    names = sorted(path.name for path in plainly.glob("*tfrecord*"))
+    assert len(names) > 3
+    for name in [*names, "coverage.json"]:
+        beamed = tmp_path / "beamed" / plainly.relative_to(tmp_path / "plain") / name
+        assert beamed.read_bytes() == (plainly / name).read_bytes(), name
 
 
 def test_too_few_videos_are_refused(tmp_path):

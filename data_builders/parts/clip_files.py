@@ -1,10 +1,14 @@
 """Finds the files of segments in a folder of clips, in any of the layouts that downloaders leave."""
 
+import contextlib
 import dataclasses
 import itertools
 import os
 import pathlib
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
+
+from data_builders.parts import listing
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".3gp")
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
@@ -26,41 +30,71 @@ class ClipFile:
     modified_ns: int
 
 
-def walk(folder: str | os.PathLike, suffixes: tuple[str, ...], skipped: list[str] | None = None) -> Iterator[ClipFile]:
-    """Files below a folder with one of the suffixes; links to folders are followed, each folder is entered once.
+def walk(
+    folder: str | os.PathLike, suffixes: tuple[str, ...], skip: Callable[[str], None] = lambda text: None
+) -> Iterator[ClipFile]:
+    """Files below a folder with one of the suffixes: a folder's own by their names, then those of the folders in it.
+
+    Links to folders are followed, each folder is entered once. What has a name that begins with a dot is no clip and no
+    folder of clips, such as the `._x.mp4` that a Mac leaves beside `x.mp4`, or a `.Trash`. Nothing is held that grows
+    with the number of files.
 
     Args:
       folder: where to begin.
       suffixes: of the files wanted.
-      skipped: takes the names that cannot be used, with the reason: links to nothing, names that are no text.
+      skip: takes each of them that is not used, with the reason: hidden, a link to nothing, no text.
 
     Raises:
       OSError: a folder cannot be listed.
     """
-    skipped = [] if skipped is None else skipped
-    entered = set()
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in entered:
-            folders.clear()
+    with contextlib.closing(listing.temporary()) as entered:
+        entered.execute("CREATE TABLE folders (device_and_inode TEXT PRIMARY KEY) WITHOUT ROWID")
+        yield from _walk(os.fspath(folder), suffixes, skip, entered)
+
+
+def _walk(folder: str, suffixes: tuple[str, ...], skip: Callable[[str], None], entered: sqlite3.Connection):
+    status = os.stat(folder)
+    row = (f"{status.st_dev} {status.st_ino}",)
+    if not entered.execute("INSERT OR IGNORE INTO folders VALUES (?)", row).rowcount:
+        return
+    for is_folder, name in _names(folder, suffixes):
+        path = os.path.join(folder, name)
+        if name.startswith("."):
+            skip(f"{path!r}: hidden")
             continue
-        entered.add((status.st_dev, status.st_ino))
-        folders.sort()
-        for name in sorted(names):
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() in suffixes:
-                path = os.path.join(parent, name)
-                try:
-                    path.encode()
-                    status = os.stat(path)
-                except (OSError, UnicodeEncodeError) as error:
-                    skipped.append(f"{os.fsencode(path)!r}: {type(error).__name__}")
-                    continue
-                yield ClipFile(stem, path, status.st_size, status.st_mtime_ns)
+        if is_folder:
+            yield from _walk(path, suffixes, skip, entered)
+            continue
+        try:
+            path.encode()
+            status = os.stat(path)
+        except (OSError, UnicodeEncodeError) as error:
+            skip(f"{path!r}: {type(error).__name__}")
+            continue
+        yield ClipFile(os.path.splitext(name)[0], path, status.st_size, status.st_mtime_ns)
 
 
-def _refuse(error: OSError):
-    raise OSError(error.errno, f"the folder cannot be listed: {error.strerror}", error.filename) from error
+def _names(folder: str, suffixes: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
+    """Whether each is a folder, and its name: files with one of the suffixes, then folders, put in order on disk."""
+    with contextlib.closing(listing.temporary()) as names:
+        names.execute("CREATE TABLE names (is_folder INTEGER, name BLOB, PRIMARY KEY (is_folder, name)) WITHOUT ROWID")
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    is_folder = _is_folder(entry)
+                    if is_folder or os.path.splitext(entry.name)[1].lower() in suffixes:
+                        names.execute("INSERT INTO names VALUES (?, ?)", (is_folder, os.fsencode(entry.name)))
+        except OSError as error:
+            raise OSError(error.errno, f"the folder cannot be listed: {error.strerror}", folder) from error
+        for is_folder, name in names.execute("SELECT is_folder, name FROM names ORDER BY is_folder, name"):
+            yield bool(is_folder), os.fsdecode(name)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def stems(video_id: str, start_seconds: float, duration_seconds: float | None) -> list[str]:

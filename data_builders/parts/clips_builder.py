@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -161,8 +162,10 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
         if self.info.file_format != tfds.core.FileFormat.TFRECORD:
             raise ValueError(f"--file_format={self.info.file_format.value}: these datasets are built as tfrecord")
         own = pathlib.Path(self.data_path)  # where TFDS takes the dataset from when it is whole
-        annotations = self.annotations(dl_manager)
-        with Workspace(own.parent / str(self.version)) as self._workspace, explained(self._workspace.folder):
+        workspace = Workspace(own.parent / str(self.version))
+        with explained(workspace.folder):
+            annotations = self.annotations(dl_manager)
+        with workspace as self._workspace, explained(workspace.folder):
             plan = self._plan(annotations, sources.manual_dir(dl_manager))
             self.info.features["labels"].feature.names = list(annotations.class_names)
             self.info.metadata.update(
@@ -208,7 +211,8 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             plan.add(split, segments)
         plan.keep_first(self.builder_config.max_clips_per_split)
         if plan.skipped:
-            print(f"{len(plan.skipped)} files cannot be used, such as {', '.join(plan.skipped[:3])}", flush=True)
+            some = ", ".join(itertools.islice(plan.skipped, 3))
+            print(f"{len(plan.skipped):,} files or folders are not used (coverage.json), such as {some}", flush=True)
         plan.check_any_found()
         return plan
 
@@ -275,7 +279,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             "config": self._choices(),
             "splits": splits,
             "refused_annotations": {
-                kind: {"count": len(lines), "items": list(lines)} for kind, lines in annotations.refused.items()
+                kind: {"count": len(lines), "items": lines} for kind, lines in annotations.refused.items()
             },
             "skipped_files": plan.skipped,
         }

@@ -9,10 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
 import pytest
 
 from avlearn.data import read
@@ -22,7 +24,7 @@ from data_builders.parts.clips_builder import ClipsConfig, shard_count
 from data_builders.parts.segments import Located, Segment
 from data_builders.parts.workspace import Workspace, explained
 from tests.build_dataset import build, coverage, records
-from tests.media_file import plain
+from tests.media_file import RATE, clicking, flashing, plain, write
 from tests.small_clips import SmallClips, write_folder
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -70,6 +72,74 @@ def test_a_bad_clip_is_counted_and_named(built):
     assert "a03.mp4: unreadable: not a media file" in not_built["unreadable"]["examples"][0]
     assert set(records(built, "train")) == {f"a{n:02d}" for n in range(20)} - {"a03", "a04"}
     assert {split: info.num_examples for split, info in built.info.splits.items()} == {"train": 18, "test": 3}
+
+
+def test_every_reason_is_counted_with_its_clips_and_classes_and_printed(tmp_path, capsys):
+    folder = tmp_path / "manual"
+    folder.mkdir()
+    times = np.arange(75) / 25
+    plain(folder / "good.mp4", 3.0)
+    plain(folder / "brief.mp4", 1.5)
+    write(folder / "mute.mp4", flashing(times, 1.4))
+    write(folder / "blind.mp4", waveform=clicking(3.0, 1.4))
+    write(folder / "silent.mp4", flashing(times, 1.4), np.zeros((1, 3 * RATE), np.float32))
+    write(folder / "still.mp4", flashing(times, 99.0), clicking(3.0, 1.4))
+    whole = plain(folder / "cut.mp4", 3.0, options={"movflags": "faststart"})
+    whole.write_bytes(whole.read_bytes()[:-2000])
+    (folder / "text.mp4").write_text("no film")
+    labels = ["low good", "low gone", "high brief", "high mute", "low blind", "low silent", "low still", "low cut"]
+    lines = [f"train {clip} {label}" for label, clip in map(str.split, [*labels, "high text"])]
+    (folder / "clips.txt").write_text("\n".join(lines))
+    config = ClipsConfig(name="strict", frames_per_second=5, drop=("silent_audio", "still_frames"))
+    counts = coverage(build(SmallClips, config, folder, tmp_path / "data"))["splits"]["train"]
+    assert (counts["expected"], counts["built"]) == (9, 1)
+    reasons = {
+        "missing": ["gone"],
+        "no_audio_track": ["mute"],
+        "no_video_track": ["blind"],
+        "silent_audio": ["silent"],
+        "still_frames": ["still"],
+        "too_short": ["brief"],
+        "truncated": ["cut"],
+        "unreadable": ["text"],
+    }
+    assert {reason: entry["clip_ids"] for reason, entry in counts["not_built"].items()} == reasons
+    assert {entry["count"] for entry in counts["not_built"].values()} == {1}
+    assert counts["classes"] == {
+        "low": {"name": "Low tone", "expected": 6, "built": 1},
+        "high": {"name": "High tone", "expected": 3, "built": 0},
+    }
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["split", "expected", "built", "share", "from", "whole", "videos", *reasons] in printed
+    assert ["train", "9", "1", "11.1", "%", "0", *"11111111"] in printed
+
+
+def test_flow_waveform_and_the_other_front_end_are_stored_where_the_config_asks(tmp_path):
+    folder = write_folder(tmp_path / "manual", 1, 0)
+    plain(folder / "a00.mp4", 3.0)  # its flash and its click are at 0.8 s
+    choice = {"front_end": "lvs", "optical_flow": True, "waveform_hz": 16_000}
+    builder = build(SmallClips, ClipsConfig(name="more", frames_per_second=5, **choice), folder, tmp_path / "data")
+    made = records(builder, "train")["a00"]
+    assert made["log_spectrogram"].shape == (200, 257)  # of 3 s, as the code of Localizing Visual Sounds has it
+    assert made["waveform"].shape == (3 * 16_000,)
+    assert np.argmax(made["waveform"] > 8000) / 16_000 == pytest.approx(0.8, abs=0.005)
+    assert (len(made["frames"]), len(made["optical_flow"])) == (15, 14)
+    assert builder.info.metadata["front_end"] == "lvs"
+    assert builder.info.metadata["waveform_hz"] == 16_000
+
+
+def test_every_core_builds_and_the_progress_says_how_long_it_takes(monkeypatch, capsys):
+    at_once = threading.Barrier(3)
+
+    class Fake:
+        def build(self, path):
+            at_once.wait(timeout=20)
+            return 2
+
+    monkeypatch.setattr(processes.joblib, "cpu_count", lambda: 3)
+    monkeypatch.setattr(processes, "processes", Fake)
+    processes.build_in_processes([f"shard{number}" for number in range(6)], 12, "small train")
+    assert re.search(r"small train: 100%.* 12/12 \[\d\d:\d\d<\d\d:\d\d, .*clip/s\]", capsys.readouterr().err)
 
 
 def test_the_input_pipeline_opens_it(built):
@@ -330,11 +400,12 @@ def test_a_folder_without_the_clips_says_what_it_looked_for(folder, tmp_path):
         build(SmallClips, "plain", tmp_path / "absent", tmp_path / "data")
 
 
-def test_a_clip_that_occurs_twice_is_refused(folder, tmp_path):
+def test_a_clip_that_occurs_twice_is_refused_with_both_lines(folder, tmp_path):
     twice = tmp_path / "twice"
     twice.mkdir()
-    (twice / "clips.txt").write_text("train a00 low\ntrain a00 high\n")
-    with pytest.raises(ValueError, match="the clip 'a00' occurs twice in the split 'train'"):
+    (twice / "clips.txt").write_text("train a00 low\ntest a00 low\n\ntrain a00 high\n")
+    lines = r"clips\.txt, line 1 and clips\.txt, line 4\. Remove one of the two$"
+    with pytest.raises(ValueError, match=rf"^the clip 'a00' occurs twice in the split 'train': {lines}"):
         build(SmallClips, "plain", twice, tmp_path / "data")
 
 

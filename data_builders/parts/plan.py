@@ -12,26 +12,8 @@ from collections.abc import Iterable, Iterator
 
 from data_builders.parts import clip_files
 from data_builders.parts.clip_files import ClipFile
+from data_builders.parts.listing import Column
 from data_builders.parts.segments import Located, Segment
-
-
-class MissingIds(list):
-    """Ids of a split's segments that have no file, in order, read from the plan whenever they are asked for.
-
-    A list in name, since JSON's writer takes no other sequence: there may be two million.
-    """
-
-    def __init__(self, database: sqlite3.Connection, split: str):
-        super().__init__()
-        self._database, self._split = database, split
-
-    def __len__(self) -> int:
-        query = "SELECT COUNT(*) FROM wanted WHERE split = ? AND files = 0"
-        return self._database.execute(query, (self._split,)).fetchone()[0]
-
-    def __iter__(self) -> Iterator[str]:
-        query = "SELECT clip_id FROM wanted WHERE split = ? AND files = 0 ORDER BY clip_id"
-        return (clip_id for (clip_id,) in self._database.execute(query, (self._split,)))
 
 
 class Plan:
@@ -43,11 +25,10 @@ class Plan:
       database: where the SQLite file goes; what is there is replaced.
 
     Attributes:
-      skipped: files that cannot be used, with the reason.
+      skipped: files and folders that are not used, with the reason.
     """
 
     def __init__(self, manual_dir: str | os.PathLike, suffixes: tuple[str, ...], database: str | os.PathLike):
-        self.skipped: list[str] = []
         self._manual_dir = pathlib.Path(manual_dir)
         self._suffixes = suffixes
         pathlib.Path(database).unlink(missing_ok=True)
@@ -59,6 +40,8 @@ class Plan:
             "CREATE TABLE wanted (split TEXT, clip_id TEXT, hash BLOB, segment BLOB, files INTEGER, located BLOB, "
             "PRIMARY KEY (split, hash, clip_id)) WITHOUT ROWID"
         )
+        self._database.execute("CREATE TABLE skipped (text TEXT)")
+        self.skipped = Column(self._database, "SELECT text FROM skipped")
         self._walked = set()
         self._walk("")
 
@@ -66,7 +49,7 @@ class Plan:
         """Adds segments to a split.
 
         Raises:
-          ValueError: a clip occurs twice in a split.
+          ValueError: a clip occurs twice in a split; says where, if the segments do.
         """
         for segment in segments:
             if segment.folder not in self._walked:
@@ -77,7 +60,7 @@ class Plan:
             try:
                 self._database.execute("INSERT INTO wanted VALUES (?, ?, ?, ?, ?, ?)", row)
             except sqlite3.IntegrityError:
-                raise ValueError(f"the clip {segment.clip_id!r} occurs twice in the split {split!r}") from None
+                raise ValueError(self._twice(split, segment, digest)) from None
 
     def keep_first(self, count: int) -> None:
         """Drops all but the first segments of every split, in the order of their shards; 0 keeps all."""
@@ -103,9 +86,10 @@ class Plan:
         """How many of them have more than one, of which the first that can be read is used."""
         return self._count("SELECT COUNT(*) FROM wanted WHERE split = ? AND files > 1", split)
 
-    def missing(self, split: str) -> MissingIds:
-        """Ids of those that have none."""
-        return MissingIds(self._database, split)
+    def missing(self, split: str) -> Column:
+        """Ids of those that have none, in order."""
+        query = "SELECT clip_id FROM wanted WHERE split = ? AND files = 0 ORDER BY clip_id"
+        return Column(self._database, query, split)
 
     def segments(self, split: str) -> Iterator[tuple[Segment, bool]]:
         """Every segment of a split, and whether it has a file."""
@@ -154,11 +138,14 @@ class Plan:
         self._walked.add(folder)
         if not (self._manual_dir / folder).is_dir():
             return
-        skipped = [] if folder else self.skipped  # the first walk is through all of them
-        for file in clip_files.walk(self._manual_dir / folder, self._suffixes, skipped):
+        skip = (lambda text: None) if folder else self._skip  # the first walk is through all of them
+        for file in clip_files.walk(self._manual_dir / folder, self._suffixes, skip):
             # `place` keeps the order of the folders: of files of one name, the first in it is tried first.
             row = (prefix + file.stem, self._database.total_changes, pickle.dumps(file))
             self._database.execute("INSERT INTO files VALUES (?, ?, ?)", row)
+
+    def _skip(self, text: str) -> None:
+        self._database.execute("INSERT INTO skipped VALUES (?)", (text,))
 
     def _located(self, segment: Segment) -> tuple[Located, ...]:
         """Every file that may hold a segment, the one to try first in front."""
@@ -170,6 +157,13 @@ class Plan:
         if segment.folder:  # the folders below it may hold other clips of the same name
             files = [file for file in files if os.path.dirname(file.path) == os.path.dirname(files[0].path)]
         return tuple(Located(segment, file, cut=file.stem != segment.video_id) for file in files)
+
+    def _twice(self, split: str, second: Segment, digest: bytes) -> str:
+        query = "SELECT segment FROM wanted WHERE split = ? AND hash = ? AND clip_id = ?"
+        (data,) = self._database.execute(query, (split, digest, second.clip_id)).fetchone()
+        places = [segment.where for segment in (pickle.loads(data), second) if segment.where]
+        lines = f": {' and '.join(places)}. Remove one of the two" if places else ""
+        return f"the clip {second.clip_id!r} occurs twice in the split {split!r}{lines}"
 
     @staticmethod
     def _names(segment: Segment) -> list[str]:

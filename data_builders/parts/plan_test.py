@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from data_builders.parts import clip_files
 from data_builders.parts.plan import Plan
 from data_builders.parts.segments import Segment
 
@@ -117,10 +118,25 @@ def test_a_clip_of_a_folder_has_no_other_file_than_those_beside_its_first(tmp_pa
     assert [located.file.path for located in files] == [f"{tmp_path}/drums/a.flac", f"{tmp_path}/drums/a.wav"]
 
 
+def test_files_are_gone_through_folder_by_folder_in_order_of_their_names(tmp_path):
+    for name in ("z.wav", "b.wav", "é.WAV", "a/2.wav", "a/10.wav", "B/x/1.wav", "B/y.wav", "none/a.txt", "B/no.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [file.path.removeprefix(f"{tmp_path}/") for file in clip_files.walk(tmp_path, (".wav",))]
+    assert found == ["b.wav", "z.wav", "é.WAV", "B/y.wav", "B/x/1.wav", "a/10.wav", "a/2.wav"]
+
+
+def test_a_folder_that_cannot_be_listed_ends_the_walk(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="the folder cannot be listed: Not a directory"):
+        list(clip_files.walk(tmp_path / "file", (".wav",)))
+
+
 def test_names_that_cannot_be_used_are_listed_and_links_in_a_circle_end(tmp_path):
     (tmp_path / "a.wav").touch()
     (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere")
     (tmp_path / "circle").symlink_to(tmp_path)
+    (tmp_path / "itself").symlink_to(tmp_path / "itself")
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "a.wav").touch()
     with open(os.fsencode(tmp_path) + b"/\xff.wav", "w"):
@@ -129,3 +145,23 @@ def test_names_that_cannot_be_used_are_listed_and_links_in_a_circle_end(tmp_path
     plan.add("all", [Segment("a", "a", ()), Segment("b", "a", (), folder=".")])
     assert [entry.rsplit(": ", 1)[1] for entry in plan.skipped] == ["FileNotFoundError", "UnicodeEncodeError"]
     assert plan.with_several_files("all") == 1
+
+
+def test_hidden_files_and_folders_are_listed_and_no_clips(tmp_path):
+    for name in ("._a.wav", ".git/a.wav", "x/.Trash/deep/a.wav", "x/a.wav", ".DS_Store", "x/.a.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    plan = Plan(tmp_path, (".wav",), tmp_path / "plan.sqlite")
+    plan.add("all", [Segment("a", "a", ()), Segment("b", "._a", ()), Segment("c", "a", (), folder="x")])
+    ((a,), (c,)) = next(plan.shards("all", 1))
+    assert {located.segment.clip_id: located.file.path for located in (a, c)} == {
+        "a": str(tmp_path / "x" / "a.wav"),
+        "c": str(tmp_path / "x" / "a.wav"),
+    }
+    assert list(plan.skipped) == [f"'{tmp_path / name}': hidden" for name in ("._a.wav", ".git", "x/.Trash")]
+
+
+def test_a_folder_that_is_itself_in_a_hidden_one_is_gone_through(tmp_path):
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "a.wav").touch()
+    assert [file.stem for file in clip_files.walk(tmp_path / ".cache", (".wav",))] == ["a"]

@@ -38,6 +38,7 @@ class Segment:
       boxes: annotated objects.
       folder: the one below `--manual_dir` that its file is in, which tells files of one name apart; empty: any.
       of_whole_video: the file named by the video alone is the whole video, whatever its length; no other name is tried.
+      where: the annotation file and the line that name it, for complaints; no part of what it is.
     """
 
     clip_id: str
@@ -48,6 +49,7 @@ class Segment:
     boxes: tuple[Box, ...] = ()
     folder: str = ""
     of_whole_video: bool = False
+    where: str = dataclasses.field(default="", compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

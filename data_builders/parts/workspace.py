@@ -92,7 +92,8 @@ def explained(folder: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise OSError(f"cannot write the plan of the build: {error}. Make room, {again}") from error
+        files = "the plan of the build, or a temporary file (in SQLITE_TMPDIR, or TMPDIR, or /var/tmp)"
+        raise OSError(f"cannot write {files}: {error}. Make room, {again}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(error.errno, f"the disk is full: make room, {again}") from error

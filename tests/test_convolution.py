@@ -1,5 +1,7 @@
 """The convolution that goes ways of its own where XLA's CPU backend is slow: the same values as XLA's."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,15 +16,16 @@ def plain(x, kernel, strides, padding):
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC)
 
 
+@pytest.mark.parametrize("share", [2, 0.7])
 @pytest.mark.parametrize(("stride", "padding"), [(1, ((1, 1), (1, 1))), (2, ((0, 1), (0, 1))), (1, "SAME")])
-def test_gradients_are_those_of_the_plain_convolution(monkeypatch, stride, padding):
-    """Five images of 6 x 5 positions in parts of two, two and one."""
-    monkeypatch.setattr(convolution, "CPU_POSITIONS", 2 * 30 // stride**2)
+def test_gradients_are_those_of_the_plain_convolution(monkeypatch, stride, padding, share):
+    """Five images of 6 x 5 positions of 3 channels in parts of two, two and one, or of four and two rows of each."""
+    shape = plain(jnp.zeros((5, 6, 5, 3)), jnp.zeros((3, 3, 3, 4)), (stride, stride), padding).shape
     monkeypatch.setattr(convolution, "CPU_CHANNELS", 3)
+    monkeypatch.setattr(convolution, "CPU_NUMBERS", int(share * math.prod(shape[1:3]) * 3))
+    assert convolution.part(shape, 3) == ((2, shape[1]) if share == 2 else (1, -(-shape[1] // 2)))
     x, kernel = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(5, 6, 5, 3), (3, 3, 3, 4)]))
     strides = (stride, stride)
-    shape = plain(x, kernel, strides, padding).shape
-    assert stride == 2 or convolution.images_of_a_part(shape, 3) == 2
     weight = jnp.arange(np.prod(shape), dtype=jnp.float32).reshape(shape) / 50
 
     def ours(x, kernel):
@@ -54,9 +57,10 @@ def test_maps_smaller_than_the_kernel(sides, strides, padding):
         np.testing.assert_allclose(mine, other, rtol=2e-5, atol=1e-5)
 
 
-def test_parts_hold_so_many_positions_and_narrow_maps_stay_whole():
-    assert convolution.images_of_a_part((8, 112, 112, 64), 64) == 1
-    assert convolution.images_of_a_part((8, 56, 56, 128), 64) == 4
-    assert convolution.images_of_a_part((8, 14, 14, 512), 512) == 8
-    assert convolution.images_of_a_part((8, 224, 224, 64), 64) == 1
-    assert convolution.images_of_a_part((32, 112, 112, 64), 3) == 32
+def test_parts_hold_so_many_numbers_and_narrow_maps_stay_whole():
+    assert convolution.part((8, 112, 112, 64), 64) == (1, 28)
+    assert convolution.part((8, 56, 56, 128), 64) == (1, 56)
+    assert convolution.part((8, 56, 56, 128), 128) == (1, 28)
+    assert convolution.part((8, 14, 14, 512), 512) == (2, 14)
+    assert convolution.part((8, 7, 7, 512), 512) == (8, 7)
+    assert convolution.part((32, 112, 112, 64), 3) == (32, 112)

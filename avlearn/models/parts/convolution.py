@@ -1,6 +1,7 @@
 """XLA's convolution, computed in other ways where its CPU backend is slow."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
-# The gradient of the weights is a product whose sum runs over all positions of all maps of the batch. XLA's CPU backend
-# is half as fast where that sum is longer than this, at 64 channels and more (docs/performance.md).
-CPU_POSITIONS = 12_544
+# The gradient of the weights is a product whose sum runs over all positions of all maps of the batch. With 64 channels
+# and more, XLA's CPU backend is the faster for parts of it in which so many numbers go in, 0.8 MB: a core's cache
+# (docs/performance.md).
+CPU_NUMBERS = 28 * 112 * 64
 CPU_CHANNELS = 64
 NAME = "convolution"  # of what comes out, for `avlearn.step.REMATERIALISATIONS`
 
@@ -62,14 +64,22 @@ def _forward(x: Array, kernel: Array, settings: Settings) -> tuple[Array, tuple[
 def _backward(settings: Settings, inputs: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     x, kernel = inputs
 
-    def of_kernel(x: Array, gradient: Array) -> Array:
+    def of_kernel(x: Array, gradient: Array, settings: Settings = settings) -> Array:
         _, pull = jax.vjp(lambda k: jax.lax.conv_general_dilated(x, k, **dict(settings)), kernel)
         return pull(gradient)[0]
 
     def in_parts(x: Array, gradient: Array) -> Array:
-        size = images_of_a_part(gradient.shape, x.shape[-1])
-        starts = range(0, x.shape[0], size)
-        return sum(of_kernel(x[start : start + size], gradient[start : start + size]) for start in starts)
+        images, rows = part(gradient.shape, x.shape[-1])
+        stride, (ends, *others) = dict(settings)["window_strides"][0], dict(settings)["padding"]
+        bare = tuple({**dict(settings), "padding": ((0, 0), *others)}.items())
+        x = jnp.pad(x, [(0, 0), ends] + [(0, 0)] * (x.ndim - 2))
+        total = jnp.zeros_like(kernel)
+        for image in range(0, gradient.shape[0], images):
+            for row in range(0, gradient.shape[1], rows):
+                of_part = gradient[image : image + images, row : row + rows]
+                last = stride * (row + of_part.shape[1] - 1) + kernel.shape[0]
+                total += of_kernel(x[image : image + images, stride * row : last], of_part, bare)
+        return total
 
     _, pull = jax.vjp(lambda x: jax.lax.conv_general_dilated(x, kernel, **dict(settings)), x)
     of_weights = jax.lax.platform_dependent(x, gradient, cpu=in_parts, default=of_kernel)
@@ -79,17 +89,17 @@ def _backward(settings: Settings, inputs: tuple[Array, Array], gradient: Array) 
 _convolve.defvjp(_forward, _backward)
 
 
-def images_of_a_part(shape: tuple[int, ...], in_channels: int) -> int:
-    """Images whose share of the gradient of the weights the CPU computes at once.
+def part(shape: tuple[int, ...], in_channels: int) -> tuple[int, int]:
+    """Images, and rows of them, whose share of the gradient of the weights the CPU computes at once.
 
     Args:
-      shape: of the maps that come out, `[batch, ..., out_channels]`.
+      shape: of the maps that come out, `[batch, rows, ..., out_channels]`.
       in_channels: of the maps that go in.
     """
-    batch, *sides, out_channels = shape
+    batch, rows, *sides, out_channels = shape
     if min(in_channels, out_channels) < CPU_CHANNELS:
-        return batch
-    positions = 1
-    for side in sides:
-        positions *= side
-    return min(batch, max(1, CPU_POSITIONS // positions))
+        return batch, rows
+    row = math.prod(sides) * in_channels
+    if rows * row > CPU_NUMBERS:
+        return 1, -(-rows // -(-rows * row // CPU_NUMBERS))
+    return min(batch, CPU_NUMBERS // (rows * row)), rows

@@ -41,7 +41,9 @@ def tiny(name: str, data_dir):
     config.model.width = 1 / 16
     config.inputs.frame_pixels = 32
     if config.inputs.frames > 1:
-        config.inputs.frames = 5
+        config.inputs.frames = 5  # a second here
+    if config.inputs.waveform_samples:
+        config.inputs.waveform_samples = 8000
     config.data.dataset = f"synthetic_av/{WORLD.name}"
     config.data.data_dir = str(data_dir)
     config.data.shift_seconds = (1.0, 1.2)

@@ -99,7 +99,12 @@ def part(shape: tuple[int, ...], in_channels: int) -> tuple[int, int]:
     batch, rows, *sides, out_channels = shape
     if min(in_channels, out_channels) < CPU_CHANNELS:
         return batch, rows
-    row = math.prod(sides) * in_channels
-    if rows * row > CPU_NUMBERS:
-        return 1, -(-rows // -(-rows * row // CPU_NUMBERS))
-    return min(batch, CPU_NUMBERS // (rows * row)), rows
+    image = rows * math.prod(sides) * in_channels
+    if image > CPU_NUMBERS:
+        return 1, _share(rows, -(-image // CPU_NUMBERS))
+    return _share(batch, -(-batch * image // CPU_NUMBERS)), rows
+
+
+def _share(count: int, parts: int) -> int:
+    """What is in each of so many parts, the last of which may have less."""
+    return -(-count // parts)

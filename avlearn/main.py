@@ -1,7 +1,7 @@
 """`python -m avlearn.main --config=configs/avenet.py [--workdir=D] [--mode=train|evaluate|dry_run|inspect] ...`.
 
 A run's directory holds `config.json`, `checkpoints/`, `tensorboard/`, `metrics.jsonl`, and after evaluation
-`results.json`, `arrays.npz` and `report/index.html`.
+`results.json`, `arrays.npz`, `report.npz` and `report/index.html`.
 """
 
 import json
@@ -187,15 +187,13 @@ def evaluate_checkpoint(built: evaluation.Evaluation, checkpoints: Checkpoints, 
     found = built.run(checkpoints, built.config.evaluation.checkpoint)
     evaluate.save(workdir, found.results, found.arrays)
     say(score_table.table({workdir.name: found.results}))
-    try:
-        if built.films_and_units is not None:
-            shown = built.films_and_units.collect(found.state, found.arrays)
-            evaluate.save_arrays(workdir / evaluate.FOR_REPORT, shown)
-            if jax.process_index() == 0:
-                print(f"\n{report.write([report.load(workdir)], workdir / 'report')}")
-    finally:
+    if built.films_and_units is not None:
+        shown = built.films_and_units.collect(found.state, found.arrays)
+        evaluate.save_arrays(workdir / evaluate.FOR_REPORT, shown)
         if jax.process_index() == 0:
-            evaluate.check_refused(found.results)
+            print(f"\n{report.write([report.load(workdir)], workdir / 'report')}")
+    if jax.process_index() == 0:
+        evaluate.check_refused(found.results)
 
 
 def score(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> None:

@@ -19,7 +19,7 @@ def plain(x, kernel, strides, padding):
 @pytest.mark.parametrize("share", [2, 0.7])
 @pytest.mark.parametrize(("stride", "padding"), [(1, ((1, 1), (1, 1))), (2, ((0, 1), (0, 1))), (1, "SAME")])
 def test_gradients_are_those_of_the_plain_convolution(monkeypatch, stride, padding, share):
-    """Five images of 6 x 5 positions of 3 channels in parts of two, two and one, or of four and two rows of each."""
+    """Five images of 6 x 5 positions of 3 channels in parts of two, two and one, or of half the rows of each."""
     shape = plain(jnp.zeros((5, 6, 5, 3)), jnp.zeros((3, 3, 3, 4)), (stride, stride), padding).shape
     monkeypatch.setattr(convolution, "CPU_CHANNELS", 3)
     monkeypatch.setattr(convolution, "CPU_NUMBERS", int(share * math.prod(shape[1:3]) * 3))
@@ -64,3 +64,28 @@ def test_parts_hold_so_many_numbers_and_narrow_maps_stay_whole():
     assert convolution.part((8, 14, 14, 512), 512) == (2, 14)
     assert convolution.part((8, 7, 7, 512), 512) == (8, 7)
     assert convolution.part((32, 112, 112, 64), 3) == (32, 112)
+
+
+def test_there_are_no_more_parts_than_can_be_compiled():
+    assert convolution.part((16, 112, 112, 64), 64) == (1, 56)
+    assert convolution.part((128, 112, 112, 64), 64) == (4, 112)
+
+
+def test_parts_in_half_precision_are_added_in_single(monkeypatch):
+    """Sums of ones: beyond 256 bfloat16 has no odd numbers, and beyond 2,048 a part of 8 would be lost."""
+    monkeypatch.setattr(convolution, "CPU_CHANNELS", 1)
+    monkeypatch.setattr(convolution, "CPU_NUMBERS", 8)
+    monkeypatch.setattr(convolution, "MOST_PARTS", 1000)
+    x, kernel = jnp.ones((512, 2, 4, 1), jnp.bfloat16), jnp.ones((1, 1, 1, 1), jnp.bfloat16)
+
+    def total(kernel):
+        return convolution.convolve(x, kernel, (1, 1), "SAME", dimension_numbers=NHWC).astype(jnp.float32).sum()
+
+    assert float(jax.grad(total)(kernel)[0, 0, 0, 0]) == 512 * 8
+
+
+def test_dilation_and_groups_are_refused():
+    x, kernel = jnp.ones((1, 8, 8, 2)), jnp.ones((3, 3, 2, 2))
+    for setting in ({"rhs_dilation": (2, 2)}, {"lhs_dilation": (2, 1)}, {"feature_group_count": 2}):
+        with pytest.raises(ValueError, match="convolve takes neither dilation nor groups; it got"):
+            convolution.convolve(x, kernel, (1, 1), "SAME", dimension_numbers=NHWC, **setting)

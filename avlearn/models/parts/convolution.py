@@ -12,10 +12,11 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 # The gradient of the weights is a product whose sum runs over all positions of all maps of the batch. With 64 channels
-# and more, XLA's CPU backend is the faster for parts of it in which so many numbers go in, 0.8 MB: a core's cache
-# (docs/performance.md).
+# and more, XLA's CPU backend is the faster for parts of so many positions x channels, 0.8 MB: a core's cache
+# (docs/performance.md). Each part is a convolution of the program, so that many of them take long to compile.
 CPU_NUMBERS = 28 * 112 * 64
 CPU_CHANNELS = 64
+MOST_PARTS = 32  # about
 NAME = "convolution"  # of what comes out, for `avlearn.step.REMATERIALISATIONS`
 
 Settings = tuple[tuple[str, Any], ...]
@@ -28,7 +29,15 @@ def convolve(
     padding: Any,
     **settings: Any,
 ) -> Float[Array, "batch *after out_channels"]:
-    """`jax.lax.conv_general_dilated` of channels-last maps; pass as `nnx.Conv(conv_general_dilated=convolve)`."""
+    """`jax.lax.conv_general_dilated` of channels-last maps; pass as `nnx.Conv(conv_general_dilated=convolve)`.
+
+    Raises:
+      ValueError: dilation, or groups of channels, which no network here has.
+    """
+    dilations = (*(settings.get("lhs_dilation") or ()), *(settings.get("rhs_dilation") or ()))
+    groups = settings.get("feature_group_count", 1)
+    if groups != 1 or any(dilation != 1 for dilation in dilations):
+        raise ValueError(f"convolve takes neither dilation nor groups; it got {dilations} and {groups}")
     sides = kernel.shape[:-2]
     if isinstance(padding, str):
         padding = jax.lax.padtype_to_pads(x.shape[1:-1], sides, window_strides, padding)
@@ -41,7 +50,7 @@ def convolve(
 
 
 def _product(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tuple[int, int]], precision) -> Array:
-    """A convolution as one product of matrices: on maps smaller than the kernel XLA's CPU backend makes 3 GFLOP/s."""
+    """A convolution as one product of matrices: on maps smaller than the kernel XLA's CPU backend is slow."""
     x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
     sides = kernel.shape[:-2]
     left = [length - side + 1 for length, side in zip(x.shape[1:-1], sides, strict=True)]
@@ -73,13 +82,13 @@ def _backward(settings: Settings, inputs: tuple[Array, Array], gradient: Array) 
         stride, (ends, *others) = dict(settings)["window_strides"][0], dict(settings)["padding"]
         bare = tuple({**dict(settings), "padding": ((0, 0), *others)}.items())
         x = jnp.pad(x, [(0, 0), ends] + [(0, 0)] * (x.ndim - 2))
-        total = jnp.zeros_like(kernel)
+        total = jnp.zeros(kernel.shape, jnp.promote_types(kernel.dtype, jnp.float32))
         for image in range(0, gradient.shape[0], images):
             for row in range(0, gradient.shape[1], rows):
                 of_part = gradient[image : image + images, row : row + rows]
                 last = stride * (row + of_part.shape[1] - 1) + kernel.shape[0]
                 total += of_kernel(x[image : image + images, stride * row : last], of_part, bare)
-        return total
+        return total.astype(kernel.dtype)
 
     _, pull = jax.vjp(lambda x: jax.lax.conv_general_dilated(x, kernel, **dict(settings)), x)
     of_weights = jax.lax.platform_dependent(x, gradient, cpu=in_parts, default=of_kernel)
@@ -99,10 +108,8 @@ def part(shape: tuple[int, ...], in_channels: int) -> tuple[int, int]:
     batch, rows, *sides, out_channels = shape
     if min(in_channels, out_channels) < CPU_CHANNELS:
         return batch, rows
-    image = rows * math.prod(sides) * in_channels
-    if image > CPU_NUMBERS:
-        return 1, _share(rows, -(-image // CPU_NUMBERS))
-    return _share(batch, -(-batch * image // CPU_NUMBERS)), rows
+    parts = min(MOST_PARTS, _share(batch * rows * math.prod(sides) * in_channels, CPU_NUMBERS))
+    return _share(batch, parts), _share(rows, _share(parts, batch))
 
 
 def _share(count: int, parts: int) -> int:

@@ -13,6 +13,7 @@ fi
 absolute() { case "$1" in *://*) echo "$1" ;; *) realpath -m "$1" ;; esac; }
 manual_dir=$(absolute "$3") data_dir=$(absolute "$4")
 cd "$(dirname "$0")/.."
+source launch/allocator.sh
 local_workers="runner=DirectRunner,direct_running_mode=multi_processing,direct_num_workers=$(nproc)"
 exec tfds build "data_builders/$1" --config="$2" --manual_dir="$manual_dir" --data_dir="$data_dir" \
   --beam_pipeline_options="${5:-$local_workers}" "${@:6}"

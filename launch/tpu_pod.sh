@@ -133,7 +133,9 @@ install_and_start() {
   # -m: every file is newer than the last installation, which therefore is brought up to date.
   on_workers all 'set -e; if systemctl is-active --quiet avlearn; then echo "error: a run is in progress" >&2; exit 1; fi;'\
 ' rm -rf avlearn/code; mkdir -p avlearn/code; tar -xzmf avlearn.tar.gz -C avlearn/code;'\
-' sudo apt-get -qq update; sudo apt-get -qq -o DPkg::Lock::Timeout=300 install --yes libtcmalloc-minimal4;'\
+' if ! ldconfig -p | grep -q libtcmalloc_minimal.so.4; then'\
+' (sudo apt-get -qq update && sudo apt-get -qq -o DPkg::Lock::Timeout=300 install --yes libtcmalloc-minimal4)'\
+' || echo "warning: tcmalloc could not be installed; glibc is told to keep freed memory instead" >&2; fi;'\
 ' cd avlearn/code; python3 -m pip install --quiet --user uv; ~/.local/bin/uv python install --quiet 3.12;'\
 ' export PYTHON="$(~/.local/bin/uv python find 3.12)" AVLEARN_VENV="$HOME/avlearn/venv"; source launch/install.sh tpu'
   [[ -z ${settings[bucket]} ]] || mount_bucket

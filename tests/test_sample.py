@@ -61,6 +61,36 @@ def test_the_draw_is_uniform_over_all_that_fits(misalignment_seconds):
     assert frame_and_start(tf.constant(np.nextafter(1, 0)), record, offsets_ms) == expected[-1]
 
 
+@pytest.mark.parametrize("columns", [150, 199, 200, 599, 600])
+@pytest.mark.parametrize("samples", [0, 1600, 7999, 24_000])
+def test_sound_lies_in_the_clip_about_the_times_of_its_span(columns, samples):
+    """By trying every millisecond."""
+    record = parsed() | {"waveform": tf.constant(bytes(2 * 23_990))}
+    inputs = InputSpec(columns=columns, waveform_samples=samples, waveform_hz=8000)
+    times = np.arange(-200, 3200)
+    start = cut.start_column(times, columns, "l3")
+    fits = (start >= 0) & (start + columns <= 599)
+    if samples:
+        start = cut.start_sample(times, samples, 8000)
+        fits &= (start >= 0) & (start + samples <= 23_990)
+    first, last = (int(time) for time in cut.sound_span(record, inputs))
+    assert ((times >= first) & (times <= last)).tolist() == fits.tolist()
+
+
+def test_a_frame_whose_own_sound_does_not_fit_is_not_drawn_for_shifted_sound():
+    """Half of the pairs hear it."""
+    offsets_ms = Sampling(pairing="shifted", misalignment_seconds=0.0, shift_seconds=(0.4, 0.6)).offsets_ms
+    every = sample.moments(parsed(), InputSpec(columns=200), offsets_ms)
+    # Frames 3 to 12 have their own second within the clip; with 0.4 to 0.6 s of shift, to either side where it fits.
+    expected = [
+        (number, 200 * number + int(offset))
+        for number in range(3, 13)
+        for offset in offsets_ms
+        if 0 <= 40 * number - 100 + offset // 5 <= 399
+    ]
+    assert list(zip(every.frame.numpy().tolist(), every.sound_ms.numpy().tolist(), strict=True)) == expected
+
+
 def test_the_middle_draw_is_the_middle_frame_with_its_own_sound():
     draw = tf.constant(sample.MIDDLE[sample.Draw.MOMENT], tf.float64)
     # Frames 3 (0.6 s) to 12 (2.4 s) have their second within 599 columns (2.995 s): the sixth of ten.

@@ -218,25 +218,24 @@ class _Fitting(NamedTuple):
 
     Attributes:
       frame, seen_ms: of each, as in `Moment`.
-      first: place of its first offset.
-      before, up_to: offsets that fit of the frames before it, and with its own.
+      up_to: how many fit of the frames before it, and with its own.
+      shift: from the number of a moment, counted over all frames, to the place of its offset.
       total: of all frames.
       offsets_ms: all.
     """
 
     frame: tf.Tensor
     seen_ms: tf.Tensor
-    first: tf.Tensor
-    before: tf.Tensor
     up_to: tf.Tensor
+    shift: tf.Tensor
     total: tf.Tensor
     offsets_ms: tf.Tensor
 
     def moments(self, numbers: tf.Tensor) -> Moment:
         """Those of some numbers from 0 to `total - 1`."""
         place = tf.searchsorted(self.up_to, numbers, side="right")
-        frame, seen_ms, first, before = (tf.gather(values, place) for values in self[:4])
-        return Moment(frame, seen_ms, seen_ms + tf.gather(self.offsets_ms, first + numbers - before))
+        frame, seen_ms, shift = (tf.gather(values, place) for values in (self.frame, self.seen_ms, self.shift))
+        return Moment(frame, seen_ms, seen_ms + tf.gather(self.offsets_ms, numbers + shift))
 
 
 def _fitting(record: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> _Fitting:
@@ -252,7 +251,7 @@ def _fitting(record: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " of
     held = (tf.size(record["frame_times_ms"]), cut.columns_of(record))
     complaint = ["no cut fits into the clip", record["clip_id"], "of (frames, columns)", *held, wanted(inputs)]
     with tf.control_dependencies([tf.debugging.Assert(total > 0, complaint)]):
-        return _Fitting(frame, seen_ms, first, up_to - count, up_to, tf.identity(total), offsets)
+        return _Fitting(frame, seen_ms, up_to, first - (up_to - count), tf.identity(total), offsets)
 
 
 def wanted(inputs: InputSpec) -> str:

@@ -83,7 +83,7 @@ def _names(folder: str, suffixes: tuple[str, ...]) -> Iterator[tuple[bool, str]]
                 for entry in entries:
                     is_folder = _is_folder(entry)
                     if is_folder or os.path.splitext(entry.name)[1].lower() in suffixes:
-                        names.execute("INSERT INTO names VALUES (?, ?)", (is_folder, os.fsencode(entry.name)))
+                        names.execute("INSERT OR IGNORE INTO names VALUES (?, ?)", (is_folder, os.fsencode(entry.name)))
         except OSError as error:
             raise OSError(error.errno, f"the folder cannot be listed: {error.strerror}", folder) from error
         for is_folder, name in names.execute("SELECT is_folder, name FROM names ORDER BY is_folder, name"):

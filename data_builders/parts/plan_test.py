@@ -1,12 +1,13 @@
 """Which file a segment gets where several folders hold files of one name."""
 
+import dataclasses
 import os
 
 import pytest
 
-from data_builders.parts import clip_files
+from data_builders.parts import clip_files, record, shards
 from data_builders.parts.plan import Plan
-from data_builders.parts.segments import Segment
+from data_builders.parts.segments import Located, Segment
 
 
 @pytest.fixture
@@ -165,3 +166,17 @@ def test_a_folder_that_is_itself_in_a_hidden_one_is_gone_through(tmp_path):
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache" / "a.wav").touch()
     assert [file.stem for file in clip_files.walk(tmp_path / ".cache", (".wav",))] == ["a"]
+
+
+def test_the_line_that_names_a_clip_is_no_part_of_its_shard():
+    """Shards that are finished stay so where a line is added to the annotations before it."""
+    file = clip_files.ClipFile("a", "clips/a.mp4", 1, 2)
+    recipe = shards.Recipe(record.Settings(), ("class",))
+    first = Segment("a", "a", ("class",), where="list.csv, line 3")
+    moved = dataclasses.replace(first, where="list.csv, line 4")
+    other = dataclasses.replace(first, labels=())
+    prints = [
+        shards.Job(((Located(segment, file, cut=False),),), recipe, 600.0).fingerprint
+        for segment in (first, moved, other)
+    ]
+    assert prints[0] == prints[1] != prints[2]

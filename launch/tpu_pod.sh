@@ -140,7 +140,8 @@ install_and_start() {
 ' export PYTHON="$(~/.local/bin/uv python find 3.12)" AVLEARN_VENV="$HOME/avlearn/venv"; source launch/install.sh tpu'
   [[ -z ${settings[bucket]} ]] || mount_bucket
   # A service outlives the ssh session; at the end of the machine it gets SIGTERM, and saves.
-  on_workers all 'cd avlearn/code && source launch/allocator.sh && sudo systemd-run --unit=avlearn --collect --uid="$(id -u)" --gid="$(id -g)"'\
+  on_workers all 'cd avlearn/code && source launch/allocator.sh && sudo systemd-run --unit=avlearn --collect'\
+' --uid="$(id -u)" --gid="$(id -g)"'\
 ' --working-directory="$PWD" --setenv=HOME="$HOME" --setenv=JAX_PLATFORMS=tpu,cpu'\
 ' $(env | grep -E "^(LD_PRELOAD|(TC)?MALLOC_[A-Z_]+)=" | sed "s/^/--setenv=/")'\
 ' --property=StandardOutput=append:"$HOME/avlearn/run.log" --property=StandardError=append:"$HOME/avlearn/run.log"'\

@@ -61,7 +61,7 @@ def test_training_clips_are_cut_and_test_clips_are_whole_with_boxes(manual_dir, 
     assert build_dataset.counts(builder) == {"train": (2, 1), "validation": (1, 1), "test": (3, 3)}
     assert coverage["splits"]["train"]["not_built"]["missing"]["clip_ids"] == ["70000001"]
     assert {kind: entry["items"] for kind, entry in coverage["refused_annotations"].items()} == {
-        "test clips that the list names twice": ["90000001"],
+        "lines of the list that repeat a test clip": ["90000001"],
         "test clips that the list leaves out": ["90000003"],
         "test clips without an annotation file": ["90000005"],
         "degenerate boxes": [

@@ -1,6 +1,5 @@
 """Building from a folder of clips: interruption, other runners, other numbers of shards, and what goes wrong."""
 
-import errno
 import json
 import os
 import pathlib
@@ -18,11 +17,9 @@ import numpy as np
 import pytest
 
 from avlearn.data import read
-from data_builders.parts import processes, record, shards, tfrecord_file
-from data_builders.parts.clip_files import ClipFile
+from data_builders.parts import processes
 from data_builders.parts.clips_builder import ClipsConfig, shard_count
-from data_builders.parts.segments import Located, Segment
-from data_builders.parts.workspace import Workspace, explained
+from data_builders.parts.workspace import Workspace
 from tests.build_dataset import build, coverage, records
 from tests.media_file import RATE, clicking, flashing, plain, write
 from tests.small_clips import SmallClips, write_folder
@@ -31,29 +28,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Twenty training clips and three test clips; one of them broken, one without its file."""
-    path = write_folder(tmp_path_factory.mktemp("clips") / "manual", 20, 3)
-    (path / "a03.mp4").write_bytes(b"not a film")
-    (path / "a04.mp4").unlink()
-    return path
-
-
-@pytest.fixture(scope="module")
 def built(folder, tmp_path_factory):
     return build(SmallClips, "plain", folder, tmp_path_factory.mktemp("data"))
-
-
-def job(folder, *names, time_limit_seconds=600, **settings):
-    """Of clips `name.mp4` in a folder, one file each; `a|b` has the files `a.mp4` and `b.mp4`."""
-    clips = tuple(
-        tuple(
-            Located(Segment(name, name, ("low",)), ClipFile(file, str(folder / f"{file}.mp4"), 1, 1), cut=False)
-            for file in name.split("|")
-        )
-        for name in names
-    )
-    return shards.Job(clips, shards.Recipe(record.Settings(**settings), ("low",)), time_limit_seconds)
 
 
 def shard_bytes(builder):
@@ -253,19 +229,6 @@ def test_beam_replaces_a_process_too_and_the_next_file_of_the_clip_is_tried(brok
     assert set(records(builder, "train")) == {"a00"}
 
 
-def test_what_failed_for_a_reason_of_ours_is_tried_again(folder, tmp_path, monkeypatch):
-    path = str(tmp_path / "x.tfrecord-00000-of-00001")
-    shards.write_job(path, job(folder, "a00"))
-    monkeypatch.setattr(record, "make_record", lambda *arguments: 1 / 0)
-    shards.build(path)
-    reason, detail = shards.report_of(path).refused["a00"]
-    assert reason == "error"
-    assert detail.endswith("a00.mp4: error: ZeroDivisionError: division by zero")
-    monkeypatch.undo()
-    shards.build(path)
-    assert (shards.report_of(path).built, shards.report_of(path).refused) == (1, {})
-
-
 def test_the_next_file_of_a_clip_is_tried(folder, tmp_path):
     several = tmp_path / "several"
     (several / "again").mkdir(parents=True)
@@ -288,45 +251,12 @@ def test_the_next_file_of_a_clip_is_tried(folder, tmp_path):
     assert re.fullmatch("; ".join(bad.format(several, name) for name in ("neither.avi", "neither.mkv")), example)
 
 
-def test_more_time_is_another_try(folder, tmp_path):
-    path = str(tmp_path / "x.tfrecord-00000-of-00001")
-    shards.write_job(path, job(folder, "a00", time_limit_seconds=1))
-    mark = {"a00: " + str(folder / "a00.mp4"): {"times": 0, "timed_out_seconds": 1}}
-    (tmp_path / "x.tfrecord-00000-of-00001.reading").write_text(json.dumps(mark))
-    assert shards.timed_out(path) == 1
-    for _ in range(2):  # the second time, by the report
-        shards.build(path)
-        assert shards.report_of(path).refused["a00"][0] == "timed_out"
-    shards.write_job(path, job(folder, "a00", time_limit_seconds=600))
-    shards.build(path)
-    assert (shards.report_of(path).built, shards.report_of(path).refused) == (1, {})
-
-
 def test_the_number_of_shards_is_that_of_the_annotations():
     assert [shard_count(expected, expected) for expected in (1, 512, 513, 1024, 1025, 2_000_000)] == [
         *(16, 16, 32, 32, 64, 65_536)
     ]
     assert {shard_count(10_000, found) for found in range(2048, 10_001)} == {512}
     assert [shard_count(10_000, found) for found in (2047, 1023, 1)] == [256, 128, 16]
-
-
-def test_a_folder_that_goes_away_ends_the_build(tmp_path):
-    path = str(tmp_path / "x.tfrecord-00000-of-00001")
-    shards.write_job(path, job(tmp_path, "a00"))
-    with pytest.raises(FileNotFoundError, match="it was there before; are the clips still mounted"):
-        shards.build(path)
-    assert shards.report_of(path) is None
-
-
-def test_a_damaged_shard_is_not_finished(folder, tmp_path):
-    path = tmp_path / "x.tfrecord-00000-of-00001"
-    shards.write_job(str(path), job(folder, "a00"))
-    shards.build(str(path))
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1])
-    assert shards.report_of(str(path)) is None
-    shards.build(str(path))
-    assert path.read_bytes() == whole
 
 
 def test_a_dataset_of_other_settings_is_not_taken_for_this_one(built, folder, capsys):
@@ -414,30 +344,3 @@ def test_a_part_never_passes_for_the_whole(folder, tmp_path):
         build(SmallClips, "plain", folder, tmp_path, max_examples_per_split=2)
     few = build(SmallClips, ClipsConfig(name="few", frames_per_second=5, max_clips_per_split=2), folder, tmp_path)
     assert {split: info.num_examples for split, info in few.info.splits.items()} == {"train": 2, "test": 2}
-
-
-def test_a_full_disk_is_said_and_nothing_counts_as_finished(folder, tmp_path, monkeypatch):
-    path = str(tmp_path / "x.tfrecord-00000-of-00001")
-    shards.write_job(path, job(folder, "a00"))
-
-    def full(file, data):
-        file.write(data[:100])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(tfrecord_file, "write", full)
-    full_disk = r"the disk is full: make room, and run the same command again. Finished shards are kept in"
-    with pytest.raises(OSError, match=full_disk), explained(tmp_path):
-        shards.build(path)
-    assert shards.report_of(path) is None
-    monkeypatch.undo()
-    assert shards.build(path) == 1
-    assert shards.report_of(path).built == 1
-
-
-def test_a_shard_of_other_contents_is_not_taken_for_this_one(folder, tmp_path):
-    path = str(tmp_path / "x.tfrecord-00000-of-00001")
-    shards.write_job(path, job(folder, "a00", "a01"))
-    shards.build(path)
-    assert shards.report_of(path).built == 2
-    shards.write_job(path, job(folder, "a00", "a01", short_side=64))
-    assert shards.report_of(path) is None

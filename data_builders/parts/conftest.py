@@ -1,0 +1,14 @@
+"""What tests of the builders' parts share."""
+
+import pytest
+
+from tests.small_clips import write_folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Twenty training clips and three test clips; one of them broken, one without its file."""
+    path = write_folder(tmp_path_factory.mktemp("clips") / "manual", 20, 3)
+    (path / "a03.mp4").write_bytes(b"not a film")
+    (path / "a04.mp4").unlink()
+    return path

@@ -157,7 +157,9 @@ def read_test(manual_dir: pathlib.Path, refused: Refused) -> tuple[Mapping[str, 
     if test_list is not None:
         lines = collections.Counter(row[0] for _, row in read_ids(test_list, 2, "id,number"))
         listed = list(lines)
-        refused["lines of the list that repeat a test clip"] = [video_id for video_id, count in lines.items() if count > 1]
+        refused["lines of the list that repeat a test clip"] = [
+            video_id for video_id, count in lines.items() if count > 1
+        ]
         refused["test clips that the list leaves out"] = [video_id for video_id in paths if video_id not in set(listed)]
         refused["test clips without an annotation file"] = [video_id for video_id in listed if video_id not in paths]
     test = {video_id: read_boxes(paths[video_id], refused) for video_id in listed if video_id in paths}

@@ -243,33 +243,26 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
         """Coverage of every split as JSON; sets the splits of the dataset's info."""
         result, infos = {}, []
         for split, of_split in paths.items():
-            reports = [shards.report_of(path) for path in of_split]
-            if None in reports:
-                raise RuntimeError(f"the shard {of_split[reports.index(None)]} is not finished; run the command again")
-            refused = {clip_id: why for report in reports for clip_id, why in report.refused.items()}
-            counts = coverage.SplitCoverage(
-                cut_from_whole_videos=sum(report.whole_videos for report in reports),
-                with_several_files=plan.with_several_files(split),
-                missing=plan.missing(split),
-                passed_over={clip_id: why for report in reports for clip_id, why in report.passed_over.items()},
-            )
-            for segment, found in plan.segments(split):
-                reason, detail = refused.get(segment.clip_id, (None, "")) if found else ("missing", "")
-                counts.add(segment.clip_id, segment.labels, reason, detail)
+            counts = coverage.SplitCoverage(with_several_files=plan.with_several_files(split))
+            num_bytes, lengths = 0, []
+            for path in of_split:
+                report = shards.report_of(path)
+                if report is None:
+                    raise RuntimeError(f"the shard {path} is not finished; run the command again")
+                plan.refuse(split, report.refused)
+                counts.passed_over.update(report.passed_over)
+                counts.cut_from_whole_videos += report.whole_videos
+                num_bytes += report.num_bytes
+                lengths.append(report.built)
+            counts.not_built = plan.not_built(split)
+            for segment, reason, detail in plan.outcomes(split):
+                counts.add(segment.labels, reason, detail)
             result[split] = counts.to_json(annotations.class_names)
             if counts.built:  # a split of which there is nothing is in the coverage, and not in the dataset
-                infos.append(self._split_info(split, reports))
+                infos.append(tfds.core.splits.SplitInfo(split, lengths, num_bytes, self._get_filename_template(split)))
         if infos:
             self.info.set_splits(tfds.core.splits.SplitDict(infos))
         return result
-
-    def _split_info(self, split, reports) -> tfds.core.SplitInfo:
-        return tfds.core.SplitInfo(
-            name=split,
-            shard_lengths=[report.built for report in reports],
-            num_bytes=sum(report.num_bytes for report in reports),
-            filename_template=self._get_filename_template(split),
-        )
 
     def _publish(self, splits, plan, paths, annotations, target) -> None:
         """Writes and prints the coverage, and puts the finished files where TFDS makes the dataset of them."""

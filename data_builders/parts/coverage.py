@@ -17,8 +17,7 @@ class SplitCoverage:
       cut_from_whole_videos: how many of these were cut out of a longer video.
       with_several_files: how many clips had more than one file.
       passed_over: ids of clips that were built, but not from their first file, to what was wrong with those before.
-      missing: ids of the clips without a file, in order.
-      not_built: other reason to the ids of the clips.
+      not_built: reason to the ids of the clips.
       examples: reason to what the first few of them said.
       classes_expected, classes_built: class id to its clips.
     """
@@ -28,8 +27,7 @@ class SplitCoverage:
     cut_from_whole_videos: int = 0
     with_several_files: int = 0
     passed_over: dict[str, str] = dataclasses.field(default_factory=dict)
-    missing: Sequence[str] = ()
-    not_built: dict[str, list[str]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
+    not_built: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     examples: dict[str, list[str]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
     classes_expected: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     classes_built: collections.Counter = dataclasses.field(default_factory=collections.Counter)
@@ -39,24 +37,18 @@ class SplitCoverage:
         """Built of expected; 1 where nothing was expected."""
         return self.built / self.expected if self.expected else 1.0
 
-    def add(self, clip_id: str, labels: tuple[str, ...], reason: str | None, detail: str = "") -> None:
+    def add(self, labels: tuple[str, ...], reason: str | None, detail: str = "") -> None:
         """Counts a clip: `reason` is None for one that was built."""
         self.expected += 1
         self.classes_expected.update(labels)
         if reason is None:
             self.built += 1
             self.classes_built.update(labels)
-            return
-        if reason != "missing":
-            self.not_built[reason].append(clip_id)
-        if detail and len(self.examples[reason]) < EXAMPLES:
+        elif detail and len(self.examples[reason]) < EXAMPLES:
             self.examples[reason].append(detail)
 
     def to_json(self, class_names: Mapping[str, str]) -> dict:
         """As it is written to `coverage.json`."""
-        not_built = {reason: sorted(ids) for reason, ids in self.not_built.items()}
-        if self.missing:
-            not_built["missing"] = self.missing
         return {
             "expected": self.expected,
             "built": self.built,
@@ -66,7 +58,7 @@ class SplitCoverage:
             "not_from_the_first_file": dict(sorted(self.passed_over.items())),
             "not_built": {
                 reason: {"count": len(ids), "clip_ids": ids, "examples": self.examples[reason]}
-                for reason, ids in sorted(not_built.items())
+                for reason, ids in self.not_built.items()
             },
             "classes": {
                 class_id: {"name": name, "expected": count, "built": self.classes_built[class_id]}

@@ -8,12 +8,17 @@ import os
 import pathlib
 import pickle
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from data_builders.parts import clip_files
 from data_builders.parts.clip_files import ClipFile
 from data_builders.parts.listing import Column
 from data_builders.parts.segments import Located, Segment
+
+OUTCOMES = """
+    SELECT clip_id, segment, CASE files WHEN 0 THEN 'missing' ELSE reason END AS reason, IFNULL(detail, '') AS detail
+    FROM wanted LEFT JOIN refused USING (split, clip_id) WHERE split = ?
+"""
 
 
 class Plan:
@@ -39,6 +44,10 @@ class Plan:
         self._database.execute(
             "CREATE TABLE wanted (split TEXT, clip_id TEXT, hash BLOB, segment BLOB, files INTEGER, located BLOB, "
             "PRIMARY KEY (split, hash, clip_id)) WITHOUT ROWID"
+        )
+        self._database.execute(
+            "CREATE TABLE refused (split TEXT, clip_id TEXT, reason TEXT, detail TEXT, "
+            "PRIMARY KEY (split, clip_id)) WITHOUT ROWID"
         )
         self._database.execute("CREATE TABLE skipped (text TEXT)")
         self.skipped = Column(self._database, "SELECT text FROM skipped")
@@ -86,16 +95,29 @@ class Plan:
         """How many of them have more than one, of which the first that can be read is used."""
         return self._count("SELECT COUNT(*) FROM wanted WHERE split = ? AND files > 1", split)
 
-    def missing(self, split: str) -> Column:
-        """Ids of those that have none, in order."""
-        query = "SELECT clip_id FROM wanted WHERE split = ? AND files = 0 ORDER BY clip_id"
-        return Column(self._database, query, split)
+    def refuse(self, split: str, refused: Mapping[str, Sequence[str]]) -> None:
+        """Notes of some clips why no record could be made of their files.
 
-    def segments(self, split: str) -> Iterator[tuple[Segment, bool]]:
-        """Every segment of a split, and whether it has a file."""
-        query = "SELECT segment, files > 0 FROM wanted WHERE split = ?"
-        for data, found in self._database.execute(query, (split,)):
-            yield pickle.loads(data), bool(found)
+        Args:
+          split: of the clips.
+          refused: clip id to (reason, detail).
+        """
+        rows = ((split, clip_id, *why) for clip_id, why in refused.items())
+        self._database.executemany("INSERT INTO refused VALUES (?, ?, ?, ?)", rows)
+
+    def not_built(self, split: str) -> dict[str, Column]:
+        """Reason (`missing`: there is no file) to the ids of the segments without a record, in order."""
+        outcomes = f"SELECT * FROM ({OUTCOMES}) WHERE reason IS NOT NULL"
+        reasons = self._database.execute(f"SELECT DISTINCT reason FROM ({outcomes}) ORDER BY reason", (split,))
+        ids = f"SELECT clip_id FROM ({outcomes}) WHERE reason = ? ORDER BY clip_id"
+        return {reason: Column(self._database, ids, split, reason) for (reason,) in reasons.fetchall()}
+
+    def outcomes(self, split: str) -> Iterator[tuple[Segment, str | None, str]]:
+        """Every segment of a split, the reason why it has no record (None: it has one), and the details."""
+        for data, reason, detail in self._database.execute(
+            f"SELECT segment, reason, detail FROM ({OUTCOMES})", (split,)
+        ):
+            yield pickle.loads(data), reason, detail
 
     def shards(self, split: str, count: int) -> Iterator[list[tuple[Located, ...]]]:
         """The files of each segment that has any, divided into shards, in an order that only the clips' ids decide.

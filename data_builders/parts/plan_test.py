@@ -180,3 +180,25 @@ def test_the_line_that_names_a_clip_is_no_part_of_its_shard():
         for segment in (first, moved, other)
     ]
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_outcomes_join_missing_files_and_what_the_shards_refused(manual_dir):
+    plan = Plan(manual_dir, (".wav",), manual_dir / "plan.sqlite")
+    segments = [
+        Segment(name, stem, (name,)) for name, stem in zip("abcd", ("bus01", "tube01", "park01", "bus01"), strict=True)
+    ]
+    for split in ("train", "test"):
+        plan.add(split, segments)
+    plan.refuse("train", {"d": ("unreadable", "not a media file"), "b": ("unreadable", "it ends early")})
+    plan.refuse("train", {})
+    assert {segment.clip_id: why for segment, *why in plan.outcomes("train")} == {
+        "a": [None, ""],
+        "b": ["unreadable", "it ends early"],
+        "c": ["missing", ""],
+        "d": ["unreadable", "not a media file"],
+    }
+    assert {why: list(ids) for why, ids in plan.not_built("train").items()} == {
+        "missing": ["c"],
+        "unreadable": ["b", "d"],
+    }
+    assert {why: list(ids) for why, ids in plan.not_built("test").items()} == {"missing": ["c"]}

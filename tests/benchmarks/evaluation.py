@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from avlearn.evaluators import cca, ciou, ndcg
+from avlearn.ontology import relevance
 
 CLASSES = 110  # of AudioSet-Instruments
 DIM = 128
@@ -37,7 +38,7 @@ def retrieval_items(items: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 def class_relevance() -> np.ndarray:
     distance = np.random.default_rng(1).integers(1, 10, (CLASSES, CLASSES))
-    return 20 - np.minimum(distance, distance.T) * (1 - np.eye(CLASSES, dtype=int))
+    return (20 - np.minimum(distance, distance.T) * (1 - np.eye(CLASSES, dtype=int))).astype(np.int32)
 
 
 def localisation_items(maps: int) -> dict[str, np.ndarray]:
@@ -50,6 +51,11 @@ def localisation_items(maps: int) -> dict[str, np.ndarray]:
         "heat_map": rng.normal(size=(2 * maps, 14, 14)).astype(np.float32),
         "corresponds": np.repeat([True, False], maps),
     }
+
+
+def all_relevances(items: int) -> Callable:
+    labels = retrieval_items(items)["labels"]
+    return lambda: relevance(labels, labels, class_relevance())
 
 
 def evaluate_ndcg(items: int) -> Callable:
@@ -111,6 +117,7 @@ def loop_ciou(maps: int) -> Callable:
 
 # What is measured; how much of the whole it runs (the rest is extrapolated).
 LINES: dict[str, tuple[Callable[[], Callable], float]] = {
+    "relevance_20k": (functools.partial(all_relevances, 20_000), 1.0),
     "ndcg_4k": (functools.partial(evaluate_ndcg, 4361), 1.0),
     "ndcg_4k_loop": (functools.partial(loop_ndcg, 4361), PART / 4361),
     "ndcg_20k": (functools.partial(evaluate_ndcg, 20_000), 1.0),

@@ -53,7 +53,11 @@ def miniature() -> dict:
         "model": {"width": 0.25},
         "inputs": {"frame_pixels": 64, "pool": 4},
         "data": {"dataset": "synthetic_av/miniature", "pairing": "all_pairs"},
-        "evaluation": {"out_of_sight": "negatives"},  # the embedded world has a box for all that is seen
+        "evaluation": {
+            "out_of_sight": "negatives",  # the embedded world has a box for all that is seen
+            # Its objects are small: with half of the picture predicted, no map could reach a cIoU above .08.
+            "ciou_protocol": "adaptive",
+        },
         "train": {
             "num_workers": 1,
             "batch_per_worker": 32,

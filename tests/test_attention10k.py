@@ -60,6 +60,21 @@ def test_contrast_is_the_distance_from_each_sound_of_what_that_sound_attends_to(
     np.testing.assert_allclose(distance[1, 2], np.linalg.norm(np.asarray(seen[0] - audio[2])), atol=1e-3)
 
 
+def test_at_first_a_sound_looks_where_the_picture_is_like_it():
+    model = make_model()
+    cells, sound = (
+        jax.random.uniform(jax.random.key(seed), shape) for seed, shape in ((0, (2, 3, 3, 32)), (1, (2, 32)))
+    )
+    cosine = np.einsum("nijd,nd->nij", cells, sound) / np.linalg.norm(cells, axis=-1)
+    cosine /= np.linalg.norm(sound, axis=-1)[:, None, None]
+    np.testing.assert_allclose(model.map_of_pairs(cells, sound), cosine, rtol=1e-4)
+    weights = np.exp(cosine) / np.exp(cosine).sum(axis=(1, 2), keepdims=True)
+    seen = np.einsum("nijd,nij->nd", cells, weights)
+    np.testing.assert_allclose(
+        model.attended(cells, jnp.array(cosine)), seen / np.linalg.norm(seen, axis=-1)[:, None], rtol=1e-4
+    )
+
+
 def test_a_low_temperature_attends_to_the_cell_that_agrees_with_the_query():
     model = randomised(lambda: make_model(attention_temperature=0.01))
     maps = jnp.zeros((1, 2, 2)).at[0, 1, 0].set(1.0)

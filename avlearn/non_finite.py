@@ -31,6 +31,7 @@ def of_step(experiment: Experiment, step: int, metrics: Mapping[str, jax.Array])
       step: number of the step, from 1.
       metrics: of the step, with those of each worker.
     """
+    experiment.checkpoints.wait()  # the one that the message names is to be whole
     loss, norm = parallel.to_host((metrics["worker_loss"], metrics["worker_gradient_norm"]))
     workers = np.flatnonzero(~(np.isfinite(loss) & np.isfinite(norm))).tolist()
     found = {
@@ -61,6 +62,7 @@ def of_step(experiment: Experiment, step: int, metrics: Mapping[str, jax.Array])
 
 def of_validation(experiment: Experiment, step: int, loss: float) -> NonFiniteLoss:
     """The error for a validation after a step."""
+    experiment.checkpoints.wait()
     return NonFiniteLoss(
         f"the validation loss after step {step} is {loss}. Nothing was saved after it; the last checkpoint is that of "
         f"step {experiment.checkpoints.latest_step()}. {CURE}"

@@ -110,12 +110,14 @@ def poisoned(batches, worker: int, after: int):
         yield batch
 
 
-def test_a_loss_that_is_not_finite_names_step_worker_and_clips(built, tiny_world, tmp_path):
-    run = fresh(built, tmp_path)
+def test_a_loss_that_is_not_finite_names_step_worker_and_clips(built, tiny_world, tmp_path, monkeypatch):
+    run, waits = fresh(built, tmp_path), []
+    monkeypatch.setattr(run.checkpoints, "wait", lambda wait=run.checkpoints.wait: waits.append(wait()))
     videos = np.asarray([*zip(range(3), run.training_batches(0), strict=False)][2][1].video)
     run = dataclasses.replace(run, training_batches=lambda first: poisoned(built.training_batches(first), 3, after=2))
     with pytest.raises(non_finite.NonFiniteLoss, match=r"loss of step 3 is nan.*worker 3 of 4\..*goes on from step 2 "):
         train.train(run)
+    assert waits == [None]  # until the checkpoint that it names is whole
     assert run.checkpoints.latest_step() == 2
     found = json.loads((tmp_path / "non_finite.json").read_text())
     assert (found["step"], found["last_checkpoint"], found["config"]["train"]["num_workers"]) == (3, 2, 4)

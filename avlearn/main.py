@@ -274,7 +274,8 @@ def main(arguments: Sequence[str]) -> None:
             traceback.print_exc()
         fail(f"error: {error}\n(--verbosity=1 shows where it came from)")
     except Exception as error:
-        fail(f"error: no space is left: {error}" if is_full_disk(error) else traceback.format_exc())
+        room = "Make room and start the same command again: it goes on from the last checkpoint."
+        fail(f"error: no space is left: {error}\n{room}" if is_full_disk(error) else traceback.format_exc())
 
 
 def fail(message: str) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
 
+from avlearn.tensorboard_log import TensorboardLog
 from avlearn.wandb_log import WandbLog
 
 LOG = logging.getLogger("avlearn")
@@ -47,7 +47,7 @@ class MetricsLog:
         whole.write_text("".join(json.dumps(row) + "\n" for row in kept))
         whole.replace(path)
         self._file = path.open("a")
-        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        self._tensorboard = TensorboardLog(workdir / "tensorboard", first_step)
         self._wandb = wandb
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -56,8 +56,7 @@ class MetricsLog:
             return
         self._file.write(json.dumps({"step": step, **scalars}) + "\n")
         self._file.flush()
-        for name, value in scalars.items():
-            self._tensorboard.add_scalar(name, value, step)
+        self._tensorboard.write(step, scalars)
         if self._wandb is not None:
             self._wandb.write(step, scalars)
 
@@ -66,8 +65,7 @@ class MetricsLog:
         if not self._writes:
             return
         made = pictures()
-        for name, picture in made.items():
-            self._tensorboard.add_image(name, picture, step, dataformats="HWC")
+        self._tensorboard.show(step, made)
         if self._wandb is not None:
             self._wandb.show(step, made)
 

@@ -9,6 +9,7 @@ import pytest
 import tensorboard_events
 
 from avlearn import metrics_log, wandb_log
+from tests.full_disk import files_no_larger_than
 
 
 def test_a_restart_forgets_later_rows(tmp_path):
@@ -32,6 +33,13 @@ def test_pictures_are_in_tensorboard(tmp_path):
     (((step, name), shown),) = tensorboard_events.pictures(tmp_path / "tensorboard").items()
     assert (step, name) == (20, "retrieval/image_to_sound")
     np.testing.assert_array_equal(shown, picture)
+
+
+def test_what_does_not_fit_on_the_disk_is_an_error_at_once(tmp_path):
+    log = metrics_log.MetricsLog(tmp_path, first_step=0)
+    noise = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)
+    with files_no_larger_than(4096), pytest.raises(OSError, match="File too large"):
+        log.show(20, lambda: {"retrieval/image_to_sound": noise})
 
 
 class FakeRun:

@@ -60,7 +60,7 @@ def follow(
                     continue
                 rows.write(json.dumps({"step": new[0], "results": results}) + "\n")
                 rows.flush()
-                tensorboard.write(new[0], {f"evaluation/{name}": value for name, value in scalars(results)})
+                tensorboard.write(new[0], {f"evaluation/{name}": float(value) for name, value in scalars(results)})
                 LOG.info("%s", score_table.table({f"step {new[0]}": results}))
                 evaluate.check_refused(results)
         except KeyboardInterrupt:

@@ -1,5 +1,6 @@
 """Where numbers and pictures go as a network trains: metrics.jsonl, TensorBoard, Weights & Biases, the terminal."""
 
+import datetime
 import json
 import logging
 import pathlib
@@ -118,10 +119,10 @@ class Clock:
 
 def progress_line(step: int, steps: int, scalars: Mapping[str, float]) -> str:
     """One line for the terminal: step, loss, accuracy, speed, waiting, time left."""
-    minutes, seconds = divmod(round(scalars["train/seconds_left"]), 60)
+    left = datetime.timedelta(seconds=round(scalars["train/seconds_left"]))
     return (
         f"step {step:>{len(str(steps))}}/{steps}  loss {scalars['train/loss']:.3f}"
         f"  accuracy {scalars['train/accuracy']:.3f}  positives {scalars['train/predicted_positive']:.2f}"
         f"  {scalars['train/pairs_per_second']:.0f} pairs/s  waiting {scalars['train/waiting_share']:.0%}"
-        f"  left {minutes}:{seconds:02d}"
+        f"  left {left}"
     )

@@ -126,15 +126,16 @@ def test_clock(monkeypatch):
     )
 
 
-def test_progress_line():
+@pytest.mark.parametrize(("seconds", "left"), [(83.2, "0:01:23"), (3 * 86400 + 4 * 3600 + 65, "3 days, 4:01:05")])
+def test_progress_line(seconds, left):
     scalars = {
         "train/loss": 0.6931,
         "train/accuracy": 0.5,
         "train/predicted_positive": 0.25,
         "train/pairs_per_second": 412.3,
         "train/waiting_share": 0.021,
-        "train/seconds_left": 83.2,
+        "train/seconds_left": seconds,
     }
     assert metrics_log.progress_line(50, 2500, scalars) == (
-        "step   50/2500  loss 0.693  accuracy 0.500  positives 0.25  412 pairs/s  waiting 2%  left 1:23"
+        f"step   50/2500  loss 0.693  accuracy 0.500  positives 0.25  412 pairs/s  waiting 2%  left {left}"
     )

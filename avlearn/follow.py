@@ -4,17 +4,17 @@ It reads the run's checkpoints and writes nothing but `evaluation/` beside them:
 and TensorBoard events `evaluation/...`.
 """
 
+import contextlib
 import json
 import logging
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from tensorboardX import SummaryWriter
-
 from avlearn import evaluate, metrics_log
 from avlearn.checkpoint import Checkpoints
 from avlearn.evaluation import Evaluation
+from avlearn.tensorboard_log import TensorboardLog
 from avlearn.visuals import score_table
 
 LOG = logging.getLogger("avlearn")
@@ -42,7 +42,8 @@ def follow(
     path = output / "results.jsonl"
     seen = {row["step"] for row in metrics_log.read_rows(path)}
     last = evaluation.config.train.steps
-    with SummaryWriter(str(output / "tensorboard")) as tensorboard, path.open("a") as rows:
+    tensorboard = TensorboardLog(output / "tensorboard", max(seen, default=0))
+    with contextlib.closing(tensorboard), path.open("a") as rows:
         try:
             while last not in seen:
                 new = [step for step in present(checkpoints) if step not in seen]
@@ -59,9 +60,7 @@ def follow(
                     continue
                 rows.write(json.dumps({"step": new[0], "results": results}) + "\n")
                 rows.flush()
-                for name, value in scalars(results):
-                    tensorboard.add_scalar(f"evaluation/{name}", value, new[0])
-                tensorboard.flush()
+                tensorboard.write(new[0], {f"evaluation/{name}": float(value) for name, value in scalars(results)})
                 LOG.info("%s", score_table.table({f"step {new[0]}": results}))
                 evaluate.check_refused(results)
         except KeyboardInterrupt:

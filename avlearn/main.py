@@ -214,13 +214,15 @@ def say(text: str) -> None:
 def start_up(num_workers: int) -> Preemption:
     """Joins the other processes, if there are any, and listens for the notice to leave; before any device is touched.
 
-    From then on the first process shows what avlearn says of its progress, bare, and the others errors only; of other
-    libraries' messages, those from warnings up.
+    From then on the first process shows what avlearn says of its progress, bare, and other libraries' messages from
+    warnings up; the others show errors only.
     """
     if flags.FLAGS.verbosity <= absl_logging.INFO:
         absl_logging.set_verbosity(absl_logging.WARNING)
     parallel.keep_threads(num_workers)
     parallel.initialize()
+    if jax.process_index() > 0 and flags.FLAGS.verbosity <= absl_logging.INFO:
+        absl_logging.set_verbosity(absl_logging.ERROR)
     log = logging.getLogger("avlearn")
     log.setLevel(logging.INFO if jax.process_index() == 0 else logging.ERROR)
     log.addHandler(logging.StreamHandler(sys.stdout))
@@ -274,7 +276,8 @@ def main(arguments: Sequence[str]) -> None:
             traceback.print_exc()
         fail(f"error: {error}\n(--verbosity=1 shows where it came from)")
     except Exception as error:
-        fail(f"error: no space is left: {error}" if is_full_disk(error) else traceback.format_exc())
+        room = "Make room and start the same command again: it goes on from the last checkpoint."
+        fail(f"error: no space is left: {error}\n{room}" if is_full_disk(error) else traceback.format_exc())
 
 
 def fail(message: str) -> None:

@@ -1,5 +1,6 @@
 """Where numbers and pictures go as a network trains: metrics.jsonl, TensorBoard, Weights & Biases, the terminal."""
 
+import datetime
 import json
 import logging
 import pathlib
@@ -8,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
 
+from avlearn.tensorboard_log import TensorboardLog
 from avlearn.wandb_log import WandbLog
 
 LOG = logging.getLogger("avlearn")
@@ -47,7 +48,7 @@ class MetricsLog:
         whole.write_text("".join(json.dumps(row) + "\n" for row in kept))
         whole.replace(path)
         self._file = path.open("a")
-        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        self._tensorboard = TensorboardLog(workdir / "tensorboard", first_step)
         self._wandb = wandb
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -56,8 +57,7 @@ class MetricsLog:
             return
         self._file.write(json.dumps({"step": step, **scalars}) + "\n")
         self._file.flush()
-        for name, value in scalars.items():
-            self._tensorboard.add_scalar(name, value, step)
+        self._tensorboard.write(step, scalars)
         if self._wandb is not None:
             self._wandb.write(step, scalars)
 
@@ -66,8 +66,7 @@ class MetricsLog:
         if not self._writes:
             return
         made = pictures()
-        for name, picture in made.items():
-            self._tensorboard.add_image(name, picture, step, dataformats="HWC")
+        self._tensorboard.show(step, made)
         if self._wandb is not None:
             self._wandb.show(step, made)
 
@@ -120,10 +119,10 @@ class Clock:
 
 def progress_line(step: int, steps: int, scalars: Mapping[str, float]) -> str:
     """One line for the terminal: step, loss, accuracy, speed, waiting, time left."""
-    minutes, seconds = divmod(round(scalars["train/seconds_left"]), 60)
+    left = datetime.timedelta(seconds=round(scalars["train/seconds_left"]))
     return (
         f"step {step:>{len(str(steps))}}/{steps}  loss {scalars['train/loss']:.3f}"
         f"  accuracy {scalars['train/accuracy']:.3f}  positives {scalars['train/predicted_positive']:.2f}"
         f"  {scalars['train/pairs_per_second']:.0f} pairs/s  waiting {scalars['train/waiting_share']:.0%}"
-        f"  left {minutes}:{seconds:02d}"
+        f"  left {left}"
     )

@@ -22,6 +22,7 @@ import math
 import pathlib
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,7 +163,11 @@ def submit(waiting: Sequence[Point], all_points: Sequence[Point], output: pathli
         (directory / str(number)).write_text("".join(f"{flag}\n" for flag in point.flags))
     numbers = ",".join(str(all_points.index(point)) for point in waiting)
     program, script = SLURM
-    subprocess.run([program, f"--array={numbers}", *options, script, str(directory)], cwd=ROOT, check=True)
+    if shutil.which(program) is None:
+        raise ValueError(f"there is no {program} here; submit from a machine of the cluster, or leave out --slurm.")
+    ended = subprocess.run([program, f"--array={numbers}", *options, script, str(directory)], cwd=ROOT)
+    if ended.returncode:
+        raise ValueError(f"{program} refused the array; its options are given as --sbatch=--partition=NAME.")
 
 
 def describe(result: Outcome) -> str:
@@ -252,7 +257,10 @@ def arguments() -> argparse.Namespace:
     where.add_argument("--summarise", action="store_true", help="train nothing; write table and plot of what there is")
     parser.add_argument("--sbatch", action="append", default=[], help="an option of sbatch: --sbatch=--nodes=2")
     parser.add_argument("flags", nargs="*", help="of avlearn.main, after --")
-    return parser.parse_args()
+    options, unknown = parser.parse_known_args()
+    if unknown:
+        parser.error(f"{' '.join(unknown)}: flags of avlearn.main follow after --: ... -- --config=configs/avenet.py")
+    return options
 
 
 def messages(grid: Sequence[Point], results: dict[str, Outcome]) -> Iterator[str]:
@@ -294,5 +302,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

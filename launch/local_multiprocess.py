@@ -46,6 +46,7 @@ def environment(process: int, arguments: argparse.Namespace, port: int) -> dict[
     if arguments.gpus:
         first = process * arguments.devices
         place["CUDA_VISIBLE_DEVICES"] = ",".join(str(first + number) for number in range(arguments.devices))
+        place["JAX_PLATFORMS"] = "cuda,cpu"  # GPUs that do not start are an error; JAX alone would take the CPU
     else:
         place |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(arguments.devices)}
     return {**os.environ, **place, "PYTHONUNBUFFERED": "1"}
@@ -142,9 +143,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--gpus", action="store_true", help="the machine's GPUs in place of fake CPU devices")
     parser.add_argument("--module", default="avlearn.main", help="program to run; default: avlearn.main")
     parser.add_argument("flags", nargs="*", help="flags of the program, after --")
-    arguments = parser.parse_args()
-    if min(arguments.processes, arguments.devices) < 1:
-        parser.error("--processes and --devices are at least 1")
+    arguments, unknown = parser.parse_known_args()
+    if unknown:
+        parser.error(f"{' '.join(unknown)}: flags of the program follow after --: ... -- --config=configs/avenet.py")
+    for name in ("processes", "devices"):
+        if (number := getattr(arguments, name)) < 1:
+            parser.error(f"--{name}={number} is too few; use 1 or more")
     return arguments
 
 

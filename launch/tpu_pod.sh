@@ -97,8 +97,19 @@ on_workers() {
 
 # Adds workdir and data directory in the mounted bucket where the flags do not name them.
 complete_flags() {
-  local all=" ${flags[*]} "
+  local all=" ${flags[*]} " flag config
+  for flag in "${flags[@]}"; do
+    [[ $flag == --*=* || $flag == --profile ]] ||
+      die "$flag is not of the form --NAME=VALUE, such as --workdir=/shared/runs/avenet"
+    [[ $flag != --workdir=*:/* ]] ||
+      die "$flag is no directory; leave it out for runs/${settings[name]} in --bucket=gs://..., or name a mounted one"
+  done
   [[ $all == *' --config='* ]] || die "--config is missing; for example: $action ... -- --config=configs/avenet.py"
+  config="${all#* --config=}" config="${config%%[: ]*}"
+  [[ $config == /* ]] || git cat-file -e "HEAD:$config" 2> /dev/null ||
+    die "--config=$config is not in the last commit of the checkout, which is what the workers get; commit it"
+  [[ -z ${settings[bucket]} || ${settings[bucket]} =~ ^(gs://)?[^/[:space:]]+/?$ ]] ||
+    die "--bucket=${settings[bucket]} is no bucket; name it alone, without a folder, such as --bucket=gs://my-bucket"
   if [[ $all != *' --workdir='* ]]; then
     [[ -n ${settings[bucket]} ]] || die "a disk of a TPU's machine ends with it, so the run needs --bucket=gs://..." \
       "or AVLEARN_TPU_BUCKET (or --workdir=PLACE THAT ALL WORKERS SHARE among the flags after --)"
@@ -172,6 +183,8 @@ resume() {
 
 logs() {
   need name zone
+  [[ ${settings[worker]:-0} =~ ^([0-9]+|all)$ ]] ||
+    die "--worker=${settings[worker]} is unknown; use a number from 0 on, or all"
   on_workers "${settings[worker]:-0}" 'tail -n 100 -F avlearn/run.log'
 }
 
@@ -207,6 +220,8 @@ while (( $# )); do
   esac
   shift
 done
+[[ $action == run || $action == resume ]] || (( ${#flags[@]} == 0 )) ||
+  die "$action takes no flags of avlearn.main: ${flags[*]}"
 where=(--zone="${settings[zone]}")
 [[ -z ${settings[project]} ]] || where+=(--project="${settings[project]}")
 cd "$(dirname "$0")/.."

@@ -1,9 +1,7 @@
 """Checkpoints on bad storage: files that are gone, cut short or changed, and a disk that is full."""
 
-import contextlib
 import logging
 import pathlib
-import resource
 import shutil
 
 import jax
@@ -14,6 +12,7 @@ from jax.sharding import SingleDeviceSharding
 
 from avlearn.checkpoint import Checkpoints
 from avlearn.step import TrainState
+from tests.full_disk import files_no_larger_than
 
 
 def state_at(step: int) -> TrainState:
@@ -147,17 +146,6 @@ def test_all_damaged_is_an_error_that_says_why(saved):
     with pytest.raises(ValueError, match=r"all checkpoints in .* are damaged:\n  step 2: .*not found.*\n  step 1: "):
         restored(saved)
     assert (saved / "2").exists()
-
-
-@contextlib.contextmanager
-def files_no_larger_than(num_bytes: int):
-    """The system refuses to write more, as it does on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_is_said_and_the_last_checkpoint_is_whole(saved):

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import os
 import pathlib
 import re
 import signal
@@ -122,14 +123,18 @@ def test_crosses_several_keys(search, tmp_path):
 
 
 def test_submits_what_is_left_as_an_array(search, tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(grid_search.subprocess, "run", lambda command, **_: calls.append(command))
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/called\n')
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", str(sbatch.parent), prepend=os.pathsep)
     (tmp_path / "grid" / "mended").parent.mkdir()
     grid = "--grid=train.learning_rate=0.5,0.01,0.1"
     search("--grid=train.learning_rate=0.01", *FLAGS)
     search(grid, "--slurm", "--sbatch=--nodes=2", *FLAGS, "--config.seed=3")
     points = tmp_path / "grid" / "points"
-    assert calls == [["sbatch", "--array=0,2", "--nodes=2", "launch/slurm_gpu.sbatch", str(points)]]
+    called = (tmp_path / "called").read_text().splitlines()
+    assert called == ["--array=0,2", "--nodes=2", "launch/slurm_gpu.sbatch", str(points)]
     assert (points / "2").read_text().splitlines() == [
         "--config=c.py",
         "--config.seed=3",
@@ -141,6 +146,22 @@ def test_submits_what_is_left_as_an_array(search, tmp_path, monkeypatch):
     assert status == 1
     assert [row["state"] for row in table(tmp_path)] == ["unfinished", "best", "unfinished"]
     assert started(tmp_path) == ["learning_rate=0.01"]
+    sbatch.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(ValueError, match="sbatch refused the array"):
+        search(grid, "--slurm", *FLAGS)
+
+
+def test_says_where_there_is_no_slurm(search, monkeypatch):
+    monkeypatch.setattr(grid_search, "SLURM", ("no_such_sbatch", "launch/slurm_gpu.sbatch"))
+    with pytest.raises(ValueError, match="there is no no_such_sbatch here"):
+        search("--grid=train.learning_rate=0.01", "--slurm", *FLAGS)
+
+
+def test_says_where_the_flags_of_training_belong(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["grid_search.py", "--output=a", "--grid=seed=1", "--config=c.py"])
+    with pytest.raises(SystemExit):
+        grid_search.arguments()
+    assert "error: --config=c.py: flags of avlearn.main follow after --" in capsys.readouterr().err
 
 
 WAITING = "import os, pathlib, time; pathlib.Path({pid!r}).write_text(str(os.getpid())); time.sleep(60)"

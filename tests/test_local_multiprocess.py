@@ -39,6 +39,21 @@ def test_gpus_are_split():
     done, _ = launch("--processes=2", "--devices=2", "--gpus", how="all_well")
     assert "[0] devices None 0,1" in done.stdout
     assert "[1] devices None 2,3" in done.stdout
+    assert done.stdout.count("on cuda,cpu") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--processes=0"], "--processes=0 is too few; use 1 or more"),
+        (["--processes=2", "--devices=-1"], "--devices=-1 is too few"),
+        (["--processes=2", "--config=c.py"], "--config=c.py: flags of the program follow after --: ... -- --config"),
+    ],
+)
+def test_refuses_what_it_cannot_start(options, message):
+    done, _ = launch(*options, how="all_well")
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -55,7 +70,7 @@ def test_one_that_dies_ends_the_others(how, code, why):
 def test_what_the_collectives_write_is_left_out():
     """Also where the lines of several threads have run into each other."""
     done, _ = launch("--processes=1", how="gloo")
-    said = [line for line in done.stdout.splitlines() if not line.startswith(("[0] I am 0", "[0] devices"))]
+    said = [line for line in done.stdout.splitlines() if not line.startswith(("[0] I am", "[0] devices", "[0] on cpu"))]
     assert said == ["[0] 33 and all is well"]
 
 

@@ -9,6 +9,7 @@ import pytest
 import tensorboard_events
 
 from avlearn import metrics_log, wandb_log
+from tests.full_disk import files_no_larger_than
 
 
 def test_a_restart_forgets_later_rows(tmp_path):
@@ -32,6 +33,13 @@ def test_pictures_are_in_tensorboard(tmp_path):
     (((step, name), shown),) = tensorboard_events.pictures(tmp_path / "tensorboard").items()
     assert (step, name) == (20, "retrieval/image_to_sound")
     np.testing.assert_array_equal(shown, picture)
+
+
+def test_what_does_not_fit_on_the_disk_is_an_error_at_once(tmp_path):
+    log = metrics_log.MetricsLog(tmp_path, first_step=0)
+    noise = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)
+    with files_no_larger_than(4096), pytest.raises(OSError, match="File too large"):
+        log.show(20, lambda: {"retrieval/image_to_sound": noise})
 
 
 class FakeRun:
@@ -118,15 +126,16 @@ def test_clock(monkeypatch):
     )
 
 
-def test_progress_line():
+@pytest.mark.parametrize(("seconds", "left"), [(83.2, "0:01:23"), (3 * 86400 + 4 * 3600 + 65, "3 days, 4:01:05")])
+def test_progress_line(seconds, left):
     scalars = {
         "train/loss": 0.6931,
         "train/accuracy": 0.5,
         "train/predicted_positive": 0.25,
         "train/pairs_per_second": 412.3,
         "train/waiting_share": 0.021,
-        "train/seconds_left": 83.2,
+        "train/seconds_left": seconds,
     }
     assert metrics_log.progress_line(50, 2500, scalars) == (
-        "step   50/2500  loss 0.693  accuracy 0.500  positives 0.25  412 pairs/s  waiting 2%  left 1:23"
+        f"step   50/2500  loss 0.693  accuracy 0.500  positives 0.25  412 pairs/s  waiting 2%  left {left}"
     )

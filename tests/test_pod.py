@@ -64,6 +64,8 @@ def test_the_notice_of_one_process_makes_both_leave_together(pod):
     assert told.returncode == 75, told.stdout + told.stderr
     said = re.findall(r"^\[(\d)\] process \d ends: told to leave .*: step (\d) is saved", told.stdout, re.MULTILINE)
     assert sorted(said) == [("0", "2"), ("1", "2")]
+    warned = re.findall(r"^\[(\d)\] W.* did not provide metrics", told.stdout, re.MULTILINE)
+    assert warned == ["0"]  # of what a library says to all, the others keep quiet
 
 
 def test_the_death_of_one_process_ends_the_other(pod):

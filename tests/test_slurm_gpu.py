@@ -92,6 +92,13 @@ def test_a_task_of_an_array_takes_its_flags_from_its_file(job):
     assert job.calls() == [started, ["scontrol", "requeue", "40_3"]]
 
 
+def test_does_not_go_on_with_the_cpu_unless_told_so(job):
+    job.fake("bin/srun", 'echo "on $JAX_PLATFORMS"')
+    for environment, platforms in (({"JAX_PLATFORMS": ""}, "cuda,cpu"), ({"JAX_PLATFORMS": "cpu"}, "cpu")):
+        output, _ = job.start("--config=configs/avenet.py", **environment).communicate()
+        assert output == f"on {platforms}\n"
+
+
 def test_refuses_a_directory_that_is_no_checkout(job):
     shutil.rmtree(job.directory / ".venv")
     output, _ = (process := job.start("--config=configs/avenet.py")).communicate()

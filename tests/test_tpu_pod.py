@@ -41,11 +41,12 @@ class Launcher:
         )
 
     def calls(self) -> list[list[str]]:
-        """Arguments of each call so far, and forgets them; every call ends with an empty argument."""
+        """Arguments of each call so far but looks at the last commit, and forgets them; each ends with an empty one."""
         path = self.directory / "calls"
         text = path.read_text() if path.exists() else ""
         path.unlink(missing_ok=True)
-        return [call.split("\0") for call in text.split("\0\0") if call]
+        calls = [call.split("\0") for call in text.split("\0\0") if call]
+        return [call for call in calls if call[:2] != ["git", "cat-file"]]
 
 
 @pytest.fixture
@@ -152,6 +153,12 @@ def test_settings_come_from_the_environment_and_flags_win(launcher):
         (["logs", "--name=a"], "logs needs --zone=... or AVLEARN_TPU_ZONE"),
         (["run", "--name=a", "--zone=z"], "--config is missing"),
         (["run", "--name=a", "--zone=z", "--", "--config=c.py"], "the run needs --bucket=gs://..."),
+        (["run", *TPU, "--", "--config", "c.py"], "--config is not of the form --NAME=VALUE"),
+        (["run", *RUN, "--workdir", "/shared"], "--workdir is not of the form --NAME=VALUE"),
+        (["run", *RUN, "--workdir=gs://b/runs"], "--workdir=gs://b/runs is no directory"),
+        (["run", *TPU, "--bucket=gs://b/folder", "--", "--config=c.py"], "--bucket=gs://b/folder is no bucket"),
+        (["logs", *TPU, "--worker=first"], "--worker=first is unknown; use a number from 0 on, or all"),
+        (["delete", *TPU, "--", "--config=c.py"], "delete takes no flags of avlearn.main"),
         (["run", "--name=a", "--config=c.py"], "--config=c.py is no setting of run; flags of avlearn.main follow"),
     ],
 )
@@ -159,6 +166,16 @@ def test_what_is_missing_is_named_and_nothing_runs(launcher, arguments, message)
     result = launcher(*arguments)
     assert result.returncode == 2
     assert message in result.stderr
+    assert launcher.calls() == []
+
+
+def test_a_config_that_is_in_no_commit_does_not_start(launcher):
+    launcher.fake("git", '[ "$*" = "cat-file -e HEAD:configs/avenet.py" ]')
+    assert launcher("run", "--print", *RUN).returncode == 0
+    assert launcher("run", "--print", *RUN[:-1], "--config=configs/avenet.py:miniature").returncode == 0
+    result = launcher("run", *RUN[:-1], "--config=configs/mine.py:miniature")
+    assert result.returncode == 2
+    assert "--config=configs/mine.py is not in the last commit of the checkout" in result.stderr
     assert launcher.calls() == []
 
 

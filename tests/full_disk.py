@@ -1,0 +1,15 @@
+"""A disk without room, for a while."""
+
+import contextlib
+import resource
+
+
+@contextlib.contextmanager
+def files_no_larger_than(num_bytes: int):
+    """The system refuses to write more, as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

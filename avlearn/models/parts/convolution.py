@@ -12,8 +12,8 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 # The gradient of the weights is a product whose sum runs over all positions of all maps of the batch. XLA's CPU backend
-# is slow at it. What is faster depends on the channels (docs/performance.md), and is done part by part of the positions;
-# each part is in the program, so that many of them take long to compile.
+# is slow at it. What is faster depends on the channels (docs/performance.md), and is done part by part; each part is in
+# the program, so that many of them take long to compile.
 PRODUCT_CHANNELS = 128 * 256  # before x after x strides, from which on the gradient times patches of the maps is faster
 FEW_CHANNELS = 4  # before, up to which patches times the gradient is
 PRODUCT_NUMBERS = 2**24  # in the patches of a part: 64 MiB
@@ -93,8 +93,8 @@ def _backward(settings: Settings, inputs: tuple[Array, Array], gradient: Array) 
         _, pull = jax.vjp(lambda k: jax.lax.conv_general_dilated(x, k, **{**given, "padding": padding}), kernel)
         return pull(gradient)[0]
 
-    # Of two matrices XLA's CPU backend multiplies the one fast whose rows are summed over on the right, and whose
-    # columns on the left. The barriers keep it from taking the transposition into the product.
+    # XLA's CPU backend multiplies fast where neither matrix is transposed. One is turned beforehand, and the barrier
+    # keeps that from becoming a part of the product again.
     def by_product(x: Array, gradient: Array, padding) -> Array:
         turned = jax.lax.optimization_barrier(gradient.reshape(-1, out_channels).T)
         patches = jnp.concatenate(_patches(x, sides, strides, padding), axis=-1)

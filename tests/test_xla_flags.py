@@ -1,0 +1,48 @@
+"""XLA's flags: what is added to those of the user, and what it does."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+
+import pytest
+
+from avlearn import xla_flags
+
+ADDED = "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
+
+
+@pytest.mark.parametrize(
+    ("given", "jaxlib", "then"),
+    [
+        (None, "0.10.2", ADDED),
+        ("--xla_dump_to=here", "0.10.0", f"--xla_dump_to=here {ADDED}"),
+        ("--xla_cpu_experimental_ynn_fusion_type=", "0.10.2", "--xla_cpu_experimental_ynn_fusion_type="),
+        ("--xla_dump_to=here", "0.11.0", "--xla_dump_to=here"),  # not known to have the flag
+        (None, "0.11.0", None),
+    ],
+)
+def test_flags_of_the_user_stay(monkeypatch, given, jaxlib, then):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("XLA_FLAGS", given)
+    monkeypatch.setattr(importlib.metadata, "version", {"jaxlib": jaxlib}.get)
+    xla_flags.set_flags()
+    assert os.environ.get("XLA_FLAGS") == then
+
+
+def test_convolutions_are_xlas_own():
+    """Of a shape that YNNPACK would take."""
+    script = (
+        "import {}, jax, jax.numpy as jnp\n"
+        "convolve = jax.jit(lambda x, k: jax.lax.conv_general_dilated(\n"
+        "    x, k, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')))\n"
+        "text = convolve.lower(jnp.ones((8, 56, 56, 64)), jnp.ones((3, 3, 64, 64))).compile().as_text()\n"
+        "assert 'convolution(' in text\n"
+        "print('ynn' in text)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    for module, by_ynnpack in (("avlearn.models", "False"), ("flax", "True")):
+        command = [sys.executable, "-c", script.format(module)]
+        run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        assert run.stdout.strip() == by_ynnpack

@@ -1,20 +1,28 @@
-"""GFLOP/s of single convolutions, XLA's own and ours, beside the matrix rate: `python tests/benchmarks/convolution.py`.
+"""GFLOP/s of single convolutions, the jaxlib's default and ours: `python tests/benchmarks/convolution.py`.
 
-Forward, and the gradients of the input and of the weights, each compiled alone and timed in turn; ours are
-`avlearn.models.parts.convolution.convolve`. A shape such as `8x56x64-128k3s2` is 8 square maps of 56 x 56 positions
-with 64 channels, of which a kernel of 3 x 3 at stride 2 makes 128.
+Forward, and the gradients of the input and of the weights, each compiled alone. By default this jaxlib leaves
+convolutions on a CPU to YNNPACK; ours are `avlearn.models.parts.convolution.convolve` under the flags of
+`avlearn.xla_flags`. As these are read once, each has a process of its own, and the two measure in turn, shape by shape.
+A shape such as `8x56x64-128k3s2` is 8 square maps of 56 x 56 positions with 64 channels, of which a kernel of 3 x 3 at
+stride 2 makes 128.
 """
 
 import argparse
 import functools
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 
 import jax
 import train_step
 
+from avlearn import xla_flags
 from avlearn.models.parts.convolution import convolve
 
+DEFAULT = xla_flags.CONVOLUTIONS.replace("=-", "=+")
 SHAPES = [
     "8x224x3-64k3s2",
     "8x224x3-64k7s2",
@@ -58,31 +66,41 @@ def passes(
     }
 
 
+def measure(text: str, convolution: Callable, repeats: int) -> list[float]:
+    """The matrix rate, and the rates of the three passes of a shape."""
+    images, side, in_channels, out_channels, cells, stride = shape(text)
+    gigaflop = 2 * cells**2 * images * (-(-side // stride)) ** 2 * in_channels * out_channels / 1e9
+    seconds = train_step.seconds_each(passes(convolution, *shape(text)), repeats)
+    return [train_step.matrix_rate("float32", repeats), *(gigaflop / each for each in seconds.values())]
+
+
+def in_process(text: str, repeats: int, flags: str) -> list[float]:
+    """As `measure`, in a process with these flags."""
+    command = [sys.executable, __file__, f"--repeats={repeats}", f"--measure={text}"]
+    environment = {**os.environ, "XLA_FLAGS": flags}
+    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+
+
 def main() -> None:
     """Prints a row for each shape."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="NxSIDExIN-OUTkKERNELsSTRIDE")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    limit = train_step.matrix_rate("float32", arguments.repeats)
-    print(f"{jax.devices()[0].device_kind}, matrix rate {limit:.0f} GFLOP/s")
-    print(f"{'':18}" + "".join(f"{name:>20}" for name in ("forward", "input's gradient", "weights' gradient")))
-    print(f"{'maps':18}" + f"{'XLA':>13}{'ours':>7}" * 3)
+    if arguments.measure:
+        by_default = DEFAULT in os.environ["XLA_FLAGS"]
+        convolution = jax.lax.conv_general_dilated if by_default else convolve
+        print(json.dumps(measure(arguments.measure, convolution, arguments.repeats)))
+        return
+    print(
+        f"{'':18}" + "".join(f"{name:>20}" for name in ("matrix", "forward", "input's gradient", "weights' gradient"))
+    )
+    print(f"{'maps':18}" + f"{'default':>13}{'ours':>7}" * 4)
     for text in arguments.shapes:
-        images, side, in_channels, out_channels, cells, stride = shape(text)
-        positions = images * (-(-side // stride)) ** 2
-        gigaflop = 2 * cells**2 * positions * in_channels * out_channels / 1e9
-        both = {"XLA": jax.lax.conv_general_dilated, "ours": convolve}
-        functions = {
-            (name, what): run
-            for name, convolution in both.items()
-            for what, run in passes(convolution, *shape(text)).items()
-        }
-        seconds = train_step.seconds_each(functions, arguments.repeats)
-        rates = [gigaflop / seconds[name, what] for what in ("forward", "input", "weights") for name in both]
+        both = [in_process(text, arguments.repeats, flags) for flags in (DEFAULT, "")]
         print(
-            f"{text:18}" + "".join(f"{rate:{width}.0f}" for rate, width in zip(rates, (13, 7) * 3, strict=True)),
-            flush=True,
+            f"{text:18}" + "".join(f"{theirs:13.0f}{ours:7.0f}" for theirs, ours in zip(*both, strict=True)), flush=True
         )
 
 

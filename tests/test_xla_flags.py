@@ -1,6 +1,7 @@
 """XLA's flags: what is added to those of the user, and what it does."""
 
 import importlib.metadata
+import importlib.util
 import os
 import subprocess
 import sys
@@ -13,20 +14,23 @@ ADDED = "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_
 
 
 @pytest.mark.parametrize(
-    ("given", "jaxlib", "then"),
+    ("given", "jaxlib", "libtpu", "then"),
     [
-        (None, "0.10.2", ADDED),
-        ("--xla_dump_to=here", "0.10.0", f"--xla_dump_to=here {ADDED}"),
-        ("--xla_cpu_experimental_ynn_fusion_type=", "0.10.2", "--xla_cpu_experimental_ynn_fusion_type="),
-        ("--xla_dump_to=here", "0.11.0", "--xla_dump_to=here"),  # not known to have the flag
-        (None, "0.11.0", None),
+        (None, "0.10.2", None, ADDED),
+        ("--xla_dump_to=here", "0.10.0", None, f"--xla_dump_to=here {ADDED}"),
+        ("--xla_cpu_experimental_ynn_fusion_type=", "0.10.2", None, "--xla_cpu_experimental_ynn_fusion_type="),
+        # Not known to have the flag:
+        ("--xla_dump_to=here", "0.11.0", None, "--xla_dump_to=here"),
+        (None, "0.11.0", None, None),
+        (None, "0.10.2", "here", None),
     ],
 )
-def test_flags_of_the_user_stay(monkeypatch, given, jaxlib, then):
+def test_flags_of_the_user_stay(monkeypatch, given, jaxlib, libtpu, then):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     if given is not None:
         monkeypatch.setenv("XLA_FLAGS", given)
     monkeypatch.setattr(importlib.metadata, "version", {"jaxlib": jaxlib}.get)
+    monkeypatch.setattr(importlib.util, "find_spec", {"libtpu": libtpu}.get)
     xla_flags.set_flags()
     assert os.environ.get("XLA_FLAGS") == then
 

@@ -176,6 +176,11 @@ def check_flags(mode: str, checkpoint: str | None, arrays: str | None) -> None:
     """
     if checkpoint is not None and not epath.Path(checkpoint).is_dir():
         raise ValueError(f"--checkpoint={checkpoint} is no directory; name a run's checkpoints: RUN/checkpoints.")
+    if checkpoint is not None and mode == "train":
+        raise ValueError(
+            f"--checkpoint={checkpoint} is not trained on from: it goes with --mode=evaluate or follow. "
+            f"To start from its weights: --config.train.initialise_from={checkpoint}"
+        )
     if arrays is not None and (mode != "evaluate" or checkpoint is not None):
         raise ValueError("--arrays goes with --mode=evaluate and without --checkpoint: figures come from one of them.")
     if arrays is not None and not pathlib.Path(arrays).is_file():

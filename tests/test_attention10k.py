@@ -88,16 +88,37 @@ def test_temperature_of_zero_is_refused():
         make_model(attention_temperature=0.0)
 
 
+def plain(distance: np.ndarray) -> float:
+    """The loss in float64 where every clip is of another video."""
+    error = expit(np.diag(distance)[:, None] - distance) ** 2
+    return error[~np.eye(len(distance), dtype=bool)].mean()
+
+
 def test_loss_by_hand():
     distance = jnp.array([[0.5, 1.5, 1.0], [1.2, 0.4, 1.4], [1.0, 1.6, 1.0]])
     value, metrics = loss(distance, jnp.arange(3), jnp.ones(3))
-    own = np.diag(distance)[:, None]
-    error = expit(own - np.asarray(distance)) ** 2
-    np.testing.assert_allclose(value, error[~np.eye(3, dtype=bool)].mean(), rtol=1e-5)
+    np.testing.assert_allclose(value, plain(np.asarray(distance)), rtol=1e-5)
     # Below the root of 2: all three own sounds, and of six others all but 1.5 and 1.6. Sound 0 is as near to image 2.
     assert float(metrics["predicted_positive"]) == pytest.approx((1 + 4 / 6) / 2)
     assert float(metrics["accuracy"]) == pytest.approx((1 + 2 / 6) / 2)
     assert float(metrics["own_sound_first"]) == pytest.approx(2 / 3)
+
+
+def test_gradient_is_that_of_finite_differences():
+    distance = np.random.default_rng(0).uniform(0, 2, (3, 3))
+    gradient = jax.grad(lambda x: loss(x, jnp.arange(3), jnp.ones(3))[0])(jnp.asarray(distance, jnp.float32))
+    for index in np.ndindex(distance.shape):
+        step = np.zeros_like(distance)
+        step[index] = 1e-6
+        slope = (plain(distance + step) - plain(distance - step)) / 2e-6
+        assert float(gradient[index]) == pytest.approx(slope, rel=1e-4, abs=1e-6), index
+
+
+def test_256_clips_in_bfloat16_are_computed_in_float32():
+    distance = jax.random.uniform(jax.random.key(0), (256, 256), jnp.bfloat16, 0, 2)
+    value, metrics = loss(distance, jnp.arange(256), jnp.ones(256))
+    np.testing.assert_allclose(value, plain(np.asarray(distance, np.float64)), rtol=1e-5)
+    assert {leaf.dtype for leaf in jax.tree.leaves((value, metrics))} == {jnp.dtype("float32")}
 
 
 def test_one_video_and_padding_are_left_out_of_the_loss():

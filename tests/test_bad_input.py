@@ -80,6 +80,12 @@ def test_checkpoints_that_are_absent_are_refused_and_not_made(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_training_does_not_leave_out_its_checkpoint_unsaid(tmp_path):
+    with pytest.raises(ValueError, match=rf"To start from its weights: --config.train.initialise_from={tmp_path}"):
+        main.run(avenet.get_config("miniature"), tmp_path / "run", "train", str(tmp_path))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("place", ["file/run", "/proc/avlearn"])
 def test_workdir_that_cannot_be_written(tmp_path, place):
     (tmp_path / "file").write_text("in the way")

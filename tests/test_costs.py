@@ -54,6 +54,8 @@ def test_forward_of_avenet_is_the_count_by_hand():
     network = of_shapes(config)
     expected = products(*VISION, *AUDIO, FC3)
     assert expected == 5_139_447_810  # about 5.2 GMAC
+    by_hand = [f"{number:,}" for number in (expected, products(*VISION[:8]), products(*AUDIO[:8]))]
+    assert re.findall(r"\d+(?:,\d{3}){3}", PAGE.read_text()) == by_hand
     assert costs.cost(config, network).forward_gflop == pytest.approx(2 * expected / 1e9, rel=1e-9)
     # XLA counts no products with the padding: 1 of 14 in both directions of the last maps, 1 of 112 of the first.
     graph, state = nnx.split(network.evaluation)

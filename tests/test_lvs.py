@@ -23,11 +23,12 @@ from reference_network import (
     small_batch,
 )
 
-from avlearn import parallel
+from avlearn import parallel, parts
 from avlearn import step as steps
 from avlearn.models import lvs
 from avlearn.models.parts.layer_table import layer_table
 from avlearn.types import InputSpec
+from configs import lvs as lvs_config
 
 make_model = functools.partial(reference_network.make_model, lvs.Model)
 
@@ -85,6 +86,16 @@ def test_bfloat16_is_near_float32():
     assert {leaf.dtype for leaf in jax.tree.leaves(outputs)} == {jnp.dtype("float32")}
     difference = 0.03 * np.abs(np.asarray(outputs.heat_map - expected.heat_map)).max()  # in cosines
     assert 0 < difference < 0.05
+
+
+def test_the_loss_that_is_trained_is_that_of_the_config():
+    config = lvs_config.get_config()
+    config.loss.update({"objective": "paper", "regions": "complement"})
+    network = parts.network_of(config, nnx.eval_shape(functools.partial(parts.build_model, config)))
+    given = jax.random.uniform(jax.random.key(0), (3, 3, 2, 2)), jnp.arange(3), jnp.ones(3)
+    value = float(network.loss(*given)[0])
+    assert value == pytest.approx(float(lvs.loss(*given, objective="paper", regions="complement")[0]), rel=1e-6)
+    assert value != pytest.approx(float(lvs.loss(*given)[0]), rel=0.01)
 
 
 def test_a_step_at_full_size_fits_together():

@@ -153,6 +153,14 @@ def test_256_clips_do_not_overflow_and_bfloat16_is_computed_in_float32(objective
     assert {leaf.dtype for leaf in jax.tree.leaves((loss, metrics))} == {jnp.dtype("float32")}
 
 
+@pytest.mark.parametrize("objective", tri_map.OBJECTIVES)
+def test_cosines_in_bfloat16_lose_nothing_more(objective):
+    maps = jnp.asarray(random_maps(), jnp.bfloat16)
+    (loss, _), gradient = compiled(objective, "tri_map")(maps, jnp.arange(3), jnp.ones(3))
+    assert float(loss) == pytest.approx(plain(np.asarray(maps, np.float64), objective, "tri_map"), rel=1e-5)
+    assert np.isfinite(np.asarray(gradient, np.float32)).all()
+
+
 def test_nothing_but_padding_is_zero():
     loss, metrics, gradient = scored(np.full((2, 2, 1, 2), np.nan), np.arange(2), np.zeros(2), "released", "tri_map")
     assert float(loss) == 0

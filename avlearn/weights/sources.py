@@ -229,7 +229,7 @@ def _resnet18(stream: str = "vision") -> Source:
         "torchvision",
         entries,
         unused=r"fc\.(weight|bias)|.*\.num_batches_tracked",
-        remarks=("Only the vision stream is imported: the rest starts at random, so train before you evaluate.",),
+        remarks=("Only the vision stream is imported: the rest is untrained, so train before you evaluate.",),
     )
 
 

@@ -58,9 +58,9 @@ def follow(
                         raise
                     LOG.warning("Step %d was removed before it could be evaluated: keep_checkpoints.", new[0])
                     continue
-                rows.write(json.dumps({"step": new[0], "results": results}) + "\n")
-                rows.flush()
                 tensorboard.write(new[0], {f"evaluation/{name}": float(value) for name, value in scalars(results)})
+                rows.write(json.dumps({"step": new[0], "results": results}) + "\n")  # last: it says that all is done
+                rows.flush()
                 LOG.info("%s", score_table.table({f"step {new[0]}": results}))
                 evaluate.check_refused(results)
         except KeyboardInterrupt:

@@ -176,11 +176,9 @@ def check_flags(mode: str, checkpoint: str | None, arrays: str | None) -> None:
     """
     if checkpoint is not None and not epath.Path(checkpoint).is_dir():
         raise ValueError(f"--checkpoint={checkpoint} is no directory; name a run's checkpoints: RUN/checkpoints.")
-    if checkpoint is not None and mode == "train":
-        raise ValueError(
-            f"--checkpoint={checkpoint} is not trained on from: it goes with --mode=evaluate or follow. "
-            f"To start from its weights: --config.train.initialise_from={checkpoint}"
-        )
+    if checkpoint is not None and mode not in ("evaluate", "follow"):
+        instead = f" To start from its weights: --config.train.initialise_from={checkpoint}" if mode == "train" else ""
+        raise ValueError(f"--checkpoint={checkpoint} goes with --mode=evaluate or follow, not with {mode}.{instead}")
     if arrays is not None and (mode != "evaluate" or checkpoint is not None):
         raise ValueError("--arrays goes with --mode=evaluate and without --checkpoint: figures come from one of them.")
     if arrays is not None and not pathlib.Path(arrays).is_file():
@@ -281,7 +279,7 @@ def main(arguments: Sequence[str]) -> None:
             traceback.print_exc()
         fail(f"error: {error}\n(--verbosity=1 shows where it came from)")
     except Exception as error:
-        room = "Make room and start the same command again: it goes on from the last checkpoint."
+        room = "Make room and start the same command again; a training goes on from its last checkpoint."
         fail(f"error: no space is left: {error}\n{room}" if is_full_disk(error) else traceback.format_exc())
 
 

@@ -65,7 +65,7 @@ def of_validation(experiment: Experiment, step: int, loss: float) -> NonFiniteLo
     experiment.checkpoints.wait()
     return NonFiniteLoss(
         f"the validation loss after step {step} is {loss}. Nothing was saved after it; the last checkpoint is that of "
-        f"step {experiment.checkpoints.latest_step()}. {CURE}"
+        f"step {experiment.checkpoints.latest_step() or 0}. {CURE}"
     )
 
 

@@ -12,9 +12,14 @@ CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDI
 JAXLIB = "0.10."
 
 
+def known() -> bool:
+    """Whether what reads the flags here is known to have them."""
+    return importlib.metadata.version("jaxlib").startswith(JAXLIB) and not importlib.util.find_spec("libtpu")
+
+
 def set_flags() -> None:
-    """Adds to the environment's `XLA_FLAGS` what it does not say of itself."""
-    given = os.environ.get("XLA_FLAGS", "")
-    known = importlib.metadata.version("jaxlib").startswith(JAXLIB) and not importlib.util.find_spec("libtpu")
-    if known and CONVOLUTIONS.partition("=")[0] not in given:
+    """Adds to the environment's `XLA_FLAGS` what it does not say of itself; one that names a file is left alone."""
+    given = os.environ.get("XLA_FLAGS", "").strip()
+    names_a_file = given and not given.startswith("-")
+    if known() and not names_a_file and CONVOLUTIONS.partition("=")[0] not in given:
         os.environ["XLA_FLAGS"] = f"{given} {CONVOLUTIONS}".strip()

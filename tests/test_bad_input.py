@@ -84,6 +84,9 @@ def test_a_training_does_not_leave_out_its_checkpoint_unsaid(tmp_path):
     with pytest.raises(ValueError, match=rf"To start from its weights: --config.train.initialise_from={tmp_path}"):
         main.run(avenet.get_config("miniature"), tmp_path / "run", "train", str(tmp_path))
     assert not (tmp_path / "run").exists()
+    for mode in ("dry_run", "inspect"):
+        with pytest.raises(ValueError, match=f"goes with --mode=evaluate or follow, not with {mode}.$"):
+            main.run(avenet.get_config("miniature"), tmp_path / "run", mode, str(tmp_path))
 
 
 @pytest.mark.parametrize("place", ["file/run", "/proc/avlearn"])

@@ -78,7 +78,7 @@ def in_process(text: str, repeats: int, flags: str) -> list[float]:
     """As `measure`, in a process with these flags."""
     command = [sys.executable, __file__, f"--repeats={repeats}", f"--measure={text}"]
     environment = {**os.environ, "XLA_FLAGS": flags}
-    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    return json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def main() -> None:

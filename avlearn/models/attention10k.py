@@ -19,7 +19,7 @@ DISTANCE_EPSILON = 1e-6  # under the square root, whose gradient is infinite at 
 
 
 def identity(key: jax.Array, shape: tuple[int, int], dtype: DTypeLike = jnp.float32) -> Float[Array, "dim dim"]:
-    """Initial weights with which a sound looks where the picture is like it.
+    """Initial weights `[dim, dim]`, the unit matrix, with which a sound looks where the picture is like it.
 
     With random weights in the four layers nothing ties the query to the vectors that are compared, and a training may
     settle on a map that looks away from what sounds: in miniature, one of two seeds did.

@@ -117,6 +117,8 @@ def build(
     data = config.data
     names = {"train": data.train_split, "validation": data.validation_split}
     splits = {role: read.open_split(data.dataset, data.data_dir, name) for role, name in names.items()}
+    if splits["train"].whole_because:
+        LOG.info("Of each clip the whole record is read: %s.", splits["train"].whole_because)
     cuts_per_step = config.train.num_workers * config.train.batch_per_worker // pairs.sharing(data.pairing)
     schedule = parts.build_schedule(config, len(splits["train"]) * data.samples_per_clip / cuts_per_step)
     adam = parts.build_optimizer(config, schedule)

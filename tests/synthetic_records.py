@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from avlearn.data import schema
+from avlearn.data import contents, schema
 
 DATASET = "coded/small"
 MOTION = "coded/motion"
@@ -139,6 +139,8 @@ def data_dir(config: str = "small") -> pathlib.Path:
     Coded(data_dir=directory, config=config).download_and_prepare(
         download_config=tfds.download.DownloadConfig(num_shards=3)
     )
+    for shard in directory.glob("*/*/*/*.tfrecord-*"):
+        contents.write(shard)
     return directory
 
 

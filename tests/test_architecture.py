@@ -92,7 +92,9 @@ LAYERS = {
         "avlearn.models.parts",
     },
     "avlearn.main": {"avlearn"},
-    "data_builders": FOUNDATION | {"data_builders", "avlearn.media", "avlearn.data.schema"},
+    "avlearn.write_contents": {"avlearn.data.contents"},
+    "data_builders": FOUNDATION
+    | {"data_builders", "avlearn.media", "avlearn.data.schema", "avlearn.data.contents", "avlearn.data.tfrecord_file"},
 }
 PACKAGES = {"avlearn": {"avlearn.xla_flags"}, "data_builders": set()}  # what importing them imports
 NOT_IN_EXPERIMENT = {
@@ -107,6 +109,7 @@ NOT_IN_EXPERIMENT = {
     "avlearn.inspect_dataset",
     "avlearn.import_weights",
     "avlearn.export_weights",
+    "avlearn.write_contents",
 }
 MAY_IMPORT_TENSORFLOW = ("avlearn.data", "data_builders")
 MAY_IMPORT_FLAGS = ("avlearn.main", "data_builders")

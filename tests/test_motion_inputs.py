@@ -10,6 +10,7 @@ import tensorflow as tf
 from test_sample import jpeg
 
 from avlearn.data import cut, pipeline, read, sample
+from avlearn.data.pieces import InRecord
 from avlearn.data.pipeline import Sampling
 from avlearn.types import InputSpec
 
@@ -134,7 +135,7 @@ def test_frames_and_flow_are_cut_by_one_window(pixels):
     row, column = np.mgrid[:64, :80]
     fields = np.concatenate([3 * column, 3 * row]).astype(np.uint8)[..., None]
     flow = tf.io.encode_jpeg(fields, quality=98)
-    record = {"frames": tf.stack([picture] * 3), "optical_flow": tf.stack([flow] * 2)}
+    record = {"frames": InRecord(tf.stack([picture] * 3)), "optical_flow": InRecord(tf.stack([flow] * 2))}
     inputs = InputSpec(frame_pixels=pixels, frames=3, flow_fields=2)
     shown = cut.view(record, tf.constant(1), tf.constant([5, 17, 40, 40]), inputs)
     assert shown["frames"].shape == (3, pixels, pixels, 3)

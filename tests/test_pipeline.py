@@ -6,7 +6,7 @@ import pytest
 import synthetic_records
 import tensorflow as tf
 
-from avlearn.data import pipeline, read
+from avlearn.data import contents, pipeline, read
 from avlearn.data.pipeline import Sampling
 from avlearn.types import InputSpec
 
@@ -367,21 +367,35 @@ def test_clips_too_short_for_the_cut_are_named():
         pipeline.evaluation_batches(open_split("test"), long, PLAIN, pairing="all_positive", batch_size=4)
 
 
-def test_a_damaged_record_ends_reading(tmp_path):
+@pytest.mark.parametrize("file", ["coded-test.tfrecord-00000-of-00003", "coded-test.tfrecord-00000-of-00003.contents"])
+def test_a_damaged_record_ends_reading(file, tmp_path):
     version = synthetic_records.copy(tmp_path)
-    shard = version / "coded-test.tfrecord-00000-of-00003"
-    content = bytearray(shard.read_bytes())
+    if not file.endswith(contents.SUFFIX):
+        (version / (file + contents.SUFFIX)).unlink()  # so that records are read whole
+    content = bytearray((version / file).read_bytes())
     content[1000] ^= 1
-    shard.write_bytes(content)
+    (version / file).write_bytes(content)
     split = read.open_split(synthetic_records.DATASET, tmp_path, "test")
     with pytest.raises(ValueError, match=r"record of the split 'test' of coded/small 1\.0\.0 is damaged.*tfds build"):
+        list(pipeline.evaluation_batches(split, INPUTS, PLAIN, pairing="all_positive", batch_size=4))
+
+
+def test_a_damaged_picture_ends_reading(tmp_path):
+    version = synthetic_records.copy(tmp_path)
+    shard = version / "coded-test.tfrecord-00000-of-00003"
+    shard.write_bytes(shard.read_bytes().replace(b"\xff\xd8\xff\xe0", b"\0\0\0\0"))  # where a JPEG begins
+    split = read.open_split(synthetic_records.DATASET, tmp_path, "test")
+    with pytest.raises(ValueError, match=r"picture .* split 'test' of coded/small 1\.0\.0 is damaged.*tfds build"):
         list(pipeline.evaluation_batches(split, INPUTS, PLAIN, pairing="all_positive", batch_size=4))
 
 
 def test_a_batch_of_one_video_has_no_negatives():
     split = open_split()
     one_video = [clip for clip, video in enumerate(split.videos) if (split.videos == video).sum() == 2]
-    few = dataclasses.replace(split, file=split.file[one_video[:1] * 4], offset=split.offset[one_video[:1] * 4])
+    few = one_video[:1] * 4
+    few = dataclasses.replace(
+        split, file=split.file[few], offset=split.offset[few], entry_offset=split.entry_offset[few]
+    )
     batches = pipeline.training_batches(few, INPUTS, PLAIN, seed=0, num_workers=1, batch_per_worker=4, workers=(0,))
     with pytest.raises(ValueError, match=r"^split 'train' of coded/small 1\.0\.0: 2 of 2 clips are of one video"):
         next(batches)

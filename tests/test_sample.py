@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from avlearn.data import cut, sample
+from avlearn.data.pieces import InRecord
 from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 
@@ -19,7 +20,7 @@ def parsed(columns=599, frame_times_ms=FRAME_TIMES_MS):
     return {
         "clip_id": tf.constant("clip"),
         "frame_times_ms": tf.constant(frame_times_ms, tf.int64),
-        "log_spectrogram": tf.constant(synthetic_records.log_spectrogram(3, columns).tobytes()),
+        "log_spectrogram": InRecord(tf.constant([synthetic_records.log_spectrogram(3, columns).tobytes()])),
     }
 
 
@@ -65,7 +66,7 @@ def test_the_draw_is_uniform_over_all_that_fits(misalignment_seconds):
 @pytest.mark.parametrize("samples", [0, 1600, 7999, 24_000])
 def test_sound_lies_in_the_clip_about_the_times_of_its_span(columns, samples):
     """By trying every millisecond."""
-    record = parsed() | {"waveform": tf.constant(bytes(2 * 23_990))}
+    record = parsed() | {"waveform": InRecord(tf.constant([bytes(2 * 23_990)]))}
     inputs = InputSpec(columns=columns, waveform_samples=samples, waveform_hz=8000)
     times = np.arange(-200, 3200)
     start = cut.start_column(times, columns, "l3")

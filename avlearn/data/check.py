@@ -101,11 +101,10 @@ def _same_span(split: read.Split, inputs: InputSpec) -> None:
 
 def _first_clip(split: read.Split, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> None:
     """Cuts the moment of the first clip, which is refused where it is too short."""
-    read_at, middle = split.reader(), tf.constant(0.5, tf.float64)
+    record_at, middle = split.record_at(cut.FEATURES, cut.large(inputs)), tf.constant(0.5, tf.float64)
 
     def middle_frame(clip: tf.Tensor) -> tf.Tensor:
-        record = tf.io.parse_single_example(read_at(clip), cut.features(inputs))
-        return sample.moment(middle, record, inputs, offsets_ms).frame
+        return sample.moment(middle, record_at(clip), inputs, offsets_ms).frame
 
     with split.explained():
         tf.data.Dataset.range(1).map(read.in_graph(middle_frame)).get_single_element()

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from avlearn.data import augment, schema
+from avlearn.data.pieces import Pieces
 from avlearn.media.log_spectrogram import FRONT_ENDS
 from avlearn.types import InputSpec
 
@@ -18,20 +19,14 @@ SAMPLE_BYTES = np.dtype(np.int16).itemsize
 FEATURES = {
     "video_id": tf.io.FixedLenFeature((), tf.string),
     "clip_id": tf.io.FixedLenFeature((), tf.string),
-    "frames": tf.io.RaggedFeature(tf.string),
     "frame_times_ms": tf.io.RaggedFeature(tf.int64),
-    "log_spectrogram": tf.io.FixedLenFeature((), tf.string),
 }
 
 
-def features(inputs: InputSpec) -> dict:
-    """What has to be parsed of a record for a network."""
-    parsed = dict(FEATURES)
-    if inputs.flow_fields:
-        parsed["optical_flow"] = tf.io.RaggedFeature(tf.string)
-    if inputs.waveform_samples:
-        parsed["waveform"] = tf.io.FixedLenFeature((), tf.string)
-    return parsed
+def large(inputs: InputSpec) -> tuple[str, ...]:
+    """Which of a record's large values a network takes."""
+    taken = {"optical_flow": inputs.flow_fields, "waveform": inputs.waveform_samples}
+    return ("frames", "log_spectrogram", *(name for name, count in taken.items() if count))
 
 
 def start_column(time_ms, columns: int, front_end: str):
@@ -52,7 +47,7 @@ def start_sample(time_ms, samples: int, waveform_hz: int):
 
 def columns_of(record: dict) -> tf.Tensor:
     """Columns of log-spectrogram that a record holds, int64."""
-    return tf.cast(tf.strings.length(record["log_spectrogram"]) // COLUMN_BYTES, tf.int64)
+    return record["log_spectrogram"].num_bytes() // COLUMN_BYTES
 
 
 def sound_span(record: dict, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor]:
@@ -60,7 +55,7 @@ def sound_span(record: dict, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor]:
     spec = FRONT_ENDS[inputs.front_end]
     first, last = _span(inputs.columns, columns_of(record), spec.sample_rate_hz, 1000 * spec.hop_samples)
     if inputs.waveform_samples:
-        samples = tf.cast(tf.strings.length(record["waveform"]) // SAMPLE_BYTES, tf.int64)
+        samples = record["waveform"].num_bytes() // SAMPLE_BYTES
         first_heard, last_heard = _span(inputs.waveform_samples, samples, inputs.waveform_hz, 1000)
         first, last = max(first, first_heard), tf.minimum(last, last_heard)
     return tf.constant(first, tf.int64), last
@@ -76,7 +71,7 @@ def sound(record: dict, start: tf.Tensor, sound_ms: tf.Tensor, inputs: InputSpec
     """What is heard.
 
     Args:
-      record: parsed by `features`.
+      record: with `FEATURES` and `large`.
       start: first column of the log-spectrogram.
       sound_ms: time that the waveform is centred on.
       inputs: what the network eats.
@@ -87,23 +82,23 @@ def sound(record: dict, start: tf.Tensor, sound_ms: tf.Tensor, inputs: InputSpec
     heard = {"sound": augment.pool(columns(record, start, inputs), inputs.pool)}
     if inputs.waveform_samples:
         first = start_sample(sound_ms, inputs.waveform_samples, inputs.waveform_hz)
-        cut = tf.strings.substr(record["waveform"], first * SAMPLE_BYTES, inputs.waveform_samples * SAMPLE_BYTES)
-        samples = tf.ensure_shape(tf.io.decode_raw(cut, tf.int16), (inputs.waveform_samples,))
+        cut = record["waveform"].cut(first * SAMPLE_BYTES, inputs.waveform_samples * SAMPLE_BYTES)
+        samples = tf.bitcast(tf.reshape(cut, (inputs.waveform_samples, SAMPLE_BYTES)), tf.int16)
         heard["waveform"] = tf.cast(samples, tf.float32) / np.iinfo(np.int16).max
     return heard
 
 
 def columns(record: dict, start: tf.Tensor, inputs: InputSpec) -> tf.Tensor:
     """Natural log of power of the columns from `start` on, float32 `[columns, 257]`."""
-    cut = tf.strings.substr(record["log_spectrogram"], start * COLUMN_BYTES, inputs.columns * COLUMN_BYTES)
-    return tf.cast(tf.reshape(tf.io.decode_raw(cut, tf.float16), (inputs.columns, schema.BINS)), tf.float32)
+    cut = record["log_spectrogram"].cut(start * COLUMN_BYTES, inputs.columns * COLUMN_BYTES)
+    return tf.cast(tf.bitcast(tf.reshape(cut, (inputs.columns, schema.BINS, -1)), tf.float16), tf.float32)
 
 
 def view(record: dict, middle: tf.Tensor, window: tf.Tensor, inputs: InputSpec) -> dict[str, tf.Tensor]:
     """What is seen about a frame, all of it through the same window.
 
     Args:
-      record: parsed by `features`.
+      record: with `FEATURES` and `large`.
       middle: number of the frame in the middle.
       window: (top, left, height, width) of the crop, pixels, int32.
       inputs: what the network eats.
@@ -114,29 +109,32 @@ def view(record: dict, middle: tf.Tensor, window: tf.Tensor, inputs: InputSpec) 
     if inputs.frames == 1:
         seen = {"frames": frame(record["frames"][middle], window, inputs.frame_pixels)}
     else:
-        jpegs = _about(record["frames"], middle, inputs.frames)
-        cuts = tf.map_fn(lambda jpeg: frame(jpeg, window, inputs.frame_pixels), jpegs, fn_output_signature=tf.uint8)
+        cuts = tf.map_fn(
+            lambda number: frame(record["frames"][number], window, inputs.frame_pixels),
+            _about(middle, inputs.frames),
+            fn_output_signature=tf.uint8,
+        )
         seen = {"frames": tf.ensure_shape(cuts, inputs.frame_shape)}
     if inputs.flow_fields:
-        seen["flow"] = flow(_about(record["optical_flow"], middle, inputs.flow_fields), window, inputs)
+        seen["flow"] = flow(record["optical_flow"], _about(middle, inputs.flow_fields), window, inputs)
     return seen
 
 
-def flow(jpegs: tf.Tensor, window: tf.Tensor, inputs: InputSpec) -> tf.Tensor:
-    """Decodes the same crop of optical flow as `frame` of frames; uint8 of `inputs.flow_shape`.
+def flow(fields: Pieces, numbers: tf.Tensor, window: tf.Tensor, inputs: InputSpec) -> tf.Tensor:
+    """Decodes the same crop of some fields of optical flow as `frame` of frames; uint8 of `inputs.flow_shape`.
 
     Resizing moves the values to other places and does not change them: they stay in pixels of the stored frame.
     """
     top, left, height, width = tf.unstack(window)
 
-    def field(jpeg: tf.Tensor) -> tf.Tensor:
-        picture = tf.io.decode_jpeg(jpeg, channels=1, dct_method="INTEGER_ACCURATE")  # across above down
+    def field(number: tf.Tensor) -> tf.Tensor:
+        picture = tf.io.decode_jpeg(fields[number], channels=1, dct_method="INTEGER_ACCURATE")  # across above down
         across_and_down = tf.reshape(picture, (2, -1, tf.shape(picture)[1]))
         cut = across_and_down[:, top : top + height, left : left + width]
         return tf.transpose(cut, (1, 2, 0))
 
-    fields = tf.map_fn(field, jpegs, fn_output_signature=tf.TensorSpec((None, None, 2), tf.uint8))
-    channels = tf.reshape(tf.transpose(fields, (1, 2, 0, 3)), (height, width, 2 * inputs.flow_fields))
+    cuts = tf.map_fn(field, numbers, fn_output_signature=tf.TensorSpec((None, None, 2), tf.uint8))
+    channels = tf.reshape(tf.transpose(cuts, (1, 2, 0, 3)), (height, width, 2 * inputs.flow_fields))
     return resized(tf.ensure_shape(channels, (None, None, 2 * inputs.flow_fields)), inputs.frame_pixels)
 
 
@@ -157,7 +155,6 @@ def resized(crop: tf.Tensor, pixels: int) -> tf.Tensor:
     return tf.ensure_shape(fitting, (*shape, crop.shape[-1]))
 
 
-def _about(sequence: tf.Tensor, middle: tf.Tensor, count: int) -> tf.Tensor:
-    """So many neighbours of a sequence about one of them; of an even number it is the one after the middle."""
-    first = middle - count // 2
-    return tf.ensure_shape(sequence[first : first + count], (count,))
+def _about(middle: tf.Tensor, count: int) -> tf.Tensor:
+    """So many neighbouring numbers about one; of an even number it is the one after the middle."""
+    return middle - count // 2 + tf.range(count, dtype=middle.dtype)

@@ -42,7 +42,7 @@ def film(split: read.Split, inputs: InputSpec, item: int) -> Film:
         record = _record(split, inputs, item)
         numbers = sample.moments(record, inputs, sample.ALIGNED_MS).frame
         times_ms = tf.gather(record["frame_times_ms"], numbers).numpy()
-        frames = _crops(record, numbers.numpy(), inputs)
+        frames = _crops(record, numbers, inputs)
         end_ms = int(times_ms[-1]) + round(1000 / split.frames_per_second)
         first, end = (cut.start_column(time, 0, inputs.front_end) for time in (int(times_ms[0]), end_ms))
         whole = dataclasses.replace(inputs, columns=min(end, int(cut.columns_of(record))) - first)
@@ -89,13 +89,11 @@ def batches(
             )
 
 
-def _record(split: read.Split, inputs: InputSpec, item: int) -> dict[str, tf.Tensor]:
-    return tf.io.parse_single_example(split.reader()(tf.constant(item, tf.int64)), cut.features(inputs))
+def _record(split: read.Split, inputs: InputSpec, item: int) -> dict:
+    return split.record_at(cut.FEATURES, cut.large(inputs))(tf.constant(item, tf.int64))
 
 
-def _crops(
-    record: dict[str, tf.Tensor], numbers: Int64[np.ndarray, " moments"], inputs: InputSpec
-) -> UInt8[np.ndarray, "moments side side 3"]:
+def _crops(record: dict, numbers: tf.Tensor, inputs: InputSpec) -> UInt8[np.ndarray, "moments side side 3"]:
     """Centre crops of frames at the record's resolution."""
     window = _centre(record["frames"][numbers[0]], inputs)
     return np.stack([cut.frame(record["frames"][number], window, int(window[2])).numpy() for number in numbers])
@@ -105,9 +103,7 @@ def _centre(jpeg: tf.Tensor, inputs: InputSpec) -> tf.Tensor:
     return sample.crop_window(jpeg, tf.constant(sample.MIDDLE, tf.float64), inputs)[0]
 
 
-def _batch(
-    record: dict[str, tf.Tensor], here: sample.Moment, inputs: InputSpec, sampling: Sampling
-) -> dict[str, np.ndarray]:
+def _batch(record: dict, here: sample.Moment, inputs: InputSpec, sampling: Sampling) -> dict[str, np.ndarray]:
     starts = cut.start_column(here.sound_ms, inputs.columns, inputs.front_end)
     window = _centre(record["frames"][here.frame[0]], inputs)
     cuts = [

@@ -83,7 +83,9 @@ def training_batches(
     negative = pairs.negative_slots(sampling.pairing, batch_per_worker)
     begun, skip = divmod(first_step, sampling.samples_per_clip)
     plans = functools.partial(_plans, len(split), sampling, seed, num_workers, negative, tuple(workers), begun)
-    cut_one = functools.partial(_cut_clip, record_at=split.reader(), inputs=inputs, sampling=sampling)
+    features = cut.FEATURES | annotations.label_features(inputs.classes)
+    record_at = split.record_at(features, cut.large(inputs))
+    cut_one = functools.partial(_cut_clip, record_at=record_at, inputs=inputs, sampling=sampling)
     threads = threads_of(sampling)
 
     def pair_up(*draws: dict) -> tuple[dict, ...]:
@@ -144,7 +146,7 @@ def evaluation_batches(
     rows = _evaluation_rows(split, pairing, seed, items, draws) if rows is None else _given_rows(rows)
     cut_one = functools.partial(
         _cut_row,
-        record_at=split.reader(),
+        record_at=split.record_at(cut.FEATURES | annotations.FEATURES, cut.large(inputs)),
         inputs=inputs,
         scaling=sampling.spectrogram_scaling,
         offsets_ms=offsets_ms,
@@ -223,8 +225,7 @@ def _cut_clip(
     plan: dict, *, record_at: Callable, inputs: InputSpec, sampling: Sampling
 ) -> tuple[dict[str, tf.Tensor], ...]:
     """Reads a clip once, and cuts a frame and a sound for each draw."""
-    features = cut.features(inputs) | annotations.label_features(inputs.classes)
-    record = tf.io.parse_single_example(record_at(plan["clip"]), features)
+    record = record_at(plan["clip"])
     labels = annotations.labels(record, inputs.classes)
     cuts = sample.cut_pairs(record, plan["draws"], plan["negative"], inputs, sampling)
     return tuple(each | labels for each in cuts)
@@ -306,9 +307,7 @@ def _cut_row(
 ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
     """One pair of evaluation: the fields of a `Batch`, and the annotations."""
     draw = tf.constant(sample.MIDDLE, tf.float64)
-    features = {**cut.features(inputs), **annotations.FEATURES}
-    seen = tf.io.parse_single_example(record_at(row["image_item"]), features)
-    heard = tf.io.parse_single_example(record_at(row["audio_item"]), features)
+    seen, heard = record_at(row["image_item"]), record_at(row["audio_item"])
     frame = sample.moment(row["moment"], seen, inputs, offsets_ms).frame
     there = sample.moment(row["moment"], heard, inputs, offsets_ms)
     sound_ms = tf.where(row["corresponds"], there.seen_ms, there.sound_ms)
@@ -332,7 +331,7 @@ def _cut_row(
 
 def _cut_example(split: read.Split, inputs: InputSpec, item: int) -> tuple[np.ndarray, np.ndarray]:
     draw = tf.constant(sample.MIDDLE, tf.float64)
-    record = tf.io.parse_single_example(split.reader()(tf.constant(item, tf.int64)), cut.features(inputs))
+    record = split.record_at(cut.FEATURES, cut.large(inputs))(tf.constant(item, tf.int64))
     here = sample.moment(draw[Draw.MOMENT], record, inputs, sample.ALIGNED_MS)
     start = cut.start_column(here.sound_ms, inputs.columns, inputs.front_end)
     window, _ = sample.crop_window(record["frames"][here.frame], draw, inputs)

@@ -21,12 +21,11 @@ from etils import epath
 from jaxtyping import Int32, Int64
 from tensorflow_datasets.core.utils.version import list_all_versions
 
-from avlearn.data import schema
+from avlearn.data import contents, pieces, schema
+from avlearn.data.tfrecord_file import FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
 
-# A TFRecord is a length (8 bytes), its checksum (4), so many bytes of payload, and their checksum (4).
-LENGTH_BYTES = 8
-FRAMING_BYTES = 16
 SCAN_THREADS = 16  # scanning waits for the disk or the network, not for the processor
+MOST_MAPPED = 60_000  # files; Linux lets a process map 65,530 pieces of memory
 EPOCH_STREAM = 0  # keeps the random numbers of the order apart from those of `avlearn.data.sample`
 
 
@@ -44,6 +43,9 @@ class Split:
       features: what a record holds, names of `avlearn.data.schema.features`.
       files: the shards.
       file, offset: of each record: number of its shard, and where it begins there.
+      entry_offset: of each record: where its example begins in the shard's table of contents (`avlearn.data.contents`);
+        None where whole records are read.
+      whole_because: why they are; empty where they are not.
       mend: the command that builds it anew.
     """
 
@@ -60,6 +62,8 @@ class Split:
     files: tuple[str, ...]
     file: Int32[np.ndarray, " clips"]
     offset: Int64[np.ndarray, " clips"]
+    entry_offset: Int64[np.ndarray, " clips"] | None
+    whole_because: str
     mend: str
 
     def __len__(self) -> int:
@@ -70,40 +74,57 @@ class Split:
 
         What goes wrong when it runs becomes a ValueError under `explained`.
         """
-        files, file, offset = tf.constant(self.files), tf.constant(self.file), tf.constant(self.offset)
+        return _reader(self.files, self.file, self.offset)
 
-        def read(clip: tf.Tensor) -> tf.Tensor:
-            # One record by its offset costs 0.16 ms of CPU for 0.4 MB, read in a row 0.12; Python threads were slower.
-            records = tf.raw_ops.TFRecordDatasetV2(
-                filenames=files[file[clip]][None],
-                compression_type="",
-                buffer_size=tf.zeros((), tf.int64),  # one record is one read
-                byte_offsets=offset[clip][None],
-            )
-            records = tf.data.experimental.from_variant(records, tf.TensorSpec((), tf.string))
-            return records.take(1).get_single_element()
+    def record_at(self, features: Mapping[str, object], large: Sequence[str] = ()) -> Callable[[tf.Tensor], dict]:
+        """A function of TensorFlow's graph: number of a clip to what is wanted of its record, and no more is read.
 
-        return read
+        Args:
+          features: to parse, as `tf.io.parse_single_example` has it, none of `contents.LARGE`.
+          large: names of those of `contents.LARGE` that are wanted; each becomes `pieces.Pieces`.
+        """
+        if self.entry_offset is None:
+            return self.whole_record_at(features, large)
+        read = _reader([file + contents.SUFFIX for file in self.files], self.file, self.entry_offset)
+        shards, file = self._mapped, tf.constant(self.file)
+        places = dict.fromkeys(large, pieces.InShard.FEATURE)
+
+        def record(clip: tf.Tensor) -> dict:
+            parsed = tf.io.parse_single_example(read(clip), {**features, **places})
+            shard = pieces.at(shards, file[clip]) if large else None
+            return parsed | {name: pieces.InShard(shard, parsed[name]) for name in large}
+
+        return record
+
+    def whole_record_at(self, features: Mapping[str, object], large: Sequence[str] = ()) -> Callable[[tf.Tensor], dict]:
+        """As `record_at`, of records that are read whole and compared with their checksums."""
+        read, values = self.reader(), dict.fromkeys(large, pieces.InRecord.FEATURE)
+
+        def record(clip: tf.Tensor) -> dict:
+            parsed = tf.io.parse_single_example(read(clip), {**features, **values})
+            return parsed | {name: pieces.InRecord(parsed[name]) for name in large}
+
+        return record
+
+    @functools.cached_property
+    def _mapped(self) -> tf.Tensor:
+        return pieces.mapped(self.files)
 
     @functools.cached_property
     def videos(self) -> Int32[np.ndarray, " clips"]:
-        """Fingerprint of each clip's video (reads every record once)."""
-        read = self.reader()
-        feature = {"video_id": tf.io.FixedLenFeature((), tf.string)}
-
-        def video(clip: tf.Tensor) -> tf.Tensor:
-            return fingerprint(tf.io.parse_single_example(read(clip), feature)["video_id"])
-
-        dataset = tf.data.Dataset.range(len(self)).map(in_graph(video), num_parallel_calls=os.cpu_count())
+        """Fingerprint of each clip's video (goes through the whole split once)."""
+        record_at = self.record_at({"video_id": tf.io.FixedLenFeature((), tf.string)})
+        dataset = tf.data.Dataset.range(len(self)).map(
+            in_graph(lambda clip: fingerprint(record_at(clip)["video_id"])), num_parallel_calls=os.cpu_count()
+        )
         with self.explained():
             return np.fromiter(dataset.as_numpy_iterator(), np.int32, len(self))
 
     def clip_ids(self, clips: Int64[np.ndarray, " clips"]) -> list[str]:
         """Names of some clips by their numbers."""
-        read, feature = self.reader(), {"clip_id": tf.io.FixedLenFeature((), tf.string)}
+        record_at = self.record_at({"clip_id": tf.io.FixedLenFeature((), tf.string)})
         with self.explained():
-            records = [read(tf.constant(clip, tf.int64)) for clip in clips]
-        return [tf.io.parse_single_example(record, feature)["clip_id"].numpy().decode() for record in records]
+            return [record_at(tf.constant(clip, tf.int64))["clip_id"].numpy().decode() for clip in clips]
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
@@ -116,10 +137,32 @@ class Split:
                 f"wrong. {self.mend}"
             ) from error
         except tf.errors.InvalidArgumentError as error:
+            if "JPEG" in error.message:
+                raise ValueError(
+                    f"a picture of the split {self.name!r} of {self.dataset} {self.version} is damaged: "
+                    f"{error.message.splitlines()[0]} {self.mend}"
+                ) from error
             reason = re.search("(?:ValueError|assertion failed): (.*)", error.message)
             raise ValueError(
                 f"split {self.name!r} of {self.dataset} {self.version}: {reason[1] if reason else error.message}"
             ) from error
+
+
+def _reader(files: Sequence[str], file: np.ndarray, offset: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+    files, file, offset = tf.constant(files), tf.constant(file), tf.constant(offset)
+
+    def read(clip: tf.Tensor) -> tf.Tensor:
+        # One record by its offset costs 0.16 ms of CPU for 0.4 MB, read in a row 0.12; Python threads were slower.
+        records = tf.raw_ops.TFRecordDatasetV2(
+            filenames=files[file[clip]][None],
+            compression_type="",
+            buffer_size=tf.zeros((), tf.int64),  # one record is one read
+            byte_offsets=offset[clip][None],
+        )
+        records = tf.data.experimental.from_variant(records, tf.TensorSpec((), tf.string))
+        return records.take(1).get_single_element()
+
+    return read
 
 
 # These functions are graphs as they stand, and tracing them takes seconds less without a translation of their source.
@@ -150,7 +193,9 @@ def open_split(dataset: str, data_dir: str | os.PathLike, split: str) -> Split:
         raise ValueError(f"the split {split!r} of {dataset} {version} in {data_dir} is empty. {mend}")
     metadata = info.metadata
     files = tuple(os.fspath(path) for path in info.splits[split].filepaths)
-    file, offset = _index(files, info.splits[split].shard_lengths, mend)
+    lengths = info.splits[split].shard_lengths
+    offset = _index(files, lengths, mend)
+    whole_because = _why_whole(files)
     return Split(
         dataset=dataset,
         version=version,
@@ -163,8 +208,10 @@ def open_split(dataset: str, data_dir: str | os.PathLike, split: str) -> Split:
         waveform_hz=int(metadata["waveform_hz"]),
         features=frozenset(info.features),
         files=files,
-        file=file,
+        file=np.repeat(np.arange(len(files), dtype=np.int32), lengths),
         offset=offset,
+        entry_offset=None if whole_because else _index_contents(files, lengths),
+        whole_because=whole_because,
         mend=mend,
     )
 
@@ -215,11 +262,44 @@ def _not_built(dataset: str, data_dir: epath.Path) -> str:
     )
 
 
-def _index(files: Sequence[str], shard_lengths: Sequence[int], mend: str) -> tuple[np.ndarray, np.ndarray]:
-    """Shard number and offset of each record; refuses shards that do not hold what was written."""
+def _index(files: Sequence[str], shard_lengths: Sequence[int], mend: str) -> Int64[np.ndarray, " clips"]:
+    """Offset of each record; refuses shards that do not hold what was written."""
     with ThreadPoolExecutor(SCAN_THREADS) as pool:
-        offsets = list(pool.map(functools.partial(_scan, mend=mend), files, shard_lengths))
-    return np.repeat(np.arange(len(files), dtype=np.int32), shard_lengths), np.concatenate(offsets)
+        return np.concatenate(list(pool.map(functools.partial(_scan, mend=mend), files, shard_lengths)))
+
+
+def _why_whole(files: Sequence[str]) -> str:
+    """Why whole records are to be read; empty where the tables of contents can be used."""
+    if any("://" in file for file in files):
+        return "they are not in a local folder"
+    if len(files) > MOST_MAPPED:
+        return f"of the split's {len(files):,} shards a process can map {MOST_MAPPED:,}; fewer and larger ones would do"
+    if not all(os.path.exists(file + contents.SUFFIX) for file in files):
+        return f"there are no tables of contents; `{_write_contents(files)}` writes them"
+    return ""
+
+
+def _write_contents(files: Sequence[str]) -> str:
+    return f"python -m avlearn.write_contents {os.path.dirname(files[0])}"
+
+
+def _index_contents(files: Sequence[str], shard_lengths: Sequence[int]) -> Int64[np.ndarray, " clips"]:
+    """Offset of each record's example in the tables of contents.
+
+    Raises:
+      ValueError: a table is damaged, or of another shard.
+    """
+    mend = f"Write it anew: {_write_contents(files)}"
+    offset = _index([file + contents.SUFFIX for file in files], shard_lengths, mend)
+    for file, last, length in zip(files, offset[np.cumsum(shard_lengths) - 1], shard_lengths, strict=True):
+        if not length:
+            continue
+        with open(file + contents.SUFFIX, "rb") as table:
+            table.seek(last + HEADER_BYTES)
+            end = contents.end_of_record(table.read()[: HEADER_BYTES - FRAMING_BYTES])
+        if end + FRAMING_BYTES - HEADER_BYTES != os.path.getsize(file):
+            raise ValueError(f"{file}{contents.SUFFIX} is not the table of contents of this shard. {mend}")
+    return offset
 
 
 def _scan(path: str, records: int, *, mend: str) -> Int64[np.ndarray, " records"]:

@@ -134,7 +134,7 @@ def cut_pairs(
     """Cuts what each draw sees and hears out of a record.
 
     Args:
-      record: parsed by `cut.features`.
+      record: with `cut.FEATURES` and `cut.large`.
       draws: uniform numbers, `[draws, len(Draw)]`.
       negative: whether the pairs are negatives: their sound will meet another frame.
       inputs: what the network eats.
@@ -202,7 +202,7 @@ def moments(record: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " off
     """All frames and offsets that fit into the clip, by frame, as a `Moment` of vectors.
 
     Args:
-      record: parsed by `cut.features`.
+      record: with `cut.FEATURES` and `cut.large`.
       inputs: how much is seen and heard.
       offsets_ms: of the sound's centre from that of the frames, ascending.
 

@@ -10,12 +10,12 @@ import tensorflow as tf
 from etils import epath
 from jaxtyping import Bool, Float32, Int, Int64, UInt8
 
-from avlearn.data import annotations, cut, read, schema
+from avlearn.data import annotations, contents, cut, read, schema
 from avlearn.media.log_spectrogram import FRONT_ENDS
 
 BATCH = 64  # clips between two reports of progress
 
-SOUND = {"log_spectrogram": cut.FEATURES["log_spectrogram"], "labels": annotations.FEATURES["labels"]}
+LABELS = {"labels": annotations.FEATURES["labels"]}
 TIMES = {"frame_times_ms": cut.FEATURES["frame_times_ms"]}
 BOX_FEATURES = {name: feature for name, feature in annotations.FEATURES.items() if name.startswith("boxes/")}
 
@@ -85,7 +85,7 @@ class Clip:
 
 
 def count(split: read.Split, progress: Callable[[int], object]) -> Counts:
-    """Counts a split in one pass; of each record is parsed only what is counted.
+    """Counts a split in one pass, in which every record is read whole and compared with its checksum.
 
     Args:
       split: an open one.
@@ -97,7 +97,7 @@ def count(split: read.Split, progress: Callable[[int], object]) -> Counts:
     per_class = np.zeros(len(split.class_ids), np.int64)
     unlabelled = boxes = sounding = with_boxes = 0
     columns, frames = collections.Counter(), collections.Counter()
-    for batch in _batches(split, np.arange(len(split)), _counted):
+    for batch in _batches(split, np.arange(len(split)), _counted(split)):
         per_class += batch["classes"].sum(axis=0)
         unlabelled += int((~batch["classes"].any(axis=1)).sum())
         columns.update(batch["columns"].tolist())
@@ -117,7 +117,7 @@ def labels(split: read.Split, clips: Int[np.ndarray, " clips"]) -> Bool[np.ndarr
     Raises:
       ValueError: a record is damaged.
     """
-    return np.concatenate([batch["classes"] for batch in _batches(split, clips, _labelled)])
+    return np.concatenate([batch["classes"] for batch in _batches(split, clips, _labelled(split))])
 
 
 def clip(split: read.Split, number: int) -> Clip:
@@ -129,55 +129,52 @@ def clip(split: read.Split, number: int) -> Clip:
     Raises:
       ValueError: the record is damaged.
     """
-    wanted = {**SOUND, "clip_id": cut.FEATURES["clip_id"], "start_ms": tf.io.FixedLenFeature((), tf.int64)}
-    if "waveform" in split.features:
-        wanted["waveform"] = tf.io.FixedLenFeature((), tf.string)
+    wanted = {**LABELS, "clip_id": cut.FEATURES["clip_id"], "start_ms": tf.io.FixedLenFeature((), tf.int64)}
     if "frames" in split.features:
-        wanted |= {**TIMES, **BOX_FEATURES, "frames": cut.FEATURES["frames"]}
-    if "optical_flow" in split.features:
-        wanted["optical_flow"] = tf.io.RaggedFeature(tf.string)
+        wanted |= {**TIMES, **BOX_FEATURES}
+    large = {name: tf.io.RaggedFeature(tf.string) for name in contents.LARGE if name in split.features}
     with split.explained():
-        parsed = tf.io.parse_single_example(split.reader()(tf.constant(number, tf.int64)), wanted)
+        parsed = tf.io.parse_single_example(split.reader()(tf.constant(number, tf.int64)), wanted | large)
         record = {name: value.numpy() for name, value in parsed.items()}
-        log_spectrogram = np.frombuffer(record["log_spectrogram"], np.float16).reshape(-1, schema.BINS)
+        log_spectrogram = np.frombuffer(record["log_spectrogram"][0], np.float16).reshape(-1, schema.BINS)
         seconds = FRONT_ENDS[split.front_end].seconds(log_spectrogram.shape[0])
         return Clip(
             clip_id=record["clip_id"].decode(),
             start_ms=int(record["start_ms"]),
             labels=tuple(record["labels"].tolist()),
             log_spectrogram=log_spectrogram.astype(np.float32),
-            waveform=_full_scale(record["waveform"]) if "waveform" in record else None,
+            waveform=_full_scale(record["waveform"][0]) if "waveform" in record else None,
             moments=tuple(_moments(record, 500 * seconds)) if "frames" in record else (),
         )
 
 
-def _batches(split: read.Split, clips: np.ndarray, parse: Callable) -> Iterator[dict[str, np.ndarray]]:
-    """What `parse` makes of the records of some clips, in order."""
-    read_at, num_classes = split.reader(), len(split.class_ids)
-
-    def element(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        return parse(read_at(number), num_classes, split.features)
-
+def _batches(split: read.Split, clips: np.ndarray, element: Callable) -> Iterator[dict[str, np.ndarray]]:
+    """What a function of TensorFlow's graph makes of the numbers of some clips, in order."""
     dataset = tf.data.Dataset.from_tensor_slices(clips)
     dataset = dataset.map(read.in_graph(element), num_parallel_calls=os.cpu_count()).batch(BATCH)
     with split.explained():
         yield from dataset.as_numpy_iterator()
 
 
-def _labelled(serialized: tf.Tensor, num_classes: int, _: frozenset[str]) -> dict[str, tf.Tensor]:
-    record = tf.io.parse_single_example(serialized, {"labels": SOUND["labels"]})
-    return {"classes": annotations.classes(record, num_classes)}
+def _labelled(split: read.Split) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    record_at = split.record_at(LABELS)
+    return lambda clip: {"classes": annotations.classes(record_at(clip), len(split.class_ids))}
 
 
-def _counted(serialized: tf.Tensor, num_classes: int, features: frozenset[str]) -> dict[str, tf.Tensor]:
-    pictures = {**TIMES, "boxes/sounding": BOX_FEATURES["boxes/sounding"]} if "frames" in features else {}
-    record = tf.io.parse_single_example(serialized, {**SOUND, **pictures})
-    found = {"classes": annotations.classes(record, num_classes), "columns": cut.columns_of(record)}
-    if pictures:
-        found["frames"] = tf.size(record["frame_times_ms"])
-        found["boxes"] = tf.size(record["boxes/sounding"])
-        found["sounding"] = tf.reduce_sum(record["boxes/sounding"])
-    return found
+def _counted(split: read.Split) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    pictures = {**TIMES, "boxes/sounding": BOX_FEATURES["boxes/sounding"]} if "frames" in split.features else {}
+    record_at = split.whole_record_at(LABELS | pictures, ["log_spectrogram"])  # and so every checksum is compared
+
+    def counted(clip: tf.Tensor) -> dict[str, tf.Tensor]:
+        record = record_at(clip)
+        found = {"classes": annotations.classes(record, len(split.class_ids)), "columns": cut.columns_of(record)}
+        if pictures:
+            found["frames"] = tf.size(record["frame_times_ms"])
+            found["boxes"] = tf.size(record["boxes/sounding"])
+            found["sounding"] = tf.reduce_sum(record["boxes/sounding"])
+        return found
+
+    return counted
 
 
 def _full_scale(waveform: bytes) -> Float32[np.ndarray, " samples"]:

@@ -49,9 +49,10 @@ def window_batches(
     check.sound(split, inputs)
     if count < 1:
         raise ValueError(f"{count} windows of a clip; at least 1 is needed (--config.evaluation.sound_windows)")
+    features = {"clip_id": cut.FEATURES["clip_id"], "labels": annotations.FEATURES["labels"]}
     cut_one = functools.partial(
         _cut,
-        record_at=split.reader(),
+        record_at=split.record_at(features, ["log_spectrogram"]),
         inputs=inputs,
         scaling=sampling.spectrogram_scaling,
         num_classes=len(split.class_ids),
@@ -74,8 +75,7 @@ def _cut(
     clip: tf.Tensor, *, record_at: Callable, inputs: InputSpec, scaling: str, num_classes: int, count: int
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """All windows of a clip, and a row of annotations for each."""
-    features = {name: cut.FEATURES[name] for name in ("clip_id", "log_spectrogram")}
-    record = tf.io.parse_single_example(record_at(clip), features | {"labels": annotations.FEATURES["labels"]})
+    record = record_at(clip)
     columns = cut.columns_of(record)
     complaint = ["a clip is shorter than a window of", inputs.columns, "columns:", record["clip_id"], columns]
     with tf.control_dependencies([tf.debugging.Assert(columns >= inputs.columns, complaint)]):

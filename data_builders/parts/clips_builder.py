@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import tensorflow_datasets as tfds
 
 from avlearn.data import schema
+from avlearn.data.contents import SUFFIX
 from data_builders.parts import clip_files, coverage, processes, record, shards, sources
 from data_builders.parts.plan import Plan
 from data_builders.parts.segments import Segment
@@ -282,7 +283,8 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
         _check_coverage(splits, self.builder_config.min_coverage, folder / "coverage.json")
         built = [path for split in self.info.splits for path in paths[split]]
         shards.gather_reports(built, folder / REPORTS)
-        for name in ["coverage.json", REPORTS, *map(os.path.basename, built)]:
+        names = [os.path.basename(path) for path in built]
+        for name in ["coverage.json", REPORTS, *names, *(name + SUFFIX for name in names)]:
             self._workspace.publish(name, target)
 
 

@@ -22,9 +22,9 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.core import example_serializer
 
-from avlearn.data import schema
+from avlearn.data import contents, schema, tfrecord_file
 from avlearn.media.decode import UnreadableClip
-from data_builders.parts import record, tfrecord_file
+from data_builders.parts import record
 from data_builders.parts.attempts import Attempts, write_atomically
 from data_builders.parts.segments import Located
 
@@ -168,6 +168,8 @@ def build(shard: str) -> int:
     job = _job_of(shard)
     report = report_of(shard)
     if report is not None and not _may_have_more(report, job):
+        if not epath.Path(shard + contents.SUFFIX).exists():  # finished before there were tables of contents
+            contents.write(shard)
         return len(job.clips)
     attempts = Attempts(f"{shard}.reading")
     # Two processes may be at work on one shard, where those of a killed build live on: each has its own file, and the
@@ -178,6 +180,7 @@ def build(shard: str) -> int:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, shard)
+    contents.write(shard)
     write_atomically(f"{shard}.json", json.dumps(dataclasses.asdict(report)))
     attempts.forget()
     return len(job.clips)

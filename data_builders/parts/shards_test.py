@@ -8,7 +8,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest
 
-from data_builders.parts import record, shards, tfrecord_file
+from avlearn.data import tfrecord_file
+from data_builders.parts import record, shards
 from data_builders.parts.clip_files import ClipFile
 from data_builders.parts.segments import Located, Segment
 from data_builders.parts.workspace import explained

@@ -70,8 +70,7 @@ class Workspace:
         """
         names = {os.path.basename(path) for path in wanted} | {"lock", "plan.sqlite"}
         for path in self.folder.iterdir():
-            shard = path.name.removesuffix(".json").removesuffix(".job").removesuffix(".reading")
-            if shard not in names:
+            if path.name not in names and path.name.removesuffix(path.suffix) not in names:
                 path.unlink()
         for path in self.folder.parent.glob(f"incomplete.*_{self._dataset.name}"):
             if path.name != own:

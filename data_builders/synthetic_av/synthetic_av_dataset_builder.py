@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import tensorflow_datasets as tfds
 import tqdm
 
-from avlearn.data import schema
+from avlearn.data import contents, schema
 from data_builders.synthetic_av import classes, record, scene
 
 
@@ -140,6 +140,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 ontology=classes.ontology(),
             ),
         )
+
+    def _download_and_prepare(self, *args, **kwargs) -> None:
+        super()._download_and_prepare(*args, **kwargs)
+        for shard in [path for split in self.info.splits.values() for path in split.filepaths]:
+            contents.write(shard)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
         del dl_manager  # nothing to download

@@ -4,9 +4,10 @@
 
 Several datasets, such as records of 25, 5 and 1 frames per second, are measured one after the other. Of each, all
 streams run in one process on the same threads, in turns, so that what else the machine does falls on all alike; each
-figure is the median of the turns. Bytes are those of the records that are read for a pair.
+figure is the median of the turns. Bytes are those that are asked for; a disk reads in pages.
 """
 
+import dataclasses
 import functools
 import os
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from absl import app, flags
 
-from avlearn.data import cut, pipeline, read, sample
+from avlearn.data import contents, cut, pipeline, read, sample
 from avlearn.types import InputSpec
 
 import tensorflow as tf  # isort: skip (quiet only after avlearn.data)
@@ -35,10 +36,8 @@ DRAWS = (1, 4, 8)  # samples_per_clip
 
 def frames(split: read.Split, count: int) -> tf.Tensor:
     """An encoded frame of each of some clips."""
-    record_at = split.reader()
-    features = {"frames": cut.FEATURES["frames"]}
-    clips = range(min(count, len(split)))
-    return tf.stack([tf.io.parse_single_example(record_at(tf.constant(c)), features)["frames"][-1] for c in clips])
+    record_at = split.whole_record_at({}, ["frames"])
+    return tf.stack([record_at(tf.constant(clip))["frames"][-1] for clip in range(min(count, len(split)))])
 
 
 def bare_decoding(split: read.Split, inputs: InputSpec) -> Iterator:
@@ -81,24 +80,28 @@ def measure(streams: dict[str, Callable[[], Iterator]]) -> dict[str, list[tuple[
     return rates
 
 
-def record_bytes(split: read.Split) -> float:
-    """Bytes of a record, the mean over the split."""
-    return sum(os.path.getsize(file) for file in split.files) / len(split)
+def read_bytes(split: read.Split, inputs: InputSpec, draws: int) -> float:
+    """Bytes that are read for a pair, the mean over the split; of frames, over the last of each clip."""
+    if split.entry_offset is None:
+        return sum(map(os.path.getsize, split.files)) / len(split) / draws
+    tables = sum(os.path.getsize(file + contents.SUFFIX) for file in split.files) / len(split) / draws
+    return tables + np.mean([len(jpeg) for jpeg in frames(split, 512).numpy()]) + inputs.columns * cut.COLUMN_BYTES
 
 
 def table(split: read.Split, inputs: InputSpec) -> None:
-    """Measures and prints a row for the limit and one for each number of draws."""
-    size = record_bytes(split)
-    streams = {"JPEG decode and crop only": functools.partial(bare_decoding, split, inputs)}
-    for draws in DRAWS:
-        streams[f"pipeline, samples_per_clip={draws}"] = functools.partial(training, split, inputs, draws)
-    read_bytes = [0.0, *(size / draws for draws in DRAWS)]
+    """Measures and prints a row for the limit and one for each number of draws, by tables of contents and without."""
+    streams, sizes = {"JPEG decode and crop only": functools.partial(bare_decoding, split, inputs)}, [0.0]
+    ways = {"by contents": split, "whole records": dataclasses.replace(split, entry_offset=None)}
+    for way, opened in ways.items():
+        for draws in DRAWS:
+            streams[f"{way}, samples_per_clip={draws}"] = functools.partial(training, opened, inputs, draws)
+            sizes.append(read_bytes(opened, inputs, draws))
     print(f"\n{split.dataset} {split.version}, {len(split)} clips of {split.name!r}, batch {BATCH.value}")
-    print(f"{'':32}{'pairs/s':>10}{'CPU ms a pair':>16}{'of the limit, CPU':>19}{'kB a pair':>12}")
+    print(f"{'':36}{'pairs/s':>10}{'CPU ms a pair':>16}{'of the limit, CPU':>19}{'kB a pair':>12}")
     medians = {name: np.median(turns, axis=0) for name, turns in measure(streams).items()}
     bare = medians["JPEG decode and crop only"][1]
-    for (name, (wall, cpu)), count in zip(medians.items(), read_bytes, strict=True):
-        print(f"{name:32}{wall:10.0f}{1e3 / cpu:16.2f}{cpu / bare:19.0%}{count / 1e3:12,.0f}", flush=True)
+    for (name, (wall, cpu)), size in zip(medians.items(), sizes, strict=True):
+        print(f"{name:36}{wall:10.0f}{1e3 / cpu:16.2f}{cpu / bare:19.0%}{size / 1e3:12,.0f}", flush=True)
 
 
 def main(_: list[str]) -> None:

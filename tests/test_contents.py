@@ -1,0 +1,128 @@
+"""Tables of contents: what they say is true of the shard, and reading by them gives what whole records give."""
+
+import dataclasses
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import synthetic_records
+import tensorflow as tf
+
+from avlearn import write_contents
+from avlearn.data import contents, pipeline, read
+from avlearn.data.sample import Sampling
+from avlearn.types import InputSpec
+
+SHARD = "coded-train.tfrecord-00001-of-00003"
+INPUTS = InputSpec(frame_pixels=24, crop_fraction=24 / 32)
+MOTION = dataclasses.replace(INPUTS, frames=5, flow_fields=4, waveform_samples=8000, waveform_hz=8000)
+
+
+def examples(file: pathlib.Path) -> list:
+    records = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+    return [tf.train.Example.FromString(record).features.feature for record in records]
+
+
+def without(version: pathlib.Path) -> None:
+    for table in version.glob(f"*{contents.SUFFIX}"):
+        table.unlink()
+
+
+@pytest.mark.parametrize("config", ["small", "motion"])
+def test_a_table_says_where_in_the_shard_a_value_lies(config):
+    shard = synthetic_records.data_dir(config) / "coded" / config / "1.0.0" / SHARD
+    content = shard.read_bytes()
+    records, entries = examples(shard), examples(shard.with_name(SHARD + contents.SUFFIX))
+    assert len(records) == len(entries) > 5
+    for record, entry in zip(records, entries, strict=True):
+        large = [name for name in contents.LARGE if name in record]
+        assert len(large) == {"small": 2, "motion": 4}[config]
+        for name in large:
+            places = np.array(entry[name].int64_list.value).reshape(-1, 2)
+            assert [content[at : at + size] for at, size in places] == list(record[name].bytes_list.value)
+            assert not entry[name].bytes_list.value
+        small = set(record) - set(large)
+        assert set(entry) == {*small, *large, contents.END}
+        assert all(entry[name] == record[name] for name in small)
+    assert entries[-1][contents.END].int64_list.value[0] == len(content) - 4  # then its checksum
+
+
+@pytest.mark.parametrize(("config", "inputs"), [("small", INPUTS), ("motion", MOTION)])
+def test_reading_by_them_gives_what_whole_records_give(config, inputs, tmp_path):
+    shutil.copytree(synthetic_records.data_dir(config), tmp_path, dirs_exist_ok=True)
+    without(tmp_path / "coded" / config / "1.0.0")
+    made = []
+    for folder in (synthetic_records.data_dir(config), tmp_path):
+        train, test = (read.open_split(f"coded/{config}", folder, name) for name in ("train", "test"))
+        assert (train.entry_offset is None) == (folder == tmp_path)
+        settings = {"seed": 3, "num_workers": 2, "batch_per_worker": 8, "workers": (0, 1)}
+        stream = pipeline.training_batches(train, inputs, Sampling(samples_per_clip=2), **settings)
+        rows = pipeline.evaluation_batches(test, inputs, Sampling(), pairing="avc", batch_size=14)
+        made.append((next(stream), next(stream), *next(rows), train.videos, train.clip_ids(np.arange(4))))
+    by_table, whole = made
+    for mine, its in zip(jax.tree.leaves(by_table), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+def test_nothing_is_read_that_is_not_used(tmp_path):
+    version = synthetic_records.copy(tmp_path)
+    for shard in version.glob("coded-test.tfrecord-*-of-00003"):
+        content = bytearray(shard.read_bytes())
+        for entry in examples(shard.with_name(shard.name + contents.SUFFIX)):
+            frames = np.array(entry["frames"].int64_list.value).reshape(-1, 2)
+            for at, size in np.delete(frames, 8, axis=0):  # of 3 to 12, whose sound lies in the clip, evaluation's
+                content[at : at + size] = bytes(size)
+        shard.write_bytes(content)
+    made = []
+    for folder in (synthetic_records.data_dir(), tmp_path):
+        split = read.open_split(synthetic_records.DATASET, folder, "test")
+        made += pipeline.evaluation_batches(split, INPUTS, Sampling(), pairing="all_positive", batch_size=7)
+    np.testing.assert_array_equal(made[0][0].frames, made[1][0].frames)
+    assert (synthetic_records.seen(made[1][0].frames)[1] == 8).all()
+
+
+def test_whole_records_are_read_where_one_table_is_missing(tmp_path):
+    version = synthetic_records.copy(tmp_path)
+    assert read.open_split(synthetic_records.DATASET, tmp_path, "train").whole_because == ""
+    (version / (SHARD + contents.SUFFIX)).unlink()
+    split = read.open_split(synthetic_records.DATASET, tmp_path, "train")
+    assert split.entry_offset is None
+    assert split.whole_because.endswith(f"`python -m avlearn.write_contents {version}` writes them")
+
+
+def test_a_table_that_is_not_of_its_shard_is_refused(tmp_path):
+    version = synthetic_records.copy(tmp_path)
+    table = version / (SHARD + contents.SUFFIX)
+    whole = table.read_bytes()
+    mend = rf"Write it anew: python -m avlearn\.write_contents {version}"
+    table.write_bytes(whole[:-1])
+    with pytest.raises(ValueError, match=rf"{table} is damaged or cut short.*{mend}"):
+        read.open_split(synthetic_records.DATASET, tmp_path, "train")
+    table.write_bytes(whole)
+    records = list(tf.data.TFRecordDataset(str(version / SHARD)).as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(version / SHARD)) as shard:
+        for record in [*records[:-1], records[-1] + b"more"]:
+            shard.write(record)
+    with pytest.raises(ValueError, match=rf"{table} is not the table of contents of this shard.*{mend}"):
+        read.open_split(synthetic_records.DATASET, tmp_path, "train")
+
+
+def test_the_command_writes_them(tmp_path, capsys):
+    version = synthetic_records.copy(tmp_path)
+    written = {table.name: table.read_bytes() for table in version.glob(f"*{contents.SUFFIX}")}
+    assert len(written) == 6
+    without(version)
+    write_contents.main([str(version)])
+    assert {table.name: table.read_bytes() for table in version.glob(f"*{contents.SUFFIX}")} == written
+    with pytest.raises(SystemExit) as ended:
+        write_contents.main([str(tmp_path)])
+    assert ended.value.code == 2
+    assert f"{tmp_path} holds no *.tfrecord-* files" in capsys.readouterr().err
+    (version / SHARD).write_bytes((version / SHARD).read_bytes()[:-1])
+    with pytest.raises(SystemExit) as ended:
+        write_contents.main([str(version)])
+    assert ended.value.code == 1
+    assert f"{version / SHARD} is damaged or cut short" in capsys.readouterr().err
+    assert not list(version.glob("*.partial"))

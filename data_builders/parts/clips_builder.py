@@ -250,11 +250,11 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
                 if report is None:
                     raise RuntimeError(f"the shard {path} is not finished; run the command again")
                 plan.refuse(split, report.refused)
-                counts.passed_over.update(report.passed_over)
+                plan.pass_over(split, report.passed_over)
                 counts.cut_from_whole_videos += report.whole_videos
                 num_bytes += report.num_bytes
                 lengths.append(report.built)
-            counts.not_built = plan.not_built(split)
+            counts.not_built, counts.passed_over = plan.not_built(split), plan.passed_over(split)
             for segment, reason, detail in plan.outcomes(split):
                 counts.add(segment.labels, reason, detail)
             result[split] = counts.to_json(annotations.class_names)

@@ -219,7 +219,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
     def _write_jobs(self, plan, annotations, num_shards) -> dict[str, list[str]]:
         """Divides the plan into shards; returns the paths of each split's."""
         settings = self.builder_config.settings(sound_only=self.SOUND_ONLY)
-        recipe = shards.Recipe(settings, tuple(annotations.class_names))
+        labels = {class_id: label for label, class_id in enumerate(annotations.class_names)}
         paths = {}
         for split in annotations.splits:
             expected, found = plan.expected(split), plan.found(split)
@@ -228,7 +228,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             names = [template.relative_filepath(shard_index=i, num_shards=count) for i in range(count)]
             paths[split] = [os.fspath(self._workspace.folder / name) for name in names]
             for path, clips in zip(paths[split], plan.shards(split, count), strict=True):
-                shards.write_job(path, shards.Job(tuple(clips), recipe, self.builder_config.time_limit_seconds))
+                shards.write_job(path, shards.Job.of(clips, settings, labels, self.builder_config.time_limit_seconds))
         return paths
 
     def _build(self, plan, paths, download_config) -> None:

@@ -172,7 +172,7 @@ def test_a_folder_that_is_itself_in_a_hidden_one_is_gone_through(tmp_path):
 def test_the_line_that_names_a_clip_is_no_part_of_its_shard():
     """Shards that are finished stay so where a line is added to the annotations before it."""
     file = clip_files.ClipFile("a", "clips/a.mp4", 1, 2)
-    recipe = shards.Recipe(record.Settings(), ("class",))
+    recipe = shards.Recipe(record.Settings(), {"class": 0})
     first = Segment("a", "a", ("class",), where="list.csv, line 3")
     moved = dataclasses.replace(first, where="list.csv, line 4")
     other = dataclasses.replace(first, labels=())

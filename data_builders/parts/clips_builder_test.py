@@ -109,6 +109,25 @@ def test_every_core_builds_and_the_progress_says_how_long_it_takes(monkeypatch, 
     assert re.search(r"small train: 100%.* 12/12 \[\d\d:\d\d<\d\d:\d\d, .*clip/s\]", capsys.readouterr().err)
 
 
+def test_few_shards_are_begun_at_a_time(monkeypatch):
+    built = []
+
+    class Fake:
+        def build(self, path):
+            built.append(path)
+            return 1
+
+    def paths():
+        for number in range(50):
+            assert number - len(built) <= 6
+            yield str(number)
+
+    monkeypatch.setattr(processes.joblib, "cpu_count", lambda: 3)
+    monkeypatch.setattr(processes, "processes", Fake)
+    processes.build_in_processes(paths(), 50, "small train")
+    assert sorted(built, key=int) == [str(number) for number in range(50)]
+
+
 def test_the_input_pipeline_opens_it(built):
     split = read.open_split("small_clips/plain", built.data_dir_root, "train")
     assert (len(split), split.class_ids, split.frames_per_second) == (18, ("low", "high"), 5)

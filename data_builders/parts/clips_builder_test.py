@@ -18,7 +18,8 @@ import pytest
 
 from avlearn.data import read
 from data_builders.parts import processes
-from data_builders.parts.clips_builder import ClipsConfig, shard_count
+from data_builders.parts.clips_builder import shard_count
+from data_builders.parts.clips_config import ClipsConfig
 from data_builders.parts.workspace import Workspace
 from tests.build_dataset import build, coverage, records, shard_bytes
 from tests.media_file import RATE, clicking, flashing, plain, write

@@ -3,11 +3,20 @@
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
 from data_builders.parts import record
+
+KINDS = {
+    float: ((int, float), "a number"),
+    int: (int, "a whole number"),
+    bool: (bool, "true or false"),
+    str: (str, "text in quotes"),
+    Sequence[str]: ((list, tuple), "a list of texts in quotes"),
+}
 
 
 @dataclasses.dataclass
@@ -53,6 +62,7 @@ class ClipsConfig(tfds.core.BuilderConfig):
         Raises:
           ValueError: a value that is not allowed.
         """
+        self._check_kinds()
         if not 0 <= self.min_coverage <= 1:
             raise ValueError(f"min_coverage={self.min_coverage}: it is a share, 0 to 1")
         if self.max_clips_per_split < 0:
@@ -65,6 +75,17 @@ class ClipsConfig(tfds.core.BuilderConfig):
             if field.name != "sound_only"
         }
         return record.Settings(**{**values, "drop": tuple(self.drop)}, sound_only=sound_only)
+
+    def _check_kinds(self):
+        if not (isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name)):
+            raise ValueError(f"name={self.name!r}: it is text in quotes, of letters, digits and _ . -")
+        for field in dataclasses.fields(self):
+            if field.name not in own_keys(self):
+                continue
+            value, (allowed, words) = getattr(self, field.name), KINDS[field.type]
+            right = isinstance(value, allowed) and (field.type is bool or not isinstance(value, bool))
+            if not right or (isinstance(value, list | tuple) and not all(isinstance(each, str) for each in value)):
+                raise ValueError(f"{field.name}={value!r}: it is {words}")
 
 
 def own_keys(config: tfds.core.BuilderConfig | type[tfds.core.BuilderConfig]) -> list[str]:

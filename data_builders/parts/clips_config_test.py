@@ -23,6 +23,25 @@ def test_a_key_that_there_is_not_is_refused_with_the_nearest():
         Config(name="mine", x=5)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("name", "a/b", "text in quotes, of letters, digits and _ . -"),
+        ("frames_per_second", "5", "a number"),
+        ("segment_seconds", True, "a number"),
+        ("waveform_hz", 21_000.5, "a whole number"),
+        ("short_side", None, "a whole number"),
+        ("optical_flow", "false", "true or false"),
+        ("front_end", ["lvs"], "text in quotes"),
+        ("drop", "silent_audio", "a list of texts in quotes"),
+        ("drop", [1], "a list of texts in quotes"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(key, value, words):
+    with pytest.raises(ValueError, match=f"^{key}={re.escape(repr(value))}: it is {words}$"):
+        Config(**{"name": "mine", key: value}).settings()
+
+
 def test_a_config_is_copied_as_any_other():
     config = Config(name="mine", segment_seconds=5.0)
     for made in (copy.deepcopy(config), pickle.loads(pickle.dumps(config)), dataclasses.replace(config)):

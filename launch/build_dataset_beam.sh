@@ -3,7 +3,7 @@
 # Usage: ./launch/build_dataset_beam.sh DATASET CONFIG MANUAL_DIR DATA_DIR [BEAM_OPTIONS [FLAG OF tfds build ...]]
 #   ./launch/build_dataset_beam.sh audioset instruments clips data
 #   ./launch/build_dataset_beam.sh audioset all /mnt/clips /mnt/data \
-#       runner=FlinkRunner,flink_master=HOST:8081,environment_type=LOOPBACK --num_shards=4096
+#       runner=FlinkRunner,flink_master=HOST:8081,environment_type=EXTERNAL,environment_config=localhost:50000
 # MANUAL_DIR and DATA_DIR are on storage that every worker mounts at the same place. See docs/data_preparation.md.
 set -euo pipefail
 if (( $# < 4 )); then

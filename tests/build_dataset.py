@@ -22,6 +22,11 @@ def records(builder, split):
     return {record["clip_id"].decode(): record for record in tfds.as_numpy(dataset)}
 
 
+def shard_bytes(builder):
+    """What the files of the records hold."""
+    return {path.name: path.read_bytes() for path in builder.data_path.glob("*tfrecord*")}
+
+
 def coverage(builder):
     """What `coverage.json` says."""
     return json.loads((builder.data_path / "coverage.json").read_text())

@@ -7,7 +7,7 @@ import pathlib
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clips_builder, segments, sources
+from data_builders.parts import clips_builder, clips_config, segments, sources
 from tests.media_file import plain
 
 LAYOUT = "split id label"
@@ -17,8 +17,8 @@ class SmallClips(clips_builder.ClipsBuilder):
     """Clips with one label each."""
 
     VERSION = tfds.core.Version("1.0.0")
-    builder_config_cls = clips_builder.ClipsConfig
-    BUILDER_CONFIGS = [clips_builder.ClipsConfig(name="plain", description="As they are.", frames_per_second=5)]
+    builder_config_cls = clips_config.ClipsConfig
+    BUILDER_CONFIGS = [clips_config.ClipsConfig(name="plain", description="As they are.", frames_per_second=5)]
 
     def annotations(self, dl_manager):
         """Reads `clips.txt`."""

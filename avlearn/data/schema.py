@@ -15,13 +15,19 @@ BINS = 257
 
 
 def features(
-    class_ids: Sequence[str] | None, *, frames: bool = True, optical_flow: bool = False, waveform: bool = False
+    class_ids: Sequence[str] | None,
+    *,
+    class_count: int | None = None,
+    frames: bool = True,
+    optical_flow: bool = False,
+    waveform: bool = False,
 ) -> tfds.features.FeaturesDict:
     """Features of a record; what a dataset does not hold is absent.
 
     Args:
       class_ids: ids of the dataset's classes (AudioSet's `/m/...` ids where it has them), in label order; None where
         the builder names them once it has read the annotations.
+      class_count: how many classes there are, in place of their ids, where those are not needed.
       frames: whether there are pictures, and so frames and boxes.
       optical_flow: whether the flow between frames is stored.
       waveform: whether the waveform is stored.
@@ -37,7 +43,7 @@ def features(
       boxes: one entry for each annotated object at each annotated frame: `bbox` normalised (ymin, xmin, ymax, xmax),
         `label`, `sounding`, `time_ms`, the time of the frame it is on, and `annotator`, the number of who drew it.
     """
-    label = tfds.features.ClassLabel(names=None if class_ids is None else list(class_ids))
+    label = tfds.features.ClassLabel(names=None if class_ids is None else list(class_ids), num_classes=class_count)
     present = {
         "clip_id": tfds.features.Text(),
         "video_id": tfds.features.Text(),

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow_datasets as tfds
 
 from avlearn.ontology import Ontology
-from data_builders.parts import clips_builder, segments, sources
-from data_builders.parts.clips_builder import ClipsConfig
+from data_builders.parts import clips_builder, clips_config, segments, sources
+from data_builders.parts.clips_config import ClipsConfig
 from data_builders.parts.divide import is_validation
 from data_builders.parts.sources import annotation_file
 
@@ -64,7 +64,7 @@ class Builder(clips_builder.ClipsBuilder):
     RELEASE_NOTES = {"1.0.0": "Initial release."}
     builder_config_cls = Config
     BUILDER_CONFIGS = [
-        *clips_builder.variants(
+        *clips_config.variants(
             INSTRUMENTS_CONFIG,
             Config(
                 name="instruments_50",

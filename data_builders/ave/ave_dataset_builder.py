@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clips_builder, segments, sources
+from data_builders.parts import clips_builder, clips_config, segments, sources
 from data_builders.parts.divide import VALIDATION_PERCENT, hundredth
 
 ANNOTATIONS_URL = "https://raw.githubusercontent.com/YapengTian/AVE-ECCV18/master/data/Annotations.txt"
@@ -68,9 +68,9 @@ class Builder(clips_builder.ClipsBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
-    builder_config_cls = clips_builder.ClipsConfig
-    BUILDER_CONFIGS = clips_builder.variants(
-        clips_builder.ClipsConfig(name="all", description="The 4,097 clips of AVE-Dataset")
+    builder_config_cls = clips_config.ClipsConfig
+    BUILDER_CONFIGS = clips_config.variants(
+        clips_config.ClipsConfig(name="all", description="The 4,097 clips of AVE-Dataset")
     )
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:

@@ -12,7 +12,7 @@ import pytest
 
 from avlearn.ontology import Ontology
 from data_builders.ave.ave_dataset_builder import CLASSES, LISTS, Builder, hashed_split, read_events
-from data_builders.parts.clips_builder import ClipsConfig
+from data_builders.parts.clips_config import ClipsConfig
 from tests import build_dataset
 from tests.media_file import plain
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clip_files, clips_builder, segments, sources
+from data_builders.parts import clip_files, clips_builder, clips_config, segments, sources
 
 # Names as the files have them.
 CLASSES = {
@@ -27,7 +27,7 @@ RECORDINGS_PER_CLASS = 10  # in each of the two sets
 
 
 @dataclasses.dataclass
-class Config(clips_builder.ClipsConfig):
+class Config(clips_config.ClipsConfig):
     """Where the two sets are. They are a benchmark, so no recording is dropped.
 
     Attributes:

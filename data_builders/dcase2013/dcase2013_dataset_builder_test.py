@@ -1,6 +1,7 @@
 """The whole builder on recordings made here: two folders with the same file names."""
 
 import os
+import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -9,8 +10,10 @@ import pytest
 import soundfile
 
 from data_builders.dcase2013.dcase2013_dataset_builder import CLASSES, Builder, Config
+from data_builders.parts import segments
 from tests import build_dataset
 
+DUMMY = pathlib.Path(__file__).parent / "dummy_data"
 RATE = 44_100
 BIN_HZ = 48_000 / 512
 
@@ -28,13 +31,8 @@ def loudest_hz(record):
 
 def test_each_set_is_built_from_its_own_folder(tmp_path):
     manual = tmp_path / "manual"
-    tone(manual / "scenes_stereo" / "bus01.wav", 1500)
-    tone(manual / "scenes_stereo_testset" / "deeper" / "bus01.wav", 6000)
-    tone(manual / "scenes_stereo" / "tubestation17.wav", 1500)
-    tone(manual / "scenes_stereo" / "tube03.wav", 1500, seconds=0.5)
-    tone(manual / "scenes_stereo" / "trial01.wav", 1500)
-    for number in range(10):
-        tone(manual / "scenes_stereo_testset" / f"park{2 * number:02d}.wav", 6000)
+    for _, (file, seconds) in segments.rows(DUMMY / "files.txt", 2, "file seconds", delimiter=" "):
+        tone(manual / file, 6000 if "testset" in file else 1500, float(seconds))
     builder = build_dataset.build(Builder, "scenes", manual, tmp_path / "data")
 
     train, test = (build_dataset.records(builder, split) for split in ("train", "test"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clip_files, clips_builder, segments, sources
+from data_builders.parts import clip_files, clips_builder, clips_config, segments, sources
 
 META_URL = "https://raw.githubusercontent.com/karolpiczak/ESC-50/master/meta/esc50.csv"
 META_PLACES = ("esc50.csv", "meta/esc50.csv")  # the second is where the dataset's archive has it
@@ -29,7 +29,7 @@ CLASSES = (
 
 
 @dataclasses.dataclass
-class Config(clips_builder.ClipsConfig):
+class Config(clips_config.ClipsConfig):
     """ESC-50 as it is; recordings that are silent in part or in whole belong to the benchmark, so none is dropped."""
 
     drop: Sequence[str] = ()

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clip_files, clips_builder, segments, sources
+from data_builders.parts import clip_files, clips_builder, clips_config, segments, sources
 from data_builders.parts.divide import is_validation
 from data_builders.parts.listing import Listing
 
@@ -20,7 +20,7 @@ Refused = dict[str, list[str]]
 
 
 @dataclasses.dataclass
-class Config(clips_builder.ClipsConfig):
+class Config(clips_config.ClipsConfig):
     """Which videos to train on.
 
     Attributes:
@@ -38,7 +38,7 @@ class Builder(clips_builder.ClipsBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
     builder_config_cls = Config
-    BUILDER_CONFIGS = clips_builder.variants(
+    BUILDER_CONFIGS = clips_config.variants(
         Config(
             name="train_10k",
             description="Training on the 10k videos of Localizing Visual Sounds the Hard Way",

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import tensorflow_datasets as tfds
 
 from data_builders.kinetics_sounds.classes import NEAREST_ONLY, labels_of
-from data_builders.parts import clips_builder, segments
-from data_builders.parts.clips_builder import ClipsConfig
+from data_builders.parts import clips_builder, clips_config, segments
+from data_builders.parts.clips_config import ClipsConfig
 from data_builders.parts.sources import fetched, manual_dir
 
 ARCHIVE_URL = "https://storage.googleapis.com/deepmind-media/Datasets/kinetics400.tar.gz"
@@ -36,7 +36,7 @@ class Builder(clips_builder.ClipsBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
     builder_config_cls = Config
-    BUILDER_CONFIGS = clips_builder.variants(
+    BUILDER_CONFIGS = clips_config.variants(
         Config(name="ks31", description="The 31 classes of Look, Listen and Learn that Kinetics-400 has a label for"),
         Config(
             name="ks32",

@@ -8,8 +8,8 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from avlearn.media import decode
-from data_builders.parts import clip_files, clips_builder, segments, sources
-from data_builders.parts.clips_builder import ClipsConfig
+from data_builders.parts import clip_files, clips_builder, clips_config, segments, sources
+from data_builders.parts.clips_config import ClipsConfig
 from data_builders.parts.listing import Listing
 
 SHARE_OF_TEST = 0.1  # and of validation
@@ -33,7 +33,7 @@ class Builder(clips_builder.ClipsBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
     builder_config_cls = Config
-    BUILDER_CONFIGS = clips_builder.variants(
+    BUILDER_CONFIGS = clips_config.variants(
         Config(name="clips", description="Every video below a folder, long ones in pieces of ten seconds")
     )
 

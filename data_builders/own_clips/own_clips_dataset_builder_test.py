@@ -13,28 +13,22 @@ import types
 import pytest
 
 from data_builders.own_clips.own_clips_dataset_builder import Builder, Config, divide, list_videos
-from data_builders.parts import listing
+from data_builders.parts import listing, segments
 from tests import build_dataset
 from tests.media_file import plain
 
 ROOT = pathlib.Path(__file__).parents[2]
+DUMMY = pathlib.Path(__file__).parent / "dummy_data"
 
 
 def test_folders_are_classes_and_long_videos_are_cut(tmp_path):
     folder = tmp_path / "videos"
-    for name, seconds in {
-        "top.mp4": 3,
-        "guitar/a.mp4": 3,
-        "guitar/b.mkv": 9,  # from twice four seconds on, in pieces of four; one second is left over
-        "guitar/b_4.mp4": 3,  # a video of its own, whatever its name
-        "drums/loud/a.mp4": 3,
-    }.items():
+    for _, (name, seconds) in segments.rows(DUMMY / "files.txt", 2, "file seconds", delimiter=" "):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        plain(folder / name, seconds)
-    (folder / "drums" / "a.webm").write_bytes(b"no video")
-    (folder / "guitar" / "a.webm").write_bytes(b"not looked at")
-    (folder / "guitar" / "._a.mp4").write_bytes(b"a Mac's, beside the file")
-    (folder / "b.mp4").write_bytes(b"no video, and guitar/b.mkv is another")
+        if float(seconds):
+            plain(folder / name, float(seconds))
+        else:
+            (folder / name).write_bytes(b"no video")
     config = Config(name="pieces", segment_seconds=4.0, frames_per_second=5)
     builder = build_dataset.build(Builder, config, folder, tmp_path / "data")
     names = builder.info.features["labels"].feature.names
@@ -47,9 +41,9 @@ def test_folders_are_classes_and_long_videos_are_cut(tmp_path):
     assert {clip: facts[:3] for clip, facts in found.items()} == {
         "top": ("clip", 15, 0),
         "guitar/a": ("guitar", 15, 0),
-        "guitar/b:0": ("guitar", 20, 0),
+        "guitar/b:0": ("guitar", 20, 0),  # from twice four seconds on, in pieces of four; one second is left over
         "guitar/b:4": ("guitar", 20, 4000),
-        "guitar/b_4": ("guitar", 15, 0),
+        "guitar/b_4": ("guitar", 15, 0),  # a video of its own, whatever its name
         "drums/loud/a": ("drums/loud", 15, 0),
     }
     assert found["guitar/b:0"][3] == found["guitar/b:4"][3]

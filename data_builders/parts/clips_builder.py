@@ -13,7 +13,8 @@ import tensorflow_datasets as tfds
 
 from avlearn.data import schema
 from avlearn.data.contents import SUFFIX
-from data_builders.parts import clip_files, coverage, processes, record, shards, sources
+from data_builders.parts import clip_files, coverage, processes, shards, sources
+from data_builders.parts.clips_config import own_keys
 from data_builders.parts.plan import Plan
 from data_builders.parts.segments import Segment
 from data_builders.parts.workspace import UNFINISHED, Workspace, explained
@@ -22,68 +23,6 @@ CLIPS_PER_SHARD = 32
 FEWEST_CLIPS_PER_SHARD = 4
 LEAST_SHARDS = 16  # one for each worker of the papers
 REPORTS = "shard_reports.jsonl"  # by which a dataset that is moved back to the unfinished ones can be added to
-
-
-@dataclasses.dataclass
-class ClipsConfig(tfds.core.BuilderConfig):
-    """What every builder of video files lets a user choose; see `data_builders.parts.record.Settings`.
-
-    Attributes:
-      frames_per_second, short_side, front_end, optical_flow, waveform_hz, min_seconds, max_seconds, drop: of the
-        records.
-      min_coverage: the build fails where a split has a smaller share of the clips that its annotations name.
-      max_clips_per_split: of the annotations, the first so many by a hash of their ids; 0: all of them.
-      time_limit_seconds: a file whose record takes longer to make is given up, and its process replaced.
-    """
-
-    frames_per_second: float = 25
-    short_side: int = 256
-    front_end: str = "l3"
-    optical_flow: bool = False
-    waveform_hz: int = 0
-    min_seconds: float = 2.0
-    max_seconds: float = 60.0
-    drop: Sequence[str] = ("silent_audio",)
-    min_coverage: float = 0.0
-    max_clips_per_split: int = 0
-    time_limit_seconds: float = 600.0
-
-    def settings(self, *, sound_only: bool = False) -> record.Settings:
-        """What a record holds.
-
-        Raises:
-          ValueError: a value that is not allowed.
-        """
-        if not 0 <= self.min_coverage <= 1:
-            raise ValueError(f"min_coverage={self.min_coverage}: it is a share, 0 to 1")
-        if self.max_clips_per_split < 0:
-            raise ValueError(f"max_clips_per_split={self.max_clips_per_split}: it is 0 (all) or more")
-        if not 1 <= self.time_limit_seconds < math.inf:
-            raise ValueError(f"time_limit_seconds={self.time_limit_seconds}: it is 1 or more, and finite")
-        values = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(record.Settings)
-            if field.name != "sound_only"
-        }
-        return record.Settings(**{**values, "drop": tuple(self.drop)}, sound_only=sound_only)
-
-
-def variants(*configs: ClipsConfig) -> list[ClipsConfig]:
-    """Each config as it is (25 frames per second, as the papers), and with 5 and with 1."""
-    slower = {"5fps": (5, "5 frames per second"), "1fps": (1, "the mid-point of every second")}
-    return [
-        *configs,
-        *(
-            dataclasses.replace(
-                config,
-                name=f"{config.name}_{suffix}",
-                frames_per_second=rate,
-                description=f"{config.description}, {text}",
-            )
-            for config in configs
-            for suffix, (rate, text) in slower.items()
-        ),
-    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,14 +55,25 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
     SOUND_ONLY = False
     MANUAL_DOWNLOAD_INSTRUCTIONS = sources.MANUAL_DIR_HELP
 
-    def __init__(self, *, data_dir: str | os.PathLike | None = None, **kwargs):
+    def __init__(
+        self,
+        *,
+        data_dir: str | os.PathLike | None = None,
+        config: str | tfds.core.BuilderConfig | None = None,
+        **kwargs,
+    ):
         """As TFDS has it.
 
         Raises:
-          ValueError: `data_dir` is a bucket; says how to mount it.
+          ValueError: `data_dir` is a bucket; says how to mount it. There is no config of that name; says which are.
         """
         sources.check_local("--data_dir", data_dir)
-        super().__init__(data_dir=data_dir, **kwargs)
+        if isinstance(config, str) and config.partition(":")[0] not in self.builder_configs:
+            raise ValueError(
+                f"{self.name} has no config {config!r}; it has {', '.join(self.builder_configs)}, and takes "
+                'one of your own: --config=\'{"name": "...", ...}\' (data_builders/README.md)'
+            )
+        super().__init__(data_dir=data_dir, config=config, **kwargs)
 
     @abc.abstractmethod
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> Annotations:
@@ -186,9 +136,8 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
 
     def _choices(self) -> dict:
         """The config's fields that a user may give, with their values."""
-        own = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
         values = dataclasses.asdict(self.builder_config)
-        return json.loads(json.dumps({name: value for name, value in values.items() if name not in own}))
+        return json.loads(json.dumps({key: values[key] for key in own_keys(self.builder_config)}))
 
     def _check_standing(self, stored: dict) -> None:
         built = stored.get("config", {})
@@ -220,7 +169,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
     def _write_jobs(self, plan, annotations, num_shards) -> dict[str, list[str]]:
         """Divides the plan into shards; returns the paths of each split's."""
         settings = self.builder_config.settings(sound_only=self.SOUND_ONLY)
-        recipe = shards.Recipe(settings, tuple(annotations.class_names))
+        labels = {class_id: label for label, class_id in enumerate(annotations.class_names)}
         paths = {}
         for split in annotations.splits:
             expected, found = plan.expected(split), plan.found(split)
@@ -229,7 +178,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             names = [template.relative_filepath(shard_index=i, num_shards=count) for i in range(count)]
             paths[split] = [os.fspath(self._workspace.folder / name) for name in names]
             for path, clips in zip(paths[split], plan.shards(split, count), strict=True):
-                shards.write_job(path, shards.Job(tuple(clips), recipe, self.builder_config.time_limit_seconds))
+                shards.write_job(path, shards.Job.of(clips, settings, labels, self.builder_config.time_limit_seconds))
         return paths
 
     def _build(self, plan, paths, download_config) -> None:
@@ -251,11 +200,11 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
                 if report is None:
                     raise RuntimeError(f"the shard {path} is not finished; run the command again")
                 plan.refuse(split, report.refused)
-                counts.passed_over.update(report.passed_over)
+                plan.pass_over(split, report.passed_over)
                 counts.cut_from_whole_videos += report.whole_videos
                 num_bytes += report.num_bytes
                 lengths.append(report.built)
-            counts.not_built = plan.not_built(split)
+            counts.not_built, counts.passed_over = plan.not_built(split), plan.passed_over(split)
             for segment, reason, detail in plan.outcomes(split):
                 counts.add(segment.labels, reason, detail)
             result[split] = counts.to_json(annotations.class_names)

@@ -18,22 +18,14 @@ import pytest
 
 from avlearn.data import read
 from data_builders.parts import processes
-from data_builders.parts.clips_builder import ClipsConfig, shard_count
+from data_builders.parts.clips_builder import shard_count
+from data_builders.parts.clips_config import ClipsConfig
 from data_builders.parts.workspace import Workspace
-from tests.build_dataset import build, coverage, records
+from tests.build_dataset import build, coverage, records, shard_bytes
 from tests.media_file import RATE, clicking, flashing, plain, write
 from tests.small_clips import SmallClips, write_folder
 
 ROOT = pathlib.Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def built(folder, tmp_path_factory):
-    return build(SmallClips, "plain", folder, tmp_path_factory.mktemp("data"))
-
-
-def shard_bytes(builder):
-    return {path.name: path.read_bytes() for path in builder.data_path.glob("*tfrecord*")}
 
 
 def test_a_bad_clip_is_counted_and_named(built):
@@ -118,15 +110,28 @@ def test_every_core_builds_and_the_progress_says_how_long_it_takes(monkeypatch, 
     assert re.search(r"small train: 100%.* 12/12 \[\d\d:\d\d<\d\d:\d\d, .*clip/s\]", capsys.readouterr().err)
 
 
+def test_few_shards_are_begun_at_a_time(monkeypatch):
+    built = []
+
+    class Fake:
+        def build(self, path):
+            built.append(path)
+            return 1
+
+    def paths():
+        for number in range(50):
+            assert number - len(built) <= 6
+            yield str(number)
+
+    monkeypatch.setattr(processes.joblib, "cpu_count", lambda: 3)
+    monkeypatch.setattr(processes, "processes", Fake)
+    processes.build_in_processes(paths(), 50, "small train")
+    assert sorted(built, key=int) == [str(number) for number in range(50)]
+
+
 def test_the_input_pipeline_opens_it(built):
     split = read.open_split("small_clips/plain", built.data_dir_root, "train")
     assert (len(split), split.class_ids, split.frames_per_second) == (18, ("low", "high"), 5)
-
-
-def test_beam_writes_the_same_bytes(built, folder, tmp_path):
-    beamed = build(SmallClips, "plain", folder, tmp_path, beam_runner="DirectRunner")
-    assert shard_bytes(beamed) == shard_bytes(built)
-    assert coverage(beamed) == coverage(built)
 
 
 def test_the_number_of_shards_is_chosen(built, folder, tmp_path):

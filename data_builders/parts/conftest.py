@@ -1,8 +1,13 @@
 """What tests of the builders' parts share."""
 
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
 import pytest
 
-from tests.small_clips import write_folder
+from tests.build_dataset import build
+from tests.small_clips import SmallClips, write_folder
 
 
 @pytest.fixture(scope="module")
@@ -12,3 +17,9 @@ def folder(tmp_path_factory):
     (path / "a03.mp4").write_bytes(b"not a film")
     (path / "a04.mp4").unlink()
     return path
+
+
+@pytest.fixture(scope="module")
+def built(folder, tmp_path_factory):
+    """The dataset of these clips, as a plain build makes it."""
+    return build(SmallClips, "plain", folder, tmp_path_factory.mktemp("data"))

@@ -16,7 +16,7 @@ class SplitCoverage:
       built: clips that have a record.
       cut_from_whole_videos: how many of these were cut out of a longer video.
       with_several_files: how many clips had more than one file.
-      passed_over: ids of clips that were built, but not from their first file, to what was wrong with those before.
+      passed_over: ids of clips that were built, but not from their first file, to what was wrong before.
       not_built: reason to the ids of the clips.
       examples: reason to what the first few of them said.
       classes_expected, classes_built: class id to its clips.
@@ -26,7 +26,7 @@ class SplitCoverage:
     built: int = 0
     cut_from_whole_videos: int = 0
     with_several_files: int = 0
-    passed_over: dict[str, str] = dataclasses.field(default_factory=dict)
+    passed_over: Mapping[str, str] = dataclasses.field(default_factory=dict)
     not_built: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     examples: dict[str, list[str]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
     classes_expected: collections.Counter = dataclasses.field(default_factory=collections.Counter)
@@ -55,7 +55,7 @@ class SplitCoverage:
             "share": round(self.share, 6),
             "cut_from_whole_videos": self.cut_from_whole_videos,
             "with_several_files": self.with_several_files,
-            "not_from_the_first_file": dict(sorted(self.passed_over.items())),
+            "not_from_the_first_file": self.passed_over,
             "not_built": {
                 reason: {"count": len(ids), "clip_ids": ids, "examples": self.examples[reason]}
                 for reason, ids in self.not_built.items()

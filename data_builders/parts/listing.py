@@ -28,6 +28,28 @@ class Column(list):
         return (value for (value,) in self._database.execute(self._query, self._arguments))
 
 
+class Columns(dict):
+    """The two columns of a query, keys and values, read whenever they are asked for: nothing of them is held.
+
+    A dictionary in name, since JSON's writer takes no other mapping; it has a length and can be gone through.
+    """
+
+    def __init__(self, database: sqlite3.Connection, query: str, *arguments):
+        super().__init__()
+        self._keys = Column(database, f"SELECT key FROM ({query})", *arguments)
+        self._database, self._query, self._arguments = database, query, arguments
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        """Each key with its value."""
+        return self._database.execute(self._query, self._arguments)
+
+
 class Listing:
     """Clips of datasets without annotations: the first file of each name.
 

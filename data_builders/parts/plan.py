@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from data_builders.parts import clip_files
 from data_builders.parts.clip_files import ClipFile
-from data_builders.parts.listing import Column
+from data_builders.parts.listing import Column, Columns
 from data_builders.parts.segments import Located, Segment
 
 OUTCOMES = """
@@ -48,6 +48,10 @@ class Plan:
         self._database.execute(
             "CREATE TABLE refused (split TEXT, clip_id TEXT, reason TEXT, detail TEXT, "
             "PRIMARY KEY (split, clip_id)) WITHOUT ROWID"
+        )
+        self._database.execute(
+            "CREATE TABLE passed_over (split TEXT, clip_id TEXT, detail TEXT, PRIMARY KEY (split, clip_id)) "
+            "WITHOUT ROWID"
         )
         self._database.execute("CREATE TABLE skipped (text TEXT)")
         self.skipped = Column(self._database, "SELECT text FROM skipped")
@@ -104,6 +108,21 @@ class Plan:
         """
         rows = ((split, clip_id, *why) for clip_id, why in refused.items())
         self._database.executemany("INSERT INTO refused VALUES (?, ?, ?, ?)", rows)
+
+    def pass_over(self, split: str, passed_over: Mapping[str, str]) -> None:
+        """Notes of some clips what was wrong with the files before the one that each was built from.
+
+        Args:
+          split: of the clips.
+          passed_over: clip id to that.
+        """
+        rows = ((split, clip_id, detail) for clip_id, detail in passed_over.items())
+        self._database.executemany("INSERT INTO passed_over VALUES (?, ?, ?)", rows)
+
+    def passed_over(self, split: str) -> Columns:
+        """Ids of the clips that were built, but not from their first file, to what was wrong with those before."""
+        query = "SELECT clip_id AS key, detail FROM passed_over WHERE split = ? ORDER BY clip_id"
+        return Columns(self._database, query, split)
 
     def not_built(self, split: str) -> dict[str, Column]:
         """Reason (`missing`: there is no file) to the ids of the segments without a record, in order."""

@@ -1,6 +1,7 @@
 """Which file a segment gets where several folders hold files of one name."""
 
 import dataclasses
+import json
 import os
 
 import pytest
@@ -171,7 +172,7 @@ def test_a_folder_that_is_itself_in_a_hidden_one_is_gone_through(tmp_path):
 def test_the_line_that_names_a_clip_is_no_part_of_its_shard():
     """Shards that are finished stay so where a line is added to the annotations before it."""
     file = clip_files.ClipFile("a", "clips/a.mp4", 1, 2)
-    recipe = shards.Recipe(record.Settings(), ("class",))
+    recipe = shards.Recipe(record.Settings(), {"class": 0})
     first = Segment("a", "a", ("class",), where="list.csv, line 3")
     moved = dataclasses.replace(first, where="list.csv, line 4")
     other = dataclasses.replace(first, labels=())
@@ -191,6 +192,7 @@ def test_outcomes_join_missing_files_and_what_the_shards_refused(manual_dir):
         plan.add(split, segments)
     plan.refuse("train", {"d": ("unreadable", "not a media file"), "b": ("unreadable", "it ends early")})
     plan.refuse("train", {})
+    plan.pass_over("train", {"a": "bus01.flac: unreadable"})
     assert {segment.clip_id: why for segment, *why in plan.outcomes("train")} == {
         "a": [None, ""],
         "b": ["unreadable", "it ends early"],
@@ -202,3 +204,16 @@ def test_outcomes_join_missing_files_and_what_the_shards_refused(manual_dir):
         "unreadable": ["b", "d"],
     }
     assert {why: list(ids) for why, ids in plan.not_built("test").items()} == {"missing": ["c"]}
+
+
+def test_clips_that_were_not_built_from_their_first_file_are_written_in_order_and_not_held(manual_dir):
+    plan = Plan(manual_dir, (".wav",), manual_dir / "plan.sqlite")
+    plan.pass_over("train", {"b": "b.avi: empty", "é": "é.avi: empty", "B": "B.avi: empty"})
+    plan.pass_over("train", {"a": "a.avi: empty"})
+    plan.pass_over("test", {"c": "c.avi: empty"})
+    notes = plan.passed_over("train")
+    in_order = [(name, f"{name}.avi: empty") for name in ("B", "a", "b", "é")]
+    assert list(notes.items()) == in_order
+    assert (list(notes), len(notes)) == (["B", "a", "b", "é"], 4)
+    written = json.dumps({"train": notes, "validation": plan.passed_over("validation")}, indent=1)
+    assert written == json.dumps({"train": dict(in_order), "validation": {}}, indent=1)

@@ -5,8 +5,9 @@ A process that ends, by a codec that breaks or by a file that takes too long, is
 
 import collections
 import functools
+import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent import futures
 
 import joblib
@@ -96,26 +97,35 @@ def end_processes() -> None:
     processes.cache_clear()
 
 
-def build_in_processes(paths: Sequence[str], clips: int, description: str) -> None:
+def build_in_processes(paths: Iterable[str], clips: int, description: str) -> None:
     """Builds the shards at some paths, a process per core, with a progress bar over so many clips.
 
     Raises:
       OSError: see `Processes.build`.
     """
+    waiting, cores = iter(paths), joblib.cpu_count()
     with (
-        futures.ThreadPoolExecutor(joblib.cpu_count()) as threads,
+        futures.ThreadPoolExecutor(cores) as threads,
         tqdm.tqdm(total=clips, desc=description, unit="clip", smoothing=0.05) as bar,
     ):
+
+        def begin(count):
+            return {threads.submit(processes().build, path) for path in itertools.islice(waiting, count)}
+
         try:
-            for done in futures.as_completed([threads.submit(processes().build, path) for path in paths]):
-                bar.update(done.result())
+            pending = begin(2 * cores)  # and not all at once, as tens of thousands of shards would take 100 MB
+            while pending:
+                done, pending = futures.wait(pending, return_when=futures.FIRST_COMPLETED)
+                for shard in done:
+                    bar.update(shard.result())
+                pending |= begin(len(done))
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             end_processes()
             raise
 
 
-def build_in_beam(paths: Sequence[str], runner, options) -> None:
+def build_in_beam(paths: Iterable[str], runner, options) -> None:
     """Builds shards in an Apache Beam pipeline; their folder must be one that every worker of the runner reaches."""
     import apache_beam as beam
     from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions

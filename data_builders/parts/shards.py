@@ -12,7 +12,7 @@ import json
 import os
 import pickle
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 import av
@@ -35,20 +35,20 @@ FORMAT = (3, av.__version__, cv2.__version__, np.__version__)
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What all shards of a build have in common.
+    """How to make the records of a shard.
 
     Attributes:
       settings: what a record holds.
-      class_ids: class ids in label order.
+      labels: class id to label, of the classes of its clips: a dataset may have a class for each clip.
     """
 
     settings: record.Settings
-    class_ids: tuple[str, ...]
+    labels: Mapping[str, int]
 
     @functools.cached_property
     def features(self) -> tfds.features.FeaturesDict:
         """Features of its records."""
-        return features(self.settings, self.class_ids)
+        return features(self.settings, class_count=1 + max(self.labels.values(), default=0))
 
     def serialized(self, example: dict) -> bytes:
         """A record as it is written: the same bytes wherever it is built, where TFDS leaves their order to chance."""
@@ -59,16 +59,12 @@ class Recipe:
     def _serializer(self) -> example_serializer.ExampleSerializer:
         return example_serializer.ExampleSerializer(self.features.get_serialized_info())
 
-    @functools.cached_property
-    def labels(self) -> dict[str, int]:
-        """Class id to label."""
-        return {class_id: label for label, class_id in enumerate(self.class_ids)}
 
-
-def features(settings: record.Settings, class_ids: Sequence[str] | None = None) -> tfds.features.FeaturesDict:
+def features(settings: record.Settings, class_count: int | None = None) -> tfds.features.FeaturesDict:
     """Features of the records of a builder's config; the classes may be named later."""
     return schema.features(
-        class_ids,
+        None,
+        class_count=class_count,
         frames=not settings.sound_only,
         optical_flow=settings.optical_flow,
         waveform=settings.waveform_hz > 0,
@@ -88,6 +84,20 @@ class Job:
     clips: tuple[tuple[Located, ...], ...]
     recipe: Recipe
     time_limit_seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        clips: Sequence[tuple[Located, ...]],
+        settings: record.Settings,
+        labels: Mapping[str, int],
+        time_limit_seconds: float,
+    ) -> "Job":
+        """A job with those of a dataset's labels that its clips have."""
+        segments = [files[0].segment for files in clips]
+        used = {label for segment in segments for label in (*segment.labels, *(box.label for box in segment.boxes))}
+        recipe = Recipe(settings, {label: labels[label] for label in sorted(used)})
+        return cls(tuple(clips), recipe, time_limit_seconds)
 
     @functools.cached_property
     def fingerprint(self) -> str:

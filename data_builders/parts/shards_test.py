@@ -11,7 +11,7 @@ import pytest
 from avlearn.data import tfrecord_file
 from data_builders.parts import record, shards
 from data_builders.parts.clip_files import ClipFile
-from data_builders.parts.segments import Located, Segment
+from data_builders.parts.segments import Box, Located, Segment
 from data_builders.parts.workspace import explained
 
 
@@ -24,7 +24,7 @@ def job(folder, *names, time_limit_seconds=600, **settings):
         )
         for name in names
     )
-    return shards.Job(clips, shards.Recipe(record.Settings(**settings), ("low",)), time_limit_seconds)
+    return shards.Job(clips, shards.Recipe(record.Settings(**settings), {"low": 0}), time_limit_seconds)
 
 
 def test_what_failed_for_a_reason_of_ours_is_tried_again(folder, tmp_path, monkeypatch):
@@ -98,3 +98,16 @@ def test_a_shard_of_other_contents_is_not_taken_for_this_one(folder, tmp_path):
     assert shards.report_of(path).built == 2
     shards.write_job(path, job(folder, "a00", "a01", short_side=64))
     assert shards.report_of(path) is None
+
+
+def test_a_shard_holds_the_labels_of_its_own_clips_and_no_others():
+    labels = {f"class{number}": number for number in range(1000)}
+    box = Box((0.0, 0.0, 1.0, 1.0), "class7")
+    segment = Segment("a", "a", ("class999", "class3"), boxes=(box,))
+    clips = [(Located(segment, ClipFile("a", "a.mp4", 1, 1), cut=False),)]
+    made = shards.Job.of(clips, record.Settings(), labels, 600)
+    assert made.recipe.labels == {"class3": 3, "class7": 7, "class999": 999}
+    assert made.recipe.features["labels"].feature.num_classes == 1000
+    later = {**labels, "class7": 8}  # as where a class comes before it in the order
+    without = shards.Job.of(clips, record.Settings(), {**labels, "class8": 1000}, 600)
+    assert made.fingerprint == without.fingerprint != shards.Job.of(clips, record.Settings(), later, 600).fingerprint

@@ -7,7 +7,7 @@ import re
 import tensorflow_datasets as tfds
 
 from data_builders.parts import segments
-from data_builders.parts.clips_builder import ClipsConfig
+from data_builders.parts.clips_config import ClipsConfig
 from data_builders.parts.sources import annotation_file
 
 CSV_URL = "https://www.robots.ox.ac.uk/~vgg/data/vggsound/vggsound.csv"

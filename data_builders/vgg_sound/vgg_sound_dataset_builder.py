@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clips_builder, segments
-from data_builders.parts.clips_builder import ClipsConfig
+from data_builders.parts import clips_builder, clips_config, segments
+from data_builders.parts.clips_config import ClipsConfig
 from data_builders.parts.divide import is_validation
 from data_builders.parts.sources import annotation_file
 from data_builders.vgg_sound.annotation_files import CSV_URL, class_names, list_file, read_clips, read_names, with_lvs
@@ -30,7 +30,7 @@ class Builder(clips_builder.ClipsBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
     builder_config_cls = Config
-    BUILDER_CONFIGS = clips_builder.variants(
+    BUILDER_CONFIGS = clips_config.variants(
         *with_lvs(
             Config(name="full", description="The whole of VGG-Sound"),
             Config(

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clips_builder
-from data_builders.parts.clips_builder import ClipsConfig
+from data_builders.parts import clips_builder, clips_config
+from data_builders.parts.clips_config import ClipsConfig
 from data_builders.parts.segments import Box, Segment
 from data_builders.parts.sources import annotation_file
 from data_builders.vgg_sound.annotation_files import (
@@ -49,7 +49,7 @@ class Builder(clips_builder.ClipsBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
     builder_config_cls = Config
-    BUILDER_CONFIGS = clips_builder.variants(
+    BUILDER_CONFIGS = clips_config.variants(
         *with_lvs(
             Config(name="full", description="The whole of VGG-SS"),
             Config(name="heard", description="Clips of the 110 heard classes", test_list="vggss_heard_test.csv"),

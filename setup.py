@@ -34,6 +34,7 @@ setup(
         "optax>=0.2.5,<0.3",
         "orbax-checkpoint>=0.12,<0.13",
         "pillow>=11",
+        "psutil>=6,<8",
         "scikit-learn>=1.5,<2",
         "safetensors>=0.5,<1",
         "tensorboardX>=2.6,<3",

@@ -1,17 +1,20 @@
 """Tables of contents: what they say is true of the shard, and reading by them gives what whole records give."""
 
 import dataclasses
+import json
 import pathlib
 import shutil
+import types
 
 import jax
 import numpy as np
+import psutil
 import pytest
 import synthetic_records
 import tensorflow as tf
 
 from avlearn import write_contents
-from avlearn.data import contents, pipeline, read
+from avlearn.data import contents, index, pipeline, read
 from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 
@@ -90,6 +93,40 @@ def test_whole_records_are_read_where_one_table_is_missing(tmp_path):
     split = read.open_split(synthetic_records.DATASET, tmp_path, "train")
     assert split.entry_offset is None
     assert split.whole_because.endswith(f"`python -m avlearn.write_contents {version}` writes them")
+
+
+def test_whole_records_are_read_from_afar(tmp_path, monkeypatch):
+    synthetic_records.copy(tmp_path)
+    mounts = [("/", "ext4"), (str(tmp_path), "fuse.gcsfuse"), (f"{tmp_path}/coded-not", "ext4")]
+    mounts = [types.SimpleNamespace(mountpoint=place, fstype=kind) for place, kind in mounts]
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
+    split = read.open_split(synthetic_records.DATASET, tmp_path, "train")
+    assert split.entry_offset is None
+    assert "not on a local disk (fuse.gcsfuse)" in split.whole_because
+    assert index.file_system("gs://bucket/data/x.tfrecord-00000-of-00001") == ""
+    monkeypatch.setattr(index, "MOST_MAPPED", 2)
+    mounts[1].fstype = "xfs"
+    assert "of the split's 3 shards a process can map 2" in index.why_whole(split.files)
+
+
+def test_a_shard_without_records(tmp_path):
+    version = synthetic_records.copy(tmp_path)
+    empty = version / "coded-train.tfrecord-00000-of-00003"
+    empty.write_bytes(b"")
+    contents.write(empty)
+    info = json.loads((version / "dataset_info.json").read_text())
+    train = next(split for split in info["splits"] if split["name"] == "train")
+    train["shardLengths"][0] = "0"
+    (version / "dataset_info.json").write_text(json.dumps(info))
+    split = read.open_split(synthetic_records.DATASET, tmp_path, "train")
+    assert len(split) == len(split.entry_offset) == sum(map(int, train["shardLengths"]))
+    clips = np.arange(len(split))
+    whole = read.open_split(synthetic_records.DATASET, synthetic_records.data_dir(), "train")
+    assert split.clip_ids(clips) == whole.clip_ids(clips + len(whole) - len(split))
+    batches = pipeline.training_batches(
+        split, INPUTS, Sampling(), seed=0, num_workers=1, batch_per_worker=4, workers=[0]
+    )
+    assert next(batches).frames.shape == (1, 4, 24, 24, 3)
 
 
 def test_a_table_that_is_not_of_its_shard_is_refused(tmp_path):

@@ -54,7 +54,7 @@ class InRecord(Pieces):
 
 
 class InShard(Pieces):
-    """Of a shard that is mapped into memory: nothing else of it is read.
+    """Of a shard that is mapped into memory: of the disk are read the pages that they lie on, and no others.
 
     Args:
       shard: all its bytes.
@@ -87,17 +87,11 @@ def mapped(files: Sequence[str | os.PathLike]) -> tf.Tensor:
     Raises:
       OSError: one cannot be mapped.
     """
-    lists = []
-    for file in files:
-        lists.append(
-            tf.raw_ops.TensorListPushBack(
-                input_handle=tf.raw_ops.EmptyTensorList(
-                    element_dtype=tf.uint8, element_shape=tf.constant([-1]), max_num_elements=tf.constant(1)
-                ),
-                tensor=_mapped(file),
-            )
-        )
-    return tf.stack(lists)
+    # A list of one tensor for each file, since only such a handle can stand in a vector and be picked by its number.
+    empty = tf.raw_ops.EmptyTensorList(
+        element_dtype=tf.uint8, element_shape=tf.constant([-1]), max_num_elements=tf.constant(1)
+    )
+    return tf.stack([tf.raw_ops.TensorListPushBack(input_handle=empty, tensor=_mapped(file)) for file in files])
 
 
 def at(files: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
@@ -108,8 +102,12 @@ def at(files: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
 
 
 def _mapped(file: str | os.PathLike) -> tf.Tensor:
+    if not os.path.getsize(file):
+        return tf.zeros(0, tf.uint8)  # nothing cannot be mapped
     with open(file, "rb") as opened:
-        memory = np.frombuffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+        whole = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    whole.madvise(mmap.MADV_RANDOM)  # otherwise a page brings its neighbourhood along, megabytes of it on some disks
+    memory = np.frombuffer(whole, np.uint8)
     # DLPack in its first form has no word for memory that must not be written, and so NumPy keeps it back. TensorFlow
     # writes into no tensor that somebody else holds, as a captured one always is.
     interface = memory.__array_interface__ | {"data": (memory.ctypes.data, False)}

@@ -10,9 +10,7 @@ import dataclasses
 import functools
 import os
 import re
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -21,11 +19,8 @@ from etils import epath
 from jaxtyping import Int32, Int64
 from tensorflow_datasets.core.utils.version import list_all_versions
 
-from avlearn.data import contents, pieces, schema
-from avlearn.data.tfrecord_file import FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
+from avlearn.data import contents, index, pieces, schema
 
-SCAN_THREADS = 16  # scanning waits for the disk or the network, not for the processor
-MOST_MAPPED = 60_000  # files; Linux lets a process map 65,530 pieces of memory
 EPOCH_STREAM = 0  # keeps the random numbers of the order apart from those of `avlearn.data.sample`
 
 
@@ -194,8 +189,8 @@ def open_split(dataset: str, data_dir: str | os.PathLike, split: str) -> Split:
     metadata = info.metadata
     files = tuple(os.fspath(path) for path in info.splits[split].filepaths)
     lengths = info.splits[split].shard_lengths
-    offset = _index(files, lengths, mend)
-    whole_because = _why_whole(files)
+    offset = index.of_shards(files, lengths, mend)
+    whole_because = index.why_whole(files)
     return Split(
         dataset=dataset,
         version=version,
@@ -210,7 +205,7 @@ def open_split(dataset: str, data_dir: str | os.PathLike, split: str) -> Split:
         files=files,
         file=np.repeat(np.arange(len(files), dtype=np.int32), lengths),
         offset=offset,
-        entry_offset=None if whole_because else _index_contents(files, lengths),
+        entry_offset=None if whole_because else index.of_contents(files, lengths),
         whole_because=whole_because,
         mend=mend,
     )
@@ -260,66 +255,6 @@ def _not_built(dataset: str, data_dir: epath.Path) -> str:
         "Or try the same system in miniature on the embedded world: --config=<file>:miniature, after\n"
         f"  {_build_command('synthetic_av/miniature', data_dir)}"
     )
-
-
-def _index(files: Sequence[str], shard_lengths: Sequence[int], mend: str) -> Int64[np.ndarray, " clips"]:
-    """Offset of each record; refuses shards that do not hold what was written."""
-    with ThreadPoolExecutor(SCAN_THREADS) as pool:
-        return np.concatenate(list(pool.map(functools.partial(_scan, mend=mend), files, shard_lengths)))
-
-
-def _why_whole(files: Sequence[str]) -> str:
-    """Why whole records are to be read; empty where the tables of contents can be used."""
-    if any("://" in file for file in files):
-        return "they are not in a local folder"
-    if len(files) > MOST_MAPPED:
-        return f"of the split's {len(files):,} shards a process can map {MOST_MAPPED:,}; fewer and larger ones would do"
-    if not all(os.path.exists(file + contents.SUFFIX) for file in files):
-        return f"there are no tables of contents; `{_write_contents(files)}` writes them"
-    return ""
-
-
-def _write_contents(files: Sequence[str]) -> str:
-    return f"python -m avlearn.write_contents {os.path.dirname(files[0])}"
-
-
-def _index_contents(files: Sequence[str], shard_lengths: Sequence[int]) -> Int64[np.ndarray, " clips"]:
-    """Offset of each record's example in the tables of contents.
-
-    Raises:
-      ValueError: a table is damaged, or of another shard.
-    """
-    mend = f"Write it anew: {_write_contents(files)}"
-    offset = _index([file + contents.SUFFIX for file in files], shard_lengths, mend)
-    for file, last, length in zip(files, offset[np.cumsum(shard_lengths) - 1], shard_lengths, strict=True):
-        if not length:
-            continue
-        with open(file + contents.SUFFIX, "rb") as table:
-            table.seek(last + HEADER_BYTES)
-            end = contents.end_of_record(table.read()[: HEADER_BYTES - FRAMING_BYTES])
-        if end + FRAMING_BYTES - HEADER_BYTES != os.path.getsize(file):
-            raise ValueError(f"{file}{contents.SUFFIX} is not the table of contents of this shard. {mend}")
-    return offset
-
-
-def _scan(path: str, records: int, *, mend: str) -> Int64[np.ndarray, " records"]:
-    """Offset of each record of a shard, from the headers only."""
-    path = epath.Path(path)
-    if not path.exists():
-        raise ValueError(f"{path} is missing. {mend}")
-    found, position, size = [], 0, path.stat().length
-    with path.open("rb") as shard:
-        while position + FRAMING_BYTES <= size:
-            shard.seek(position)
-            (length,) = struct.unpack("<Q", shard.read(LENGTH_BYTES))
-            found.append(position)
-            position += length + FRAMING_BYTES
-    if position != size or len(found) != records:
-        raise ValueError(
-            f"{path} is damaged or cut short: {records} records were written, its {size} bytes hold "
-            f"{len(found) - (position > size)} whole ones. {mend}"
-        )
-    return np.array(found, np.int64)
 
 
 def epoch_order(num_clips: int, seed: int, epoch: int) -> Int64[np.ndarray, " clips"]:

@@ -4,9 +4,11 @@
 
 Several datasets, such as records of 25, 5 and 1 frames per second, are measured one after the other. Of each, all
 streams run in one process on the same threads, in turns, so that what else the machine does falls on all alike; each
-figure is the median of the turns. Bytes are those that are asked for; a disk reads in pages.
+figure is the median of the turns. Bytes are those that are asked for. What the disk delivers, in pages, for one pair of
+each clip when nothing of the files is in memory is printed below (Linux; the files have to be on a disk).
 """
 
+import collections
 import dataclasses
 import functools
 import os
@@ -14,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import psutil
 from absl import app, flags
 
 from avlearn.data import contents, cut, pipeline, read, sample
@@ -88,6 +91,17 @@ def read_bytes(split: read.Split, inputs: InputSpec, draws: int) -> float:
     return tables + np.mean([len(jpeg) for jpeg in frames(split, 512).numpy()]) + inputs.columns * cut.COLUMN_BYTES
 
 
+def delivered(split: read.Split, inputs: InputSpec) -> float:
+    """Bytes that the disk delivers for a pair of evaluation, one from each clip, none of them in memory before."""
+    pairs = pipeline.evaluation_batches(split, inputs, pipeline.Sampling(), pairing="all_positive", batch_size=64)
+    for file in split.files:
+        with open(file) as opened:
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    before = psutil.Process().io_counters().read_bytes
+    collections.deque(pairs, maxlen=0)
+    return (psutil.Process().io_counters().read_bytes - before) / len(split)
+
+
 def table(split: read.Split, inputs: InputSpec) -> None:
     """Measures and prints a row for the limit and one for each number of draws, by tables of contents and without."""
     streams, sizes = {"JPEG decode and crop only": functools.partial(bare_decoding, split, inputs)}, [0.0]
@@ -102,6 +116,8 @@ def table(split: read.Split, inputs: InputSpec) -> None:
     bare = medians["JPEG decode and crop only"][1]
     for (name, (wall, cpu)), size in zip(medians.items(), sizes, strict=True):
         print(f"{name:36}{wall:10.0f}{1e3 / cpu:16.2f}{cpu / bare:19.0%}{size / 1e3:12,.0f}", flush=True)
+    for way, opened in ways.items():
+        print(f"{way}: {delivered(opened, inputs) / 1e3:,.0f} kB a pair from the disk", flush=True)
 
 
 def main(_: list[str]) -> None:

@@ -12,7 +12,7 @@ import psutil
 from etils import epath
 from jaxtyping import Int64
 
-from avlearn.data import contents
+from avlearn.data import contents, tfrecord_file
 from avlearn.data.tfrecord_file import FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
 
 SCAN_THREADS = 16  # scanning waits for the disk or the network, not for the processor
@@ -65,9 +65,13 @@ def of_contents(files: Sequence[str], shard_lengths: Sequence[int]) -> Int64[np.
     for file, last, length in zip(files, offset[np.cumsum(shard_lengths) - 1], shard_lengths, strict=True):
         if not length:
             continue
-        with open(file + contents.SUFFIX, "rb") as table:
-            table.seek(last + HEADER_BYTES)
-            end = contents.end_of_record(table.read()[: HEADER_BYTES - FRAMING_BYTES])
+        try:
+            with open(file + contents.SUFFIX, "rb") as table:
+                table.seek(last)
+                _, entry = next(tfrecord_file.read(table))
+            end = contents.end_of_record(entry)
+        except ValueError:
+            end = -1
         if end + FRAMING_BYTES - HEADER_BYTES != os.path.getsize(file):
             raise ValueError(f"{file}{contents.SUFFIX} is not the table of contents of this shard. {mend}")
     return offset

@@ -188,6 +188,16 @@ def test_a_shard_that_is_cut_short_anywhere_is_damaged(kept, tmp_path):
         contents.write(shard)
 
 
+@pytest.mark.parametrize("place", [3, 9, 12, 1000, -1])  # length, its checksum, record, and its checksum
+def test_a_shard_with_a_wrong_bit_is_damaged(place, tmp_path):
+    shard = synthetic_records.copy(tmp_path) / SHARD
+    content = bytearray(shard.read_bytes())
+    content[place] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{shard} is damaged or cut short"):
+        contents.write(shard)
+
+
 def test_a_mapped_shard_is_not_open_and_given_back_in_the_end(tmp_path):
     files = [tmp_path / f"{number}" for number in range(20)]
     for number, file in enumerate(files):

@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m avlearn.write_contents", description=__doc__.split("\n")[0])
     parser.add_argument("dataset", type=pathlib.Path, help="the directory of a version of a built dataset")
     folder = parser.parse_args(arguments).dataset
-    shards = sorted(path for path in folder.glob("*.tfrecord-*") if path.suffix != contents.SUFFIX)
+    shards = sorted(path for path in folder.glob("*.tfrecord-*") if path.suffix.startswith(".tfrecord-"))
     if not shards:
         parser.error(f"{folder} holds no *.tfrecord-* files; give the directory of a version of a built dataset")
     with ProcessPoolExecutor() as processes:

@@ -1,6 +1,7 @@
 """Tables of contents: what they say is true of the shard, and reading by them gives what whole records give."""
 
 import dataclasses
+import gc
 import json
 import pathlib
 import shutil
@@ -14,7 +15,7 @@ import synthetic_records
 import tensorflow as tf
 
 from avlearn import write_contents
-from avlearn.data import contents, index, pipeline, read
+from avlearn.data import contents, index, pieces, pipeline, read, survey
 from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 
@@ -103,6 +104,9 @@ def test_whole_records_are_read_from_afar(tmp_path, monkeypatch):
     split = read.open_split(synthetic_records.DATASET, tmp_path, "train")
     assert split.entry_offset is None
     assert "not on a local disk (fuse.gcsfuse)" in split.whole_because
+    link = tmp_path.with_name(f"{tmp_path.name}-link")
+    link.symlink_to(tmp_path)
+    assert index.file_system(str(link / "x.tfrecord-00000-of-00001")) == "fuse.gcsfuse"
     assert index.file_system("gs://bucket/data/x.tfrecord-00000-of-00001") == ""
     monkeypatch.setattr(index, "MOST_MAPPED", 2)
     mounts[1].fstype = "xfs"
@@ -137,6 +141,14 @@ def test_a_table_that_is_not_of_its_shard_is_refused(tmp_path):
     table.write_bytes(whole[:-1])
     with pytest.raises(ValueError, match=rf"{table} is damaged or cut short.*{mend}"):
         read.open_split(synthetic_records.DATASET, tmp_path, "train")
+    last = int(np.frombuffer(whole[:8], np.int64)[0]) + 16  # where the second example begins, and so on
+    while last + 16 + (size := int(np.frombuffer(whole[last : last + 8], np.int64)[0])) < len(whole):
+        last += 16 + size
+    damaged = whole[: last + 12] + bytes(size) + whole[-4:]
+    for wrong in (damaged, (version / SHARD).read_bytes()):
+        table.write_bytes(wrong)
+        with pytest.raises(ValueError, match=rf"{table} is not the table of contents of this shard.*{mend}"):
+            read.open_split(synthetic_records.DATASET, tmp_path, "train")
     table.write_bytes(whole)
     records = list(tf.data.TFRecordDataset(str(version / SHARD)).as_numpy_iterator())
     with tf.io.TFRecordWriter(str(version / SHARD)) as shard:
@@ -151,7 +163,10 @@ def test_the_command_writes_them(tmp_path, capsys):
     written = {table.name: table.read_bytes() for table in version.glob(f"*{contents.SUFFIX}")}
     assert len(written) == 6
     without(version)
+    ended = version / f"{SHARD}{contents.SUFFIX}.0123.partial"  # left by one that was killed
+    ended.write_bytes(b"x")
     write_contents.main([str(version)])
+    ended.unlink()
     assert {table.name: table.read_bytes() for table in version.glob(f"*{contents.SUFFIX}")} == written
     with pytest.raises(SystemExit) as ended:
         write_contents.main([str(tmp_path)])
@@ -163,3 +178,64 @@ def test_the_command_writes_them(tmp_path, capsys):
     assert ended.value.code == 1
     assert f"{version / SHARD} is damaged or cut short" in capsys.readouterr().err
     assert not list(version.glob("*.partial"))
+
+
+@pytest.mark.parametrize("kept", [1, 7, 8, 11, 12, 100])
+def test_a_shard_that_is_cut_short_anywhere_is_damaged(kept, tmp_path):
+    shard = synthetic_records.copy(tmp_path) / SHARD
+    shard.write_bytes(shard.read_bytes() + shard.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=rf"{shard} is damaged or cut short"):
+        contents.write(shard)
+
+
+@pytest.mark.parametrize("place", [3, 9, 12, 1000, -1])  # length, its checksum, record, and its checksum
+def test_a_shard_with_a_wrong_bit_is_damaged(place, tmp_path):
+    shard = synthetic_records.copy(tmp_path) / SHARD
+    content = bytearray(shard.read_bytes())
+    content[place] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{shard} is damaged or cut short"):
+        contents.write(shard)
+
+
+def test_a_mapped_shard_is_not_open_and_given_back_in_the_end(tmp_path):
+    files = [tmp_path / f"{number}" for number in range(20)]
+    for number, file in enumerate(files):
+        file.write_bytes(bytes([number, 7]))
+    process = psutil.Process()
+    before = process.num_fds()
+    shards = pieces.mapped(files)
+    assert process.num_fds() < before + 10
+    assert [pieces.at(shards, tf.constant(number)).numpy().tolist() for number in (0, 19)] == [[0, 7], [19, 7]]
+    maps = pathlib.Path("/proc/self/smaps")
+    if maps.exists():  # on Linux
+        flags = [each.split("VmFlags:")[1].split("\n")[0] for each in maps.read_text().split(str(tmp_path))[1:]]
+        assert len(flags) == 20
+        assert all("rr" in each.split() for each in flags)  # read at random: a page without its neighbours
+        del shards
+        gc.collect()
+        assert str(tmp_path) not in maps.read_text()
+    with pytest.raises(OSError, match=str(tmp_path)):
+        pieces.mapped([tmp_path])
+
+
+def test_a_count_compares_all_checksums_where_reading_by_tables_does_not(tmp_path):
+    shard = synthetic_records.copy(tmp_path) / SHARD
+    content = bytearray(shard.read_bytes())
+    at, size = examples(shard.with_name(SHARD + contents.SUFFIX))[0]["log_spectrogram"].int64_list.value
+    content[at + size - 1] ^= 1
+    shard.write_bytes(content)
+    split = read.open_split(synthetic_records.DATASET, tmp_path, "train")
+    assert len(split.videos) == len(split)
+    with pytest.raises(ValueError, match="its checksum is wrong"):
+        survey.count(split, lambda clips: None)
+
+
+def test_a_damaged_table_is_written_anew_before_the_dataset_is(tmp_path):
+    version = synthetic_records.copy(tmp_path)
+    table = version / (SHARD + contents.SUFFIX)
+    table.write_bytes(table.read_bytes().replace(b"video", b"Video", 1))
+    split = read.open_split(synthetic_records.DATASET, tmp_path, "train")
+    first = rf"First `python -m avlearn\.write_contents {version}`"
+    with pytest.raises(ValueError, match=rf"its checksum is wrong\. {first}.*Build it anew: rm"):
+        split.clip_ids(np.arange(len(split)))

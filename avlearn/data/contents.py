@@ -66,5 +66,10 @@ def write(shard: str | os.PathLike) -> None:
 
 
 def end_of_record(entry: bytes) -> int:
-    """Place in the shard after the last byte of the record that an example of a table stands for."""
-    return tf_example_pb2.Example.FromString(entry).features.feature[END].int64_list.value[0]
+    """Place in the shard after the last byte of the record that an example of a table stands for.
+
+    Raises:
+      ValueError: it is no example of a table.
+    """
+    (end, *_) = tf_example_pb2.Example.FromString(entry).features.feature[END].int64_list.value
+    return end

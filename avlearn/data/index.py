@@ -12,7 +12,7 @@ import psutil
 from etils import epath
 from jaxtyping import Int64
 
-from avlearn.data import contents
+from avlearn.data import contents, tfrecord_file
 from avlearn.data.tfrecord_file import FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
 
 SCAN_THREADS = 16  # scanning waits for the disk or the network, not for the processor
@@ -46,11 +46,12 @@ def why_whole(files: Sequence[str]) -> str:
     if len(files) > MOST_MAPPED:
         return f"of the split's {len(files):,} shards a process can map {MOST_MAPPED:,}; fewer and larger ones would do"
     if not all(os.path.exists(file + contents.SUFFIX) for file in files):
-        return f"there are no tables of contents; `{_write_contents(files)}` writes them"
+        return f"there are no tables of contents; `{write_contents(files)}` writes them"
     return ""
 
 
-def _write_contents(files: Sequence[str]) -> str:
+def write_contents(files: Sequence[str]) -> str:
+    """The command that writes the tables of contents of some shards."""
     return f"python -m avlearn.write_contents {os.path.dirname(files[0])}"
 
 
@@ -60,14 +61,18 @@ def of_contents(files: Sequence[str], shard_lengths: Sequence[int]) -> Int64[np.
     Raises:
       ValueError: a table is damaged, or of another shard.
     """
-    mend = f"Write it anew: {_write_contents(files)}"
+    mend = f"Write it anew: {write_contents(files)}"
     offset = of_shards([file + contents.SUFFIX for file in files], shard_lengths, mend)
     for file, last, length in zip(files, offset[np.cumsum(shard_lengths) - 1], shard_lengths, strict=True):
         if not length:
             continue
-        with open(file + contents.SUFFIX, "rb") as table:
-            table.seek(last + HEADER_BYTES)
-            end = contents.end_of_record(table.read()[: HEADER_BYTES - FRAMING_BYTES])
+        try:
+            with open(file + contents.SUFFIX, "rb") as table:
+                table.seek(last)
+                _, entry = next(tfrecord_file.read(table))
+            end = contents.end_of_record(entry)
+        except ValueError:
+            end = -1
         if end + FRAMING_BYTES - HEADER_BYTES != os.path.getsize(file):
             raise ValueError(f"{file}{contents.SUFFIX} is not the table of contents of this shard. {mend}")
     return offset

@@ -4,9 +4,11 @@ A value is one piece or, as the pictures of a clip, several. The functions run i
 """
 
 import abc
+import ctypes
+import functools
 import mmap
 import os
-import types
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -104,12 +106,30 @@ def at(files: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
 def _mapped(file: str | os.PathLike) -> tf.Tensor:
     if not os.path.getsize(file):
         return tf.zeros(0, tf.uint8)  # nothing cannot be mapped
-    with open(file, "rb") as opened:
-        whole = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-    whole.madvise(mmap.MADV_RANDOM)  # otherwise a page brings its neighbourhood along, megabytes of it on some disks
-    memory = np.frombuffer(whole, np.uint8)
-    # DLPack in its first form has no word for memory that must not be written, and so NumPy keeps it back. TensorFlow
-    # writes into no tensor that somebody else holds, as a captured one always is.
-    interface = memory.__array_interface__ | {"data": (memory.ctypes.data, False)}
-    writable = np.asarray(types.SimpleNamespace(__array_interface__=interface, memory=memory))
-    return tf.experimental.dlpack.from_dlpack(writable.__dlpack__())
+    return tf.experimental.dlpack.from_dlpack(np.asarray(_Memory(file)).__dlpack__())
+
+
+class _Memory:
+    """A file in memory, to be made an array of. `mmap.mmap` keeps the file open, and of those 1,024 are often all."""
+
+    def __init__(self, file: str | os.PathLike):
+        libc, size = _libc(), os.path.getsize(file)
+        with open(file, "rb") as opened:
+            address = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, opened.fileno(), 0)
+        if address == ctypes.c_void_p(-1).value:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), os.fspath(file))
+        weakref.finalize(self, libc.munmap, address, size).atexit = False  # threads may still read then
+        libc.madvise(address, size, mmap.MADV_RANDOM)  # else a page brings its neighbours, on some disks megabytes
+        # DLPack in its first form has no word for memory that must not be written, and so NumPy would keep it back.
+        # TensorFlow writes into no tensor that somebody else holds, as a captured one always is.
+        self.__array_interface__ = {"version": 3, "shape": (size,), "typestr": "|u1", "data": (address, False)}
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    place = (ctypes.c_void_p, ctypes.c_size_t)
+    libc.mmap.argtypes = (*place, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+    libc.munmap.argtypes, libc.madvise.argtypes = place, (*place, ctypes.c_int)
+    return libc

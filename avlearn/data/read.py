@@ -121,6 +121,12 @@ class Split:
         with self.explained():
             return [record_at(tf.constant(clip, tf.int64))["clip_id"].numpy().decode() for clip in clips]
 
+    def _mend_contents(self) -> str:
+        if self.entry_offset is None:
+            return ""
+        command = index.write_contents(self.files)
+        return f"First `{command}`, which writes the tables of contents anew, or names a damaged shard. Then: "
+
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
         """Within it, what TensorFlow finds wrong with a record of this split becomes a ValueError."""
@@ -129,7 +135,7 @@ class Split:
         except tf.errors.DataLossError as error:
             raise ValueError(
                 f"a record of the split {self.name!r} of {self.dataset} {self.version} is damaged: its checksum is "
-                f"wrong. {self.mend}"
+                f"wrong. {self._mend_contents()}{self.mend}"
             ) from error
         except tf.errors.InvalidArgumentError as error:
             if "JPEG" in error.message:

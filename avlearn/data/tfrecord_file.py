@@ -27,9 +27,9 @@ def read(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """
     while header := file.read(HEADER_BYTES):
         begin = file.tell()
-        (length,) = struct.unpack("<Q", header[:LENGTH_BYTES])
         if _masked_checksum(header[:LENGTH_BYTES]) != header[LENGTH_BYTES:]:
-            raise ValueError(f"{file.name} is damaged at byte {begin - HEADER_BYTES:,}")
+            raise ValueError(f"{file.name} is damaged or cut short at byte {begin - len(header):,}")
+        (length,) = struct.unpack("<Q", header[:LENGTH_BYTES])
         record = file.read(length)
         if file.read(4) != _masked_checksum(record):
             raise ValueError(f"{file.name} is damaged or cut short: the record at byte {begin - HEADER_BYTES:,}")

@@ -178,7 +178,7 @@ def build(shard: str) -> int:
     job = _job_of(shard)
     report = report_of(shard)
     if report is not None and not _may_have_more(report, job):
-        if not epath.Path(shard + contents.SUFFIX).exists():  # finished before there were tables of contents
+        if not epath.Path(shard + contents.SUFFIX).exists():  # as of a dataset that was moved without its tables
             contents.write(shard)
         return len(job.clips)
     attempts = Attempts(f"{shard}.reading")

@@ -3,12 +3,13 @@
 import errno
 import json
 import os
+import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest
 
-from avlearn.data import tfrecord_file
+from avlearn.data import contents, tfrecord_file
 from data_builders.parts import record, shards
 from data_builders.parts.clip_files import ClipFile
 from data_builders.parts.segments import Box, Located, Segment
@@ -111,3 +112,14 @@ def test_a_shard_holds_the_labels_of_its_own_clips_and_no_others():
     later = {**labels, "class7": 8}  # as where a class comes before it in the order
     without = shards.Job.of(clips, record.Settings(), {**labels, "class8": 1000}, 600)
     assert made.fingerprint == without.fingerprint != shards.Job.of(clips, record.Settings(), later, 600).fingerprint
+
+
+def test_a_finished_shard_without_its_table_of_contents_gets_one(folder, tmp_path):
+    path = str(tmp_path / "shard")
+    shards.write_job(path, job(folder, "a00", "a01"))
+    shards.build(path)
+    table = pathlib.Path(path + contents.SUFFIX)
+    written, when = table.read_bytes(), os.stat(path).st_mtime_ns
+    table.unlink()
+    shards.build(path)
+    assert (table.read_bytes(), os.stat(path).st_mtime_ns) == (written, when)

@@ -16,7 +16,7 @@ from avlearn.data import contents, tfrecord_file
 from avlearn.data.tfrecord_file import FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
 
 SCAN_THREADS = 16  # scanning waits for the disk or the network, not for the processor
-MOST_MAPPED = 60_000  # files; Linux lets a process map 65,530 pieces of memory
+MOST_MAPPED = 20_000  # shards of a split; Linux lets a process map 65,530 pieces of memory, and a run has three splits
 LOCAL = re.compile("apfs|btrfs|exfat|ext[234]|f2fs|hfs|ntfs3?|overlay|ramfs|tmpfs|vfat|xfs|zfs")  # file systems
 
 
@@ -40,7 +40,7 @@ def why_whole(files: Sequence[str]) -> str:
     stored = file_system(files[0])
     if not LOCAL.fullmatch(stored):
         return (
-            f"they are not on a local disk ({stored or 'an address'}), and elsewhere one long read is quicker than "
+            f"they are not on a local disk ({stored or 'unknown'}), and elsewhere one long read is quicker than "
             "many short ones"
         )
     if len(files) > MOST_MAPPED:
@@ -99,10 +99,10 @@ def _scan(path: str, records: int, *, mend: str) -> Int64[np.ndarray, " records"
 
 
 def file_system(path: str) -> str:
-    """Kind of the file system that a file is on, such as `ext4`; empty for an address as `gs://...`."""
+    """Kind of the file system that a file is on, such as `ext4`; empty for an address as `gs://...`, or if unknown."""
     if "://" in path:
         return ""
     path = os.path.realpath(path)
     mounts = {mount.mountpoint: mount.fstype for mount in psutil.disk_partitions(all=True)}
     above = [mount for mount in mounts if os.path.commonpath([path, mount]) == mount]
-    return mounts[max(above, key=len)]
+    return mounts[max(above, key=len)] if above else ""

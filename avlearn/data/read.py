@@ -81,7 +81,7 @@ class Split:
         if self.entry_offset is None:
             return self.whole_record_at(features, large)
         read = _reader([file + contents.SUFFIX for file in self.files], self.file, self.entry_offset)
-        shards, file = self._mapped, tf.constant(self.file)
+        shards, file = self._mapped if large else None, tf.constant(self.file)
         places = dict.fromkeys(large, pieces.InShard.FEATURE)
 
         def record(clip: tf.Tensor) -> dict:

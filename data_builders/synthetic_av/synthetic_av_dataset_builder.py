@@ -143,7 +143,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _download_and_prepare(self, *args, **kwargs) -> None:
         super()._download_and_prepare(*args, **kwargs)
-        for shard in [path for split in self.info.splits.values() for path in split.filepaths]:
+        shards = [path for split in self.info.splits.values() for path in split.filepaths]
+        if self.info.file_format != tfds.core.FileFormat.TFRECORD or "://" in str(self.data_path):
+            return  # a table is of a TFRecord file on a disk
+        for shard in shards:
             contents.write(shard)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:

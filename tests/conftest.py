@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import types
 
 # The lower optimisation level compiles several times faster, which is most of the tests' time.
 FLAGS = ("--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=1")
@@ -22,11 +23,19 @@ from jaxtyping import install_import_hook
 install_import_hook("avlearn", "beartype.beartype")
 
 import jax
+import psutil
 import pytest
 
 from data_builders.synthetic_av.synthetic_av_dataset_builder import Builder
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True)
+def on_a_disk(monkeypatch) -> None:
+    """Whatever the machine keeps its temporary files on, datasets are taken to be on a local disk."""
+    mounts = [types.SimpleNamespace(mountpoint="/", fstype="ext4")]
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
 
 
 @pytest.fixture(scope="session")

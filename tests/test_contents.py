@@ -110,7 +110,7 @@ def test_whole_records_are_read_from_afar(tmp_path, monkeypatch):
     assert index.file_system("gs://bucket/data/x.tfrecord-00000-of-00001") == ""
     monkeypatch.setattr(index, "MOST_MAPPED", 2)
     mounts[1].fstype = "xfs"
-    assert "of the split's 3 shards a process can map 2" in index.why_whole(split.files)
+    assert "of the split's 3 shards 2 can be mapped" in index.why_whole(split.files)
 
 
 def test_a_shard_without_records(tmp_path):

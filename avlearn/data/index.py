@@ -40,17 +40,17 @@ def why_whole(files: Sequence[str]) -> str:
     stored = file_system(files[0])
     if not LOCAL.fullmatch(stored):
         return (
-            f"they are not on a local disk ({stored or 'unknown'}), and elsewhere one long read is quicker than "
+            f"the records are not on a local disk ({stored or 'unknown'}), and elsewhere one long read is quicker than "
             "many short ones"
         )
     if len(files) > MOST_MAPPED:
-        return f"of the split's {len(files):,} shards a process can map {MOST_MAPPED:,}; fewer and larger ones would do"
+        return f"of the split's {len(files):,} shards {MOST_MAPPED:,} can be mapped; fewer and larger ones would do"
     if not all(os.path.exists(file + contents.SUFFIX) for file in files):
-        return f"there are no tables of contents; `{write_contents(files)}` writes them"
+        return f"there are no tables of contents; `{contents_command(files)}` writes them"
     return ""
 
 
-def write_contents(files: Sequence[str]) -> str:
+def contents_command(files: Sequence[str]) -> str:
     """The command that writes the tables of contents of some shards."""
     return f"python -m avlearn.write_contents {os.path.dirname(files[0])}"
 
@@ -61,7 +61,7 @@ def of_contents(files: Sequence[str], shard_lengths: Sequence[int]) -> Int64[np.
     Raises:
       ValueError: a table is damaged, or of another shard.
     """
-    mend = f"Write it anew: {write_contents(files)}"
+    mend = f"Write it anew: {contents_command(files)}"
     offset = of_shards([file + contents.SUFFIX for file in files], shard_lengths, mend)
     for file, last, length in zip(files, offset[np.cumsum(shard_lengths) - 1], shard_lengths, strict=True):
         if not length:

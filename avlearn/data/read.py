@@ -124,7 +124,7 @@ class Split:
     def _mend_contents(self) -> str:
         if self.entry_offset is None:
             return ""
-        command = index.write_contents(self.files)
+        command = index.contents_command(self.files)
         return f"First `{command}`, which writes the tables of contents anew, or names a damaged shard. Then: "
 
     @contextlib.contextmanager

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from avlearn import evaluate, parallel, parts, pretraining
 from avlearn import step as steps
 from avlearn.checkpoint import Checkpoints
-from avlearn.data import pairs, pipeline, read
+from avlearn.data import augment, pairs, pipeline, read
 from avlearn.evaluation import Evaluation, build_evaluation
 from avlearn.losses import avc
 from avlearn.parts import Network
@@ -46,7 +46,7 @@ class Experiment:
     evaluation: Evaluation
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict]]
     initial_state: Callable[[], TrainState]
-    training_batches: Callable[[int], Iterator[Batch]]
+    training_batches: Callable[[int], Iterator[augment.Cuts]]
     validation_pairs: Callable[[TrainState], evaluate.Arrays]
     own_loss: Callable[[TrainState], float] | None
     preemption: Preemption
@@ -123,6 +123,7 @@ def build(
     schedule = parts.build_schedule(config, len(splits["train"]) * data.samples_per_clip / cuts_per_step)
     adam = parts.build_optimizer(config, schedule)
     stream = training_stream(config, network, splits["train"])
+    augmented = functools.partial(augment.augmented, scaling=data.spectrogram_scaling)
     evaluation = build_evaluation(config, network, mesh, preemption)
     validated = {"split": splits["validation"], "inputs": network.inputs}
     return Experiment(
@@ -134,7 +135,7 @@ def build(
         schedule=schedule,
         checkpoints=Checkpoints(workdir / "checkpoints", network=network.name, keep=config.train.keep_checkpoints),
         evaluation=evaluation,
-        train_step=parts.build_train_step(config, network, adam, mesh),
+        train_step=parts.build_train_step(config, network, adam, mesh, prepare=augmented),
         initial_state=functools.partial(parts.replicated_state, network, adam, mesh),
         training_batches=functools.partial(batches_on_devices, stream, mesh, config.train.num_workers),
         validation_pairs=functools.partial(
@@ -145,8 +146,8 @@ def build(
     )
 
 
-def training_stream(config: ConfigDict, network: Network, split: read.Split) -> Callable[..., Iterator[Batch]]:
-    """The training batches of given workers from a given step on, as NumPy arrays."""
+def training_stream(config: ConfigDict, network: Network, split: read.Split) -> Callable[..., Iterator[augment.Cuts]]:
+    """The training batches of given workers from a given step on, as NumPy arrays, not yet augmented."""
     return functools.partial(
         pipeline.training_batches,
         split,
@@ -158,11 +159,11 @@ def training_stream(config: ConfigDict, network: Network, split: read.Split) -> 
     )
 
 
-def batches_on_devices(stream: Callable, mesh: Mesh, num_workers: int, first_step: int) -> Iterator[Batch]:
-    """This process's share of each batch, laid over the mesh."""
+def batches_on_devices(stream: Callable, mesh: Mesh, num_workers: int, first_step: int) -> Iterator[augment.Cuts]:
+    """This process's share of each batch, laid over the mesh; the training step augments it."""
     workers = parallel.local_workers(mesh, num_workers)
-    for batch in stream(workers=workers, first_step=first_step):
-        yield parallel.to_devices(mesh, batch)
+    for cuts in stream(workers=workers, first_step=first_step):
+        yield parallel.to_devices(mesh, cuts)
 
 
 def validation_loss(

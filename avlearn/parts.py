@@ -190,8 +190,12 @@ def build_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradi
     return optimizer.leaving_alone(adam, functools.partial(steps.below, frozen)) if frozen else adam
 
 
-def build_train_step(config: ConfigDict, network: Network, adam: optax.GradientTransformation, mesh: Mesh) -> Callable:
+def build_train_step(
+    config: ConfigDict, network: Network, adam: optax.GradientTransformation, mesh: Mesh, **options: Callable
+) -> Callable:
     """The compiled step for the config's pairing; of a network without a loss, one that refuses when it is called.
+
+    `options` are those of `TrainStep`.
 
     Raises:
       ValueError: the network cannot be trained with it, or `config.train.rematerialise` is unknown.
@@ -211,6 +215,7 @@ def build_train_step(config: ConfigDict, network: Network, adam: optax.GradientT
         mesh=mesh,
         frozen=tuple(config.train.frozen),
         rematerialise=config.train.rematerialise,
+        **options,
     )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -153,6 +154,7 @@ class TrainStep:
         mesh: Mesh,
         frozen: Sequence[str] = (),
         rematerialise: str = "nothing",
+        prepare: Callable[[Any], Batch] = lambda batch: batch,
     ):
         """Compiles nothing yet.
 
@@ -165,15 +167,18 @@ class TrainStep:
             they are to the bit. `optimizer` has to leave those parameters alone, and normalisation there to use its
             running statistics: that is up to who made the optimizer and the model.
           rematerialise: a name in `REMATERIALISATIONS`.
+          prepare: makes a worker's batch of what comes from the input pipeline (`augment.augmented`).
         """
         self._devices = mesh.size
         everywhere, shared = PartitionSpec(), PartitionSpec(AXIS)
         keep = REMATERIALISATIONS[rematerialise]
 
         def of_worker(params, stats, batch):
+            own_batch = prepare(jax.tree.map(lambda x: x[0], batch))
+
             def objective(params):
                 network = with_values(model, without_gradients(params, frozen), stats)
-                value, metrics = score(network, jax.tree.map(lambda x: x[0], batch))
+                value, metrics = score(network, own_batch)
                 return value, (nnx.to_pure_dict(nnx.state(network, nnx.BatchStat)), {"loss": value, **metrics})
 
             gradients, (new_stats, metrics) = jax.grad(keep(objective), has_aux=True)(params)

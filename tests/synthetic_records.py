@@ -14,10 +14,13 @@ import tempfile
 from collections.abc import Iterator
 
 import cv2
+import jax
 import numpy as np
 import tensorflow_datasets as tfds
 
-from avlearn.data import contents, schema
+from avlearn.data import augment, contents, pipeline, read, schema
+from avlearn.data.sample import Sampling
+from avlearn.types import Batch, InputSpec
 
 DATASET = "coded/small"
 MOTION = "coded/motion"
@@ -163,3 +166,10 @@ def heard(log_spectrogram: np.ndarray, factor: float = 12) -> tuple[np.ndarray, 
     codes = np.rint(log_spectrogram * factor).astype(int)
     assert (np.diff(codes[..., 1], axis=-1) == 1).all()
     return codes[..., 0, 0], codes[..., 0, 1]
+
+
+def training_batches(split: read.Split, inputs: InputSpec, sampling: Sampling, **settings) -> Iterator[Batch]:
+    """Batches of the input pipeline, augmented, as NumPy arrays."""
+    augmented = jax.jit(functools.partial(augment.augmented, scaling=sampling.spectrogram_scaling))
+    batches = pipeline.training_batches(split, inputs, sampling, **settings)
+    return (jax.tree.map(np.asarray, augmented(cuts)) for cuts in batches)

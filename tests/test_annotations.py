@@ -8,20 +8,29 @@ WINDOW, SIZE = tf.constant([4, 8, 24, 24]), tf.constant([32, 40])
 
 
 def record(boxes, times_ms, labels=(1,)):
+    """Records of three clips, of which the middle one has these boxes."""
+    count = len(times_ms)
+    others = ((0.1, 0.1, 0.9, 0.9),)
+
+    def ragged(before, values, after, dtype):
+        rows = [np.reshape(each, -1).tolist() for each in (before, values, after)]
+        return tf.ragged.constant(rows, dtype, ragged_rank=1)
+
     return {
         "clip_id": tf.constant("some clip"),
-        "labels": tf.constant(labels, tf.int64),
-        "boxes/bbox": tf.constant(np.reshape(boxes, -1), tf.float32),
-        "boxes/label": tf.range(len(times_ms), dtype=tf.int64),
-        "boxes/sounding": tf.constant([k % 2 for k in range(len(times_ms))], tf.int64),
-        "boxes/annotator": tf.constant([3 - k % 2 for k in range(len(times_ms))], tf.int64),
-        "boxes/time_ms": tf.constant(times_ms, tf.int64),
+        "labels": ragged([0, 2], labels, [], tf.int64),
+        "boxes/bbox": ragged(others * 3, boxes, [], tf.float32),
+        "boxes/label": ragged([7] * 3, range(count), [], tf.int64),
+        "boxes/sounding": ragged([1] * 3, [k % 2 for k in range(count)], [], tf.int64),
+        "boxes/annotator": ragged([8] * 3, [3 - k % 2 for k in range(count)], [], tf.int64),
+        "boxes/time_ms": ragged([600] * 3, times_ms, [], tf.int64),
     }
 
 
-def of_frame(record, time_ms):
-    time_ms = tf.constant(time_ms, tf.int64)
-    return {name: x.numpy() for name, x in annotations.of_frame(record, time_ms, WINDOW, SIZE, 4).items()}
+def of_frame(records, time_ms):
+    clip = {name: values[1] for name, values in annotations.of_clips(records, 4).items()}
+    found = annotations.of_frame(clip, records["clip_id"], tf.constant(time_ms, tf.int64), WINDOW, SIZE)
+    return {name: values.numpy() for name, values in found.items()}
 
 
 def test_boxes_are_normalised_to_the_crop_and_clipped():

@@ -15,7 +15,7 @@ import synthetic_records
 import tensorflow as tf
 
 from avlearn import write_contents
-from avlearn.data import contents, index, pieces, pipeline, read, survey
+from avlearn.data import contents, index, mapped_files, pipeline, read, survey
 from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 
@@ -199,24 +199,52 @@ def test_a_shard_with_a_wrong_bit_is_damaged(place, tmp_path):
 
 
 def test_a_mapped_shard_is_not_open_and_given_back_in_the_end(tmp_path):
-    files = [tmp_path / f"{number}" for number in range(20)]
-    for number, file in enumerate(files):
+    paths = [tmp_path / f"{number}" for number in range(20)]
+    for number, file in enumerate(paths):
         file.write_bytes(bytes([number, 7]))
     process = psutil.Process()
     before = process.num_fds()
-    shards = pieces.mapped(files)
+    files = mapped_files.MappedFiles(paths)
     assert process.num_fds() < before + 10
-    assert [pieces.at(shards, tf.constant(number)).numpy().tolist() for number in (0, 19)] == [[0, 7], [19, 7]]
+    assert files.rows(np.array([[0, 0, 2], [19, 0, 2]]), 2).tolist() == [[0, 7], [19, 7]]
+    assert files.strings(np.array([[[3, 0, 1], [4, 0, 2]]])).tolist() == [[b"\3", b"\4\7"]]
     maps = pathlib.Path("/proc/self/smaps")
     if maps.exists():  # on Linux
         flags = [each.split("VmFlags:")[1].split("\n")[0] for each in maps.read_text().split(str(tmp_path))[1:]]
         assert len(flags) == 20
         assert all("rr" in each.split() for each in flags)  # read at random: a page without its neighbours
-        del shards
+        del files
         gc.collect()
         assert str(tmp_path) not in maps.read_text()
     with pytest.raises(OSError, match=str(tmp_path)):
-        pieces.mapped([tmp_path])
+        mapped_files.MappedFiles([tmp_path])
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/maps").exists(), reason="only Linux says what is mapped")
+def test_a_split_that_was_read_is_given_back_in_the_end(tmp_path):
+    synthetic_records.copy(tmp_path)
+    for name in ("train", "test"):
+        split = read.open_split(synthetic_records.DATASET, tmp_path, name)
+        settings = {"seed": 0, "num_workers": 1, "batch_per_worker": 4, "workers": [0]}
+        stream = pipeline.training_batches(split, INPUTS, Sampling(), **settings)
+        next(stream)
+        assert len(split.videos) == len(split)
+        assert str(tmp_path) in pathlib.Path("/proc/self/maps").read_text()
+        del split, stream
+        gc.collect()
+        assert str(tmp_path) not in pathlib.Path("/proc/self/maps").read_text()
+
+
+def test_a_piece_that_a_clip_does_not_have_is_not_another_clips(tmp_path):
+    for split in (
+        opened := read.open_split(synthetic_records.DATASET, synthetic_records.data_dir(), "test"),
+        dataclasses.replace(opened, entry_offset=None),
+    ):
+        frames = split.records({}, ["frames"])(tf.constant([3], tf.int64))["frames"]
+        frames.pick(tf.constant([[0, 14]], tf.int64))
+        for number in (-1, 15):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="are not all among those of a value"):
+                frames.pick(tf.constant([[0, number]], tf.int64))
 
 
 def test_a_count_compares_all_checksums_where_reading_by_tables_does_not(tmp_path):

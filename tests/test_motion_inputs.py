@@ -10,7 +10,6 @@ import tensorflow as tf
 from test_sample import jpeg
 
 from avlearn.data import cut, pipeline, read, sample
-from avlearn.data.pieces import InRecord
 from avlearn.data.pipeline import Sampling
 from avlearn.types import InputSpec
 
@@ -26,7 +25,7 @@ def open_split(name="train", config="motion"):
 
 def joined(sampling, inputs=INPUTS, steps=8):
     """Fields of some training batches, one row a pair."""
-    stream = pipeline.training_batches(
+    stream = synthetic_records.training_batches(
         open_split(), inputs, sampling, seed=0, num_workers=1, batch_per_worker=8, workers=(0,)
     )
     batches = list(itertools.islice(stream, steps))
@@ -94,11 +93,13 @@ def test_evaluation_takes_the_middle():
 
 def test_an_even_number_of_frames_is_centred_between_two():
     inputs = dataclasses.replace(INPUTS, frames=4, flow_fields=0)
-    record = {"frame_times_ms": tf.range(0, 3000, 200, dtype=tf.int64)}
-    numbers, centres = sample.middles(record, inputs)
-    # Frames 0 to 3 (0 to 0.6 s) are the first, 11 to 14 the last.
-    assert (numbers.numpy() == np.arange(2, 14)).all()
-    assert (centres.numpy() == 200 * np.arange(2, 14) - 100).all()
+    clips = [range(0, 3000, 200), range(0, 1000, 200)]
+    times = tf.ragged.constant([list(each) for each in clips], tf.int64, row_splits_dtype=tf.int64)
+    frame_ms, centres, whole = (values.numpy() for values in sample.middles({"frame_times_ms": times}, inputs))
+    # Of the first clip frames 0 to 3 (0 to 0.6 s) are the first, 11 to 14 the last.
+    assert [np.flatnonzero(each).tolist() for each in whole] == [list(range(2, 14)), [2, 3]]
+    assert (centres[whole] == frame_ms[whole] - 100).all()
+    assert (frame_ms[0] == 200 * np.arange(15)).all()
 
 
 def test_a_flip_mirrors_all_frames_and_turns_the_motion_across(plain):
@@ -135,9 +136,9 @@ def test_frames_and_flow_are_cut_by_one_window(pixels):
     row, column = np.mgrid[:64, :80]
     fields = np.concatenate([3 * column, 3 * row]).astype(np.uint8)[..., None]
     flow = tf.io.encode_jpeg(fields, quality=98)
-    record = {"frames": InRecord(tf.stack([picture] * 3)), "optical_flow": InRecord(tf.stack([flow] * 2))}
+    pictures = {"frames": tf.stack([picture] * 3), "optical_flow": tf.stack([flow] * 2)}
     inputs = InputSpec(frame_pixels=pixels, frames=3, flow_fields=2)
-    shown = cut.view(record, tf.constant(1), tf.constant([5, 17, 40, 40]), inputs)
+    shown = cut.view(pictures, tf.constant([5, 17, 40, 40]), inputs)
     assert shown["frames"].shape == (3, pixels, pixels, 3)
     assert shown["flow"].shape == (pixels, pixels, 4)
     first, values = shown["frames"].numpy()[0].astype(int), shown["flow"].numpy().astype(int)
@@ -172,7 +173,7 @@ def test_frames_and_flow_are_cut_by_one_window(pixels):
 )
 def test_a_dataset_without_what_the_network_eats_is_refused_before_the_first_batch(config, inputs, message):
     with pytest.raises(ValueError, match=message):
-        pipeline.training_batches(
+        synthetic_records.training_batches(
             open_split(config=config),
             InputSpec(frame_pixels=24, **inputs),
             PLAIN,
@@ -193,7 +194,7 @@ SHORT = dataclasses.replace(INPUTS, frames=1, flow_fields=0, columns=100, wavefo
 
 
 def test_shifted_pairs_hear_their_own_clip_at_another_moment():
-    stream = pipeline.training_batches(
+    stream = synthetic_records.training_batches(
         open_split(), SHORT, SHIFTED, seed=0, num_workers=1, batch_per_worker=8, workers=(0,)
     )
     batches = [next(stream) for _ in range(40)]
@@ -253,4 +254,6 @@ def test_shifts_that_are_not_allowed(change, message):
 def test_clips_too_short_to_shift_are_refused_before_the_first_batch():
     far = dataclasses.replace(SHIFTED, shift_seconds=(2.8, 5.8))
     with pytest.raises(ValueError, match=r"no cut fits into the clip.*min_seconds"):
-        pipeline.training_batches(open_split(), SHORT, far, seed=0, num_workers=1, batch_per_worker=8, workers=(0,))
+        synthetic_records.training_batches(
+            open_split(), SHORT, far, seed=0, num_workers=1, batch_per_worker=8, workers=(0,)
+        )

@@ -1,5 +1,7 @@
 import dataclasses
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ def open_split(name="train"):
 
 
 def train(sampling=PLAIN, *, steps, seed=0, num_workers=1, batch_per_worker=8, workers=(0,), first_step=0):
-    batches = pipeline.training_batches(
+    batches = synthetic_records.training_batches(
         open_split(),
         INPUTS,
         sampling,
@@ -182,7 +184,7 @@ def test_samples_per_clip_draws_anew_from_the_same_clips():
 def test_labels_are_those_of_the_frames_clip():
     inputs = dataclasses.replace(INPUTS, classes=3)
     sampling = dataclasses.replace(PLAIN, pairing="labelled", samples_per_clip=2)
-    stream = pipeline.training_batches(
+    stream = synthetic_records.training_batches(
         open_split(), inputs, sampling, seed=0, num_workers=2, batch_per_worker=8, workers=(0, 1)
     )
     for batch in itertools.islice(stream, 4):
@@ -227,7 +229,7 @@ def test_colours_change_within_their_bounds():
 def test_pooled_input_is_the_mean_of_the_cut():
     pooled = dataclasses.replace(INPUTS, pool=4)
     settings = {"seed": 0, "num_workers": 1, "batch_per_worker": 8, "workers": (0,)}
-    small = next(pipeline.training_batches(open_split(), pooled, PLAIN, **settings)).log_spectrogram
+    small = next(synthetic_records.training_batches(open_split(), pooled, PLAIN, **settings)).log_spectrogram
     (whole,) = train(steps=1)
     assert small.shape == (1, 8, 50, 64)
     expected = whole.log_spectrogram[..., :256].reshape(1, 8, 50, 4, 64, 4).mean((3, 5))
@@ -389,6 +391,25 @@ def test_a_damaged_picture_ends_reading(tmp_path):
         list(pipeline.evaluation_batches(split, INPUTS, PLAIN, pairing="all_positive", batch_size=4))
 
 
+def test_a_process_ends_while_its_batches_are_being_made():
+    """What makes them waits for Python, and what ends them must not keep Python meanwhile."""
+    script = """
+import sys
+from avlearn.data import pipeline, read
+from avlearn.types import InputSpec
+split = read.open_split("coded/small", sys.argv[1], "train")
+sampling = pipeline.Sampling(samples_per_clip=8)
+settings = {"num_workers": 4, "batch_per_worker": 24, "workers": range(4)}
+streams = [pipeline.training_batches(split, InputSpec(24, 24 / 32), sampling, seed=n, **settings) for n in range(4)]
+for stream in streams:
+    next(stream)
+"""
+    command = [sys.executable, "-c", script, synthetic_records.data_dir()]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0
+    assert "Exception ignored" not in ended.stderr
+
+
 def test_a_batch_of_one_video_has_no_negatives():
     split = open_split()
     one_video = [clip for clip, video in enumerate(split.videos) if (split.videos == video).sum() == 2]
@@ -396,6 +417,8 @@ def test_a_batch_of_one_video_has_no_negatives():
     few = dataclasses.replace(
         split, file=split.file[few], offset=split.offset[few], entry_offset=split.entry_offset[few]
     )
-    batches = pipeline.training_batches(few, INPUTS, PLAIN, seed=0, num_workers=1, batch_per_worker=4, workers=(0,))
+    batches = synthetic_records.training_batches(
+        few, INPUTS, PLAIN, seed=0, num_workers=1, batch_per_worker=4, workers=(0,)
+    )
     with pytest.raises(ValueError, match=r"^split 'train' of coded/small 1\.0\.0: 2 of 2 clips are of one video"):
         next(batches)

@@ -8,8 +8,7 @@ import synthetic_records
 import tensorflow as tf
 from PIL import Image
 
-from avlearn.data import cut, sample
-from avlearn.data.pieces import InRecord
+from avlearn.data import cut, records, sample
 from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 
@@ -17,17 +16,30 @@ FRAME_TIMES_MS = tuple(range(0, 3000, 200))
 
 
 def parsed(columns=599, frame_times_ms=FRAME_TIMES_MS):
+    """Records of one clip."""
     return {
-        "clip_id": tf.constant("clip"),
-        "frame_times_ms": tf.constant(frame_times_ms, tf.int64),
-        "log_spectrogram": InRecord(tf.constant([synthetic_records.log_spectrogram(3, columns).tobytes()])),
+        "clip_id": tf.constant(["clip"]),
+        "frame_times_ms": tf.ragged.constant([frame_times_ms], tf.int64, row_splits_dtype=tf.int64),
+        "log_spectrogram": pieces(synthetic_records.log_spectrogram(3, columns).tobytes()),
     }
 
 
-def frame_and_start(draw, record, offsets_ms=sample.ALIGNED_MS, columns=200):
-    """Number of the frame that a draw shows, and first column of what it hears."""
-    here = sample.moment(draw, record, InputSpec(columns=columns), offsets_ms)
-    return int(here.frame), int(cut.start_column(here.sound_ms, columns, "l3"))
+def pieces(*values):
+    """A large value of some clips, one piece each, as it is in records that were read whole."""
+    ragged = tf.ragged.constant([[value] for value in values], tf.string, row_splits_dtype=tf.int64)
+    return records.InRecords(ragged)
+
+
+def frames_and_starts(draws, opened, offsets_ms=sample.ALIGNED_MS, columns=200):
+    """Of each clip, numbers of the frames that its draws show, and first columns of what they hear."""
+    here = sample.moments_at(tf.constant(draws, tf.float64), opened, InputSpec(columns=columns), offsets_ms)
+    return here.frame.numpy().tolist(), cut.start_column(here.sound_ms, columns, "l3").numpy().tolist()
+
+
+def frame_and_start(draw, opened, offsets_ms=sample.ALIGNED_MS, columns=200):
+    """The same of a single draw from one clip."""
+    ((frame,),), ((start,),) = frames_and_starts([[draw]], opened, offsets_ms, columns)
+    return frame, start
 
 
 @pytest.mark.parametrize("columns", [199, 200])
@@ -57,16 +69,15 @@ def test_the_draw_is_uniform_over_all_that_fits(misalignment_seconds):
     record, offsets_ms = parsed(), Sampling(misalignment_seconds=misalignment_seconds).offsets_ms
     # The middle of each of as many equal parts of [0, 1).
     for k in range(0, len(expected), max(1, len(expected) // 50)):
-        draw = tf.constant((k + 0.5) / len(expected), tf.float64)
-        assert frame_and_start(draw, record, offsets_ms) == expected[k]
-    assert frame_and_start(tf.constant(np.nextafter(1, 0)), record, offsets_ms) == expected[-1]
+        assert frame_and_start((k + 0.5) / len(expected), record, offsets_ms) == expected[k]
+    assert frame_and_start(np.nextafter(1, 0), record, offsets_ms) == expected[-1]
 
 
 @pytest.mark.parametrize("columns", [150, 199, 200, 599, 600])
 @pytest.mark.parametrize("samples", [0, 1600, 7999, 24_000])
 def test_sound_lies_in_the_clip_about_the_times_of_its_span(columns, samples):
     """By trying every millisecond."""
-    record = parsed() | {"waveform": InRecord(tf.constant([bytes(2 * 23_990)]))}
+    record = parsed() | {"waveform": pieces(bytes(2 * 23_990))}
     inputs = InputSpec(columns=columns, waveform_samples=samples, waveform_hz=8000)
     times = np.arange(-200, 3200)
     start = cut.start_column(times, columns, "l3")
@@ -74,7 +85,7 @@ def test_sound_lies_in_the_clip_about_the_times_of_its_span(columns, samples):
     if samples:
         start = cut.start_sample(times, samples, 8000)
         fits &= (start >= 0) & (start + samples <= 23_990)
-    first, last = (int(time) for time in cut.sound_span(record, inputs))
+    first, (last,) = (time.numpy() for time in cut.sound_span(record, inputs))
     assert ((times >= first) & (times <= last)).tolist() == fits.tolist()
 
 
@@ -89,17 +100,17 @@ def test_a_frame_whose_own_sound_does_not_fit_is_not_drawn_for_shifted_sound():
         for offset in offsets_ms
         if 0 <= 40 * number - 100 + offset // 5 <= 399
     ]
-    assert list(zip(every.frame.numpy().tolist(), every.sound_ms.numpy().tolist(), strict=True)) == expected
+    assert list(zip(every.frame.numpy()[0].tolist(), every.sound_ms.numpy()[0].tolist(), strict=True)) == expected
 
 
 def test_the_middle_draw_is_the_middle_frame_with_its_own_sound():
-    draw = tf.constant(sample.MIDDLE[sample.Draw.MOMENT], tf.float64)
+    draw = sample.MIDDLE[sample.Draw.MOMENT]
     # Frames 3 (0.6 s) to 12 (2.4 s) have their second within 599 columns (2.995 s): the sixth of ten.
     assert frame_and_start(draw, parsed()) == (8, 220)
 
 
 def test_a_clip_too_short_for_a_cut():
-    middle, offsets_ms = tf.constant(0.5, tf.float64), Sampling().offsets_ms
+    middle, offsets_ms = 0.5, Sampling().offsets_ms
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)no cut fits into the clip.*takes 1 frames, 200 c"):
         frame_and_start(middle, parsed(columns=199), offsets_ms)
     short = parsed(columns=199, frame_times_ms=(500,))
@@ -108,12 +119,46 @@ def test_a_clip_too_short_for_a_cut():
 
 def test_any_column_reaches_both_ends():
     for draw, expected in ((0.0, 0), (np.nextafter(1, 0), 399), (0.5, 200)):
-        assert int(sample.any_column(tf.constant(draw, tf.float64), parsed(), InputSpec())) == expected
+        assert sample.any_column(tf.constant([[draw]], tf.float64), parsed(), InputSpec()).numpy().tolist() == [
+            [expected]
+        ]
 
 
 def test_the_cut_is_the_columns():
-    found = cut.columns(parsed(), tf.constant(77, tf.int64), InputSpec(columns=199)).numpy()
-    assert (found == synthetic_records.log_spectrogram(3)[77:276].astype(np.float32)).all()
+    reader = records.WholeRecords(lambda clip: clip, {}, ())
+    first = tf.constant([[77, 0]], tf.int64) * cut.COLUMN_BYTES
+    found = cut.columns(reader, parsed()["log_spectrogram"].cut(first, 199 * cut.COLUMN_BYTES)[0], 199).numpy()
+    whole = synthetic_records.log_spectrogram(3)
+    assert (found == [whole[77:276], whole[:199]]).all()
+
+
+@pytest.mark.parametrize("first", [-1, 401])
+def test_a_cut_beyond_the_value_is_refused(first):
+    cell = parsed()["log_spectrogram"]
+    cell.cut(tf.constant([[0, 400 * cut.COLUMN_BYTES]], tf.int64), 199 * cut.COLUMN_BYTES)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="are not all within a value"):
+        cell.cut(tf.constant([[0, first * cut.COLUMN_BYTES]], tf.int64), 199 * cut.COLUMN_BYTES)
+
+
+def test_clips_of_different_lengths_are_drawn_from_together():
+    """As from each alone."""
+    sizes = [(599, FRAME_TIMES_MS), (399, FRAME_TIMES_MS[:10]), (230, FRAME_TIMES_MS)]
+    sounds = [synthetic_records.log_spectrogram(3, columns).tobytes() for columns, _ in sizes]
+    together = {
+        "clip_id": tf.constant(["a", "b", "c"]),
+        "frame_times_ms": tf.ragged.constant([times for _, times in sizes], tf.int64, row_splits_dtype=tf.int64),
+        "log_spectrogram": pieces(*sounds),
+    }
+    draws = np.random.default_rng(0).random((3, 7))
+    frames, starts = frames_and_starts(draws, together)
+    for row, (columns, times) in enumerate(sizes):
+        ((frame,), (start,)) = frames_and_starts(draws[row : row + 1], parsed(columns, times))
+        assert (frames[row], starts[row]) == (frame, start)
+    assert set(frames[1]) <= {3, 4, 5, 6, 7}
+    assert len(set(frames[0])) > 3
+    together["log_spectrogram"] = pieces(sounds[0], sounds[1][: 150 * cut.COLUMN_BYTES], sounds[2])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)no cut fits into the clip.*b'.*10.*150"):
+        frames_and_starts(draws, together)
 
 
 def jpeg(height, width):

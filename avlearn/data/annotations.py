@@ -17,18 +17,41 @@ FEATURES = {
 }
 
 
-def of_frame(
-    record: dict, time_ms: tf.Tensor, window: tf.Tensor, size: tf.Tensor, num_classes: int
-) -> dict[str, tf.Tensor]:
+def of_clips(records: dict, num_classes: int) -> dict[str, tf.Tensor]:
+    """Labels and boxes of some clips, dense: `[clips, ...]`, with one box more than the clip has that has most.
+
+    Args:
+      records: parsed by `FEATURES`.
+      num_classes: of the dataset.
+
+    Returns:
+      labels bool `[clips, num_classes]`; boxes float32 `[clips, n, 4]`, NaN where there is none; box_label,
+      box_sounding, box_annotator and box_time_ms, int64 `[clips, n]`.
+    """
+    filling = {"label": -1, "sounding": 0, "annotator": -1, "time_ms": 2**40}  # farther off than any
+
+    def dense(values: tf.RaggedTensor, fill, size: int = 1) -> tf.Tensor:
+        # And one more: `tf.data.Dataset.unbatch` ends the process on elements of nothing (TensorFlow 2.21).
+        return tf.pad(values.to_tensor(fill), [(0, 0), (0, size)], constant_values=fill)
+
+    boxes = dense(records["boxes/bbox"], float("nan"), 4)
+    return {
+        "labels": classes(records, num_classes),
+        "boxes": tf.reshape(boxes, (tf.shape(boxes)[0], -1, 4)),
+        **{f"box_{name}": dense(records[f"boxes/{name}"], fill) for name, fill in filling.items()},
+    }
+
+
+def of_frame(clip: dict, clip_id: tf.Tensor, time_ms: tf.Tensor, window: tf.Tensor, size: tf.Tensor) -> dict:
     """Labels and boxes for a frame.
 
     Args:
-      record: parsed by `FEATURES` (and `clip_id`).
+      clip: what `of_clips` has of the clip.
+      clip_id: its name.
       time_ms: time of the frame. Its boxes are those of the annotated time nearest to it, the earlier of two: the same
         time where every frame is annotated, the clip's only one where one is.
       window: (top, left, height, width) of the crop, pixels, int32.
       size: (height, width) of the stored frame.
-      num_classes: of the dataset.
 
     Returns:
       labels bool `[num_classes]`; boxes float32 `[16, 4]` as (ymin, xmin, ymax, xmax), normalised to the crop and
@@ -39,13 +62,13 @@ def of_frame(
     Raises (when it runs):
       tf.errors.InvalidArgumentError: more than 16 boxes.
     """
-    times = record["boxes/time_ms"]
+    times = clip["box_time_ms"]
     distance = 2 * tf.abs(times - time_ms) + tf.cast(times > time_ms, tf.int64)  # the last term parts a tie
-    boxes = into_crop(tf.reshape(record["boxes/bbox"], (-1, 4)), window, size)
-    visible = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    boxes = into_crop(clip["boxes"], window, size)
+    visible = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)  # which no NaN is
     here = tf.where((distance == tf.reduce_min(distance)) & visible)[:, 0]
     count = tf.size(here)
-    complaint = [f"more than {MAX_BOXES} boxes on a frame of", record["clip_id"]]
+    complaint = [f"more than {MAX_BOXES} boxes on a frame of", clip_id]
     with tf.control_dependencies([tf.debugging.Assert(count <= MAX_BOXES, complaint)]):
         missing = MAX_BOXES - count
 
@@ -54,11 +77,11 @@ def of_frame(
         return tf.ensure_shape(tf.concat([tf.gather(values, here), filling], 0), (MAX_BOXES, *values.shape[1:]))
 
     return {
-        "labels": classes(record, num_classes),
+        "labels": clip["labels"],
         "boxes": padded(boxes, float("nan")),
-        "box_label": padded(record["boxes/label"], -1),
-        "box_sounding": padded(record["boxes/sounding"] > 0, False),
-        "box_annotator": padded(record["boxes/annotator"], -1),
+        "box_label": padded(clip["box_label"], -1),
+        "box_sounding": padded(clip["box_sounding"] > 0, False),
+        "box_annotator": padded(clip["box_annotator"], -1),
     }
 
 
@@ -67,14 +90,15 @@ def label_features(num_classes: int) -> dict:
     return {"labels": FEATURES["labels"]} if num_classes else {}
 
 
-def labels(record: dict, num_classes: int) -> dict[str, tf.Tensor]:
+def labels(records: dict, num_classes: int) -> dict[str, tf.Tensor]:
     """The field `labels` of a batch; none for a network that wants 0 classes."""
-    return {"labels": classes(record, num_classes)} if num_classes else {}
+    return {"labels": classes(records, num_classes)} if num_classes else {}
 
 
-def classes(record: dict, num_classes: int) -> tf.Tensor:
-    """Whether the record has each class, bool `[num_classes]`."""
-    return tf.reduce_any(tf.one_hot(record["labels"], num_classes, on_value=True, off_value=False), axis=0)
+def classes(records: dict, num_classes: int) -> tf.Tensor:
+    """Whether each record has each class, bool `[clips, num_classes]`."""
+    each = tf.one_hot(records["labels"].to_tensor(-1), num_classes, on_value=True, off_value=False)
+    return tf.reduce_any(each, axis=1)
 
 
 def into_crop(boxes: tf.Tensor, window: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

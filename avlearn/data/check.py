@@ -101,10 +101,10 @@ def _same_span(split: read.Split, inputs: InputSpec) -> None:
 
 def _first_clip(split: read.Split, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> None:
     """Cuts the moment of the first clip, which is refused where it is too short."""
-    record_at, middle = split.record_at(cut.FEATURES, cut.large(inputs)), tf.constant(0.5, tf.float64)
+    records = split.records(cut.FEATURES, cut.large(inputs))
 
-    def middle_frame(clip: tf.Tensor) -> tf.Tensor:
-        return sample.moment(middle, record_at(clip), inputs, offsets_ms).frame
+    def middle_frame(clips: tf.Tensor) -> tf.Tensor:
+        return sample.moments_at(tf.constant([[0.5]], tf.float64), records(clips), inputs, offsets_ms).frame
 
     with split.explained():
-        tf.data.Dataset.range(1).map(read.in_graph(middle_frame)).get_single_element()
+        tf.data.Dataset.range(1).batch(1).map(read.in_graph(middle_frame)).get_single_element()

@@ -16,7 +16,8 @@ from avlearn.data import contents, tfrecord_file
 from avlearn.data.tfrecord_file import FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
 
 SCAN_THREADS = 16  # scanning waits for the disk or the network, not for the processor
-MOST_MAPPED = 20_000  # shards of a split; Linux lets a process map 65,530 pieces of memory, and a run has three splits
+MOST_MAPPED = 10_000  # shards of a split, each with its table; Linux lets a process map 65,530 pieces of memory, and
+# a run has three splits
 LOCAL = re.compile("apfs|btrfs|exfat|ext[234]|f2fs|hfs|ntfs3?|overlay|ramfs|tmpfs|vfat|xfs|zfs")  # file systems
 
 

@@ -39,14 +39,13 @@ def film(split: read.Split, inputs: InputSpec, item: int) -> Film:
     """
     check.fits(split, inputs)
     with split.explained():
-        record = _record(split, inputs, item)
-        numbers = sample.moments(record, inputs, sample.ALIGNED_MS).frame
-        times_ms = tf.gather(record["frame_times_ms"], numbers).numpy()
-        frames = _crops(record, numbers, inputs)
+        clip = _Clip(split, inputs, item)
+        every = sample.moments(clip.opened, inputs, sample.ALIGNED_MS)
+        times_ms = every.frame_ms[0].numpy()
+        frames = clip.crops(every.frame)
         end_ms = int(times_ms[-1]) + round(1000 / split.frames_per_second)
         first, end = (cut.start_column(time, 0, inputs.front_end) for time in (int(times_ms[0]), end_ms))
-        whole = dataclasses.replace(inputs, columns=min(end, int(cut.columns_of(record))) - first)
-        sound = cut.columns(record, tf.constant(first, tf.int64), whole).numpy()
+        sound = clip.columns(first, min(end, int(cut.columns_of(clip.opened)[0])))
     return Film(times_ms, split.frames_per_second, frames, sound)
 
 
@@ -71,51 +70,65 @@ def batches(
     check.fits(split, inputs)
     for item in items:
         with split.explained():
-            record = _record(split, inputs, item)
-            every = sample.moments(record, inputs, sample.ALIGNED_MS)
-        for begin in range(0, len(every.frame), batch_size):
-            here = sample.Moment(*(values[begin : begin + batch_size] for values in every))
-            batch = _batch(record, here, inputs, sampling)
-            times_ms = tf.gather(record["frame_times_ms"], here.frame).numpy()
+            clip = _Clip(split, inputs, item)
+            every = sample.moments(clip.opened, inputs, sample.ALIGNED_MS)
+        for begin in range(0, every.frame.shape[1], batch_size):
+            here = sample.Moment(*(values[:, begin : begin + batch_size] for values in every))
+            times_ms = here.frame_ms[0].numpy()
+            missing = batch_size - len(times_ms)
+            fields = clip.batch(here, sampling.spectrogram_scaling)
             rows = {
                 "image_item": np.full(len(times_ms), item),
                 "time_ms": times_ms,
-                "corresponds": batch["corresponds"],
+                "corresponds": fields["corresponds"],
             }
-            missing = batch_size - len(times_ms)
             yield (
-                Batch(**{name: np.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)) for name, x in batch.items()}),
+                Batch(**{name: np.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)) for name, x in fields.items()}),
                 rows,
             )
 
 
-def _record(split: read.Split, inputs: InputSpec, item: int) -> dict:
-    return split.record_at(cut.FEATURES, cut.large(inputs))(tf.constant(item, tf.int64))
+class _Clip:
+    """A clip that is opened."""
 
+    def __init__(self, split: read.Split, inputs: InputSpec, item: int):
+        self._records, self._inputs = split.records(cut.FEATURES, cut.large(inputs)), inputs
+        self.opened = self._records(tf.constant([item], tf.int64))
 
-def _crops(record: dict, numbers: tf.Tensor, inputs: InputSpec) -> UInt8[np.ndarray, "moments side side 3"]:
-    """Centre crops of frames at the record's resolution."""
-    window = _centre(record["frames"][numbers[0]], inputs)
-    return np.stack([cut.frame(record["frames"][number], window, int(window[2])).numpy() for number in numbers])
+    def crops(self, frames: tf.Tensor) -> UInt8[np.ndarray, "moments side side 3"]:
+        """Centre crops of frames `[1, moments]` at the record's resolution."""
+        jpegs = self._records.strings(self.opened["frames"].pick(frames))[0]
+        window = _centre(jpegs[0], self._inputs)
+        return np.stack([cut.frame(jpeg, window, int(window[2])).numpy() for jpeg in jpegs])
+
+    def columns(self, first: int, end: int) -> Float32[np.ndarray, "columns bins"]:
+        """Natural log of power of the columns from one to before another."""
+        count = end - first
+        begin = tf.constant([[first * cut.COLUMN_BYTES]], tf.int64)
+        places = self.opened["log_spectrogram"].cut(begin, count * cut.COLUMN_BYTES)
+        return cut.columns(self._records, places[0], count)[0].numpy().astype(np.float32)
+
+    def batch(self, here: sample.Moment, scaling: str) -> dict[str, np.ndarray]:
+        """Fields of a `Batch` of some moments, as evaluation cuts them."""
+        inputs, count = self._inputs, here.frame.shape[1]
+        starts = cut.start_column(here.sound_ms, inputs.columns, inputs.front_end)
+        places = cut.heard(self.opened, starts, here.sound_ms, inputs)
+        heard = cut.sound(self._records, {name: of[0] for name, of in places.items()}, inputs)
+        fields = {name: values.numpy() for name, values in heard.items()}
+        fields["log_spectrogram"] = augment.as_heard(fields["log_spectrogram"], scaling)
+        if "waveform" in fields:
+            fields["waveform"] = augment.full_scale(fields["waveform"])
+        seen = {name: self._records.strings(of)[0] for name, of in cut.seen(self.opened, here.frame, inputs).items()}
+        window = _centre(seen["frames"][0, 0], inputs)
+        shown = [cut.view({name: of[row] for name, of in seen.items()}, window, inputs) for row in range(count)]
+        return {
+            **{name: np.stack([each[name] for each in shown]) for name in shown[0]},
+            **fields,
+            "corresponds": np.ones(count, bool),
+            "video": np.full(count, read.fingerprint(self.opened["video_id"])[0].numpy()),
+            "weight": np.ones(count, np.float32),
+        }
 
 
 def _centre(jpeg: tf.Tensor, inputs: InputSpec) -> tf.Tensor:
     return sample.crop_window(jpeg, tf.constant(sample.MIDDLE, tf.float64), inputs)[0]
-
-
-def _batch(record: dict, here: sample.Moment, inputs: InputSpec, sampling: Sampling) -> dict[str, np.ndarray]:
-    starts = cut.start_column(here.sound_ms, inputs.columns, inputs.front_end)
-    window = _centre(record["frames"][here.frame[0]], inputs)
-    cuts = [
-        {**cut.view(record, frame, window, inputs), **cut.sound(record, start, sound_ms, inputs)}
-        for frame, start, sound_ms in zip(here.frame, starts, here.sound_ms, strict=True)
-    ]
-    stacked = {name: tf.stack([each[name] for each in cuts]) for name in cuts[0]}
-    sounds = augment.SCALINGS[sampling.spectrogram_scaling](stacked.pop("sound"))
-    return {
-        **{name: values.numpy() for name, values in stacked.items()},
-        "log_spectrogram": sounds.numpy(),
-        "corresponds": np.ones(len(cuts), bool),
-        "video": np.full(len(cuts), read.fingerprint(record["video_id"]).numpy()),
-        "weight": np.ones(len(cuts), np.float32),
-    }

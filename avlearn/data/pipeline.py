@@ -1,15 +1,16 @@
 """The input pipeline: records to batches of NumPy arrays, for training and for evaluation.
 
-    read -> sample (each clip) -> batch -> pairs, augment (each worker's batch) -> [workers, batch_per_worker, ...]
+    read, sample (some clips at once) -> decode (each clip) -> batch -> pairs -> [workers, batch_per_worker, ...]
 
-A training batch is a pure function of (seed, worker, step): a restart at any step, and another division of the workers
-over processes, give the same batches.
+What is cut for training is a pure function of (seed, worker, step): a restart at any step, and another division of the
+workers over processes, give the same.
 """
 
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -17,12 +18,15 @@ import tensorflow as tf
 from jaxtyping import Bool, Float32, Int64, UInt8
 
 from avlearn.data import annotations, augment, check, cut, pairs, read, sample
+from avlearn.data.augment import Changes, Cuts
+from avlearn.data.records import Records
 from avlearn.data.sample import Draw, Sampling
 from avlearn.media.log_spectrogram import POWER_FLOOR
 from avlearn.types import Batch, InputSpec
 
 SILENCE = float(np.float16(np.log(POWER_FLOOR)))  # as records have it
 MIDDLE = 0.5  # of a clip's moments
+GROUPS_AT_ONCE = 2  # of clips: that is Python mostly, of which one thread runs at a time
 PARTNER_STREAM = 2  # keeps evaluation's random pairs apart from the draws of training
 
 
@@ -54,8 +58,8 @@ def training_batches(
     batch_per_worker: int,
     workers: Sequence[int],
     first_step: int = 0,
-) -> Iterator[Batch]:
-    """The endless stream of training batches.
+) -> Iterator[Cuts]:
+    """The endless stream of training batches, not yet augmented (`augment.augmented` does it, on the devices).
 
     Args:
       split: where clips come from.
@@ -83,26 +87,23 @@ def training_batches(
     negative = pairs.negative_slots(sampling.pairing, batch_per_worker)
     begun, skip = divmod(first_step, sampling.samples_per_clip)
     plans = functools.partial(_plans, len(split), sampling, seed, num_workers, negative, tuple(workers), begun)
-    features = cut.FEATURES | annotations.label_features(inputs.classes)
-    record_at = split.record_at(features, cut.large(inputs))
-    cut_one = functools.partial(_cut_clip, record_at=record_at, inputs=inputs, sampling=sampling)
-    threads = threads_of(sampling)
-
-    def pair_up(*draws: dict) -> tuple[dict, ...]:
-        paired = tuple(_pair_up(cuts, inputs, sampling) for cuts in draws)
-        return paired if len(workers) > 1 else tf.nest.map_structure(lambda array: array[None], paired)
-
+    records = split.records(cut.FEATURES | annotations.label_features(inputs.classes), cut.large(inputs))
+    settings = {"inputs": inputs, "sampling": sampling}
+    choose, pair_up = (
+        read.in_graph(functools.partial(function, records=records, **settings)) for function in (_choose, _pair_up)
+    )
     dataset = (
         tf.data.Dataset.from_generator(plans, output_signature=_plan_signature(batch_per_worker, sampling))
+        .rebatch(min(batch_per_worker, records.at_once))
+        .map(choose, num_parallel_calls=_of_groups(records, sampling))
         .unbatch()
-        .map(read.in_graph(cut_one), num_parallel_calls=threads)
+        .map(read.in_graph(functools.partial(_decode, **settings)), num_parallel_calls=threads_of(sampling))
         .batch(batch_per_worker, drop_remainder=True)
-        .map(read.in_graph(pair_up), num_parallel_calls=threads)
+        .map(pair_up, num_parallel_calls=GROUPS_AT_ONCE)
     )
-    if len(workers) > 1:  # of one, `pair_up` adds the axis, without a copy
-        dataset = dataset.batch(len(workers), drop_remainder=True)
+    dataset = dataset.batch(len(workers), drop_remainder=True) if len(workers) > 1 else dataset.map(_one_worker)
     steps = itertools.chain.from_iterable(arrays(dataset.prefetch(2), split, sampling))
-    return (Batch(**fields) for fields in itertools.islice(steps, skip, None))
+    return (Cuts(**fields, changes=Changes(**changes)) for fields, changes in itertools.islice(steps, skip, None))
 
 
 def evaluation_batches(
@@ -144,21 +145,20 @@ def evaluation_batches(
     offsets_ms = sampling.shifts_ms if pairing == "shifted" else sample.ALIGNED_MS
     check.fits(split, inputs, offsets_ms)
     rows = _evaluation_rows(split, pairing, seed, items, draws) if rows is None else _given_rows(rows)
-    cut_one = functools.partial(
-        _cut_row,
-        record_at=split.record_at(cut.FEATURES | annotations.FEATURES, cut.large(inputs)),
-        inputs=inputs,
-        scaling=sampling.spectrogram_scaling,
-        offsets_ms=offsets_ms,
-        num_classes=len(split.class_ids),
-    )
+    records = split.records(cut.FEATURES | annotations.FEATURES, cut.large(inputs))
+    parts = {"records": records, "inputs": inputs}
+    find = functools.partial(_find, **parts, offsets_ms=offsets_ms, num_classes=len(split.class_ids))
     dataset = (
-        tf.data.Dataset.from_tensor_slices(rows)
-        .map(read.in_graph(cut_one), num_parallel_calls=threads_of(sampling))
+        read.grouped(tf.data.Dataset.from_tensor_slices(rows), records, batch_size)
+        .map(read.in_graph(find), num_parallel_calls=_of_groups(records, sampling))
+        .unbatch()
+        .map(read.in_graph(functools.partial(_show, inputs=inputs)), num_parallel_calls=threads_of(sampling))
         .batch(batch_size)
+        .map(read.in_graph(functools.partial(_hear, **parts)), num_parallel_calls=GROUPS_AT_ONCE)
         .prefetch(2)
     )
-    return (_padded(batch, real, batch_size) for batch, real in arrays(dataset, split, sampling))
+    scaling = sampling.spectrogram_scaling
+    return (_padded(batch, real, scaling, batch_size) for batch, real in arrays(dataset, split, sampling))
 
 
 def examples(
@@ -221,46 +221,69 @@ def _plan_signature(batch: int, sampling: Sampling) -> dict[str, tf.TensorSpec]:
     }
 
 
-def _cut_clip(
-    plan: dict, *, record_at: Callable, inputs: InputSpec, sampling: Sampling
-) -> tuple[dict[str, tf.Tensor], ...]:
-    """Reads a clip once, and cuts a frame and a sound for each draw."""
-    record = record_at(plan["clip"])
-    labels = annotations.labels(record, inputs.classes)
-    cuts = sample.cut_pairs(record, plan["draws"], plan["negative"], inputs, sampling)
-    return tuple(each | labels for each in cuts)
+def _of_groups(records: Records, sampling: Sampling) -> int:
+    """How many groups of clips are read at once: of single clips, that are read whole, one on each thread."""
+    return threads_of(sampling) if records.at_once == 1 else GROUPS_AT_ONCE
 
 
-def _pair_up(cuts: dict[str, tf.Tensor], inputs: InputSpec, sampling: Sampling) -> dict[str, tf.Tensor]:
-    """Cuts of a worker's batch to its pairs, as the fields of a `Batch`."""
-    draw = tf.unstack(cuts["draw"], axis=1)
-    around = [2 * uniform - 1 for uniform in draw]
-    flip = tf.constant(sampling.flip) & (draw[Draw.FLIP] < 0.5)
-    # Frames of one pair are changed alike: they stand one below the other, as one tall picture.
-    tall = tf.reshape(cuts["frames"], (cuts["frames"].shape[0], -1, inputs.frame_pixels, 3))
-    jittered = tf.numpy_function(
-        augment.jitter,
-        [tall, flip, sampling.brightness * around[Draw.BRIGHTNESS], 1 + sampling.saturation * around[Draw.SATURATION]],
-        tf.uint8,
-        stateful=False,
-    )
+def _choose(plan: dict, *, records: Records, inputs: InputSpec, sampling: Sampling) -> dict:
+    """What is seen and heard of some clips, `[clips, ...]`: the pictures, encoded, and the sounds' places."""
+    opened = records(plan["clip"])
+    seen, heard = sample.choose(opened, plan["draws"], plan["negative"], inputs, sampling)
+    return {
+        "pictures": {name: records.strings(places) for name, places in seen.items()},
+        "sounds": heard,
+        "video": read.fingerprint(opened["video_id"]),
+        "negative": plan["negative"],
+        "draws": plan["draws"],
+        **annotations.labels(opened, inputs.classes),
+    }
+
+
+def _decode(chosen: dict, *, inputs: InputSpec, sampling: Sampling) -> dict:
+    """Decodes the pictures of one clip; `shown` holds those of each draw."""
+    pictures = chosen.pop("pictures")
+    windows, _ = sample.crop_windows(pictures["frames"][0, 0], chosen["draws"], inputs)
+    each = [{name: of[draw] for name, of in pictures.items()} for draw in range(sampling.samples_per_clip)]
+    shown = tuple(cut.view(seen, windows[draw], inputs) for draw, seen in enumerate(each))
+    return {**chosen, "shown": shown}
+
+
+def _pair_up(cuts: dict, *, records: Records, inputs: InputSpec, sampling: Sampling) -> tuple[tuple[dict, dict], ...]:
+    """For each draw, clips of a worker's batch to its pairs: the fields of `Cuts` and of its `Changes`."""
+    return tuple(_paired(cuts, shown, draw, records, inputs, sampling) for draw, shown in enumerate(cuts["shown"]))
+
+
+def _paired(
+    cuts: dict, shown: dict, draw: int, records: Records, inputs: InputSpec, sampling: Sampling
+) -> tuple[dict, dict]:
+    uniform = tf.unstack(cuts["draws"][:, draw], axis=1)
+    around = [tf.cast(2 * each - 1, tf.float32) for each in uniform]
     elsewhere = cuts["negative"] & (sampling.pairing != "shifted")  # shifted pairs hear their own clip
-    source = tf.numpy_function(pairs.sound_of, [elsewhere, cuts["video"], draw[Draw.PARTNER]], tf.int64, stateful=False)
-    volume = 1 + sampling.volume * around[Draw.VOLUME]
-    heard = augment.change_volume(tf.gather(cuts["sound"], source), volume)
+    source = tf.numpy_function(
+        pairs.sound_of, [elsewhere, cuts["video"], uniform[Draw.PARTNER]], tf.int64, stateful=False
+    )
+    source = tf.ensure_shape(source, elsewhere.shape)
     fields = {
-        "frames": tf.reshape(jittered, cuts["frames"].shape),
-        "log_spectrogram": augment.SCALINGS[sampling.spectrogram_scaling](heard),
+        **shown,
+        **cut.sound(records, {name: tf.gather(of[:, draw], source) for name, of in cuts["sounds"].items()}, inputs),
         "corresponds": ~cuts["negative"],
         "video": cuts["video"],
         "weight": tf.ones_like(cuts["video"], tf.float32),
         **{name: cuts[name] for name in ("labels",) if name in cuts},
     }
-    if "flow" in cuts:
-        fields["flow"] = augment.flip_flow(cuts["flow"], flip)
-    if "waveform" in cuts:
-        fields["waveform"] = tf.gather(cuts["waveform"], source) * tf.cast(volume, tf.float32)[:, None]
-    return fields
+    changes = {
+        "flip": tf.constant(sampling.flip) & (uniform[Draw.FLIP] < 0.5),
+        "brightness": sampling.brightness * around[Draw.BRIGHTNESS],
+        "saturation": 1 + sampling.saturation * around[Draw.SATURATION],
+        "volume": 1 + sampling.volume * around[Draw.VOLUME],
+    }
+    return fields, changes
+
+
+def _one_worker(*steps: tuple[dict, dict]) -> tuple[tuple[dict, dict], ...]:
+    """Adds the axis of the workers, without a copy."""
+    return tf.nest.map_structure(lambda array: array[None], steps)
 
 
 def _evaluation_rows(
@@ -296,50 +319,71 @@ def _given_rows(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"corresponds": own, "pair_draw": np.where(own, -1, 0), **middle, **rows}
 
 
-def _cut_row(
-    row: dict,
-    *,
-    record_at: Callable,
-    inputs: InputSpec,
-    scaling: str,
-    offsets_ms: Int64[np.ndarray, " offsets"],
-    num_classes: int,
-) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """One pair of evaluation: the fields of a `Batch`, and the annotations."""
-    draw = tf.constant(sample.MIDDLE, tf.float64)
-    seen, heard = record_at(row["image_item"]), record_at(row["audio_item"])
-    frame = sample.moment(row["moment"], seen, inputs, offsets_ms).frame
-    there = sample.moment(row["moment"], heard, inputs, offsets_ms)
-    sound_ms = tf.where(row["corresponds"], there.seen_ms, there.sound_ms)
+def _find(
+    rows: dict, *, records: Records, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"], num_classes: int
+) -> dict:
+    """What is seen and heard of some pairs of evaluation, and what is annotated."""
+    seen, heard = records(rows["image_item"]), records(rows["audio_item"])
+    moment = rows["moment"][:, None]
+    frame = sample.moments_at(moment, seen, inputs, offsets_ms)
+    there = sample.moments_at(moment, heard, inputs, offsets_ms)
+    sound_ms = tf.where(rows["corresponds"][:, None], there.seen_ms, there.sound_ms)
     start = cut.start_column(sound_ms, inputs.columns, inputs.front_end)
-    window, size = sample.crop_window(seen["frames"][frame], draw, inputs)
-    cuts = {**cut.view(seen, frame, window, inputs), **cut.sound(heard, start, sound_ms, inputs)}
-    for name, silence in {"sound": SILENCE, "waveform": 0.0}.items():
-        if name in cuts:
-            cuts[name] = tf.where(row["silent"], silence, cuts[name])
-    batch = {
-        "log_spectrogram": augment.SCALINGS[scaling](cuts.pop("sound")),
-        **cuts,
-        "corresponds": row["corresponds"],
+    pictures = cut.seen(seen, frame.frame, inputs)
+    return {
+        "row": rows,
+        "pictures": {name: records.strings(places)[:, 0] for name, places in pictures.items()},
+        "sounds": {name: places[:, 0] for name, places in cut.heard(heard, start, sound_ms, inputs).items()},
         "video": read.fingerprint(seen["video_id"]),
-        "weight": tf.ones(()),
+        "clip_id": seen["clip_id"],
+        "frame_ms": frame.frame_ms[:, 0],
+        "annotated": annotations.of_clips(seen, num_classes),
         **annotations.labels(seen, inputs.classes),
     }
-    of_frame = annotations.of_frame(seen, seen["frame_times_ms"][frame], window, size, num_classes)
-    return batch, {**row, "clip_id": seen["clip_id"], **of_frame}
+
+
+def _show(found: dict, *, inputs: InputSpec) -> tuple[dict, dict, dict]:
+    """One pair of evaluation: fields of a `Batch`, the sounds' places, and the annotations."""
+    pictures, sounds, clip_id = found["pictures"], found["sounds"], found["clip_id"]
+    window, size = sample.crop_window(pictures["frames"][0], tf.constant(sample.MIDDLE, tf.float64), inputs)
+    batch = {
+        **cut.view(pictures, window, inputs),
+        "corresponds": found["row"]["corresponds"],
+        "video": found["video"],
+        "weight": tf.ones(()),
+        **{name: found[name] for name in ("labels",) if name in found},
+    }
+    of_frame = annotations.of_frame(found["annotated"], clip_id, found["frame_ms"], window, size)
+    return batch, sounds, {**found["row"], "clip_id": clip_id, **of_frame}
+
+
+def _hear(batch: dict, sounds: dict, real: dict, *, records: Records, inputs: InputSpec) -> tuple[dict, dict]:
+    """Adds the sounds to pairs of evaluation."""
+    heard = cut.sound(records, sounds, inputs)
+    for name, silence in {"log_spectrogram": SILENCE, "waveform": 0}.items():
+        if name in heard:
+            silent = tf.reshape(real["silent"], [-1] + [1] * (len(heard[name].shape) - 1))
+            heard[name] = tf.where(silent, tf.constant(silence, heard[name].dtype), heard[name])
+    return {**batch, **heard}, real
 
 
 def _cut_example(split: read.Split, inputs: InputSpec, item: int) -> tuple[np.ndarray, np.ndarray]:
     draw = tf.constant(sample.MIDDLE, tf.float64)
-    record = split.record_at(cut.FEATURES, cut.large(inputs))(tf.constant(item, tf.int64))
-    here = sample.moment(draw[Draw.MOMENT], record, inputs, sample.ALIGNED_MS)
+    records = split.records(cut.FEATURES, cut.large(inputs))
+    opened = records(tf.constant([item], tf.int64))
+    here = sample.moments_at(draw[None, Draw.MOMENT : Draw.MOMENT + 1], opened, inputs, sample.ALIGNED_MS)
     start = cut.start_column(here.sound_ms, inputs.columns, inputs.front_end)
-    window, _ = sample.crop_window(record["frames"][here.frame], draw, inputs)
-    pixels = cut.frame(record["frames"][here.frame], window, int(window[2]))
-    return pixels.numpy(), cut.columns(record, start, inputs).numpy()
+    (jpeg,) = records.strings(opened["frames"].pick(here.frame))[0]
+    window, _ = sample.crop_window(jpeg, draw, inputs)
+    pixels = cut.frame(jpeg, window, int(window[2]))
+    places = opened["log_spectrogram"].cut(start * cut.COLUMN_BYTES, inputs.columns * cut.COLUMN_BYTES)
+    return pixels.numpy(), cut.columns(records, places[0], inputs.columns)[0].numpy().astype(np.float32)
 
 
-def _padded(batch: dict[str, np.ndarray], real: dict[str, np.ndarray], batch_size: int) -> tuple[Batch, dict]:
+def _padded(batch: dict[str, np.ndarray], real: dict[str, np.ndarray], scaling: str, batch_size: int) -> tuple:
+    batch["log_spectrogram"] = augment.as_heard(batch["log_spectrogram"], scaling)
+    if "waveform" in batch:
+        batch["waveform"] = augment.full_scale(batch["waveform"])
     missing = batch_size - len(batch["weight"])
     fields = {name: np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) for name, array in batch.items()}
     return Batch(**fields), {**real, "clip_id": np.array([name.decode() for name in real["clip_id"]])}
@@ -351,5 +395,18 @@ def arrays(dataset: tf.data.Dataset, split: read.Split, sampling: Sampling) -> I
     options.deterministic = True
     options.threading.private_threadpool_size = sampling.threads  # 0: as many as there are cores
     options.threading.max_intra_op_parallelism = 1
-    with split.explained():
-        yield from dataset.with_options(options).as_numpy_iterator()
+    held = [dataset.with_options(options).as_numpy_iterator()]
+    elements = _elements(held, split)
+    # Given up while Python still runs: later its threads would wait for Python, and Python's end for them, for ever.
+    weakref.finalize(elements, held.clear)
+    return elements
+
+
+def _elements(held: list[Iterator], split: read.Split) -> Iterator:
+    while held:
+        with split.explained():
+            try:
+                element = next(held[0])
+            except StopIteration:
+                return
+        yield element

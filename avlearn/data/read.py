@@ -19,8 +19,11 @@ from etils import epath
 from jaxtyping import Int32, Int64
 from tensorflow_datasets.core.utils.version import list_all_versions
 
-from avlearn.data import contents, index, pieces, schema
+from avlearn.data import contents, index, schema, tfrecord_file
+from avlearn.data.mapped_files import MappedFiles
+from avlearn.data.records import Records, RecordsByContents, WholeRecords
 
+CLIPS_AT_ONCE = 256  # for what is small of them
 EPOCH_STREAM = 0  # keeps the random numbers of the order apart from those of `avlearn.data.sample`
 
 
@@ -71,73 +74,69 @@ class Split:
         """
         return _reader(self.files, self.file, self.offset)
 
-    def record_at(self, features: Mapping[str, object], large: Sequence[str] = ()) -> Callable[[tf.Tensor], dict]:
-        """A function of TensorFlow's graph: number of a clip to what is wanted of its record, and no more is read.
+    def records(self, features: Mapping[str, object], large: Sequence[str] = ()) -> Records:
+        """Reads what is wanted of records by their clips' numbers, and no more than that where tables of contents are.
 
         Args:
-          features: to parse, as `tf.io.parse_single_example` has it, none of `contents.LARGE`.
-          large: names of those of `contents.LARGE` that are wanted; each becomes `pieces.Pieces`.
+          features: to parse, as `tf.io.parse_example` has it, none of `contents.LARGE`.
+          large: names of those of `contents.LARGE` that are wanted.
         """
         if self.entry_offset is None:
-            return self.whole_record_at(features, large)
-        read = _reader([file + contents.SUFFIX for file in self.files], self.file, self.entry_offset)
-        shards, file = self._mapped if large else None, tf.constant(self.file)
-        places = dict.fromkeys(large, pieces.InShard.FEATURE)
+            return self.whole_records(features, large)
+        return RecordsByContents(self._tables, self._shards, self.file, self.entry_offset, features, large)
 
-        def record(clip: tf.Tensor) -> dict:
-            parsed = tf.io.parse_single_example(read(clip), {**features, **places})
-            shard = pieces.at(shards, file[clip]) if large else None
-            return parsed | {name: pieces.InShard(shard, parsed[name]) for name in large}
-
-        return record
-
-    def whole_record_at(self, features: Mapping[str, object], large: Sequence[str] = ()) -> Callable[[tf.Tensor], dict]:
-        """As `record_at`, of records that are read whole and compared with their checksums."""
-        read, values = self.reader(), dict.fromkeys(large, pieces.InRecord.FEATURE)
-
-        def record(clip: tf.Tensor) -> dict:
-            parsed = tf.io.parse_single_example(read(clip), {**features, **values})
-            return parsed | {name: pieces.InRecord(parsed[name]) for name in large}
-
-        return record
+    def whole_records(self, features: Mapping[str, object], large: Sequence[str] = ()) -> WholeRecords:
+        """As `records`, of records that are read whole and compared with their checksums."""
+        return WholeRecords(self.reader(), features, large)
 
     @functools.cached_property
-    def _mapped(self) -> tf.Tensor:
-        return pieces.mapped(self.files)
+    def _shards(self) -> MappedFiles:
+        return MappedFiles(self.files)
+
+    @functools.cached_property
+    def _tables(self) -> MappedFiles:
+        return MappedFiles([file + contents.SUFFIX for file in self.files])
 
     @functools.cached_property
     def videos(self) -> Int32[np.ndarray, " clips"]:
         """Fingerprint of each clip's video (goes through the whole split once)."""
-        record_at = self.record_at({"video_id": tf.io.FixedLenFeature((), tf.string)})
-        dataset = tf.data.Dataset.range(len(self)).map(
-            in_graph(lambda clip: fingerprint(record_at(clip)["video_id"])), num_parallel_calls=os.cpu_count()
+        records = self.records({"video_id": tf.io.FixedLenFeature((), tf.string)})
+        dataset = grouped(tf.data.Dataset.range(len(self)), records, CLIPS_AT_ONCE).map(
+            in_graph(lambda clips: fingerprint(records(clips)["video_id"])), num_parallel_calls=os.cpu_count()
         )
         with self.explained():
-            return np.fromiter(dataset.as_numpy_iterator(), np.int32, len(self))
+            return np.fromiter(dataset.unbatch().as_numpy_iterator(), np.int32, len(self))
 
     def clip_ids(self, clips: Int64[np.ndarray, " clips"]) -> list[str]:
         """Names of some clips by their numbers."""
-        record_at = self.record_at({"clip_id": tf.io.FixedLenFeature((), tf.string)})
+        records = self.records({"clip_id": tf.io.FixedLenFeature((), tf.string)})
         with self.explained():
-            return [record_at(tf.constant(clip, tf.int64))["clip_id"].numpy().decode() for clip in clips]
+            return [records(tf.constant([clip], tf.int64))["clip_id"][0].numpy().decode() for clip in clips]
 
-    def _mend_contents(self) -> str:
-        if self.entry_offset is None:
-            return ""
-        command = index.contents_command(self.files)
-        return f"First `{command}`, which writes the tables of contents anew, or names a damaged shard. Then: "
+    def _damaged(self) -> ValueError:
+        first = ""
+        if self.entry_offset is not None:
+            command = index.contents_command(self.files)
+            first = f"First `{command}`, which writes the tables of contents anew, or names a damaged shard. Then: "
+        return ValueError(
+            f"a record of the split {self.name!r} of {self.dataset} {self.version} is damaged: "
+            f"{tfrecord_file.DAMAGED}. {first}{self.mend}"
+        )
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
         """Within it, what TensorFlow finds wrong with a record of this split becomes a ValueError."""
         try:
             yield
+        except ValueError as error:  # outside of a graph
+            if str(error) != tfrecord_file.DAMAGED:
+                raise
+            raise self._damaged() from error
         except tf.errors.DataLossError as error:
-            raise ValueError(
-                f"a record of the split {self.name!r} of {self.dataset} {self.version} is damaged: its checksum is "
-                f"wrong. {self._mend_contents()}{self.mend}"
-            ) from error
+            raise self._damaged() from error
         except tf.errors.InvalidArgumentError as error:
+            if tfrecord_file.DAMAGED in error.message:
+                raise self._damaged() from error
             if "JPEG" in error.message:
                 raise ValueError(
                     f"a picture of the split {self.name!r} of {self.dataset} {self.version} is damaged: "
@@ -164,6 +163,11 @@ def _reader(files: Sequence[str], file: np.ndarray, offset: np.ndarray) -> Calla
         return records.take(1).get_single_element()
 
     return read
+
+
+def grouped(dataset: tf.data.Dataset, records: Records, size: int) -> tf.data.Dataset:
+    """The dataset's elements in groups of as many as records are read at once, at most `size`."""
+    return dataset.batch(min(size, records.at_once))
 
 
 # These functions are graphs as they stand, and tracing them takes seconds less without a translation of their source.

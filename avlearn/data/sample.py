@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from jaxtyping import Float64, Int64
 
-from avlearn.data import augment, cut, pairs, read
+from avlearn.data import augment, cut, pairs
 from avlearn.types import InputSpec
 
 GRID_MS = 40  # sound is cut at multiples of it from a frame (Objects that Sound, section 3.3)
@@ -128,103 +128,88 @@ def draws(seed: int, worker: int, step: int, batch: int) -> Float64[np.ndarray, 
     return np.random.default_rng((seed, DRAW_STREAM, worker, step)).random((batch, len(Draw)))
 
 
-def cut_pairs(
-    record: dict, draws: tf.Tensor, negative: tf.Tensor, inputs: InputSpec, sampling: Sampling
-) -> list[dict[str, tf.Tensor]]:
-    """Cuts what each draw sees and hears out of a record.
+def choose(
+    records: dict, draws: tf.Tensor, negative: tf.Tensor, inputs: InputSpec, sampling: Sampling
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Decides what each draw sees and hears of some clips.
 
     Args:
-      record: with `cut.FEATURES` and `cut.large`.
-      draws: uniform numbers, `[draws, len(Draw)]`.
-      negative: whether the pairs are negatives: their sound will meet another frame.
+      records: with `cut.FEATURES` and `cut.large`.
+      draws: uniform numbers, `[clips, draws, len(Draw)]`.
+      negative: whether the clips' pairs are negatives: their sound will meet another frame; `[clips]`.
       inputs: what the network eats.
       sampling: `pairing`, `negatives`, `misalignment_seconds` and `shift_seconds` are used.
 
     Returns:
-      For each draw what `cut.view` and `cut.sound` return, video (fingerprint), and negative and draw as given.
+      What `cut.seen` and `cut.heard` return, `[clips, draws, ...]`.
     """
-    here = moments_at(draws[:, Draw.MOMENT], record, inputs, sampling.offsets_ms)
+    here = moments_at(draws[..., Draw.MOMENT], records, inputs, sampling.offsets_ms)
     sound_ms = here.sound_ms
     if sampling.pairing == "shifted":
-        sound_ms = tf.where(negative, here.sound_ms, here.seen_ms)
+        sound_ms = tf.where(negative[:, None], here.sound_ms, here.seen_ms)
     start = cut.start_column(sound_ms, inputs.columns, inputs.front_end)
     if sampling.negatives == "off_grid":
-        start = tf.where(negative, any_column(draws[:, Draw.ANY_COLUMN], record, inputs), start)
-    windows, _ = crop_windows(record["frames"][here.frame[0]], draws, inputs)
-    video = read.fingerprint(record["video_id"])
-    rows = zip(*map(tf.unstack, (draws, here.frame, windows, start, sound_ms)), strict=True)
-    return [
-        {
-            **cut.view(record, frame, window, inputs),
-            **cut.sound(record, column, heard_ms, inputs),
-            "video": video,
-            "negative": negative,
-            "draw": draw,
-        }
-        for draw, frame, window, column, heard_ms in rows
-    ]
+        start = tf.where(negative[:, None], any_column(draws[..., Draw.ANY_COLUMN], records, inputs), start)
+    return cut.seen(records, here.frame, inputs), cut.heard(records, start, sound_ms, inputs)
 
 
 class Moment(NamedTuple):
-    """Where a pair is cut.
+    """Where pairs are cut, `[clips, draws]`.
 
     Attributes:
       frame: number of the frame in the middle of what is seen; of an even number of frames, the one after the middle.
+      frame_ms: its time in the clip.
       seen_ms: time in the clip that what is seen is centred on.
       sound_ms: time in the clip that the sound is centred on.
     """
 
     frame: tf.Tensor
+    frame_ms: tf.Tensor
     seen_ms: tf.Tensor
     sound_ms: tf.Tensor
 
 
-def moment(draw: tf.Tensor, record: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> Moment:
-    """As `moments_at`, of one draw."""
-    return Moment(*(values[0] for values in moments_at(tf.reshape(draw, (1,)), record, inputs, offsets_ms)))
-
-
-def moments_at(draws: tf.Tensor, record: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> Moment:
-    """Draws what is seen and what is heard: uniform over `moments`.
+def moments_at(draws: tf.Tensor, records: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> Moment:
+    """Draws what is seen and what is heard of each clip: uniform over its `moments`.
 
     Args:
-      draws: uniform in [0, 1), a vector; 0.5 is the middle.
-      record, inputs, offsets_ms: as for `moments`.
+      draws: uniform in [0, 1), `[clips, draws]`; 0.5 is the middle.
+      records, inputs, offsets_ms: as for `moments`.
 
     Raises (when it runs):
-      tf.errors.InvalidArgumentError: the clip is too short for one cut.
+      tf.errors.InvalidArgumentError: a clip is too short for one cut.
     """
-    fitting = _fitting(record, inputs, offsets_ms)
-    return fitting.moments(_pick(draws, fitting.total))
+    fitting = _fitting(records, inputs, offsets_ms)
+    return fitting.moments(_pick(draws, fitting.total[:, None]))
 
 
-def moments(record: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> Moment:
-    """All frames and offsets that fit into the clip, by frame, as a `Moment` of vectors.
+def moments(records: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> Moment:
+    """All frames and offsets that fit into a clip, by frame, as a `Moment` of `[1, moments]`.
 
     Args:
-      record: with `cut.FEATURES` and `cut.large`.
+      records: of one clip, with `cut.FEATURES` and `cut.large`.
       inputs: how much is seen and heard.
       offsets_ms: of the sound's centre from that of the frames, ascending.
 
     Raises (when it runs):
       tf.errors.InvalidArgumentError: the clip is too short for one cut.
     """
-    fitting = _fitting(record, inputs, offsets_ms)
-    return fitting.moments(tf.range(fitting.total))
+    fitting = _fitting(records, inputs, offsets_ms)
+    return fitting.moments(tf.range(fitting.total[0])[None])
 
 
 class _Fitting(NamedTuple):
     """Of each frame the offsets that fit, which are neighbours: not listed, since a clip of 10 s has ten thousand.
 
     Attributes:
-      frame, seen_ms: of each, as in `Moment`.
+      times_ms, seen_ms: of each frame and what is seen about it, as in `Moment`; `[clips, frames]`, as the next two.
       up_to: how many fit of the frames before it, and with its own.
       shift: from the number of a moment, counted over all frames, to the place of its offset.
-      total: of all frames.
-      offsets_ms: all.
+      total: of all frames, `[clips]`.
+      offsets_ms: all, `[offsets]`.
     """
 
-    frame: tf.Tensor
+    times_ms: tf.Tensor
     seen_ms: tf.Tensor
     up_to: tf.Tensor
     shift: tf.Tensor
@@ -232,26 +217,36 @@ class _Fitting(NamedTuple):
     offsets_ms: tf.Tensor
 
     def moments(self, numbers: tf.Tensor) -> Moment:
-        """Those of some numbers from 0 to `total - 1`."""
-        place = tf.searchsorted(self.up_to, numbers, side="right")
-        frame, seen_ms, shift = (tf.gather(values, place) for values in (self.frame, self.seen_ms, self.shift))
-        return Moment(frame, seen_ms, seen_ms + tf.gather(self.offsets_ms, numbers + shift))
+        """Those of some numbers from 0 to `total - 1`, `[clips, n]`."""
+        frame = tf.searchsorted(self.up_to, numbers, side="right", out_type=tf.int64)
+        frame_ms, seen_ms, shift = (
+            tf.gather(values, frame, batch_dims=1) for values in (self.times_ms, self.seen_ms, self.shift)
+        )
+        return Moment(frame, frame_ms, seen_ms, seen_ms + tf.gather(self.offsets_ms, numbers + shift))
 
 
-def _fitting(record: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> _Fitting:
-    frame, seen_ms = middles(record, inputs)
-    earliest_ms, latest_ms = cut.sound_span(record, inputs)
+def _fitting(records: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> _Fitting:
+    times_ms, seen_ms, whole = middles(records, inputs)
+    earliest_ms, latest_ms = cut.sound_span(records, inputs)
+    latest_ms = latest_ms[:, None]
     offsets = tf.constant(offsets_ms, tf.int64)
-    first = tf.searchsorted(offsets, earliest_ms - seen_ms, out_type=tf.int64)
-    end = tf.searchsorted(offsets, latest_ms - seen_ms, side="right", out_type=tf.int64)
-    count = tf.maximum(end - first, 0)
+    first = _place(offsets, earliest_ms - seen_ms, "left")
+    count = tf.maximum(_place(offsets, latest_ms - seen_ms, "right") - first, 0)
     if 0 not in offsets_ms:  # the frames' own sound is not among those, and half of the pairs hear it: it has to fit
-        count *= tf.cast((earliest_ms <= seen_ms) & (seen_ms <= latest_ms), tf.int64)
-    up_to, total = tf.cumsum(count), tf.reduce_sum(count)
-    held = (tf.size(record["frame_times_ms"]), cut.columns_of(record))
-    complaint = ["no cut fits into the clip", record["clip_id"], "of (frames, columns)", *held, wanted(inputs)]
-    with tf.control_dependencies([tf.debugging.Assert(total > 0, complaint)]):
-        return _Fitting(frame, seen_ms, up_to, first - (up_to - count), tf.identity(total), offsets)
+        whole &= (earliest_ms <= seen_ms) & (seen_ms <= latest_ms)
+    count *= tf.cast(whole, tf.int64)
+    up_to, total = tf.cumsum(count, axis=1), tf.reduce_sum(count, axis=1)
+    short = tf.argmin(total)  # of several, one
+    held = (records["frame_times_ms"].row_lengths()[short], cut.columns_of(records)[short])
+    complaint = ["no cut fits into the clip", records["clip_id"][short], "of (frames, columns)", *held, wanted(inputs)]
+    with tf.control_dependencies([tf.debugging.Assert(total[short] > 0, complaint)]):
+        return _Fitting(times_ms, seen_ms, up_to, first - (up_to - count), tf.identity(total), offsets)
+
+
+def _place(ascending: tf.Tensor, values: tf.Tensor, side: str) -> tf.Tensor:
+    """Where values of any shape would be put in among those of a vector."""
+    flat = tf.searchsorted(ascending, tf.reshape(values, (-1,)), side=side, out_type=tf.int64)
+    return tf.reshape(flat, tf.shape(values))
 
 
 def wanted(inputs: InputSpec) -> str:
@@ -262,21 +257,28 @@ def wanted(inputs: InputSpec) -> str:
     return f"; the network takes {taken}. Build clips that are long enough, with the builder's option min_seconds"
 
 
-def middles(record: dict, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor]:
-    """Numbers of the frames about which so many frames and flow fields lie in the clip, and the centres' times, ms."""
-    times = record["frame_times_ms"]
+def middles(records: dict, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Times of each clip's frames, and of what is seen about each: `[clips, frames]`, as many as the longest clip has.
+
+    Returns:
+      The frames' times; the centres' times, ms; and whether so many frames and flow fields lie in the clip there.
+    """
+    lengths = records["frame_times_ms"].row_lengths()
+    times = records["frame_times_ms"].to_tensor()
     first, fields_before = inputs.frames // 2, inputs.flow_fields // 2
     # The last field leads to one frame more; without fields this is the frame itself.
     last = max(inputs.frames - first - 1, inputs.flow_fields - fields_before)
     before = max(first, fields_before)
-    numbers = tf.range(before, tf.maximum(tf.size(times) - last, before), dtype=tf.int64)
+    numbers = tf.range(tf.shape(times, tf.int64)[1])
+    whole = (numbers >= before) & (numbers < lengths[:, None] - last)
     ends = (numbers - first, numbers - first + inputs.frames - 1)
-    return numbers, sum(tf.gather(times, end) for end in ends) // 2
+    most = tf.maximum(tf.size(numbers, tf.int64) - 1, 0)
+    return times, sum(tf.gather(times, tf.clip_by_value(end, 0, most), axis=1) for end in ends) // 2, whole
 
 
-def any_column(draw: tf.Tensor, record: dict, inputs: InputSpec) -> tf.Tensor:
-    """First column of a cut from anywhere in the clip, on the grid or not."""
-    return _pick(draw, cut.columns_of(record) - inputs.columns + 1)
+def any_column(draws: tf.Tensor, records: dict, inputs: InputSpec) -> tf.Tensor:
+    """First columns of cuts from anywhere in each clip, on the grid or not, `[clips, draws]`."""
+    return _pick(draws, (cut.columns_of(records) - inputs.columns + 1)[:, None])
 
 
 def crop_window(jpeg: tf.Tensor, draw: tf.Tensor, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor]:

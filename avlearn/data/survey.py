@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator
 
@@ -10,7 +11,8 @@ import tensorflow as tf
 from etils import epath
 from jaxtyping import Bool, Float32, Int, Int64, UInt8
 
-from avlearn.data import annotations, contents, cut, read, schema
+from avlearn.data import annotations, augment, contents, cut, read, schema
+from avlearn.data.records import Records
 from avlearn.media.log_spectrogram import FRONT_ENDS
 
 BATCH = 64  # clips between two reports of progress
@@ -97,7 +99,10 @@ def count(split: read.Split, progress: Callable[[int], object]) -> Counts:
     per_class = np.zeros(len(split.class_ids), np.int64)
     unlabelled = boxes = sounding = with_boxes = 0
     columns, frames = collections.Counter(), collections.Counter()
-    for batch in _batches(split, np.arange(len(split)), _counted(split)):
+    pictures = {**TIMES, "boxes/sounding": BOX_FEATURES["boxes/sounding"]} if "frames" in split.features else {}
+    records = split.whole_records(LABELS | pictures, ["log_spectrogram"])  # and so every checksum is compared
+    counted = functools.partial(_counted, num_classes=len(split.class_ids))
+    for batch in _batches(split, np.arange(len(split)), records, counted):
         per_class += batch["classes"].sum(axis=0)
         unlabelled += int((~batch["classes"].any(axis=1)).sum())
         columns.update(batch["columns"].tolist())
@@ -117,7 +122,8 @@ def labels(split: read.Split, clips: Int[np.ndarray, " clips"]) -> Bool[np.ndarr
     Raises:
       ValueError: a record is damaged.
     """
-    return np.concatenate([batch["classes"] for batch in _batches(split, clips, _labelled(split))])
+    labelled = functools.partial(_labelled, num_classes=len(split.class_ids))
+    return np.concatenate([batch["classes"] for batch in _batches(split, clips, split.records(LABELS), labelled)])
 
 
 def clip(split: read.Split, number: int) -> Clip:
@@ -143,42 +149,34 @@ def clip(split: read.Split, number: int) -> Clip:
             start_ms=int(record["start_ms"]),
             labels=tuple(record["labels"].tolist()),
             log_spectrogram=log_spectrogram.astype(np.float32),
-            waveform=_full_scale(record["waveform"][0]) if "waveform" in record else None,
+            waveform=augment.full_scale(np.frombuffer(record["waveform"][0], np.int16))
+            if "waveform" in record
+            else None,
             moments=tuple(_moments(record, 500 * seconds)) if "frames" in record else (),
         )
 
 
-def _batches(split: read.Split, clips: np.ndarray, element: Callable) -> Iterator[dict[str, np.ndarray]]:
-    """What a function of TensorFlow's graph makes of the numbers of some clips, in order."""
-    dataset = tf.data.Dataset.from_tensor_slices(clips)
-    dataset = dataset.map(read.in_graph(element), num_parallel_calls=os.cpu_count()).batch(BATCH)
+def _batches(
+    split: read.Split, clips: np.ndarray, records: Records, element: Callable
+) -> Iterator[dict[str, np.ndarray]]:
+    """What a function of TensorFlow's graph makes of the records of some clips, in order."""
+    dataset = read.grouped(tf.data.Dataset.from_tensor_slices(clips), records, BATCH)
+    dataset = dataset.map(read.in_graph(lambda group: element(records(group))), num_parallel_calls=os.cpu_count())
     with split.explained():
-        yield from dataset.as_numpy_iterator()
+        yield from dataset.rebatch(BATCH).as_numpy_iterator()
 
 
-def _labelled(split: read.Split) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    record_at = split.record_at(LABELS)
-    return lambda clip: {"classes": annotations.classes(record_at(clip), len(split.class_ids))}
+def _labelled(opened: dict, num_classes: int) -> dict[str, tf.Tensor]:
+    return {"classes": annotations.classes(opened, num_classes)}
 
 
-def _counted(split: read.Split) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    pictures = {**TIMES, "boxes/sounding": BOX_FEATURES["boxes/sounding"]} if "frames" in split.features else {}
-    record_at = split.whole_record_at(LABELS | pictures, ["log_spectrogram"])  # and so every checksum is compared
-
-    def counted(clip: tf.Tensor) -> dict[str, tf.Tensor]:
-        record = record_at(clip)
-        found = {"classes": annotations.classes(record, len(split.class_ids)), "columns": cut.columns_of(record)}
-        if pictures:
-            found["frames"] = tf.size(record["frame_times_ms"])
-            found["boxes"] = tf.size(record["boxes/sounding"])
-            found["sounding"] = tf.reduce_sum(record["boxes/sounding"])
-        return found
-
-    return counted
-
-
-def _full_scale(waveform: bytes) -> Float32[np.ndarray, " samples"]:
-    return np.frombuffer(waveform, np.int16).astype(np.float32) / np.iinfo(np.int16).max
+def _counted(opened: dict, num_classes: int) -> dict[str, tf.Tensor]:
+    found = {**_labelled(opened, num_classes), "columns": cut.columns_of(opened)}
+    if "frame_times_ms" in opened:
+        found["frames"] = opened["frame_times_ms"].row_lengths()
+        found["boxes"] = opened["boxes/sounding"].row_lengths()
+        found["sounding"] = tf.reduce_sum(opened["boxes/sounding"], axis=1)
+    return found
 
 
 def _moments(record: dict, middle_ms: float) -> Iterator[Moment]:

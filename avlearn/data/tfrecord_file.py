@@ -9,6 +9,7 @@ import google_crc32c
 LENGTH_BYTES = 8
 HEADER_BYTES = 12  # of a record: its length, and the length's checksum
 FRAMING_BYTES = 16  # of a record, besides itself: the header, and the record's checksum
+DAMAGED = "its checksum is wrong"
 
 
 def write(file: BinaryIO, record: bytes) -> None:
@@ -34,6 +35,29 @@ def read(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         if file.read(4) != _masked_checksum(record):
             raise ValueError(f"{file.name} is damaged or cut short: the record at byte {begin - HEADER_BYTES:,}")
         yield begin, record
+
+
+def framed_bytes(header: bytes) -> int:
+    """Size of a record with its framing, of which these are the first `HEADER_BYTES`.
+
+    Raises:
+      ValueError: the header is damaged.
+    """
+    if _masked_checksum(header[:LENGTH_BYTES]) != header[LENGTH_BYTES:]:
+        raise ValueError(DAMAGED)
+    return struct.unpack("<Q", header[:LENGTH_BYTES])[0] + FRAMING_BYTES
+
+
+def unframed(framed: bytes) -> bytes:
+    """A record out of its framing.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    record = framed[HEADER_BYTES:-4]
+    if _masked_checksum(record) != framed[-4:]:
+        raise ValueError(DAMAGED)
+    return record
 
 
 def _masked_checksum(data: bytes) -> bytes:

@@ -1,13 +1,14 @@
 """Equally spaced windows of sound from every clip, for sound classification (Look, Listen and Learn 3.4)."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 from jaxtyping import Float32
 
 from avlearn.data import annotations, augment, check, cut, pipeline, read
+from avlearn.data.records import Records
 from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 
@@ -50,14 +51,8 @@ def window_batches(
     if count < 1:
         raise ValueError(f"{count} windows of a clip; at least 1 is needed (--config.evaluation.sound_windows)")
     features = {"clip_id": cut.FEATURES["clip_id"], "labels": annotations.FEATURES["labels"]}
-    cut_one = functools.partial(
-        _cut,
-        record_at=split.record_at(features, ["log_spectrogram"]),
-        inputs=inputs,
-        scaling=sampling.spectrogram_scaling,
-        num_classes=len(split.class_ids),
-        count=count,
-    )
+    records = split.records(features, ["log_spectrogram"])
+    cut_one = functools.partial(_cut, records=records, inputs=inputs, num_classes=len(split.class_ids), count=count)
     dataset = (
         tf.data.Dataset.range(len(split))
         .map(read.in_graph(cut_one), num_parallel_calls=pipeline.threads_of(sampling))
@@ -65,22 +60,23 @@ def window_batches(
         .batch(batch_size)
         .prefetch(2)
     )
-    for sounds, rows in pipeline.arrays(dataset, split, sampling):
+    for stored, rows in pipeline.arrays(dataset, split, sampling):
+        sounds = augment.as_heard(stored, sampling.spectrogram_scaling)
         missing = batch_size - len(sounds)
         rows["clip_id"] = np.array([name.decode() for name in rows["clip_id"]])
         yield np.pad(sounds, [(0, missing), (0, 0), (0, 0)]), rows
 
 
 def _cut(
-    clip: tf.Tensor, *, record_at: Callable, inputs: InputSpec, scaling: str, num_classes: int, count: int
+    clip: tf.Tensor, *, records: Records, inputs: InputSpec, num_classes: int, count: int
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """All windows of a clip, and a row of annotations for each."""
-    record = record_at(clip)
-    columns = cut.columns_of(record)
-    complaint = ["a clip is shorter than a window of", inputs.columns, "columns:", record["clip_id"], columns]
+    """All windows of a clip as they are stored, and a row of annotations for each."""
+    opened = records(clip[None])
+    columns, clip_id = cut.columns_of(opened)[0], opened["clip_id"][0]
+    complaint = ["a clip is shorter than a window of", inputs.columns, "columns:", clip_id, columns]
     with tf.control_dependencies([tf.debugging.Assert(columns >= inputs.columns, complaint)]):
         first = tf.ensure_shape(starts(columns, inputs.columns, count), (count,))
-    cuts = [augment.pool(cut.columns(record, start, inputs), inputs.pool) for start in tf.unstack(first)]
-    rows = {"clip": clip, "clip_id": record["clip_id"], "labels": annotations.classes(record, num_classes)}
-    repeated = {name: tf.repeat(value[None], count, axis=0) for name, value in rows.items()}
-    return augment.SCALINGS[scaling](tf.stack(cuts)), repeated
+    places = opened["log_spectrogram"].cut(first[None] * cut.COLUMN_BYTES, inputs.columns * cut.COLUMN_BYTES)
+    cuts = cut.pool(cut.columns(records, places[0], inputs.columns), inputs.pool)
+    rows = {"clip": clip, "clip_id": clip_id, "labels": annotations.classes(opened, num_classes)[0]}
+    return cuts, {name: tf.repeat(value[None], count, axis=0) for name, value in rows.items()}

@@ -39,8 +39,11 @@ DRAWS = (1, 4, 8)  # samples_per_clip
 
 def frames(split: read.Split, count: int) -> tf.Tensor:
     """An encoded frame of each of some clips."""
-    record_at = split.whole_record_at({}, ["frames"])
-    return tf.stack([record_at(tf.constant(clip))["frames"][-1] for clip in range(min(count, len(split)))])
+    records, jpegs = split.records({}, ["frames"]), []
+    for clip in range(min(count, len(split))):
+        first = records(tf.constant([clip], tf.int64))["frames"].pick(tf.zeros((1, 1), tf.int64))
+        jpegs.append(records.strings(first)[0, 0])
+    return tf.stack(jpegs)
 
 
 def bare_decoding(split: read.Split, inputs: InputSpec) -> Iterator:
@@ -84,7 +87,7 @@ def measure(streams: dict[str, Callable[[], Iterator]]) -> dict[str, list[tuple[
 
 
 def read_bytes(split: read.Split, inputs: InputSpec, draws: int) -> float:
-    """Bytes that are read for a pair, the mean over the split; of frames, over the last of each clip."""
+    """Bytes that are read for a pair, the mean over the split; of frames, over the first of each clip."""
     if split.entry_offset is None:
         return sum(map(os.path.getsize, split.files)) / len(split) / draws
     tables = sum(os.path.getsize(file + contents.SUFFIX) for file in split.files) / len(split) / draws

@@ -13,7 +13,7 @@ from avlearn import costs, parts
 from avlearn.models.parts import convolution, winograd
 
 NHWC = ("NHWC", "HWIO", "NHWC")
-WIDE = (4, 14, 14, 128), (3, 3, 128, 128)  # a map and a kernel that are just large enough
+WIDE = (4, 14, 14, 64), (3, 3, 64, 128)  # a map and a kernel that are just large enough
 
 
 def normal(*shapes):
@@ -84,15 +84,16 @@ def test_taken_on_a_cpu_only(differentiated):
 @pytest.mark.parametrize(
     ("x", "kernel", "settings"),
     [
-        ((4, 14, 14, 127), (3, 3, 127, 128), {}),
-        ((4, 14, 14, 128), (3, 3, 128, 127), {}),
-        ((64, 11, 14, 128), (3, 3, 128, 128), {}),
-        ((3, 14, 14, 128), (3, 3, 128, 128), {}),
-        ((4, 14, 14, 128), (1, 1, 128, 128), {}),
-        ((4, 14, 14, 128), (5, 5, 128, 128), {}),
-        ((16, 14, 14, 128), (3, 3, 128, 128), {"window_strides": (1, 2)}),
-        ((4, 14, 14, 128), (3, 3, 128, 128), {"padding": ((3, 1), (1, 1))}),
-        ((4, 14, 14, 128), (3, 3, 128, 128), {"precision": jax.lax.Precision.HIGHEST}),
+        ((4, 14, 14, 63), (3, 3, 63, 256), {}),
+        ((4, 14, 14, 256), (3, 3, 256, 63), {}),
+        ((4, 14, 14, 64), (3, 3, 64, 127), {}),
+        ((64, 11, 14, 64), (3, 3, 64, 128), {}),
+        ((3, 14, 14, 64), (3, 3, 64, 128), {}),
+        ((4, 14, 14, 64), (1, 1, 64, 128), {}),
+        ((4, 14, 14, 64), (5, 5, 64, 128), {}),
+        ((16, 14, 14, 64), (3, 3, 64, 128), {"window_strides": (1, 2)}),
+        ((4, 14, 14, 64), (3, 3, 64, 128), {"padding": ((3, 1), (1, 1))}),
+        ((4, 14, 14, 64), (3, 3, 64, 128), {"precision": jax.lax.Precision.HIGHEST}),
     ],
 )
 def test_narrow_small_and_other_convolutions_are_not_taken(x, kernel, settings):
@@ -123,7 +124,7 @@ def test_operations_are_those_of_the_direct_convolution():
         convolution.convolve, window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC, precision=None
     )
     program = jax.make_jaxpr(convolve)(*shapes(*WIDE)).jaxpr
-    assert costs.multiply_adds(program) == 4 * 14 * 14 * 9 * 128 * 128
+    assert costs.multiply_adds(program) == 4 * 14 * 14 * 9 * 64 * 128
 
 
 def test_kept_output_is_not_computed_twice():

@@ -10,6 +10,7 @@ infinity, the largest error is about four times as large.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -18,9 +19,10 @@ from jaxtyping import Array, Float
 
 TILE = 4  # outputs on a side
 SEEN = TILE + 2  # inputs on a side
-# Where it was measured to be faster than XLA's convolution. Of few tiles the products are slow, and turning the kernel
-# costs more than it saves; of few channels turning the maps does.
-LEAST_CHANNELS = 128
+# Where it was measured to be faster than XLA's convolution (docs/performance.md). With few channels the way to the
+# points and back costs more than is saved, of the maps; with few tiles, of the kernel, and the products are slow.
+LEAST_CHANNELS = 64  # in and out
+LEAST_CHANNEL_PAIRS = 64 * 128  # of one in and one out
 LEAST_SIDE = 12
 LEAST_TILES = 64
 NEAR, FAR = 0.75, 1.5  # the points besides 0 and infinity, with either sign
@@ -40,7 +42,9 @@ def pays(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tupl
         return False
     sides = _sides_after(x, padding)
     rows, cols = _tiles(sides)
-    return min(kernel.shape[-2:]) >= LEAST_CHANNELS and min(sides) >= LEAST_SIDE and len(x) * rows * cols >= LEAST_TILES
+    channels = kernel.shape[-2:]
+    wide = min(channels) >= LEAST_CHANNELS and math.prod(channels) >= LEAST_CHANNEL_PAIRS
+    return wide and min(sides) >= LEAST_SIDE and len(x) * rows * cols >= LEAST_TILES
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

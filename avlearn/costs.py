@@ -84,7 +84,11 @@ def cost(config: ConfigDict, network: Network) -> Cost:
 
 
 def multiply_adds(program: core.Jaxpr) -> int:
-    """Products of a program's convolutions and matrix products, those of the programs that it calls included."""
+    """Products of a program's convolutions and matrix products, those of the programs that it calls included.
+
+    Where a program is chosen from several, those of the one with most: a convolution's where it is chosen by platform
+    how it is computed (avlearn/models/parts/winograd.py).
+    """
     total = 0
     for equation in program.eqns:
         name, output = equation.primitive.name, equation.outvars[0] if equation.outvars else None
@@ -97,6 +101,7 @@ def multiply_adds(program: core.Jaxpr) -> int:
             shape = equation.invars[0].aval.shape
             total += math.prod(output.aval.shape) * math.prod(shape[axis] for axis in contracted)
         total += sum(multiply_adds(called) for called in _called_by(equation))
+        total += max((multiply_adds(branch.jaxpr) for branch in equation.params.get("branches", ())), default=0)
     return total
 
 

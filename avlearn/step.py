@@ -233,10 +233,17 @@ class TrainStep:
         held = max(turn.bit_count() for turn in range(turns))  # sums of the tree, each as large as what a worker adds
         return memory.temp_size_in_bytes + (held + 1) * memory.output_size_in_bytes
 
-    def lower_worker(self, state: TrainState, batch: Batch) -> jax.stages.Lowered:
-        """The program that computes one worker's gradients on each device, which is nearly all of a step's work."""
+    def lower_worker(self, state: TrainState, batch: Batch, platform: str | None = None) -> jax.stages.Lowered:
+        """The program that computes one worker's gradients on each device, which is nearly all of a step's work.
+
+        Args:
+          state: the parameters and statistics, or their shapes.
+          batch: that of all workers, or its shapes.
+          platform: what it is for, such as `tpu`, if not for the devices of the mesh; it cannot be compiled then.
+        """
         one_each = jax.tree.map(lambda x: jax.ShapeDtypeStruct((self._devices, *x.shape[1:]), x.dtype), batch)
-        return self._of_worker.lower(state.params, state.batch_stats, one_each)
+        traced = self._of_worker.trace(state.params, state.batch_stats, one_each)
+        return traced.lower(lowering_platforms=None if platform is None else (platform,))
 
 
 def _turn(batch: Batch, turn: Array) -> Batch:

@@ -60,7 +60,9 @@ def test_forward_of_avenet_is_the_count_by_hand():
     # XLA counts no products with the padding: 1 of 14 in both directions of the last maps, 1 of 112 of the first.
     graph, state = nnx.split(network.evaluation)
     batch = parts.empty_batch(network.inputs, (1,))
-    lowered = jax.jit(lambda state, batch: nnx.merge(graph, state)(batch)).lower(state, batch)
+    # As for a TPU: on a CPU some convolutions have fewer.
+    traced = jax.jit(lambda state, batch: nnx.merge(graph, state)(batch)).trace(state, batch)
+    lowered = traced.lower(lowering_platforms=("tpu",))
     assert 0.93 < lowered.cost_analysis()["flops"] / (2 * expected) < 1
 
 

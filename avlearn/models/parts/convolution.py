@@ -1,4 +1,4 @@
-"""XLA's convolution, computed as a product of matrices where its CPU backend is slow."""
+"""XLA's convolution, computed otherwise where its CPU backend is slow."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
+
+from avlearn.models.parts import winograd
 
 NAME = "convolution"  # of what comes out, for `avlearn.step.REMATERIALISATIONS`
 
@@ -33,6 +35,8 @@ def convolve(
         padding = jax.lax.padtype_to_pads(x.shape[1:-1], sides, window_strides, padding)
     if any(length < side for length, side in zip(x.shape[1:-1], sides, strict=True)):
         out = _product(x, kernel, window_strides, padding, settings.get("precision"))
+    elif settings.get("precision") is None and winograd.pays(x, kernel, window_strides, padding):
+        out = winograd.convolve(x, kernel, tuple(map(tuple, padding)))
     else:
         out = jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **settings)
     return checkpoint_name(out, NAME)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -154,7 +153,7 @@ class TrainStep:
         mesh: Mesh,
         frozen: Sequence[str] = (),
         rematerialise: str = "nothing",
-        prepare: Callable[[Any], Batch] = lambda batch: batch,
+        prepare: Callable[[PyTree], Batch] = lambda batch: batch,
     ):
         """Compiles nothing yet.
 
@@ -209,8 +208,8 @@ class TrainStep:
         self._mean = on_each(mean, (shared, everywhere), everywhere)
         self._update = jax.jit(update, donate_argnums=0)
 
-    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-        """The next state, and the metrics of the batch."""
+    def __call__(self, state: TrainState, batch: PyTree) -> tuple[TrainState, dict[str, Array]]:
+        """The next state, and the metrics of the batch, which is what `prepare` takes."""
         workers, own = batch.corresponds.shape[0], []
 
         def sums():
@@ -246,7 +245,7 @@ class TrainStep:
         return traced.lower(lowering_platforms=None if platform is None else (platform,))
 
 
-def _turn(batch: Batch, turn: Array) -> Batch:
+def _turn(batch: PyTree, turn: Array) -> PyTree:
     """Of a device's workers the one of this turn."""
     return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, turn, 1), batch)
 

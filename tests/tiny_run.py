@@ -22,9 +22,9 @@ from jax.sharding import SingleDeviceSharding
 from avlearn import evaluate, experiment, main, parallel, parts, train
 from avlearn import step as steps
 from avlearn.checkpoint import Checkpoints
+from avlearn.data.augment import Cuts
 from avlearn.preemption import EXIT_CODE, Preempted
 from avlearn.step import TrainState
-from avlearn.types import Batch
 from configs import avenet, lvs
 
 CONFIGS = {"avenet": avenet, "lvs": lvs}
@@ -51,17 +51,17 @@ def config_of(name: str, data_dir: str, num_steps: int):
     return config
 
 
-def fingerprints(batch: Batch) -> dict[int, int]:
+def fingerprints(batch: Cuts) -> dict[int, int]:
     """A number for what each worker of this process sees."""
     seen = {}
-    for field in (batch.frames, batch.log_spectrogram, batch.video, batch.corresponds):
+    for field in jax.tree.leaves(batch):
         for shard in field.addressable_shards:
             for place, rows in zip(range(WORKERS)[shard.index[0]], np.asarray(shard.data), strict=True):
                 seen[place] = zlib.crc32(rows.tobytes(), seen.get(place, 0))
     return seen
 
 
-def recorded(batches: Iterator[Batch], first_step: int, path: pathlib.Path, fault: dict[str, int]) -> Iterator[Batch]:
+def recorded(batches: Iterator[Cuts], first_step: int, path: pathlib.Path, fault: dict[str, int]) -> Iterator[Cuts]:
     """The batches; notes what the workers of this process see, and sends the signal when its step has come."""
     for step, batch in enumerate(batches, start=first_step + 1):
         with path.open("a") as file:
@@ -81,7 +81,7 @@ def run(
     built = experiment.build(config, workdir, devices=devices, preemption=preemption)
     path = workdir / f"batches_{jax.process_index()}.jsonl"
 
-    def noted(first_step: int) -> Iterator[Batch]:
+    def noted(first_step: int) -> Iterator[Cuts]:
         return recorded(built.training_batches(first_step), first_step, path, fault or {})
 
     state = train.train(dataclasses.replace(built, training_batches=noted))

@@ -26,7 +26,6 @@ from avlearn.parts import Network
 from avlearn.preemption import Preemption
 from avlearn.sources import Passes
 from avlearn.step import TrainState
-from avlearn.types import Batch
 from avlearn.visuals import training_pictures
 
 LOG = logging.getLogger("avlearn")
@@ -44,7 +43,7 @@ class Experiment:
     schedule: optax.Schedule
     checkpoints: Checkpoints
     evaluation: Evaluation
-    train_step: Callable[[TrainState, Batch], tuple[TrainState, dict]]
+    train_step: Callable[[TrainState, augment.Cuts], tuple[TrainState, dict]]
     initial_state: Callable[[], TrainState]
     training_batches: Callable[[int], Iterator[augment.Cuts]]
     validation_pairs: Callable[[TrainState], evaluate.Arrays]

@@ -105,7 +105,7 @@ def test_bfloat16_is_not_taken():
 
 
 def test_no_miniature_network_has_one(monkeypatch):
-    """The figures of the README are to be had again to the bit."""
+    """They are computed as they were before, to the bit, and so what was measured of them holds."""
     taken = []
     pays = winograd.pays
     monkeypatch.setattr(winograd, "pays", lambda *arguments: taken.append(pays(*arguments)) or taken[-1])

@@ -101,7 +101,11 @@ def training_batches(
         .batch(batch_per_worker, drop_remainder=True)
         .map(pair_up, num_parallel_calls=GROUPS_AT_ONCE)
     )
-    dataset = dataset.batch(len(workers), drop_remainder=True) if len(workers) > 1 else dataset.map(_one_worker)
+    dataset = (
+        dataset.batch(len(workers), drop_remainder=True)
+        if len(workers) > 1
+        else dataset.map(read.in_graph(_one_worker))
+    )
     steps = itertools.chain.from_iterable(arrays(dataset.prefetch(2), split, sampling))
     return (Cuts(**fields, changes=Changes(**changes)) for fields, changes in itertools.islice(steps, skip, None))
 

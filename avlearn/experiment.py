@@ -19,7 +19,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from avlearn import evaluate, parallel, parts, pretraining
 from avlearn import step as steps
 from avlearn.checkpoint import Checkpoints
-from avlearn.data import augment, pairs, pipeline, read
+from avlearn.data import augment, evaluation_pairs, pairs, pipeline, read
 from avlearn.evaluation import Evaluation, build_evaluation
 from avlearn.losses import avc
 from avlearn.parts import Network
@@ -87,7 +87,7 @@ class Experiment:
     def pictures(self, pairs: evaluate.Arrays) -> dict[str, np.ndarray]:
         """Contact sheets of a few validation clips, always the same ones, from the arrays of `validate`."""
         split = self.splits["validation"]
-        examples = functools.partial(pipeline.examples, split, self.network.inputs)
+        examples = functools.partial(evaluation_pairs.examples, split, self.network.inputs)
         return training_pictures.sheets(pairs, examples, split.class_names)
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from avlearn import evaluate, metrics_log
-from avlearn.data import moments, pipeline, read
+from avlearn.data import evaluation_pairs, moments, read
 from avlearn.losses import tri_map
 from avlearn.types import InputSpec
 from avlearn.visuals import report, score_table
@@ -47,7 +47,7 @@ def load(workdir: pathlib.Path) -> report.Run:
         metrics=metrics_log.read_rows(workdir / "metrics.jsonl"),
         arrays=shown,
         class_names=list(split.class_names),
-        examples=functools.partial(pipeline.examples, split, InputSpec(**config["inputs"])),
+        examples=functools.partial(evaluation_pairs.examples, split, InputSpec(**config["inputs"])),
         film=functools.partial(moments.film, split, InputSpec(**config["inputs"])),
         thresholds=thresholds(config),
     )

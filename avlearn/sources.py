@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float32
 
 from avlearn import evaluate, features, parallel
-from avlearn.data import images, moments, pairs, pipeline, read, windows
+from avlearn.data import evaluation_pairs, images, moments, pairs, read, windows
 from avlearn.data.sample import Sampling
 from avlearn.evaluate import Arrays
 from avlearn.preemption import Preemption
@@ -86,10 +86,10 @@ class Passes:
     def batches(
         self, split: read.Split, *, inputs: InputSpec | None = None, **options
     ) -> Iterator[tuple[Batch, Arrays]]:
-        """Batches of pairs, see `pipeline.evaluation_batches`; of other `inputs` where they are given."""
+        """Batches of pairs, see `evaluation_pairs.batches`; of other `inputs` where they are given."""
         inputs = self.inputs if inputs is None else inputs
         options |= {"batch_size": self.batch_size, "seed": self.seed}
-        return self.preemption.checked(pipeline.evaluation_batches(split, inputs, self.sampling, **options))
+        return self.preemption.checked(evaluation_pairs.batches(split, inputs, self.sampling, **options))
 
     def windows(
         self,

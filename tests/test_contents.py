@@ -15,7 +15,7 @@ import synthetic_records
 import tensorflow as tf
 
 from avlearn import write_contents
-from avlearn.data import contents, index, mapped_files, pipeline, read, survey
+from avlearn.data import contents, evaluation_pairs, index, mapped_files, pipeline, read, survey
 from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 
@@ -63,7 +63,7 @@ def test_reading_by_them_gives_what_whole_records_give(config, inputs, tmp_path)
         assert (train.entry_offset is None) == (folder == tmp_path)
         settings = {"seed": 3, "num_workers": 2, "batch_per_worker": 8, "workers": (0, 1)}
         stream = pipeline.training_batches(train, inputs, Sampling(samples_per_clip=2), **settings)
-        rows = pipeline.evaluation_batches(test, inputs, Sampling(), pairing="avc", batch_size=14)
+        rows = evaluation_pairs.batches(test, inputs, Sampling(), pairing="avc", batch_size=14)
         made.append((next(stream), next(stream), *next(rows), train.videos, train.clip_ids(np.arange(4))))
     by_table, whole = made
     for mine, its in zip(jax.tree.leaves(by_table), jax.tree.leaves(whole), strict=True):
@@ -82,7 +82,7 @@ def test_nothing_is_read_that_is_not_used(tmp_path):
     made = []
     for folder in (synthetic_records.data_dir(), tmp_path):
         split = read.open_split(synthetic_records.DATASET, folder, "test")
-        made += pipeline.evaluation_batches(split, INPUTS, Sampling(), pairing="all_positive", batch_size=7)
+        made += evaluation_pairs.batches(split, INPUTS, Sampling(), pairing="all_positive", batch_size=7)
     np.testing.assert_array_equal(made[0][0].frames, made[1][0].frames)
     assert (synthetic_records.seen(made[1][0].frames)[1] == 8).all()
 

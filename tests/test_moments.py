@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import synthetic_records
 
-from avlearn.data import moments, pipeline, read
+from avlearn.data import evaluation_pairs, moments, read
 from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 
@@ -21,7 +21,7 @@ def split() -> read.Split:
 
 def clip_code(item: int) -> int:
     """What the clip's pixels and its bin 0 say that it is, by the pipeline's own route."""
-    frames, _ = pipeline.examples(split(), INPUTS, [item])
+    frames, _ = evaluation_pairs.examples(split(), INPUTS, [item])
     return int(synthetic_records.seen(frames)[0][0])
 
 
@@ -49,7 +49,7 @@ def test_each_moment_has_its_frame_and_its_sound():
 def test_the_middle_moment_is_that_of_evaluation():
     pooled = dataclasses.replace(INPUTS, pool=4)
     (batch, _), *_ = moments.batches(split(), pooled, Sampling(), items=[4], batch_size=16)
-    (middle, _), *_ = pipeline.evaluation_batches(
+    (middle, _), *_ = evaluation_pairs.batches(
         split(), pooled, Sampling(), pairing="all_positive", batch_size=1, items=[4]
     )
     for name in ("frames", "log_spectrogram", "video"):

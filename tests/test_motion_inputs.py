@@ -9,7 +9,7 @@ import synthetic_records
 import tensorflow as tf
 from test_sample import jpeg
 
-from avlearn.data import cut, pipeline, read, sample
+from avlearn.data import cut, evaluation_pairs, read, sample
 from avlearn.data.pipeline import Sampling
 from avlearn.types import InputSpec
 
@@ -80,14 +80,14 @@ def test_a_negative_hears_the_waveform_of_its_partner(plain):
 
 
 def test_evaluation_takes_the_middle():
-    batches = pipeline.evaluation_batches(open_split("test"), INPUTS, PLAIN, pairing="all_positive", batch_size=8)
+    batches = evaluation_pairs.batches(open_split("test"), INPUTS, PLAIN, pairing="all_positive", batch_size=8)
     batch, _ = next(batches)
     assert batch.frames.shape == (8, 5, 24, 24, 3)
     _, numbers = synthetic_records.seen(batch.frames[:7])
     assert (numbers == [6, 7, 8, 9, 10]).all()
     assert (field_numbers(batch.flow[:7]) == [6, 7, 8, 9]).all()
     assert (np.rint(batch.waveform[:7, 0] * 32767) == 40 * 220).all()
-    frames, _ = pipeline.examples(open_split("test"), INPUTS, [3])
+    frames, _ = evaluation_pairs.examples(open_split("test"), INPUTS, [3])
     assert synthetic_records.seen(frames)[1].tolist() == [8]
 
 
@@ -218,7 +218,7 @@ def test_shifted_pairs_hear_their_own_clip_at_another_moment():
 
 def test_evaluation_of_shifted_pairs_takes_a_moment_of_each_clip_twice():
     def rows(**options):
-        stream = pipeline.evaluation_batches(
+        stream = evaluation_pairs.batches(
             open_split("test"), SHORT, SHIFTED, pairing="shifted", batch_size=14, **options
         )
         return next(stream)

@@ -8,7 +8,7 @@ import pytest
 import synthetic_records
 import tensorflow as tf
 
-from avlearn.data import contents, pipeline, read
+from avlearn.data import contents, evaluation_pairs, pipeline, read
 from avlearn.data.pipeline import Sampling
 from avlearn.types import InputSpec
 
@@ -193,13 +193,13 @@ def test_labels_are_those_of_the_frames_clip():
         assert (seen == heard).all()
         expected = [[label in (clip % 3, 2) for label in range(3)] for clip in seen]  # as synthetic_records has them
         assert batch.labels.reshape(16, 3).tolist() == expected
-    (first, annotated), *_ = pipeline.evaluation_batches(
+    (first, annotated), *_ = evaluation_pairs.batches(
         open_split("test"), inputs, PLAIN, pairing="all_positive", batch_size=10
     )
     assert (first.labels[:7] == annotated["labels"]).all()
     assert not first.labels[7:].any()  # padding
     with pytest.raises(ValueError, match=r"has 3 classes, the network is for 4; use --config.inputs.classes=3"):
-        pipeline.evaluation_batches(
+        evaluation_pairs.batches(
             open_split("test"), dataclasses.replace(INPUTS, classes=4), PLAIN, pairing="avc", batch_size=10
         )
 
@@ -238,7 +238,7 @@ def test_pooled_input_is_the_mean_of_the_cut():
 
 def evaluate(pairing, **options):
     options = {"batch_size": 4, "seed": 0, "items": None} | options
-    return list(pipeline.evaluation_batches(open_split("test"), INPUTS, PLAIN, pairing=pairing, **options))
+    return list(evaluation_pairs.batches(open_split("test"), INPUTS, PLAIN, pairing=pairing, **options))
 
 
 def rows_of(batches):
@@ -345,7 +345,7 @@ def test_examples_are_the_crops_and_seconds_of_evaluation():
     split = open_split("test")
     code = codes_of_clips(split)
     pooled = dataclasses.replace(INPUTS, pool=4, frame_pixels=12)
-    frames, sounds = pipeline.examples(split, pooled, [5, 2])
+    frames, sounds = evaluation_pairs.examples(split, pooled, [5, 2])
     assert frames.shape == (2, 24, 24, 3)
     assert sounds.shape == (2, 200, 257)
     assert [values.tolist() for values in synthetic_records.seen(frames)] == [code[[5, 2]].tolist(), [8, 8]]
@@ -354,9 +354,9 @@ def test_examples_are_the_crops_and_seconds_of_evaluation():
 
 def test_input_that_does_not_fit_the_records():
     with pytest.raises(ValueError, match=r"front end 'l3', the network wants 'lvs'; use --config.inputs.front_end=l3"):
-        pipeline.examples(open_split(), InputSpec(front_end="lvs"), [0])
+        evaluation_pairs.examples(open_split(), InputSpec(front_end="lvs"), [0])
     with pytest.raises(ValueError, match="bins=128, but every record has 257"):
-        pipeline.examples(open_split(), InputSpec(bins=128), [0])
+        evaluation_pairs.examples(open_split(), InputSpec(bins=128), [0])
     with pytest.raises(ValueError, match=r"train.* has 26 clips, fewer .* batch of 28; .*batch_per_worker=26 or less"):
         train(steps=1, batch_per_worker=28)
     with pytest.raises(ValueError, match="pairing='all_pairs' is unknown; evaluation has avc, all_positive"):
@@ -366,7 +366,7 @@ def test_input_that_does_not_fit_the_records():
 def test_clips_too_short_for_the_cut_are_named():
     long = dataclasses.replace(INPUTS, columns=600)
     with pytest.raises(ValueError, match=r"^split 'test' of coded/small 1\.0\.0: \[no cut fits into the clip.*clip \d"):
-        pipeline.evaluation_batches(open_split("test"), long, PLAIN, pairing="all_positive", batch_size=4)
+        evaluation_pairs.batches(open_split("test"), long, PLAIN, pairing="all_positive", batch_size=4)
 
 
 @pytest.mark.parametrize("file", ["coded-test.tfrecord-00000-of-00003", "coded-test.tfrecord-00000-of-00003.contents"])
@@ -379,7 +379,7 @@ def test_a_damaged_record_ends_reading(file, tmp_path):
     (version / file).write_bytes(content)
     split = read.open_split(synthetic_records.DATASET, tmp_path, "test")
     with pytest.raises(ValueError, match=r"record of the split 'test' of coded/small 1\.0\.0 is damaged.*tfds build"):
-        list(pipeline.evaluation_batches(split, INPUTS, PLAIN, pairing="all_positive", batch_size=4))
+        list(evaluation_pairs.batches(split, INPUTS, PLAIN, pairing="all_positive", batch_size=4))
 
 
 def test_a_damaged_picture_ends_reading(tmp_path):
@@ -388,7 +388,7 @@ def test_a_damaged_picture_ends_reading(tmp_path):
     shard.write_bytes(shard.read_bytes().replace(b"\xff\xd8\xff\xe0", b"\0\0\0\0"))  # where a JPEG begins
     split = read.open_split(synthetic_records.DATASET, tmp_path, "test")
     with pytest.raises(ValueError, match=r"picture .* split 'test' of coded/small 1\.0\.0 is damaged.*tfds build"):
-        list(pipeline.evaluation_batches(split, INPUTS, PLAIN, pairing="all_positive", batch_size=4))
+        list(evaluation_pairs.batches(split, INPUTS, PLAIN, pairing="all_positive", batch_size=4))
 
 
 def test_a_process_ends_while_its_batches_are_being_made():

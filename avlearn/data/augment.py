@@ -6,11 +6,12 @@ a third of decoding the frames.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
 
 from avlearn.types import Array as AnyArray
 from avlearn.types import Batch
@@ -160,6 +161,15 @@ def db_80(ln_power):
 SCALINGS = {"ln_12": ln_12, "ln_5": ln_5, "db_standardised": db_standardised, "db_80": db_80}
 
 
-def as_heard(log_spectrogram: Float[np.ndarray, "*batch columns bins"], scaling: str) -> Float[np.ndarray, "..."]:
-    """A stored log-spectrogram as networks take it in evaluation: scaled and not changed, float32, in NumPy."""
-    return SCALINGS[scaling](np.asarray(log_spectrogram, np.float32))
+def as_heard(stored: Mapping[str, np.ndarray], scaling: str) -> dict[str, Float32[np.ndarray, "..."]]:
+    """Of a batch as it is stored, the sounds as networks take them in evaluation: not changed, in NumPy.
+
+    Args:
+      stored: its log_spectrogram and, where it has one, its waveform are used.
+      scaling: a name in `SCALINGS`.
+
+    Returns:
+      These, float32.
+    """
+    sounds = {"log_spectrogram": SCALINGS[scaling](np.asarray(stored["log_spectrogram"], np.float32))}
+    return sounds | ({"waveform": full_scale(stored["waveform"])} if "waveform" in stored else {})

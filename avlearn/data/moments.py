@@ -114,16 +114,13 @@ class _Clip:
         starts = cut.start_column(here.sound_ms, inputs.columns, inputs.front_end)
         places = cut.heard(self.opened, starts, here.sound_ms, inputs)
         heard = cut.sound(self._records, {name: of[0] for name, of in places.items()}, inputs)
-        fields = {name: values.numpy() for name, values in heard.items()}
-        fields["log_spectrogram"] = augment.as_heard(fields["log_spectrogram"], scaling)
-        if "waveform" in fields:
-            fields["waveform"] = augment.full_scale(fields["waveform"])
+        heard = {name: values.numpy() for name, values in heard.items()}
         seen = {name: self._records.strings(of)[0] for name, of in cut.seen(self.opened, here.frame, inputs).items()}
         window = _centre(seen["frames"][0, 0], inputs)
         shown = [cut.view({name: of[row] for name, of in seen.items()}, window, inputs) for row in range(count)]
         return {
             **{name: np.stack([each[name] for each in shown]) for name in shown[0]},
-            **fields,
+            **augment.as_heard(heard, scaling),
             "corresponds": np.ones(count, bool),
             "video": np.full(count, read.fingerprint(self.opened["video_id"])[0].numpy()),
             "weight": np.ones(count, np.float32),

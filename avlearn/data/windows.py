@@ -61,7 +61,7 @@ def window_batches(
         .prefetch(2)
     )
     for stored, rows in pipeline.arrays(dataset, split, sampling):
-        sounds = augment.as_heard(stored, sampling.spectrogram_scaling)
+        sounds = augment.as_heard({"log_spectrogram": stored}, sampling.spectrogram_scaling)["log_spectrogram"]
         missing = batch_size - len(sounds)
         rows["clip_id"] = np.array([name.decode() for name in rows["clip_id"]])
         yield np.pad(sounds, [(0, missing), (0, 0), (0, 0)]), rows

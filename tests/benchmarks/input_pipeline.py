@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 from absl import app, flags
 
-from avlearn.data import contents, cut, pipeline, read, sample
+from avlearn.data import contents, cut, evaluation_pairs, pipeline, read, sample
 from avlearn.types import InputSpec
 
 import tensorflow as tf  # isort: skip (quiet only after avlearn.data)
@@ -96,7 +96,7 @@ def read_bytes(split: read.Split, inputs: InputSpec, draws: int) -> float:
 
 def delivered(split: read.Split, inputs: InputSpec) -> float:
     """Bytes that the disk delivers for a pair of evaluation, one from each clip, none of them in memory before."""
-    pairs = pipeline.evaluation_batches(split, inputs, pipeline.Sampling(), pairing="all_positive", batch_size=64)
+    pairs = evaluation_pairs.batches(split, inputs, pipeline.Sampling(), pairing="all_positive", batch_size=64)
     for file in split.files:
         with open(file) as opened:
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

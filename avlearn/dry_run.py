@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 from avlearn import chosen_evaluators, costs, evaluate, parallel, parts, topology
 from avlearn import step as steps
 from avlearn.data import read
+from avlearn.data.augment import empty_cuts
 from avlearn.models.parts.layer_table import layer_table
 
 
@@ -46,13 +47,15 @@ def describe_costs(config: ConfigDict, network: parts.Network) -> str:
 def describe_batch(config: ConfigDict, network: parts.Network, mesh) -> str:
     """Workers, devices and the arrays of one step."""
     workers, pairs = config.train.num_workers, config.train.batch_per_worker
-    batch = parts.empty_batch(network.inputs, (workers, pairs))
+    cuts = empty_cuts(network.inputs, (workers, pairs))
     lines = [
         f"Batch: {workers} workers x {pairs} = {workers * pairs} pairs; "
         f"{mesh.size} device(s) ({jax.devices()[0].device_kind}) carry {workers // mesh.size} worker(s) each"
     ]
-    present = {name: value for name, value in vars(batch).items() if value is not None}
-    lines += [f"  {name:<16} {value.dtype!s:<8} {list(value.shape)}" for name, value in present.items()]
+    lines += [
+        f"  {jax.tree_util.keystr(path, simple=True, separator='.'):<18} {field.dtype!s:<8} {list(field.shape)}"
+        for path, field in jax.tree.leaves_with_path(cuts)
+    ]
     return "\n".join(lines)
 
 
@@ -75,9 +78,9 @@ def step_and_shapes(config: ConfigDict, network: parts.Network, mesh, workers: i
     """The training step on a mesh that carries so many workers, and the shapes of its state and batch."""
     # The schedule's epochs do not change shapes: one step an epoch stands for any number.
     adam = parts.build_optimizer(config, parts.build_schedule(config, steps_per_epoch=1.0))
-    step = parts.build_train_step(config, network, adam, mesh)
+    step = parts.build_train_step(config, network, adam, mesh, prepare=parts.build_augmentation(config))
     state = jax.eval_shape(lambda: steps.initial_state(network.training, adam))
-    return step, state, parts.empty_batch(network.inputs, (workers, config.train.batch_per_worker))
+    return step, state, empty_cuts(network.inputs, (workers, config.train.batch_per_worker))
 
 
 def describe_topology(config: ConfigDict, network: parts.Network, machine: topology.Topology) -> str:

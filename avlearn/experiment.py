@@ -122,7 +122,6 @@ def build(
     schedule = parts.build_schedule(config, len(splits["train"]) * data.samples_per_clip / cuts_per_step)
     adam = parts.build_optimizer(config, schedule)
     stream = training_stream(config, network, splits["train"])
-    augmented = functools.partial(augment.augmented, scaling=data.spectrogram_scaling)
     evaluation = build_evaluation(config, network, mesh, preemption)
     validated = {"split": splits["validation"], "inputs": network.inputs}
     return Experiment(
@@ -134,7 +133,7 @@ def build(
         schedule=schedule,
         checkpoints=Checkpoints(workdir / "checkpoints", network=network.name, keep=config.train.keep_checkpoints),
         evaluation=evaluation,
-        train_step=parts.build_train_step(config, network, adam, mesh, prepare=augmented),
+        train_step=parts.build_train_step(config, network, adam, mesh, prepare=parts.build_augmentation(config)),
         initial_state=functools.partial(parts.replicated_state, network, adam, mesh),
         training_batches=functools.partial(batches_on_devices, stream, mesh, config.train.num_workers),
         validation_pairs=functools.partial(

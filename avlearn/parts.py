@@ -22,7 +22,7 @@ import avlearn.models
 from avlearn import optimizer, parallel
 from avlearn import step as steps
 from avlearn.checkpoint import check_which
-from avlearn.data import pipeline
+from avlearn.data import augment, pipeline
 from avlearn.losses import tri_map
 from avlearn.step import TrainState
 from avlearn.types import Batch, InputSpec, Outputs
@@ -265,6 +265,11 @@ def by_name(package: ModuleType, name: str, key: str) -> ModuleType:
     if name not in names:
         raise ValueError(f"{key}: {name!r} is unknown; {package.__name__} has {', '.join(names)}.")
     return importlib.import_module(f"{package.__name__}.{name}")
+
+
+def build_augmentation(config: ConfigDict) -> Callable[[augment.Cuts], Batch]:
+    """What makes a network's batch of what the input pipeline yields for training."""
+    return functools.partial(augment.augmented, scaling=config.data.spectrogram_scaling)
 
 
 def empty_batch(inputs: InputSpec, leading: tuple[int, ...]) -> Batch:

@@ -225,14 +225,14 @@ class TrainStep:
         state, metrics = self._update(state, means)
         return state, metrics | self._side_by_side(own)
 
-    def working_bytes(self, state: TrainState, batch: Batch) -> int:
+    def working_bytes(self, state: TrainState, batch: PyTree) -> int:
         """Activations and gradients on each device while a worker is computed; takes shapes, and compiles for them."""
         memory = self.lower_worker(state, batch).compile().memory_analysis()
         turns = batch.corresponds.shape[0] // self._devices
         held = max(turn.bit_count() for turn in range(turns))  # sums of the tree, each as large as what a worker adds
         return memory.temp_size_in_bytes + (held + 1) * memory.output_size_in_bytes
 
-    def lower_worker(self, state: TrainState, batch: Batch, platform: str | None = None) -> jax.stages.Lowered:
+    def lower_worker(self, state: TrainState, batch: PyTree, platform: str | None = None) -> jax.stages.Lowered:
         """The program that computes one worker's gradients on each device, which is nearly all of a step's work.
 
         Args:

@@ -3,13 +3,14 @@
 import dataclasses
 import itertools
 
+import jax
 import numpy as np
 import pytest
 import synthetic_records
 import tensorflow as tf
 from test_sample import jpeg
 
-from avlearn.data import cut, evaluation_pairs, read, sample
+from avlearn.data import augment, cut, evaluation_pairs, pipeline, read, sample
 from avlearn.data.pipeline import Sampling
 from avlearn.types import InputSpec
 
@@ -89,6 +90,21 @@ def test_evaluation_takes_the_middle():
     assert (np.rint(batch.waveform[:7, 0] * 32767) == 40 * 220).all()
     frames, _ = evaluation_pairs.examples(open_split("test"), INPUTS, [3])
     assert synthetic_records.seen(frames)[1].tolist() == [8]
+
+
+@pytest.mark.parametrize(
+    ("pairing", "changed"),
+    [("shifted", {}), ("avc", {"frames": 1, "flow_fields": 0, "waveform_samples": 0, "pool": 4}), ("labelled", {})],
+)
+def test_a_dry_run_counts_what_the_pipeline_cuts(pairing, changed):
+    classes = len(open_split().class_ids) if pairing == "labelled" else 0
+    inputs = dataclasses.replace(INPUTS, classes=classes, **changed)
+    sampling = dataclasses.replace(PLAIN, pairing=pairing, misalignment_seconds=0.0, shift_seconds=(0.2, 0.4))
+    settings = {"seed": 0, "num_workers": 2, "batch_per_worker": 4, "workers": [0, 1]}
+    cuts = next(pipeline.training_batches(open_split(), inputs, sampling, **settings))
+    counted = augment.empty_cuts(inputs, (2, 4))
+    assert jax.tree.structure(cuts) == jax.tree.structure(counted)
+    assert [(a.shape, a.dtype) for a in jax.tree.leaves(cuts)] == [(a.shape, a.dtype) for a in jax.tree.leaves(counted)]
 
 
 def test_an_even_number_of_frames_is_centred_between_two():

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
 
 from avlearn.types import Array as AnyArray
-from avlearn.types import Batch
+from avlearn.types import Batch, InputSpec
 
 LUMA = (0.299, 0.587, 0.114)  # of R, G, B in grey (ITU-R BT.601, as in JPEG)
 DB_PER_LN = 10 / math.log(10)
@@ -63,6 +63,26 @@ class Cuts:
     flow: UInt8[AnyArray, "*batch height width flow_channels"] | None = None
     waveform: Int[AnyArray, "*batch samples"] | None = None
     labels: Bool[AnyArray, "*batch classes"] | None = None
+
+
+def empty_cuts(inputs: InputSpec, leading: tuple[int, ...]) -> Cuts:
+    """Shapes and types of what `avlearn.data.pipeline.training_batches` yields for a network."""
+
+    def field(dtype: type, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((*leading, *shape), dtype)
+
+    return Cuts(
+        frames=field(jnp.uint8, *inputs.frame_shape),
+        # As it is stored; pooling computes.
+        log_spectrogram=field(jnp.float16 if inputs.pool == 1 else jnp.float32, *inputs.spectrogram_shape),
+        corresponds=field(jnp.bool_),
+        video=field(jnp.int32),
+        weight=field(jnp.float32),
+        changes=Changes(field(jnp.bool_), *(field(jnp.float32) for _ in range(3))),
+        flow=field(jnp.uint8, *inputs.flow_shape) if inputs.flow_fields else None,
+        waveform=field(jnp.int16, inputs.waveform_samples) if inputs.waveform_samples else None,
+        labels=field(jnp.bool_, inputs.classes) if inputs.classes else None,
+    )
 
 
 def augmented(cuts: Cuts, *, scaling: str) -> Batch:

@@ -52,10 +52,10 @@ class Inputs:
         default=0, metadata={"help": "of all chips together, divided among them; 0: pairs_per_chip on each"}
     )
     decode_ms: float = dataclasses.field(
-        default=0.32, metadata={"help": "of one core a pair: decode and crop at 256 pixels, sound, batches, measured"}
+        default=0.28, metadata={"help": "of one core a pair: decode and crop at 256 pixels, sound, batches, measured"}
     )
     read_ms: float = dataclasses.field(
-        default=0.89, metadata={"help": "of one core a record beyond that: read and parse 10 s at 5 frames/s, measured"}
+        default=0.87, metadata={"help": "of one core a record beyond that: read and parse 10 s at 5 frames/s, measured"}
     )
     record_mb: float = dataclasses.field(
         default=2.0, metadata={"help": "of 10 s at 5 frames/s and 256 pixels, measured"}

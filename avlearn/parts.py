@@ -274,15 +274,4 @@ def build_augmentation(config: ConfigDict) -> Callable[[augment.Cuts], Batch]:
 
 def empty_batch(inputs: InputSpec, leading: tuple[int, ...]) -> Batch:
     """Shapes and types of a batch."""
-    flow = jax.ShapeDtypeStruct((*leading, *inputs.flow_shape), jnp.uint8)
-    waveform = jax.ShapeDtypeStruct((*leading, inputs.waveform_samples), jnp.float32)
-    return Batch(
-        frames=jax.ShapeDtypeStruct((*leading, *inputs.frame_shape), jnp.uint8),
-        log_spectrogram=jax.ShapeDtypeStruct((*leading, *inputs.spectrogram_shape), jnp.float32),
-        corresponds=jax.ShapeDtypeStruct(leading, jnp.bool_),
-        video=jax.ShapeDtypeStruct(leading, jnp.int32),
-        weight=jax.ShapeDtypeStruct(leading, jnp.float32),
-        labels=jax.ShapeDtypeStruct((*leading, inputs.classes), jnp.bool_) if inputs.classes else None,
-        flow=flow if inputs.flow_fields else None,
-        waveform=waveform if inputs.waveform_samples else None,
-    )
+    return jax.eval_shape(functools.partial(augment.augmented, scaling="ln_12"), augment.empty_cuts(inputs, leading))

@@ -96,15 +96,15 @@ def test_evaluation_takes_the_middle():
     ("pairing", "changed"),
     [("shifted", {}), ("avc", {"frames": 1, "flow_fields": 0, "waveform_samples": 0, "pool": 4}), ("labelled", {})],
 )
-def test_a_dry_run_counts_what_the_pipeline_cuts(pairing, changed):
+def test_empty_cuts_are_what_the_pipeline_cuts(pairing, changed):
     classes = len(open_split().class_ids) if pairing == "labelled" else 0
     inputs = dataclasses.replace(INPUTS, classes=classes, **changed)
     sampling = dataclasses.replace(PLAIN, pairing=pairing, misalignment_seconds=0.0, shift_seconds=(0.2, 0.4))
     settings = {"seed": 0, "num_workers": 2, "batch_per_worker": 4, "workers": [0, 1]}
     cuts = next(pipeline.training_batches(open_split(), inputs, sampling, **settings))
-    counted = augment.empty_cuts(inputs, (2, 4))
-    assert jax.tree.structure(cuts) == jax.tree.structure(counted)
-    assert [(a.shape, a.dtype) for a in jax.tree.leaves(cuts)] == [(a.shape, a.dtype) for a in jax.tree.leaves(counted)]
+    empty = augment.empty_cuts(inputs, (2, 4))
+    assert jax.tree.structure(cuts) == jax.tree.structure(empty)
+    assert [(a.shape, a.dtype) for a in jax.tree.leaves(cuts)] == [(a.shape, a.dtype) for a in jax.tree.leaves(empty)]
 
 
 def test_an_even_number_of_frames_is_centred_between_two():

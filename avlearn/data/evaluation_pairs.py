@@ -15,7 +15,7 @@ from avlearn.media.log_spectrogram import POWER_FLOOR
 from avlearn.types import Batch, InputSpec
 
 SILENCE = float(np.float16(np.log(POWER_FLOOR)))  # as records have it
-MIDDLE = 0.5  # of a clip's moments
+MIDDLE_MOMENT = 0.5  # of a clip's
 PARTNER_STREAM = 2  # keeps evaluation's random pairs apart from the draws of training
 
 
@@ -109,7 +109,7 @@ def _rows(
     if pairing == "negatives":
         sounds.append(image)
     pair_draw = np.repeat(np.arange(-1, len(sounds) - 1), len(image))
-    moment = chance[image] if pairing == "shifted" else np.full(len(image), MIDDLE)
+    moment = chance[image] if pairing == "shifted" else np.full(len(image), MIDDLE_MOMENT)
     return {
         "image_item": np.tile(image, len(sounds)),
         "audio_item": np.concatenate(sounds),
@@ -122,7 +122,7 @@ def _rows(
 
 def _given_rows(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     own = rows["image_item"] == rows["audio_item"]
-    middle = {"silent": np.zeros(len(own), bool), "moment": np.full(len(own), MIDDLE)}
+    middle = {"silent": np.zeros(len(own), bool), "moment": np.full(len(own), MIDDLE_MOMENT)}
     return {"corresponds": own, "pair_draw": np.where(own, -1, 0), **middle, **rows}
 
 

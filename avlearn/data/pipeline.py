@@ -1,4 +1,4 @@
-"""The input pipeline of training: records to batches of NumPy arrays.
+"""The input pipeline of training, records to batches of NumPy arrays, and what other passes over a split share.
 
     read, sample (some clips at once) -> decode (each clip) -> batch -> pairs -> [workers, batch_per_worker, ...]
 

@@ -61,7 +61,7 @@ def window_batches(
         .prefetch(2)
     )
     for stored, rows in pipeline.arrays(dataset, split, sampling):
-        sounds = augment.as_heard({"log_spectrogram": stored}, sampling.spectrogram_scaling)["log_spectrogram"]
+        sounds = augment.as_heard(stored, sampling.spectrogram_scaling)["log_spectrogram"]
         missing = batch_size - len(sounds)
         rows["clip_id"] = np.array([name.decode() for name in rows["clip_id"]])
         yield np.pad(sounds, [(0, missing), (0, 0), (0, 0)]), rows
@@ -69,7 +69,7 @@ def window_batches(
 
 def _cut(
     clip: tf.Tensor, *, records: Records, inputs: InputSpec, num_classes: int, count: int
-) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
     """All windows of a clip as they are stored, and a row of annotations for each."""
     opened = records(clip[None])
     columns, clip_id = cut.columns_of(opened)[0], opened["clip_id"][0]
@@ -79,4 +79,4 @@ def _cut(
     places = opened["log_spectrogram"].cut(first[None] * cut.COLUMN_BYTES, inputs.columns * cut.COLUMN_BYTES)
     cuts = cut.pool(cut.columns(records, places[0], inputs.columns), inputs.pool)
     rows = {"clip": clip, "clip_id": clip_id, "labels": annotations.classes(opened, num_classes)[0]}
-    return cuts, {name: tf.repeat(value[None], count, axis=0) for name, value in rows.items()}
+    return {"log_spectrogram": cuts}, {name: tf.repeat(value[None], count, axis=0) for name, value in rows.items()}

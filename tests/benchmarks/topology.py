@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--data_dir", type=pathlib.Path, required=True)
     parser.add_argument("--steps", type=int, default=50)
     arguments = parser.parse_args()
-    # Beside what avlearn has set, as the processes have it; both are read when a device is first asked for.
+    # XLA_FLAGS, beside what avlearn has set, and PJRT_NPROC, as the processes have them, before a device is asked for.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}"
     parallel.keep_threads(tiny_run.WORKERS)
     jax.config.update("jax_platforms", "cpu")

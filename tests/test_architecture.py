@@ -1,7 +1,12 @@
 """The layers of the design: who may import whom."""
 
 import ast
+import os
 import pathlib
+import re
+import subprocess
+import sys
+from importlib import metadata
 
 import pytest
 
@@ -165,3 +170,18 @@ def test_every_file_belongs_to_a_layer():
     for parameter in modules():
         name = parameter.values[0]
         assert name in PACKAGES or any(within(name, layer) for layer in LAYERS), name
+
+
+def test_steps_are_timed_with_few_packages():
+    """A machine with an accelerator may have JAX and what is made of Python alone, and nothing else."""
+    code = "import importlib, sys, train_step\n"
+    code += "for name in train_step.NETWORKS:\n"
+    code += "    importlib.import_module(f'avlearn.models.{name}'), importlib.import_module(f'configs.{name}')\n"
+    code += "print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "benchmarks")])}
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    declared = {re.match(r"[\w-]+", line)[0] for line in metadata.requires("avlearn") if "extra ==" not in line}
+    owners = metadata.packages_distributions()
+    owned_by = {owner.replace("_", "-") for name in loaded for owner in owners.get(name.partition(".")[0], [])}
+    assert owned_by & declared == {"jax", "flax", "optax", "ml-collections", "jaxtyping", "numpy", "absl-py"}

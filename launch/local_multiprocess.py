@@ -155,7 +155,10 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Starts the processes and watches them."""
     arguments = parse()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored, and so would they
+    early: list[int] = []  # what is told while they are started
+    # Caught, too, since a shell's background has SIGINT ignored, and so would they.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: early.append(number))
     command = [sys.executable, "-m", arguments.module, *arguments.flags]
     port = free_port()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -169,6 +172,8 @@ def main() -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, pass_on)
+    for number in early:
+        pass_on(number, None)
     return watch(processes)
 
 

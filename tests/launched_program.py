@@ -10,6 +10,7 @@ how, who = sys.argv[1:]
 print(f"I am {NUMBER} of {os.environ['JAX_NUM_PROCESSES']} at {os.environ['JAX_COORDINATOR_ADDRESS']}")
 print(f"devices {os.environ.get('JAX_NUM_CPU_DEVICES')} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
 print(f"on {os.environ['JAX_PLATFORMS']}")
+print(f"pid {os.getpid()}", flush=True)
 if how == "gloo":  # as two threads of its collectives write at once
     sys.stdout.write("[Gloo] Rank [Gloo] Rank 1 is connected to 3 peer ranks. 0 is connected to Expected number of ")
     sys.stdout.write("connected peer ranks is : 33\n peer ranks. Expected number of connected peer ranks is : 3\n\n")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -70,12 +71,21 @@ def test_one_that_dies_ends_the_others(how, code, why):
 def test_what_the_collectives_write_is_left_out():
     """Also where the lines of several threads have run into each other."""
     done, _ = launch("--processes=1", how="gloo")
-    said = [line for line in done.stdout.splitlines() if not line.startswith(("[0] I am", "[0] devices", "[0] on cpu"))]
+    said = [
+        line
+        for line in done.stdout.splitlines()
+        if not line.startswith(("[0] I am", "[0] devices", "[0] on cpu", "[0] pid"))
+    ]
     assert said == ["[0] 33 and all is well"]
 
 
-def test_an_interrupt_ends_all():
-    done, seconds = launch("--processes=2", how="interrupt", who=1)
+@pytest.mark.parametrize(("processes", "who"), [(2, 1), (12, 0)])
+def test_an_interrupt_ends_all(processes, who):
+    """Also one that comes while they are started."""
+    done, seconds = launch(f"--processes={processes}", how="interrupt", who=who)
     assert done.returncode in (1, 130)  # Python's own, or the signal's
-    assert done.stdout.count("KeyboardInterrupt") == 2
+    assert "KeyboardInterrupt" in done.stdout
     assert seconds < 50
+    pids = re.findall(r"pid (\d+)", done.stdout)
+    assert pids
+    assert not [pid for pid in pids if psutil.pid_exists(int(pid))]

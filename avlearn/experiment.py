@@ -57,7 +57,8 @@ class Experiment:
           ValueError: `config.train.initialise_from` does not fit.
         """
         state = self.initial_state()
-        devices = f"{self.mesh.size} device(s) of {jax.process_count()} process(es)"
+        kind = self.mesh.devices.flat[0].device_kind
+        devices = f"{self.mesh.size} device(s) ({kind}) of {jax.process_count()} process(es)"
         workers = f"{self.config.train.num_workers} worker(s) on {devices}"
         if self.checkpoints.latest_step() is None:
             LOG.info("Starts from step 0; %s.", workers)

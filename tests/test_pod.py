@@ -110,7 +110,8 @@ def test_only_the_first_process_says_how_it_goes(pod):
     finished = pod[3].stdout.splitlines()
     # From step 2 where the death came before the checkpoint of step 3 was whole.
     assert any(
-        re.match(r"\[0\] Goes on from step [23] .*; 8 worker\(s\) on 4 device\(s\) of 2 pro", line) for line in finished
+        re.match(r"\[0\] Goes on from step [23] .*; 8 worker\(s\) on 4 device\(s\) \(cpu\) of 2 pro", line)
+        for line in finished
     )
     assert [line for line in finished if line.startswith("[1] ")] == []
 

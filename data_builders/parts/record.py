@@ -66,6 +66,10 @@ class Settings:
             value = getattr(self, key)
             if not bound <= value < math.inf:
                 raise ValueError(f"{key}={value} is out of range: it is {bound} or more")
+        if self.max_seconds < self.min_seconds:
+            raise ValueError(
+                f"max_seconds={self.max_seconds} is less than min_seconds={self.min_seconds}: nothing fits"
+            )
 
     @property
     def first_frame_seconds(self) -> float:

@@ -210,6 +210,7 @@ def test_still_means_that_nine_of_ten_do_not_change():
         ({"drop": ("quiet",)}, "'quiet' is unknown; what can be dropped is"),
         ({"frames_per_second": 0}, "frames_per_second=0 is out of range"),
         ({"min_seconds": 0.5}, "min_seconds=0.5 is out of range"),
+        ({"min_seconds": 8.0, "max_seconds": 7.5}, "max_seconds=7.5 is less than min_seconds=8.0"),
     ],
 )
 def test_settings_out_of_range_are_named(setting, complaint):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 
@@ -16,6 +17,9 @@ if how == "gloo":  # as two threads of its collectives write at once
     sys.stdout.write("connected peer ranks is : 33\n peer ranks. Expected number of connected peer ranks is : 3\n\n")
     print("33 and all is well")
 elif how != "all_well":
+    host, port = os.environ["JAX_COORDINATOR_ADDRESS"].split(":")
+    if NUMBER == "0":
+        listener = socket.create_server((host, int(port)))  # says that it has started
     if who == NUMBER:
         print("my last words")
         sys.stdout.flush()
@@ -24,5 +28,7 @@ elif how != "all_well":
         if how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if how == "interrupt":
+            while NUMBER != "0" and socket.socket().connect_ex((host, int(port))):
+                time.sleep(0.01)
             os.kill(os.getppid(), signal.SIGINT)
     time.sleep(100)

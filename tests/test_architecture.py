@@ -173,7 +173,7 @@ def test_every_file_belongs_to_a_layer():
 
 
 def test_steps_are_timed_with_few_packages():
-    """A machine with an accelerator may have JAX and what is made of Python alone, and nothing else."""
+    """A machine with an accelerator may have little else than JAX."""
     code = "import importlib, sys, train_step\n"
     code += "for name in train_step.NETWORKS:\n"
     code += "    importlib.import_module(f'avlearn.models.{name}'), importlib.import_module(f'configs.{name}')\n"

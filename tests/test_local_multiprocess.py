@@ -79,12 +79,12 @@ def test_what_the_collectives_write_is_left_out():
     assert said == ["[0] 33 and all is well"]
 
 
-@pytest.mark.parametrize(("processes", "who"), [(2, 1), (12, 0)])
-def test_an_interrupt_ends_all(processes, who):
-    """Also one that comes while they are started."""
+@pytest.mark.parametrize(("processes", "who", "started"), [(2, 1, 2), (12, 0, 1)])
+def test_an_interrupt_ends_all(processes, who, started):
+    """Also one that comes while they are started; of those that have not, Python may end without a word."""
     done, seconds = launch(f"--processes={processes}", how="interrupt", who=who)
     assert done.returncode in (1, 130)  # Python's own, or the signal's
-    assert "KeyboardInterrupt" in done.stdout
+    assert started <= done.stdout.count("KeyboardInterrupt") <= processes
     assert seconds < 50
     pids = re.findall(r"pid (\d+)", done.stdout)
     assert pids

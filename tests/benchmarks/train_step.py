@@ -1,9 +1,9 @@
 """Pairs per second of a training step, beside the machine's matrix rate: `python tests/benchmarks/train_step.py`.
 
 Needs no dataset, and of packages JAX, flax, optax, ml_collections and jaxtyping alone, so that it runs on any machine
-with JAX. The share says how much of the measured
-matrix rate (one large product of the same type, in the same run) the step's operations, as XLA counts them before it
-optimises, come to. `--pytorch` times the same networks written plainly in PyTorch, in turn with ours:
+with JAX. The share says how much of the measured matrix rate (one large product of the same type, in the same run) the
+step's operations, as XLA counts them before it optimises, come to. `--pytorch` times the same networks written plainly
+in PyTorch, in turn with ours:
 
     python tests/benchmarks/train_step.py --variant= --pairs=8 --repeats=5 --pytorch
 """

@@ -273,5 +273,5 @@ def build_augmentation(config: ConfigDict) -> Callable[[augment.Cuts], Batch]:
 
 
 def empty_batch(inputs: InputSpec, leading: tuple[int, ...]) -> Batch:
-    """Shapes and types of a batch."""
+    """Shapes and types of a batch with these leading axes, with any scaling of its sound."""
     return jax.eval_shape(functools.partial(augment.augmented, scaling="ln_12"), augment.empty_cuts(inputs, leading))

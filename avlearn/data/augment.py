@@ -66,7 +66,12 @@ class Cuts:
 
 
 def empty_cuts(inputs: InputSpec, leading: tuple[int, ...]) -> Cuts:
-    """Shapes and types of what `avlearn.data.pipeline.training_batches` yields for a network."""
+    """Shapes and types of what `avlearn.data.pipeline.training_batches` yields for a network.
+
+    Args:
+      inputs: what the network eats.
+      leading: `(workers, batch_per_worker)`, or the pairs alone.
+    """
 
     def field(dtype: type, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((*leading, *shape), dtype)

@@ -12,6 +12,7 @@ setup(
         "avlearn": ["visuals/templates/*"],
         "data_builders": ["*/*.json", "*/*.bib", "*/*.md", "*/*.txt", "*/*.tsv"],
     },
+    entry_points={"console_scripts": ["avlearn = avlearn.cli:main"]},
     install_requires=[
         "absl-py>=2.1,<3",
         # `tfds build` imports the next three, which tensorflow-datasets does not declare.

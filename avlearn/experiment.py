@@ -16,16 +16,29 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from avlearn import evaluate, parallel, parts, pretraining
-from avlearn import step as steps
-from avlearn.checkpoint import Checkpoints
-from avlearn.data import augment, evaluation_pairs, pairs, pipeline, read
-from avlearn.evaluation import Evaluation, build_evaluation
+from avlearn.build import (
+    Network,
+    build_augmentation,
+    build_network,
+    build_optimizer,
+    build_sampling,
+    build_schedule,
+    build_score,
+    build_train_step,
+    check_numbers,
+    replicated_state,
+)
+from avlearn.data import augment, built_dataset, evaluation_pairs, pairs, pipeline
+from avlearn.devices import placement
+from avlearn.evaluation.assembly import Evaluation, build_evaluation
+from avlearn.evaluation.forward_passes import ForwardPasses
 from avlearn.losses import avc
-from avlearn.parts import Network
-from avlearn.preemption import Preemption
-from avlearn.sources import Passes
-from avlearn.step import TrainState
+from avlearn.runs import initialise
+from avlearn.runs.checkpoint import Checkpoints
+from avlearn.runs.preemption import Preemption
+from avlearn.training import step as steps
+from avlearn.training.step import TrainState
+from avlearn.types import Arrays
 from avlearn.visuals import training_pictures
 
 LOG = logging.getLogger("avlearn")
@@ -39,14 +52,14 @@ class Experiment:
     workdir: pathlib.Path
     network: Network
     mesh: Mesh
-    splits: dict[str, read.Split]
+    splits: dict[str, built_dataset.Split]
     schedule: optax.Schedule
     checkpoints: Checkpoints
     evaluation: Evaluation
     train_step: Callable[[TrainState, augment.Cuts], tuple[TrainState, dict]]
     initial_state: Callable[[], TrainState]
     training_batches: Callable[[int], Iterator[augment.Cuts]]
-    validation_pairs: Callable[[TrainState], evaluate.Arrays]
+    validation_pairs: Callable[[TrainState], Arrays]
     own_loss: Callable[[TrainState], float] | None
     preemption: Preemption
 
@@ -65,12 +78,12 @@ class Experiment:
             if not self.config.train.initialise_from:
                 return state
             source, frozen = self.config.train.initialise_from, self.config.train.frozen
-            return pretraining.initialised(state, source, frozen, parallel.replicated(self.mesh))
-        state = self.checkpoints.restore_state(state, parallel.replicated(self.mesh))
+            return initialise.initialised(state, source, frozen, placement.replicated(self.mesh))
+        state = self.checkpoints.restore_state(state, placement.replicated(self.mesh))
         LOG.info("Goes on from step %d of %s; %s.", int(state.step), self.checkpoints.directory, workers)
         return state
 
-    def validate(self, state: TrainState) -> tuple[dict[str, float], evaluate.Arrays]:
+    def validate(self, state: TrainState) -> tuple[dict[str, float], Arrays]:
         """Loss, accuracy and rate of predicted positives on balanced pairs of the validation split.
 
         The pairs are those of AVC, or shifted ones where these are what is trained on. Of a network that is not trained
@@ -85,7 +98,22 @@ class Experiment:
             loss = self.own_loss(state)
         return {f"validation/{name}": float(value) for name, value in {"loss": loss, **metrics}.items()}, arrays
 
-    def pictures(self, pairs: evaluate.Arrays) -> dict[str, np.ndarray]:
+    def clip_ids(self, worker: int, step: int) -> list[str]:
+        """Returns the ids of the clips in a worker's batch at a step (from 1), in the batch's order."""
+        split, train, data = self.splits["train"], self.config.train, self.config.data
+        numbers = pipeline.training_clips(
+            split,
+            seed=self.config.seed,
+            num_workers=train.num_workers,
+            batch_per_worker=train.batch_per_worker,
+            samples_per_clip=data.samples_per_clip,
+            pairing=data.pairing,
+            worker=worker,
+            step=step - 1,
+        )
+        return split.clip_ids(numbers)
+
+    def pictures(self, pairs: Arrays) -> dict[str, np.ndarray]:
         """Contact sheets of a few validation clips, always the same ones, from the arrays of `validate`."""
         split = self.splits["validation"]
         examples = functools.partial(evaluation_pairs.examples, split, self.network.inputs)
@@ -110,18 +138,18 @@ def build(
     Raises:
       ValueError: something in the config is unknown or does not fit; says what is allowed.
     """
-    parts.check_numbers(config)
-    network = parts.build_network(config)
-    mesh = parallel.make_mesh(config.train.num_workers, devices)
+    check_numbers(config)
+    network = build_network(config)
+    mesh = placement.make_mesh(config.train.num_workers, devices)
     preemption = Preemption() if preemption is None else preemption
     data = config.data
     names = {"train": data.train_split, "validation": data.validation_split}
-    splits = {role: read.open_split(data.dataset, data.data_dir, name) for role, name in names.items()}
+    splits = {role: built_dataset.open_split(data.dataset, data.data_dir, name) for role, name in names.items()}
     if splits["train"].whole_because:
         LOG.info("Of each clip the whole record is read: %s.", splits["train"].whole_because)
     cuts_per_step = config.train.num_workers * config.train.batch_per_worker // pairs.sharing(data.pairing)
-    schedule = parts.build_schedule(config, len(splits["train"]) * data.samples_per_clip / cuts_per_step)
-    adam = parts.build_optimizer(config, schedule)
+    schedule = build_schedule(config, len(splits["train"]) * data.samples_per_clip / cuts_per_step)
+    adam = build_optimizer(config, schedule)
     stream = training_stream(config, network, splits["train"])
     evaluation = build_evaluation(config, network, mesh, preemption)
     validated = {"split": splits["validation"], "inputs": network.inputs}
@@ -134,8 +162,8 @@ def build(
         schedule=schedule,
         checkpoints=Checkpoints(workdir / "checkpoints", network=network.name, keep=config.train.keep_checkpoints),
         evaluation=evaluation,
-        train_step=parts.build_train_step(config, network, adam, mesh, prepare=parts.build_augmentation(config)),
-        initial_state=functools.partial(parts.replicated_state, network, adam, mesh),
+        train_step=build_train_step(config, network, adam, mesh, prepare=build_augmentation(config)),
+        initial_state=functools.partial(replicated_state, network, adam, mesh),
         training_batches=functools.partial(batches_on_devices, stream, mesh, config.train.num_workers),
         validation_pairs=functools.partial(
             evaluation.passes.pairs, **validated, pairing="shifted" if data.pairing == "shifted" else "avc"
@@ -145,13 +173,15 @@ def build(
     )
 
 
-def training_stream(config: ConfigDict, network: Network, split: read.Split) -> Callable[..., Iterator[augment.Cuts]]:
+def training_stream(
+    config: ConfigDict, network: Network, split: built_dataset.Split
+) -> Callable[..., Iterator[augment.Cuts]]:
     """The training batches of given workers from a given step on, as NumPy arrays, not yet augmented."""
     return functools.partial(
         pipeline.training_batches,
         split,
         network.inputs,
-        parts.build_sampling(config),
+        build_sampling(config),
         seed=config.seed,
         num_workers=config.train.num_workers,
         batch_per_worker=config.train.batch_per_worker,
@@ -160,24 +190,24 @@ def training_stream(config: ConfigDict, network: Network, split: read.Split) -> 
 
 def batches_on_devices(stream: Callable, mesh: Mesh, num_workers: int, first_step: int) -> Iterator[augment.Cuts]:
     """This process's share of each batch, laid over the mesh; the training step augments it."""
-    workers = parallel.local_workers(mesh, num_workers)
+    workers = placement.local_workers(mesh, num_workers)
     for cuts in stream(workers=workers, first_step=first_step):
-        yield parallel.to_devices(mesh, cuts)
+        yield placement.to_devices(mesh, cuts)
 
 
 def validation_loss(
-    config: ConfigDict, network: Network, passes: Passes, **validated
+    config: ConfigDict, network: Network, passes: ForwardPasses, **validated
 ) -> Callable[[TrainState], float] | None:
     """Training's loss over a split, the mean over its clips; None where that is the loss on pairs."""
     if network.loss is None or "avc" in network.pairings:
         return None
-    score = parts.build_score(config, network)
+    score = build_score(config, network)
     compiled = jax.jit(functools.partial(steps.evaluation_loss, model=network.evaluation, score=score))
 
     def mean_loss(state: TrainState) -> float:
         losses, clips = [], []
         for batch, _ in passes.batches(**validated, pairing="all_positive"):
-            losses.append(float(compiled(state, parallel.whole_to_devices(passes.mesh, batch))))
+            losses.append(float(compiled(state, placement.whole_to_devices(passes.mesh, batch))))
             clips.append(float(batch.weight.sum()))
         return float(np.average(losses, weights=clips))
 

@@ -4,6 +4,10 @@ A run's directory holds `config.json`, `checkpoints/`, `tensorboard/`, `metrics.
 `results.json`, `arrays.npz`, `report.npz` and `report/index.html`.
 """
 
+from avlearn.devices import environment
+
+environment.set_variables()  # before TensorFlow is imported
+
 import json
 import logging
 import os
@@ -18,22 +22,14 @@ from absl import logging as absl_logging
 from etils import epath
 from ml_collections import ConfigDict, config_flags
 
-from avlearn import (
-    compiled,
-    dry_run,
-    evaluate,
-    evaluation,
-    experiment,
-    follow,
-    inspect_dataset,
-    non_finite,
-    parallel,
-    report,
-    train,
-)
-from avlearn.checkpoint import Checkpoints
-from avlearn.preemption import EXIT_CODE, Preempted, Preemption
-from avlearn.storage_faults import is_full_disk
+from avlearn import experiment, train
+from avlearn.commands import dry_run, inspect_dataset, report
+from avlearn.devices import compilation, processes
+from avlearn.evaluation import array_files, assembly, follow, scoring
+from avlearn.runs import non_finite
+from avlearn.runs.checkpoint import Checkpoints
+from avlearn.runs.damage import is_full_disk
+from avlearn.runs.preemption import EXIT_CODE, Preempted, Preemption
 from avlearn.visuals import score_table
 
 LOG = logging.getLogger("avlearn")
@@ -152,10 +148,10 @@ def run(
     stored = {"network": config.model.name, "keep": config.train.keep_checkpoints}
     if mode == "follow":
         checkpoints = Checkpoints(directory, read_only=True, **stored)
-        follow.follow(evaluation.build_evaluation(config), checkpoints, workdir / "evaluation")
+        follow.follow(assembly.build_evaluation(config), checkpoints, workdir / "evaluation")
         return
     prepare_workdir(workdir, config, mode)
-    parallel.check_shared(workdir)
+    processes.check_shared(workdir)
     if arrays is not None:
         score(config, workdir, pathlib.Path(arrays))
     elif mode == "train":
@@ -164,7 +160,7 @@ def run(
         if config.evaluation.after_training:
             evaluate_checkpoint(built.evaluation, built.checkpoints, workdir)
     else:
-        built = evaluation.build_evaluation(config, preemption=preemption)
+        built = assembly.build_evaluation(config, preemption=preemption)
         evaluate_checkpoint(built, Checkpoints(directory, **stored), workdir)
 
 
@@ -185,27 +181,27 @@ def check_flags(mode: str, checkpoint: str | None, arrays: str | None) -> None:
         raise ValueError(f"--arrays={arrays} is no file; name the arrays.npz of a run (docs/scoring.md).")
 
 
-def evaluate_checkpoint(built: evaluation.Evaluation, checkpoints: Checkpoints, workdir: pathlib.Path) -> None:
+def evaluate_checkpoint(built: assembly.Evaluation, checkpoints: Checkpoints, workdir: pathlib.Path) -> None:
     """Figures of a checkpoint, written to the workdir with the arrays that they are from, and the report."""
     found = built.run(checkpoints, built.config.evaluation.checkpoint)
-    evaluate.save(workdir, found.results, found.arrays)
+    array_files.save(workdir, found.results, found.arrays)
     say(score_table.table({workdir.name: found.results}))
-    if built.films_and_units is not None:
-        shown = built.films_and_units.collect(found.state, found.arrays)
-        evaluate.save_arrays(workdir / evaluate.FOR_REPORT, shown)
+    if built.report_arrays is not None:
+        shown = built.report_arrays.collect(found.state, found.arrays)
+        array_files.save_arrays(workdir / array_files.FOR_REPORT, shown)
         if jax.process_index() == 0:
             print(f"\n{report.write([report.load(workdir)], workdir / 'report')}")
     if jax.process_index() == 0:
-        evaluate.check_refused(found.results)
+        scoring.check_refused(found.results)
 
 
 def score(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> None:
     """Figures from saved arrays alone, written to the workdir."""
-    results, _ = evaluation.score_arrays(config, path)
-    evaluate.save_results(workdir, results)
+    results, _ = assembly.score_arrays(config, path)
+    array_files.save_results(workdir, results)
     say(f"{score_table.table({workdir.name: results})}\n\nResults: {workdir / 'results.json'}")
     if jax.process_index() == 0:
-        evaluate.check_refused(results)
+        scoring.check_refused(results)
 
 
 def say(text: str) -> None:
@@ -222,8 +218,8 @@ def start_up(num_workers: int) -> Preemption:
     """
     if flags.FLAGS.verbosity <= absl_logging.INFO:
         absl_logging.set_verbosity(absl_logging.WARNING)
-    parallel.keep_threads(num_workers)
-    parallel.initialize()
+    environment.keep_threads(num_workers)
+    processes.initialize()
     if jax.process_index() > 0 and flags.FLAGS.verbosity <= absl_logging.INFO:
         absl_logging.set_verbosity(absl_logging.ERROR)
     log = logging.getLogger("avlearn")
@@ -260,7 +256,7 @@ def main(arguments: Sequence[str]) -> None:
         if EVALUATORS.value is not None:
             config.evaluation.evaluators = tuple(EVALUATORS.value)
         workdir = None if WORKDIR.value is None else pathlib.Path(WORKDIR.value)
-        compiled.keep(COMPILE_CACHE.value)
+        compilation.keep(COMPILE_CACHE.value)
         run(
             config,
             workdir,

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import json
 import logging
 import math
 import time
@@ -10,10 +11,12 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from avlearn import compiled, metrics_log, non_finite, wandb_log
+from avlearn.devices import compilation
 from avlearn.experiment import Experiment
-from avlearn.preemption import TOLD, Preempted
-from avlearn.step import TrainState
+from avlearn.logs import metrics_log, wandb_log
+from avlearn.runs import non_finite
+from avlearn.runs.preemption import TOLD, Preempted
+from avlearn.training.step import TrainState
 
 LOG = logging.getLogger("avlearn")
 
@@ -55,7 +58,7 @@ def _train(experiment: Experiment, profile: bool) -> TrainState:
         _validate_and_save(experiment, state, log)
     clock = metrics_log.Clock(config.num_workers * config.batch_per_worker, config.steps - first_step)
     in_flight, finished, allowed = collections.deque(), [], STEPS_IN_FLIGHT[jax.default_backend()]
-    trace = compiled.Trace(experiment.workdir / "profile" if profile else None, first_step, config.steps)
+    trace = compilation.Trace(experiment.workdir / "profile" if profile else None, first_step, config.steps)
     batches = experiment.training_batches(first_step)
     for step in range(first_step + 1, config.steps + 1):
         trace.before(step)
@@ -96,7 +99,14 @@ def _finish(experiment: Experiment, in_flight: collections.deque, at_most: int) 
         step, metrics, told = in_flight.popleft()
         scalars = {name: float(value) for name, value in metrics.items() if value.ndim == 0}
         if not non_finite.is_finite(scalars):
-            raise non_finite.of_step(experiment, step, metrics)
+            raise non_finite.of_step(
+                step,
+                metrics,
+                workdir=experiment.workdir,
+                checkpoints=experiment.checkpoints,
+                config=json.loads(experiment.config.to_json()),
+                clip_ids=experiment.clip_ids,
+            )
         rows.append(scalars)
         told_to_leave |= bool(told)
     return rows, told_to_leave
@@ -112,7 +122,7 @@ def _validate_and_save(experiment: Experiment, state: TrainState, log: metrics_l
     except Preempted:
         raise _preempted(experiment, state) from None
     if not math.isfinite(scalars["validation/loss"]):
-        raise non_finite.of_validation(experiment, int(state.step), scalars["validation/loss"])
+        raise non_finite.of_validation(int(state.step), scalars["validation/loss"], experiment.checkpoints)
     log.write(int(state.step), scalars)
     validations = -(-int(state.step) // experiment.config.train.checkpoint_every_steps)
     every = experiment.config.train.pictures_every

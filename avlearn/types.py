@@ -4,10 +4,12 @@ import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 # Of NumPy, of JAX, or just a shape and a type.
 Array = Any
+Arrays = dict[str, np.ndarray]  # name to array; those of an evaluation have one row for each pair
 
 
 @dataclasses.dataclass(frozen=True)

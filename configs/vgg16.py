@@ -1,6 +1,6 @@
 """VGG16's ImageNet features on AudioSet-Instruments: retrieval within images (Objects that Sound, table 1).
 
-    python -m avlearn.import_weights --network=vgg16 --from=vgg16-397923af.pth --to=runs/vgg16
+    avlearn import --network=vgg16 --from=vgg16-397923af.pth --to=runs/vgg16
     python -m avlearn.main --config=configs/vgg16.py --mode=evaluate --workdir=runs/vgg16
 
 The paper reports nDCG@30 of .600 im-im. The network is not trained here, and it does not hear: its only figure is

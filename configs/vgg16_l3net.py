@@ -1,6 +1,6 @@
 """VGG16's images and L3-Net's sounds, aligned by CCA: a row of table 1 of Objects that Sound (section 3.2).
 
-    python -m avlearn.import_weights --network=vgg16 --from=vgg16-397923af.pth --to=runs/vgg16
+    avlearn import --network=vgg16 --from=vgg16-397923af.pth --to=runs/vgg16
     python -m avlearn.main --config=configs/l3net.py --workdir=runs/l3net
     python -m avlearn.main --config=configs/vgg16_l3net.py --mode=evaluate --checkpoint=runs/vgg16/checkpoints
 

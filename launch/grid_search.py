@@ -29,7 +29,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from avlearn import metrics_log
+from avlearn.logs import metrics_log
 from avlearn.visuals import svg_chart
 
 ROOT = pathlib.Path(__file__).parents[1]

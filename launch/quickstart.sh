@@ -21,4 +21,4 @@ for network in "${networks[@]}"; do
   python -m avlearn.main --config="configs/$network.py:miniature" --workdir="$runs/$network"
 done
 echo "== Results"
-python -m avlearn.report --output="$runs/report" "${networks[@]/#/$runs/}"
+avlearn report --output="$runs/report" "${networks[@]/#/$runs/}"

@@ -1,6 +1,7 @@
-"""The layers of the design: who may import whom."""
+"""Which room may import which: one line for each directory."""
 
 import ast
+import collections
 import os
 import pathlib
 import re
@@ -10,122 +11,47 @@ from importlib import metadata
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+from tests.helpers.paths import ROOT
 
-# Each layer may import itself where `within` says so, and what stands in the set. Layers are module prefixes.
-FOUNDATION = {"avlearn.types", "avlearn.ontology"}
-LAYERS = {
-    "avlearn.xla_flags": set(),
-    "avlearn.types": set(),
-    "avlearn.ontology": set(),
-    "avlearn.media": FOUNDATION | {"avlearn.media"},
-    "avlearn.losses": FOUNDATION | {"avlearn.losses"},
-    "avlearn.models.parts": FOUNDATION | {"avlearn.models.parts"},
-    "avlearn.data": FOUNDATION | {"avlearn.data", "avlearn.media"},
-    "avlearn.evaluators": FOUNDATION | {"avlearn.evaluators"},
-    "avlearn.visuals": FOUNDATION | {"avlearn.visuals", "avlearn.media"},
-    "avlearn.models": FOUNDATION | {"avlearn.models.parts", "avlearn.losses"},
-    "avlearn.parallel": FOUNDATION,
-    "avlearn.optimizer": FOUNDATION,
-    "avlearn.metrics_log": FOUNDATION | {"avlearn.tensorboard_log", "avlearn.wandb_log"},
-    "avlearn.tensorboard_log": FOUNDATION,
-    "avlearn.wandb_log": FOUNDATION,
-    "avlearn.step": FOUNDATION | {"avlearn.parallel", "avlearn.losses"},
-    "avlearn.storage_faults": FOUNDATION,
-    "avlearn.checkpoint": FOUNDATION | {"avlearn.step", "avlearn.storage_faults"},
-    "avlearn.pretraining": {"avlearn.checkpoint", "avlearn.step"},
-    "avlearn.weights": FOUNDATION | {"avlearn.weights", "avlearn.models"},
-    "avlearn.import_weights": {"avlearn.checkpoint", "avlearn.parts", "avlearn.step", "avlearn.weights"},
-    "avlearn.export_weights": {"avlearn.checkpoint", "avlearn.import_weights", "avlearn.weights"},
-    "avlearn.evaluate": FOUNDATION | {"avlearn.parallel", "avlearn.evaluators"},
-    "avlearn.report": FOUNDATION
-    | {"avlearn.data", "avlearn.evaluate", "avlearn.losses", "avlearn.metrics_log", "avlearn.visuals"},
-    "avlearn.inspect_dataset": FOUNDATION | {"avlearn.data", "avlearn.media", "avlearn.visuals"},
-    "avlearn.parts": {"avlearn"},
-    "avlearn.chosen_evaluators": {"avlearn"},
-    "avlearn.evaluation": {"avlearn"},
-    "avlearn.experiment": {"avlearn"},
-    "avlearn.topology": set(),
-    "avlearn.compiled": FOUNDATION,
-    "avlearn.preemption": FOUNDATION | {"avlearn.parallel"},
-    "avlearn.non_finite": {"avlearn.data", "avlearn.experiment", "avlearn.parallel"},
-    "avlearn.train": {
-        "avlearn.compiled",
-        "avlearn.experiment",
-        "avlearn.metrics_log",
-        "avlearn.non_finite",
-        "avlearn.preemption",
-        "avlearn.step",
-        "avlearn.wandb_log",
-    },
-    "avlearn.features": FOUNDATION | {"avlearn.models.parts", "avlearn.step"},
-    "avlearn.sources": FOUNDATION
-    | {
-        "avlearn.data",
-        "avlearn.evaluate",
-        "avlearn.features",
-        "avlearn.parallel",
-        "avlearn.preemption",
-        "avlearn.step",
-    },
-    "avlearn.films_and_units": {
-        "avlearn.data",
-        "avlearn.evaluate",
-        "avlearn.features",
-        "avlearn.sources",
-        "avlearn.step",
-        "avlearn.visuals",
-    },
-    "avlearn.follow": {
-        "avlearn.checkpoint",
-        "avlearn.evaluate",
-        "avlearn.evaluation",
-        "avlearn.metrics_log",
-        "avlearn.tensorboard_log",
-        "avlearn.visuals",
-    },
-    "avlearn.costs": {"avlearn.parts", "avlearn.step", "avlearn.types"},
-    "avlearn.dry_run": {
-        "avlearn.chosen_evaluators",
-        "avlearn.costs",
-        "avlearn.topology",
-        "avlearn.parts",
-        "avlearn.step",
-        "avlearn.evaluate",
-        "avlearn.parallel",
-        "avlearn.data",
-        "avlearn.models.parts",
-    },
-    "avlearn.main": {"avlearn"},
-    "avlearn.write_contents": {"avlearn.data.contents"},
-    "data_builders": FOUNDATION
-    | {"data_builders", "avlearn.media", "avlearn.data.schema", "avlearn.data.contents", "avlearn.data.tfrecord_file"},
+# Each room may import itself and the rooms named on its line, and no others.
+LEAVES = "types ontology config devices"
+ROOMS = {
+    "types": "",
+    "ontology": "",
+    "config": "",
+    "devices": "",
+    "logs": "",
+    "losses": "types",
+    "media": "types",
+    "evaluators": "types ontology",
+    "data": "types ontology media",
+    "visuals": "types ontology media",
+    "models/layers": "types",
+    "models": "types losses models/layers",
+    "weights": "types models models/layers",
+    "training": "types losses devices",
+    "runs": "types devices training",
+    "build": f"{LEAVES} losses data models training runs",
+    "evaluation": f"{LEAVES} losses data models models/layers training runs build evaluators visuals logs",
+    "experiment": f"{LEAVES} losses data models training runs build evaluation visuals",
+    "train": "devices logs training runs experiment",
+    "commands": f"{LEAVES} losses data models models/layers training runs build evaluation visuals logs media weights",
+    "main": "devices data visuals runs evaluation experiment train commands",
+    "cli": "devices commands",
 }
-PACKAGES = {"avlearn": {"avlearn.xla_flags"}, "data_builders": set()}  # what importing them imports
-NOT_IN_EXPERIMENT = {
-    "avlearn.main",
-    "avlearn.train",
-    "avlearn.follow",
-    "avlearn.non_finite",
-    "avlearn.experiment",
-    "avlearn.costs",
-    "avlearn.dry_run",
-    "avlearn.report",
-    "avlearn.inspect_dataset",
-    "avlearn.import_weights",
-    "avlearn.export_weights",
-    "avlearn.write_contents",
-}
-MAY_IMPORT_TENSORFLOW = ("avlearn.data", "data_builders")
-MAY_IMPORT_FLAGS = ("avlearn.main", "data_builders")
+BUILDERS_IMPORT = ("avlearn.media", "avlearn.ontology", "avlearn.devices.environment")
+BUILDERS_IMPORT += tuple(f"avlearn.data.{name}" for name in ("schema", "contents", "tfrecord_file"))
+AT_THE_TOP = 10  # modules at most
 
 
-def modules():
-    for folder in ("avlearn", "data_builders"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            if not path.name.endswith("_test.py"):
-                name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-                yield pytest.param(name, path, id=name)
+def sources(folder: str) -> list[pathlib.Path]:
+    return sorted(path for path in (ROOT / folder).rglob("*.py") if not path.stem.endswith(("_test", "conftest")))
+
+
+def room_of(module: str) -> str:
+    """`avlearn.models.layers.resnet` to `models/layers`: the longest name in the table that it lies in."""
+    path = module.removeprefix("avlearn.").replace(".", "/") + "/"
+    return max((room for room in ROOMS if path.startswith(room + "/")), key=len, default="")
 
 
 def imports(path: pathlib.Path) -> set[str]:
@@ -140,36 +66,70 @@ def imports(path: pathlib.Path) -> set[str]:
     return found
 
 
-def within(name: str, prefix: str) -> bool:
-    return name == prefix or name.startswith(prefix + ".")
+def name_of(path: pathlib.Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
-def layer_of(name: str) -> str:
-    return max((layer for layer in LAYERS if within(name, layer)), key=len)
-
-
-@pytest.mark.parametrize(("name", "path"), list(modules()))
-def test_imports_only_lower_layers(name, path):
-    if name in PACKAGES:
-        assert imports(path) == PACKAGES[name]
-        return
-    layer = layer_of(name)
+@pytest.mark.parametrize("path", sources("avlearn"), ids=name_of)
+def test_rooms_import_only_rooms_of_their_line(path):
+    room = room_of(name_of(path).removesuffix(".__init__"))
     for imported in imports(path):
-        if imported.split(".")[0] in ("avlearn", "data_builders"):
-            assert any(within(imported, allowed) for allowed in LAYERS[layer]), f"{name} imports {imported}"
-            if layer in ("avlearn.parts", "avlearn.chosen_evaluators", "avlearn.evaluation", "avlearn.experiment"):
-                assert not any(within(imported, upper) for upper in NOT_IN_EXPERIMENT), f"{name} imports {imported}"
+        if imported.startswith(("avlearn.", "data_builders", "configs")):
+            other = room_of(imported)
+            if room == other == "models":
+                assert name_of(path) == imported, f"models do not import each other: {imported}"
+            assert other == room or other in ROOMS[room].split(), f"{path} imports {imported}"
         root = imported.split(".")[0]
         if root in ("tensorflow", "tensorflow_datasets", "apache_beam"):
-            assert name.startswith(MAY_IMPORT_TENSORFLOW), f"{name} imports {imported}"
-        if within(imported, "absl.flags") or within(imported, "absl.app"):
-            assert name.startswith(MAY_IMPORT_FLAGS), f"{name} reads flags"
+            assert room == "data", f"{path} imports {imported}"
+        if imported.startswith(("absl.flags", "absl.app")):
+            assert room == "main", f"{path} reads flags"
 
 
-def test_every_file_belongs_to_a_layer():
-    for parameter in modules():
-        name = parameter.values[0]
-        assert name in PACKAGES or any(within(name, layer) for layer in LAYERS), name
+@pytest.mark.parametrize("path", sources("data_builders"), ids=name_of)
+def test_builders_import_what_writes_records(path):
+    for imported in imports(path):
+        if imported.startswith("avlearn"):
+            assert imported.startswith(BUILDERS_IMPORT), f"{path} imports {imported}"
+        assert not imported.startswith(("configs", "tests")), f"{path} imports {imported}"
+
+
+def test_every_module_belongs_to_a_room():
+    unknown = [
+        name_of(path) for path in sources("avlearn") if not room_of(name_of(path)) and path.parent.name != "avlearn"
+    ]
+    assert not unknown
+    top = {path.stem for path in (ROOT / "avlearn").glob("*.py")}
+    assert top - {"__init__"} <= ROOMS.keys()
+    assert len(top) <= AT_THE_TOP
+
+
+def test_names_are_used_once():
+    """No two modules and no two classes share a name, except for those that a registry finds by it."""
+    modules, classes = collections.Counter(), collections.Counter()
+    for path in sources("avlearn") + sources("data_builders"):
+        modules[path.stem] += path.stem != "__init__"
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and node.name not in ("Model", "Builder", "Config"):
+                classes[node.name] += 1
+    assert [name for name, count in (modules + classes).items() if count > 1] == []
+    assert not [path for path in sources("avlearn") + sources("data_builders") if "parts" in path.with_suffix("").parts]
+
+
+def test_importing_configures_nothing():
+    """Entry points set environment variables; a library that is imported leaves them as they are."""
+    code = "import os, importlib; before = dict(os.environ)\n"
+    entry_points = ("avlearn.main",)
+    for path in sources("avlearn"):
+        if name_of(path) not in entry_points:
+            code += f"importlib.import_module({name_of(path).removesuffix('.__init__')!r})\n"
+    code += "changed = {k for k in os.environ if os.environ[k] != before.get(k)}\n"
+    code += "print(*changed & {'XLA_FLAGS', 'TF_ENABLE_ONEDNN_OPTS', 'PJRT_NPROC', 'JAX_PLATFORMS'})"
+    hidden = ("XLA_FLAGS", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    assert run.stdout.split() == []
 
 
 def test_steps_are_timed_with_few_packages():

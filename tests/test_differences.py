@@ -1,9 +1,9 @@
 """Each departure from a paper stands in the code as `DIFFERS: ...`, and all of them in docs/differences.md."""
 
-import pathlib
 import re
 
-ROOT = pathlib.Path(__file__).parents[1]
+from tests.helpers.paths import ROOT
+
 INTRODUCTION = """# Where avlearn departs from the papers
 
 Each line stands in the code, where it applies, as a comment `DIFFERS: ...`; `python tests/test_differences.py` collects

@@ -8,14 +8,19 @@ import jax
 import numpy as np
 import optax
 import pytest
-import tensorboard_events
 
-from avlearn import dry_run, evaluate, experiment, main, metrics_log, non_finite, parts, train
-from avlearn import step as steps
-from avlearn.checkpoint import Checkpoints
-from avlearn.data import read
-from avlearn.films_and_units import FilmsAndUnits
+from avlearn import experiment, main, train
+from avlearn.build import build_network
+from avlearn.commands import dry_run
+from avlearn.data import order
+from avlearn.evaluation import array_files
+from avlearn.evaluation.report_arrays import ReportArrays
+from avlearn.logs import metrics_log
+from avlearn.runs import non_finite
+from avlearn.runs.checkpoint import Checkpoints
+from avlearn.training import step as steps
 from configs import attention10k, avenet, avolnet, l3net, lvs, supervised, supervised_pretraining
+from tests.helpers import tensorboard_events
 
 EXPERIMENTS = (l3net, avenet, avolnet, lvs, attention10k, supervised, supervised_pretraining)
 CONFIGS = {module.__name__.removeprefix("configs."): module for module in EXPERIMENTS}
@@ -90,8 +95,8 @@ def test_cca_is_fitted_on_the_first_training_clips(runs, tiny_world, tmp_path):
     assert (results["cca"]["items"], results["cca"]["split"]) == (16, "test")
     fit = results["cca"]["fit"]
     assert (fit["items"], fit["clips_of_split"], fit["split"]) == (40, 64, "train")
-    arrays = evaluate.load_arrays(tmp_path / "arrays.npz")
-    assert arrays["fit"]["image_item"].tolist() == sorted(read.epoch_order(64, config.seed, 0)[:40])
+    arrays = array_files.load_arrays(tmp_path / "arrays.npz")
+    assert arrays["fit"]["image_item"].tolist() == sorted(order.epoch_order(64, config.seed, 0)[:40])
     assert (tmp_path / "report" / "index.html").exists()
     # The same results once more, from the saved arrays alone: the dataset is not asked.
     config.data.data_dir = "nowhere"
@@ -103,7 +108,7 @@ def test_sounds_of_another_network(runs, tiny_world, tmp_path):
     """Table 1's VGG16 with L3-Net's sounds: images of one network, sounds of another, on the same clips."""
     config = tiny("l3net", tiny_world)
     config.update({"model": {"name": "vgg16"}, "evaluation": {"evaluators": ("cca",), "fit_clips": 40}})
-    network = parts.build_network(config)
+    network = build_network(config)
     checkpoints = Checkpoints(tmp_path / "checkpoints", network="vgg16", keep=1)
     checkpoints.save(steps.initial_state(network.training, optax.identity()), metrics={"validation/loss": 0.0})
     checkpoints.close()
@@ -114,8 +119,8 @@ def test_sounds_of_another_network(runs, tiny_world, tmp_path):
     results = json.loads((tmp_path / "both" / "results.json").read_text())
     assert results["cca"]["network"].startswith("vgg16, sounds by l3net, step ")
     assert results["cca"]["fit"]["items"] == 40
-    both = evaluate.load_arrays(tmp_path / "both" / "arrays.npz")
-    own = evaluate.load_arrays(runs / "l3net" / "arrays.npz")["all_positive"]
+    both = array_files.load_arrays(tmp_path / "both" / "arrays.npz")
+    own = array_files.load_arrays(runs / "l3net" / "arrays.npz")["all_positive"]
     heard = both["all_positive"]
     np.testing.assert_array_equal(heard["image_item"], own["image_item"])
     np.testing.assert_allclose(heard["audio_embedding"], own["audio_embedding"], atol=1e-6)
@@ -133,8 +138,8 @@ def test_features_negatives_and_sources_of_a_checkpoint(runs, tiny_world, tmp_pa
     config.evaluation.nmi_clusters = 4
     main.run(config, tmp_path, "evaluate", str(runs / "avolnet" / "checkpoints"))
     results = json.loads((tmp_path / "results.json").read_text())
-    arrays = evaluate.load_arrays(tmp_path / "arrays.npz")
-    shown_only = evaluate.load_arrays(tmp_path / "report.npz")
+    arrays = array_files.load_arrays(tmp_path / "arrays.npz")
+    shown_only = array_files.load_arrays(tmp_path / "report.npz")
     assert set(arrays) == {"all_positive", "negatives", "about"}
     assert set(shown_only) == {"image_units", "audio_units"}
     kinds = results["negatives"]
@@ -166,7 +171,7 @@ def test_features_negatives_and_sources_of_a_checkpoint(runs, tiny_world, tmp_pa
     config.evaluation.split = "train"  # some frames of it have
     main.run(config, tmp_path / "iiou", "evaluate", str(runs / "avolnet" / "checkpoints"))
     found = json.loads((tmp_path / "iiou" / "results.json").read_text())["iiou"]
-    rows = evaluate.load_arrays(tmp_path / "iiou" / "arrays.npz")["sources"]
+    rows = array_files.load_arrays(tmp_path / "iiou" / "arrays.npz")["sources"]
     assert found["sources"] == len(rows["source"]) >= 2 * found["items"] > 0
     assert found["items"] + found["without_several_sources"] == found["items_expected"] == 64
     # A row has the boxes of its own source, and of no other, and another clip's sound.
@@ -181,7 +186,7 @@ def test_features_negatives_and_sources_of_a_checkpoint(runs, tiny_world, tmp_pa
 
 def test_saved_arrays_give_the_same_figures(runs):
     """Accuracy from the arrays, worked out here, is the one in results.json."""
-    arrays = evaluate.load_arrays(runs / "avenet" / "arrays.npz")
+    arrays = array_files.load_arrays(runs / "avenet" / "arrays.npz")
     drawn, pairs = arrays["avc_draws"], arrays["avc"]
     right = (drawn["logit"] > 0) == drawn["corresponds"]
     accuracy = np.mean([right[(drawn["pair_draw"] == -1) | (drawn["pair_draw"] == draw)].mean() for draw in range(5)])
@@ -196,13 +201,13 @@ def test_saved_arrays_give_the_same_figures(runs):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_report_has_films_of_the_heat_maps(runs, name):
-    shown = evaluate.load_arrays(runs / name / "report.npz")
+    shown = array_files.load_arrays(runs / name / "report.npz")
     page = (runs / name / "report" / "index.html").read_text()
     if name not in WITH_MAPS:
         assert "moments" not in shown
         assert "<video" not in page
         return
-    of, pairs = shown["moments"], evaluate.load_arrays(runs / name / "arrays.npz")["avc"]
+    of, pairs = shown["moments"], array_files.load_arrays(runs / name / "arrays.npz")["avc"]
     items = list(dict.fromkeys(of["image_item"].tolist()))
     assert len(items) == page.count("<video") == 3
     # Pairs are of the middle moment: its map is that of the pair.
@@ -219,17 +224,17 @@ def test_figures_are_saved_before_anything_is_shown(runs, tiny_world, tmp_path, 
         raise OSError("no room")
 
     (tmp_path / "report.npz").touch()  # of an evaluation before
-    monkeypatch.setattr(FilmsAndUnits, "collect", fails)
+    monkeypatch.setattr(ReportArrays, "collect", fails)
     with pytest.raises(OSError, match="no room"):
         main.run(tiny("avenet", tiny_world), tmp_path, "evaluate", str(runs / "avenet" / "checkpoints"))
     assert (tmp_path / "results.json").read_text() == (runs / "avenet" / "results.json").read_text()
-    assert "all_positive" in evaluate.load_arrays(tmp_path / "arrays.npz")
+    assert "all_positive" in array_files.load_arrays(tmp_path / "arrays.npz")
     assert not (tmp_path / "report.npz").exists()
 
 
 def test_direct_combination_is_decided_by_the_validation_split(runs):
     results = json.loads((runs / "supervised" / "results.json").read_text())["avc_accuracy"]
-    arrays = evaluate.load_arrays(runs / "supervised" / "arrays.npz")
+    arrays = array_files.load_arrays(runs / "supervised" / "arrays.npz")
     chosen_on, test, first = arrays["validation"], arrays["avc_draws"], arrays["avc"]
     assert len(chosen_on["logit"]) == 2 * 16
     right = ((chosen_on["logit"] > results["threshold"]) == chosen_on["corresponds"]).mean()
@@ -295,14 +300,14 @@ def test_full_size_experiment_delivers_what_its_evaluators_need(name):
     pairs = dict.fromkeys(CONFIGS, (16, 128))
     pairs |= {"lvs": (1, 256), "attention10k": (1, 256), "supervised": (16, 16), "supervised_pretraining": (16, 16)}
     assert (config.train.num_workers, config.train.batch_per_worker) == pairs[name]
-    network = parts.build_network(config)
+    network = build_network(config)
     assert dry_run.describe_evaluators(config, network).count("\n") == len(config.evaluation.evaluators)
 
 
 def test_dry_run_says_what_would_happen(tiny_world):
     config = tiny("avolnet", tiny_world)
     text = dry_run.describe(config)
-    network = parts.build_network(config)
+    network = build_network(config)
     state = steps.initial_state(network.training, optax.sgd(0.1))
     assert f"{sum(leaf.size for leaf in jax.tree.leaves(state.params)):,}" in text
     assert "8 workers x 8 = 64 pairs; 8 device(s)" in text

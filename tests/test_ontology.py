@@ -1,6 +1,5 @@
 import csv
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -8,8 +7,9 @@ import pytest
 from avlearn import ontology
 from avlearn.evaluators import ndcg
 from avlearn.ontology import UNREACHABLE, Ontology
+from tests.helpers.paths import SHARED
 
-AUDIOSET = pathlib.Path(__file__).parents[2] / "shared" / "data" / "audioset"
+AUDIOSET = SHARED / "audioset"
 needs_audioset = pytest.mark.skipif(not AUDIOSET.exists(), reason="AudioSet's annotation files are not here")
 
 # Music - Guitar - (Acoustic, Electric); Choir below both Music and Voice; Animal - Dog stands apart.

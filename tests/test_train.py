@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from avlearn import experiment, metrics_log, non_finite, parallel, train
-from avlearn.checkpoint import Checkpoints
-from avlearn.data import read
-from avlearn.preemption import Preempted, Preemption
+from avlearn import experiment, train
+from avlearn.data import graph
+from avlearn.devices import placement
+from avlearn.logs import metrics_log
+from avlearn.runs import non_finite
+from avlearn.runs.checkpoint import Checkpoints
+from avlearn.runs.preemption import Preempted, Preemption
 from configs import avenet
 
 STEPS = 4  # validated and saved after 2 and 4
@@ -85,7 +88,7 @@ def test_told_to_leave_it_saves_and_goes_on_with_the_same_bits(
     steps = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert steps == saved
     assert [step for step in steps if not stopped.checkpoints.is_validated(step)] == without_loss
-    everywhere = parallel.replicated(built.mesh)
+    everywhere = placement.replicated(built.mesh)
     if best is None:
         with pytest.raises(ValueError, match="no checkpoint with a validation loss in"):
             stopped.checkpoints.restore_weights(built.initial_state(), everywhere, "best")
@@ -115,7 +118,7 @@ def test_a_loss_that_is_not_finite_names_step_worker_and_clips(built, tiny_world
     monkeypatch.setattr(run.checkpoints, "wait", lambda wait=run.checkpoints.wait: waits.append(wait()))
     videos = np.asarray([*zip(range(3), run.training_batches(0), strict=False)][2][1].video)
     run = dataclasses.replace(run, training_batches=lambda first: poisoned(built.training_batches(first), 3, after=2))
-    with pytest.raises(non_finite.NonFiniteLoss, match=r"loss of step 3 is nan.*worker 3 of 4\..*goes on from step 2 "):
+    with pytest.raises(non_finite.NonFiniteLoss, match=r"loss of step 3 is nan.*worker 3 of 4\..*resumes from step 2 "):
         train.train(run)
     assert waits == [None]  # until the checkpoint that it names is whole
     assert run.checkpoints.latest_step() == 2
@@ -125,7 +128,7 @@ def test_a_loss_that_is_not_finite_names_step_worker_and_clips(built, tiny_world
     assert (culprit["worker"], culprit["loss"]) == (3, "nan")
     # The clips, found again in the dataset by their names, are of the videos that the batch held.
     dataset = tfds.load("synthetic_av/tiny", data_dir=tiny_world, split="train")
-    video = {row["clip_id"].numpy().decode(): int(read.fingerprint(row["video_id"])) for row in dataset}
+    video = {row["clip_id"].numpy().decode(): int(graph.fingerprint(row["video_id"])) for row in dataset}
     assert [video[clip] for clip in culprit["clips"]] == videos[3].tolist()
 
 

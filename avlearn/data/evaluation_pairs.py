@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from jaxtyping import Float32, Int64, UInt8
 
-from avlearn.data import annotations, augment, check, cut, pairs, pipeline, read, sample
+from avlearn.data import annotations, augment, built_dataset, cut, graph, pairs, pipeline, requirements, sample
 from avlearn.data.records import Records
 from avlearn.data.sample import Draw, Sampling
 from avlearn.media.log_spectrogram import POWER_FLOOR
@@ -20,7 +20,7 @@ PARTNER_STREAM = 2  # keeps evaluation's random pairs apart from the draws of tr
 
 
 def batches(
-    split: read.Split,
+    split: built_dataset.Split,
     inputs: InputSpec,
     sampling: Sampling,
     *,
@@ -56,18 +56,18 @@ def batches(
       ValueError: no such pairing, the split does not fit `inputs`, or (while reading) a record is damaged or too short.
     """
     offsets_ms = sampling.shifts_ms if pairing == "shifted" else sample.ALIGNED_MS
-    check.fits(split, inputs, offsets_ms)
+    requirements.fits(split, inputs, offsets_ms)
     rows = _rows(split, pairing, seed, items, draws) if rows is None else _given_rows(rows)
     records = split.records(cut.FEATURES | annotations.FEATURES, cut.large(inputs))
     parts = {"records": records, "inputs": inputs}
     find = functools.partial(_find, **parts, offsets_ms=offsets_ms, num_classes=len(split.class_ids))
     dataset = (
-        read.grouped(tf.data.Dataset.from_tensor_slices(rows), records, batch_size)
-        .map(read.in_graph(find), num_parallel_calls=pipeline.threads_of_groups(records, sampling))
+        graph.grouped(tf.data.Dataset.from_tensor_slices(rows), records, batch_size)
+        .map(graph.in_graph(find), num_parallel_calls=pipeline.threads_of_groups(records, sampling))
         .unbatch()
-        .map(read.in_graph(functools.partial(_show, inputs=inputs)), num_parallel_calls=pipeline.threads_of(sampling))
+        .map(graph.in_graph(functools.partial(_show, inputs=inputs)), num_parallel_calls=pipeline.threads_of(sampling))
         .batch(batch_size)
-        .map(read.in_graph(functools.partial(_hear, **parts)), num_parallel_calls=pipeline.GROUPS_AT_ONCE)
+        .map(graph.in_graph(functools.partial(_hear, **parts)), num_parallel_calls=pipeline.GROUPS_AT_ONCE)
         .prefetch(2)
     )
     scaling = sampling.spectrogram_scaling
@@ -75,7 +75,7 @@ def batches(
 
 
 def examples(
-    split: read.Split, inputs: InputSpec, items: Sequence[int]
+    split: built_dataset.Split, inputs: InputSpec, items: Sequence[int]
 ) -> tuple[UInt8[np.ndarray, "items height width 3"], Float32[np.ndarray, "items columns bins"]]:
     """What evaluation sees and hears of some clips, at the records' resolution, for pictures and playable sound.
 
@@ -85,7 +85,7 @@ def examples(
     Raises:
       ValueError: the split does not fit `inputs`, or one of the clips is too short.
     """
-    check.stored(split, inputs)
+    requirements.stored(split, inputs)
     with split.explained():
         cuts = [_cut_example(split, inputs, item) for item in items]
     side = max(frame.shape[0] for frame, _ in cuts)
@@ -94,7 +94,7 @@ def examples(
 
 
 def _rows(
-    split: read.Split, pairing: str, seed: int, items: Sequence[int] | slice | None, draws: int
+    split: built_dataset.Split, pairing: str, seed: int, items: Sequence[int] | slice | None, draws: int
 ) -> dict[str, np.ndarray]:
     if pairing not in pairs.EVALUATION_PAIRINGS:
         raise ValueError(f"pairing={pairing!r} is unknown; evaluation has {', '.join(pairs.EVALUATION_PAIRINGS)}")
@@ -141,7 +141,7 @@ def _find(
         "row": rows,
         "pictures": {name: records.strings(places)[:, 0] for name, places in pictures.items()},
         "sounds": {name: places[:, 0] for name, places in cut.heard(heard, start, sound_ms, inputs).items()},
-        "video": read.fingerprint(seen["video_id"]),
+        "video": graph.fingerprint(seen["video_id"]),
         "clip_id": seen["clip_id"],
         "frame_ms": frame.frame_ms[:, 0],
         "annotated": annotations.of_clips(seen, num_classes),
@@ -174,7 +174,7 @@ def _hear(batch: dict, sounds: dict, real: dict, *, records: Records, inputs: In
     return {**batch, **heard}, real
 
 
-def _cut_example(split: read.Split, inputs: InputSpec, item: int) -> tuple[np.ndarray, np.ndarray]:
+def _cut_example(split: built_dataset.Split, inputs: InputSpec, item: int) -> tuple[np.ndarray, np.ndarray]:
     draw = tf.constant(sample.MIDDLE, tf.float64)
     records = split.records(cut.FEATURES, cut.large(inputs))
     opened = records(tf.constant([item], tf.int64))

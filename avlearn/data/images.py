@@ -12,7 +12,7 @@ from etils import epath
 from jaxtyping import UInt8
 from tensorflow_datasets.core.utils.version import list_all_versions
 
-from avlearn.data import read
+from avlearn.data import graph
 from avlearn.types import InputSpec
 
 
@@ -89,7 +89,7 @@ def image_batches(
     """
     cut = functools.partial(_cut, keys=split.keys, inputs=inputs)
     dataset = split.builder.as_dataset(split=split.name, shuffle_files=False)
-    dataset = dataset.map(read.in_graph(cut), num_parallel_calls=os.cpu_count()).batch(batch_size).prefetch(2)
+    dataset = dataset.map(graph.in_graph(cut), num_parallel_calls=os.cpu_count()).batch(batch_size).prefetch(2)
     for frames, labels in dataset.as_numpy_iterator():
         missing = batch_size - len(frames)
         yield (

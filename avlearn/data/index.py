@@ -53,7 +53,7 @@ def why_whole(files: Sequence[str]) -> str:
 
 def contents_command(files: Sequence[str]) -> str:
     """The command that writes the tables of contents of some shards."""
-    return f"python -m avlearn.write_contents {os.path.dirname(files[0])}"
+    return f"avlearn contents {os.path.dirname(files[0])}"
 
 
 def of_contents(files: Sequence[str], shard_lengths: Sequence[int]) -> Int64[np.ndarray, " clips"]:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from jaxtyping import Float32, Int64, UInt8
 
-from avlearn.data import augment, check, cut, read, sample
+from avlearn.data import augment, built_dataset, cut, graph, requirements, sample
 from avlearn.data.sample import Sampling
 from avlearn.types import Batch, InputSpec
 
@@ -31,13 +31,13 @@ class Film:
     log_spectrogram: Float32[np.ndarray, "columns bins"]
 
 
-def film(split: read.Split, inputs: InputSpec, item: int) -> Film:
+def film(split: built_dataset.Split, inputs: InputSpec, item: int) -> Film:
     """All moments of a clip, for pictures and playable sound.
 
     Raises:
       ValueError: the split does not fit `inputs`, or the clip is too short for its sound.
     """
-    check.fits(split, inputs)
+    requirements.fits(split, inputs)
     with split.explained():
         clip = _Clip(split, inputs, item)
         every = sample.moments(clip.opened, inputs, sample.ALIGNED_MS)
@@ -50,7 +50,7 @@ def film(split: read.Split, inputs: InputSpec, item: int) -> Film:
 
 
 def batches(
-    split: read.Split, inputs: InputSpec, sampling: Sampling, *, items: Sequence[int], batch_size: int
+    split: built_dataset.Split, inputs: InputSpec, sampling: Sampling, *, items: Sequence[int], batch_size: int
 ) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
     """All moments of some clips, as evaluation cuts them; clip by clip, in the order of time.
 
@@ -67,7 +67,7 @@ def batches(
     Raises:
       ValueError: the split does not fit `inputs`, or a clip is too short for its sound.
     """
-    check.fits(split, inputs)
+    requirements.fits(split, inputs)
     for item in items:
         with split.explained():
             clip = _Clip(split, inputs, item)
@@ -91,7 +91,7 @@ def batches(
 class _Clip:
     """A clip that is opened."""
 
-    def __init__(self, split: read.Split, inputs: InputSpec, item: int):
+    def __init__(self, split: built_dataset.Split, inputs: InputSpec, item: int):
         self._records, self._inputs = split.records(cut.FEATURES, cut.large(inputs)), inputs
         self.opened = self._records(tf.constant([item], tf.int64))
 
@@ -122,7 +122,7 @@ class _Clip:
             **{name: np.stack([each[name] for each in shown]) for name in shown[0]},
             **augment.as_heard(heard, scaling),
             "corresponds": np.ones(count, bool),
-            "video": np.full(count, read.fingerprint(self.opened["video_id"])[0].numpy()),
+            "video": np.full(count, graph.fingerprint(self.opened["video_id"])[0].numpy()),
             "weight": np.ones(count, np.float32),
         }
 

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from jaxtyping import Bool, Int64
 
-from avlearn.data import annotations, check, cut, pairs, read, sample
+from avlearn.data import annotations, built_dataset, cut, graph, order, pairs, requirements, sample
 from avlearn.data.augment import Changes, Cuts
 from avlearn.data.records import Records
 from avlearn.data.sample import Draw, Sampling
@@ -26,7 +26,7 @@ GROUPS_AT_ONCE = 2  # of clips: that is Python mostly, of which one thread runs 
 
 
 def training_clips(
-    split: read.Split,
+    split: built_dataset.Split,
     *,
     seed: int,
     num_workers: int,
@@ -37,14 +37,14 @@ def training_clips(
     step: int,
 ) -> Int64[np.ndarray, " batch_per_worker"]:
     """Clip numbers of a worker's batch at a step, without reading: its share of the endless stream of epochs."""
-    order = functools.partial(read.epoch_order, len(split), seed)
+    permutation = functools.partial(order.epoch_order, len(split), seed)
     shared = pairs.sharing(pairing)
     positions = _positions(step // samples_per_clip, worker, num_workers, batch_per_worker // shared)
-    return np.repeat(read.clips_at(positions, len(split), order), shared)
+    return np.repeat(order.clips_at(positions, len(split), permutation), shared)
 
 
 def training_batches(
-    split: read.Split,
+    split: built_dataset.Split,
     inputs: InputSpec,
     sampling: Sampling,
     *,
@@ -73,7 +73,7 @@ def training_batches(
       ValueError: the split does not fit `inputs` or is smaller than a worker's batch, or (while reading) a record is
         damaged or too short.
     """
-    check.fits(split, inputs, sampling.offsets_ms, on_grid=sampling.negatives == "on_grid")
+    requirements.fits(split, inputs, sampling.offsets_ms, on_grid=sampling.negatives == "on_grid")
     if len(split) < batch_per_worker:
         raise ValueError(
             f"the split {split.name!r} of {split.dataset} has {len(split)} clips, fewer than one worker's batch of "
@@ -85,21 +85,21 @@ def training_batches(
     records = split.records(cut.FEATURES | annotations.label_features(inputs.classes), cut.large(inputs))
     settings = {"inputs": inputs, "sampling": sampling}
     choose, pair_up = (
-        read.in_graph(functools.partial(function, records=records, **settings)) for function in (_choose, _pair_up)
+        graph.in_graph(functools.partial(function, records=records, **settings)) for function in (_choose, _pair_up)
     )
     dataset = (
         tf.data.Dataset.from_generator(plans, output_signature=_plan_signature(batch_per_worker, sampling))
         .rebatch(min(batch_per_worker, records.at_once))
         .map(choose, num_parallel_calls=threads_of_groups(records, sampling))
         .unbatch()
-        .map(read.in_graph(functools.partial(_decode, **settings)), num_parallel_calls=threads_of(sampling))
+        .map(graph.in_graph(functools.partial(_decode, **settings)), num_parallel_calls=threads_of(sampling))
         .batch(batch_per_worker, drop_remainder=True)
         .map(pair_up, num_parallel_calls=GROUPS_AT_ONCE)
     )
     dataset = (
         dataset.batch(len(workers), drop_remainder=True)
         if len(workers) > 1
-        else dataset.map(read.in_graph(_one_worker))
+        else dataset.map(graph.in_graph(_one_worker))
     )
     steps = itertools.chain.from_iterable(arrays(dataset.prefetch(2), split, sampling))
     return (Cuts(**fields, changes=Changes(**changes)) for fields, changes in itertools.islice(steps, skip, None))
@@ -115,7 +115,7 @@ def threads_of_groups(records: Records, sampling: Sampling) -> int:
     return threads_of(sampling) if records.at_once == 1 else GROUPS_AT_ONCE
 
 
-def arrays(dataset: tf.data.Dataset, split: read.Split, sampling: Sampling) -> Iterator:
+def arrays(dataset: tf.data.Dataset, split: built_dataset.Split, sampling: Sampling) -> Iterator:
     """The dataset's elements as NumPy arrays."""
     options = tf.data.Options()
     options.deterministic = True
@@ -143,14 +143,14 @@ def _plans(
     group: int,
 ) -> Iterator[dict[str, np.ndarray]]:
     """For each group of steps and each worker: clips, and for each draw from a clip its random numbers."""
-    order = functools.lru_cache(maxsize=2)(functools.partial(read.epoch_order, num_clips, seed))
+    permutation = functools.lru_cache(maxsize=2)(functools.partial(order.epoch_order, num_clips, seed))
     shared = pairs.sharing(sampling.pairing)
     cuts = len(negative) // shared
     while True:
         steps = range(group * sampling.samples_per_clip, (group + 1) * sampling.samples_per_clip)
         for worker in workers:
             positions = _positions(group, worker, num_workers, cuts)
-            clip = np.repeat(read.clips_at(positions, num_clips, order), shared)
+            clip = np.repeat(order.clips_at(positions, num_clips, permutation), shared)
             draws = np.stack([sample.draws(seed, worker, step, cuts) for step in steps], axis=1)
             yield {"clip": clip, "negative": negative, "draws": np.repeat(draws, shared, axis=0)}
         group += 1
@@ -171,7 +171,7 @@ def _choose(plan: dict, *, records: Records, inputs: InputSpec, sampling: Sampli
     return {
         "pictures": {name: records.strings(places) for name, places in seen.items()},
         "sounds": heard,
-        "video": read.fingerprint(opened["video_id"]),
+        "video": graph.fingerprint(opened["video_id"]),
         "negative": plan["negative"],
         "draws": plan["draws"],
         **annotations.labels(opened, inputs.classes),
@@ -224,7 +224,7 @@ def _one_worker(*steps: tuple[dict, dict]) -> tuple[tuple[dict, dict], ...]:
     return tf.nest.map_structure(lambda array: array[None], steps)
 
 
-def _elements(held: list[Iterator], split: read.Split) -> Iterator:
+def _elements(held: list[Iterator], split: built_dataset.Split) -> Iterator:
     while held:
         with split.explained():
             try:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from etils import epath
 from jaxtyping import Bool, Float32, Int, Int64, UInt8
 
-from avlearn.data import annotations, augment, contents, cut, read, schema
+from avlearn.data import annotations, augment, built_dataset, contents, cut, graph, schema
 from avlearn.data.records import Records
 from avlearn.media.log_spectrogram import FRONT_ENDS
 
@@ -47,7 +47,7 @@ class Counts:
 
 
 @dataclasses.dataclass(frozen=True)
-class Moment:
+class StoredMoment:
     """A stored frame and what is annotated on it.
 
     Attributes:
@@ -66,7 +66,7 @@ class Moment:
 
 
 @dataclasses.dataclass(frozen=True)
-class Clip:
+class StoredClip:
     """A record.
 
     Attributes:
@@ -83,10 +83,10 @@ class Clip:
     labels: tuple[int, ...]
     log_spectrogram: Float32[np.ndarray, "columns bins"]
     waveform: Float32[np.ndarray, " samples"] | None
-    moments: tuple[Moment, ...]
+    moments: tuple[StoredMoment, ...]
 
 
-def count(split: read.Split, progress: Callable[[int], object]) -> Counts:
+def count(split: built_dataset.Split, progress: Callable[[int], object]) -> Counts:
     """Counts a split in one pass, in which every record is read whole and compared with its checksum.
 
     Args:
@@ -116,7 +116,7 @@ def count(split: read.Split, progress: Callable[[int], object]) -> Counts:
     return Counts(num_bytes, per_class, unlabelled, columns, frames, boxes, sounding, with_boxes)
 
 
-def labels(split: read.Split, clips: Int[np.ndarray, " clips"]) -> Bool[np.ndarray, "clips classes"]:
+def labels(split: built_dataset.Split, clips: Int[np.ndarray, " clips"]) -> Bool[np.ndarray, "clips classes"]:
     """Classes of some clips of a split, in the order of their numbers as given.
 
     Raises:
@@ -126,7 +126,7 @@ def labels(split: read.Split, clips: Int[np.ndarray, " clips"]) -> Bool[np.ndarr
     return np.concatenate([batch["classes"] for batch in _batches(split, clips, split.records(LABELS), labelled)])
 
 
-def clip(split: read.Split, number: int) -> Clip:
+def clip(split: built_dataset.Split, number: int) -> StoredClip:
     """A clip of the split by its number.
 
     Its middle frame is the annotated frame nearest to the middle where it has boxes. A box is on the stored frame
@@ -144,7 +144,7 @@ def clip(split: read.Split, number: int) -> Clip:
         record = {name: value.numpy() for name, value in parsed.items()}
         log_spectrogram = np.frombuffer(record["log_spectrogram"][0], np.float16).reshape(-1, schema.BINS)
         seconds = FRONT_ENDS[split.front_end].seconds(log_spectrogram.shape[0])
-        return Clip(
+        return StoredClip(
             clip_id=record["clip_id"].decode(),
             start_ms=int(record["start_ms"]),
             labels=tuple(record["labels"].tolist()),
@@ -157,11 +157,11 @@ def clip(split: read.Split, number: int) -> Clip:
 
 
 def _batches(
-    split: read.Split, clips: np.ndarray, records: Records, element: Callable
+    split: built_dataset.Split, clips: np.ndarray, records: Records, element: Callable
 ) -> Iterator[dict[str, np.ndarray]]:
     """What a function of TensorFlow's graph makes of the records of some clips, in order."""
-    dataset = read.grouped(tf.data.Dataset.from_tensor_slices(clips), records, BATCH)
-    dataset = dataset.map(read.in_graph(lambda group: element(records(group))), num_parallel_calls=os.cpu_count())
+    dataset = graph.grouped(tf.data.Dataset.from_tensor_slices(clips), records, BATCH)
+    dataset = dataset.map(graph.in_graph(lambda group: element(records(group))), num_parallel_calls=os.cpu_count())
     with split.explained():
         yield from dataset.rebatch(BATCH).as_numpy_iterator()
 
@@ -179,7 +179,7 @@ def _counted(opened: dict, num_classes: int) -> dict[str, tf.Tensor]:
     return found
 
 
-def _moments(record: dict, middle_ms: float) -> Iterator[Moment]:
+def _moments(record: dict, middle_ms: float) -> Iterator[StoredMoment]:
     times, box_times = record["frame_times_ms"], record["boxes/time_ms"]
     if not times.size:
         return
@@ -188,7 +188,7 @@ def _moments(record: dict, middle_ms: float) -> Iterator[Moment]:
     for number in sorted({0, int(_nearest(times, wanted)[0]), times.size - 1}):
         here = frame_of_box == number
         flow = record.get("optical_flow", ())
-        yield Moment(
+        yield StoredMoment(
             time_ms=int(times[number]),
             frame=tf.io.decode_jpeg(record["frames"][number], channels=3).numpy(),
             flow=tf.io.decode_jpeg(flow[number], channels=1).numpy() if number < len(flow) else None,

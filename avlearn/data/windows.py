@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from jaxtyping import Float32
 
-from avlearn.data import annotations, augment, check, cut, pipeline, read
+from avlearn.data import annotations, augment, built_dataset, cut, graph, pipeline, requirements
 from avlearn.data.records import Records
 from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
@@ -29,7 +29,7 @@ def starts(clip_columns, window_columns: int, count: int):
 
 
 def window_batches(
-    split: read.Split, inputs: InputSpec, sampling: Sampling, *, count: int, batch_size: int
+    split: built_dataset.Split, inputs: InputSpec, sampling: Sampling, *, count: int, batch_size: int
 ) -> Iterator[tuple[Float32[np.ndarray, "batch columns bins"], dict[str, np.ndarray]]]:
     """One pass over a split, clip by clip, `count` windows each.
 
@@ -47,7 +47,7 @@ def window_batches(
       ValueError: the split does not fit `inputs`, no window is asked for, or (while reading) a record is damaged or
         shorter than a window.
     """
-    check.sound(split, inputs)
+    requirements.sound(split, inputs)
     if count < 1:
         raise ValueError(f"{count} windows of a clip; at least 1 is needed (--config.evaluation.sound_windows)")
     features = {"clip_id": cut.FEATURES["clip_id"], "labels": annotations.FEATURES["labels"]}
@@ -55,7 +55,7 @@ def window_batches(
     cut_one = functools.partial(_cut, records=records, inputs=inputs, num_classes=len(split.class_ids), count=count)
     dataset = (
         tf.data.Dataset.range(len(split))
-        .map(read.in_graph(cut_one), num_parallel_calls=pipeline.threads_of(sampling))
+        .map(graph.in_graph(cut_one), num_parallel_calls=pipeline.threads_of(sampling))
         .unbatch()
         .batch(batch_size)
         .prefetch(2)

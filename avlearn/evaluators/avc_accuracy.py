@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import stats
 
-from avlearn.evaluators.parts import bootstrap, check
+from avlearn.evaluators.numerics import array_checks, bootstrap
 
 NEEDS = ("logit", "corresponds", "image_item")
 OPTIONAL = ("pair_draw",)
@@ -50,13 +50,13 @@ def evaluate(
       ValueError: arrays that are missing or wrong, or pairs that are not balanced.
     """
     optional = [name for name in OPTIONAL if name in test]
-    logit, corresponds, image_item, *others = check.arrays(evaluator, test, (*NEEDS, *optional))
+    logit, corresponds, image_item, *others = array_checks.arrays(evaluator, test, (*NEEDS, *optional))
     corresponds = corresponds.astype(bool)
     draw = others[0] if others else np.where(corresponds, -1, 0)
     draws = _draws(evaluator, corresponds, draw)
     threshold, chosen_on = 0.0, {}
     if fit is not None:
-        fit_logit, fit_corresponds = check.arrays(f"{evaluator}, threshold", fit, THRESHOLD_NEEDS)
+        fit_logit, fit_corresponds = array_checks.arrays(f"{evaluator}, threshold", fit, THRESHOLD_NEEDS)
         threshold, accuracy = best_threshold(fit_logit, fit_corresponds.astype(bool))
         chosen_on = {"fit": {"accuracy": accuracy, "items": len(fit_logit)}}
     predicted = logit > threshold

@@ -13,7 +13,7 @@ import scipy.linalg
 from jaxtyping import Float, Int
 
 from avlearn.evaluators import ndcg
-from avlearn.evaluators.parts import check
+from avlearn.evaluators.numerics import array_checks
 
 NEEDS = ("image_embedding", "audio_embedding", "labels")
 PAIRING = ndcg.PAIRING
@@ -84,13 +84,13 @@ def evaluate(
     Raises:
       ValueError: arrays that are missing or wrong, no training features, or an option that cannot be.
     """
-    image, audio, labels = check.arrays("cca", test, NEEDS)
+    image, audio, labels = array_checks.arrays("cca", test, NEEDS)
     if fit is None:
         raise ValueError(
             "cca: no training features (fit); it is fitted on pairs of the training split, as many as "
             "--config.evaluation.fit_clips"
         )
-    fit_image, fit_audio = check.arrays("cca (fit)", fit, FIT_NEEDS)
+    fit_image, fit_audio = array_checks.arrays("cca (fit)", fit, FIT_NEEDS)
     _check_options(components, curve, regularisation, (image, audio), (fit_image, fit_audio))
     alignment = align(fit_image, fit_audio, regularisation)
     most = len(alignment.correlations)

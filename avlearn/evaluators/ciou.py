@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from avlearn.evaluators.parts import bootstrap, check, detection, pixel_maps
-from avlearn.evaluators.parts.pixel_maps import PIXELS
+from avlearn.evaluators.numerics import array_checks, bootstrap, detection, pixel_maps
+from avlearn.evaluators.numerics.pixel_maps import PIXELS
 
 NEEDS = ("heat_map", "corresponds", "boxes", "box_sounding", "image_item")
 PAIRING = "avc"
@@ -70,7 +70,7 @@ def evaluate(
       ValueError: arrays that are missing or wrong, an unknown option, or nothing to score.
     """
     _check_options(protocol, ground_truth)
-    heat_map, corresponds, boxes, box_sounding, image_item = check.arrays("ciou", test, NEEDS)
+    heat_map, corresponds, boxes, box_sounding, image_item = array_checks.arrays("ciou", test, NEEDS)
     annotator = _annotators(test, ground_truth, boxes.shape[:2])
     corresponds, box_sounding = corresponds.astype(bool), box_sounding.astype(bool)
     corners, usable = pixel_maps.pixel_corners(boxes)
@@ -94,7 +94,7 @@ def evaluate(
         "degenerate_boxes": int((given & ~usable).sum()),
         "without_usable_box": int((corresponds & ~scored).sum()),
         "constant_maps": int((np.ptp(heat_map[scored], axis=(1, 2)) == 0).sum()),
-        "items_expected": check.expected(int(corresponds.sum()), items_expected),
+        "items_expected": array_checks.expected(int(corresponds.sum()), items_expected),
         "protocol": protocol,
         "seed": seed,
         "rule": PROTOCOLS[protocol],
@@ -264,7 +264,7 @@ def _annotators(
     """Number of who drew each box; `union` does not ask."""
     if ground_truth == "union":
         return np.zeros(shape, np.int64)
-    return check.arrays("ciou", test, ("boxes", "box_annotator"))[1]
+    return array_checks.arrays("ciou", test, ("boxes", "box_annotator"))[1]
 
 
 def _check_options(protocol: str, ground_truth: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from avlearn.evaluators import ciou
-from avlearn.evaluators.parts import bootstrap, check, pixel_maps
+from avlearn.evaluators.numerics import array_checks, bootstrap, pixel_maps
 
 NEEDS = ("heat_map", "boxes", "image_item", "source")
 PAIRING = "sources"
@@ -46,7 +46,7 @@ def evaluate(
       ValueError: arrays that are missing or wrong, an unknown option, a source without a usable box, or a picture with
         one source.
     """
-    heat_map, boxes, image_item, source = check.arrays("iiou", test, NEEDS)
+    heat_map, boxes, image_item, source = array_checks.arrays("iiou", test, NEEDS)
     if protocol not in ciou.PROTOCOLS:
         raise ValueError(f"iiou: protocol = {protocol!r}; allowed: {', '.join(ciou.PROTOCOLS)}")
     corners, usable = pixel_maps.pixel_corners(boxes)
@@ -72,8 +72,8 @@ def evaluate(
         },
         "items": len(pictures),
         "sources": len(source),
-        "without_several_sources": check.expected(len(pictures), items_expected) - len(pictures),
-        "items_expected": check.expected(len(pictures), items_expected),
+        "without_several_sources": array_checks.expected(len(pictures), items_expected) - len(pictures),
+        "items_expected": array_checks.expected(len(pictures), items_expected),
         "protocol": f"every source found at cIoU >= {ciou.SUCCESS}, {protocol}",
         "seed": seed,
     }

@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from avlearn.evaluators.parts import check, single_label
+from avlearn.evaluators.numerics import array_checks, single_label
 
 NEEDS = ("image_features", "labels")
 FIT_NEEDS = NEEDS
@@ -66,8 +66,8 @@ def evaluate(
             "linear_probe: no training features (fit); the layer is trained on those of the training split"
         )
     untrained = [name for name in OPTIONAL if name in test and name in fit]
-    features, labels, *others = check.arrays("linear_probe", test, (*NEEDS, *untrained))
-    fit_features, fit_labels, *fit_others = check.arrays("linear_probe (fit)", fit, (*NEEDS, *untrained))
+    features, labels, *others = array_checks.arrays("linear_probe", test, (*NEEDS, *untrained))
+    fit_features, fit_labels, *fit_others = array_checks.arrays("linear_probe (fit)", fit, (*NEEDS, *untrained))
     _check_shapes(features, labels, fit_features, fit_labels)
     _, classes = single_label.classes("linear_probe", labels, "only")
     _, fit_classes = single_label.classes("linear_probe (fit)", fit_labels, "only")
@@ -88,7 +88,7 @@ def evaluate(
         **settings,
         "seed": seed,
         "items": len(classes),
-        "items_expected": check.expected(len(classes), items_expected),
+        "items_expected": array_checks.expected(len(classes), items_expected),
     }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from avlearn import ontology
-from avlearn.evaluators.parts import check, single_label
+from avlearn.evaluators.numerics import array_checks, single_label
 
 NEEDS = ("image_embedding", "labels")  # and audio_embedding, where the network hears
 PAIRING = "all_positive"
@@ -65,7 +65,7 @@ def evaluate(
       ValueError: arrays that are missing or wrong, labels that do not fit `class_relevance`, an unknown option.
     """
     heard = ("audio_embedding",) if "audio_embedding" in test else ()
-    labels, *embeddings = check.arrays("ndcg", test, ("labels", "image_embedding", *heard))
+    labels, *embeddings = array_checks.arrays("ndcg", test, ("labels", "image_embedding", *heard))
     labels = single_label.marked("ndcg", labels)
     places = sorted({k, *curve})
     _check_options(embeddings[0], embeddings[-1], labels, class_relevance, places[0], gain, own_item_across)
@@ -96,7 +96,7 @@ def evaluate(
         "own_item_across": own_item_across,
         "protocol": f"nDCG@{k}, {gain} gain; own item excluded within a mode, {own_item_across} across",
         "items": len(labels),
-        "items_expected": check.expected(len(labels), items_expected),
+        "items_expected": array_checks.expected(len(labels), items_expected),
     }
 
 

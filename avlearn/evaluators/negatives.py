@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from avlearn.evaluators import ciou
-from avlearn.evaluators.parts import check, detection, pixel_maps
+from avlearn.evaluators.numerics import array_checks, detection, pixel_maps
 
 NEEDS = ("heat_map", "corresponds", "silent", "boxes", "box_sounding", "image_item")
 PAIRING = "negatives"
@@ -47,7 +47,7 @@ def evaluate(
     Raises:
       ValueError: arrays that are missing or wrong, an unknown option, no positives, or no negatives.
     """
-    heat_map, corresponds, silent, boxes, box_sounding, _ = check.arrays("negatives", test, NEEDS)
+    heat_map, corresponds, silent, boxes, box_sounding, _ = array_checks.arrays("negatives", test, NEEDS)
     corresponds, silent, box_sounding = corresponds.astype(bool), silent.astype(bool), box_sounding.astype(bool)
     _check_options(protocol, out_of_sight)
     corners, usable = pixel_maps.pixel_corners(boxes)
@@ -76,7 +76,7 @@ def evaluate(
         "protocol": f"found at cIoU >= {ciou.SUCCESS}, {protocol}; sounds out of sight: {out_of_sight}",
         "items": int(positive.sum()),
         "without_usable_box": int((corresponds & ~positive).sum()),
-        "items_expected": check.expected(int(corresponds.sum()), items_expected),
+        "items_expected": array_checks.expected(int(corresponds.sum()), items_expected),
     }
 
 

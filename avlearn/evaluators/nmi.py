@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 
-from avlearn.evaluators.parts import check, single_label
+from avlearn.evaluators.numerics import array_checks, single_label
 
 NEEDS = ("image_embedding", "audio_embedding", "labels")
 OPTIONAL = ("untrained_image_embedding", "untrained_audio_embedding")
@@ -64,7 +64,7 @@ def evaluate(
     _check_options(features, modalities, average, clusters, restarts, random_draws)
     names = [f"{mode}_{features}" for mode in modalities]
     optional = [name for name in (f"untrained_{each}" for each in names) if name in test]
-    labels, *arrays = check.arrays("nmi", test, ("labels", *names, *optional))
+    labels, *arrays = array_checks.arrays("nmi", test, ("labels", *names, *optional))
     rows, classes = single_label.classes("nmi", labels, label_rule)
     if len(labels) < clusters:
         raise ValueError(f"nmi: {len(labels)} rows for {clusters} clusters; at least one row a cluster is needed")
@@ -94,7 +94,7 @@ def evaluate(
         "random_draws": random_draws,
         "seed": seed,
         "items": len(labels),
-        "items_expected": check.expected(len(labels), items_expected),
+        "items_expected": array_checks.expected(len(labels), items_expected),
     }
 
 
@@ -111,7 +111,7 @@ def agreement(clusters: Int[np.ndarray, " n"], classes: Int[np.ndarray, " n"], a
 def _check_options(
     features: str, modalities: Sequence[str], average: str, clusters: int, restarts: int, random_draws: int
 ) -> None:
-    check.modalities("nmi", modalities)
+    array_checks.modalities("nmi", modalities)
     for option, value, allowed in (("features", features, ("embedding", "pool4")), ("average", average, AVERAGES)):
         if value not in allowed:
             raise ValueError(f"nmi: {option} = {value!r}; allowed: {', '.join(allowed)}")

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from scipy import special
 
-from avlearn.evaluators.parts import bootstrap, check
+from avlearn.evaluators.numerics import array_checks, bootstrap
 
 NEEDS = ("heat_map", "corresponds", "boxes", "box_sounding", "image_item")
 PAIRING = "avc"
@@ -47,7 +47,7 @@ def evaluate(
     Raises:
       ValueError: arrays that are missing or wrong, no mismatched pair, or nothing to score.
     """
-    heat_map, corresponds, boxes, box_sounding, image_item = check.arrays("pointing", test, NEEDS)
+    heat_map, corresponds, boxes, box_sounding, image_item = array_checks.arrays("pointing", test, NEEDS)
     corresponds, box_sounding = corresponds.astype(bool), box_sounding.astype(bool)
     visible = in_picture(boxes)
     sounding = visible & box_sounding
@@ -73,7 +73,7 @@ def evaluate(
         "items": len(hit),
         "items_with_distractor": int(distractor.sum()),
         "without_sounding_box": corresponding - len(hit),
-        "items_expected": check.expected(corresponding, items_expected),
+        "items_expected": array_checks.expected(corresponding, items_expected),
         "protocol": PROTOCOL,
         "seed": seed,
     }

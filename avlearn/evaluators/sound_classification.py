@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from avlearn.evaluators.parts import check, linear_svm, single_label
+from avlearn.evaluators.numerics import array_checks, linear_svm, single_label
 
 NEEDS = ("audio_features", "clip", "labels", "fold")
 OPTIONAL = ("untrained_audio_features", "tested")
@@ -74,8 +74,10 @@ def evaluate(
         leave nothing to train or to choose C on.
     """
     optional = [name for name in OPTIONAL[:1] if name in test]
-    features, clip, *untrained = check.arrays("sound_classification", test, ("audio_features", "clip", *optional))
-    labels, fold = check.arrays("sound_classification", test, ("labels", "fold"))
+    features, clip, *untrained = array_checks.arrays(
+        "sound_classification", test, ("audio_features", "clip", *optional)
+    )
+    labels, fold = array_checks.arrays("sound_classification", test, ("labels", "fold"))
     _, classes = single_label.classes("sound_classification", labels, "only")
     tested = _tested(test, fold) if test_folds is None else list(test_folds)
     _check(clip, fold, tested, penalties)
@@ -102,7 +104,7 @@ def evaluate(
         "penalties": values,
         "seed": seed,
         "items": items,
-        "items_expected": check.expected(items, items_expected),
+        "items_expected": array_checks.expected(items, items_expected),
     }
 
 
@@ -191,7 +193,7 @@ def _tested(test: Mapping[str, np.ndarray], fold: Int[np.ndarray, " clips"]) -> 
     """Folds to test on: those of the clips marked so, or all."""
     if "tested" not in test:
         return np.unique(fold).tolist()
-    marked = check.arrays("sound_classification", test, ("fold", "tested"))[1]
+    marked = array_checks.arrays("sound_classification", test, ("fold", "tested"))[1]
     return np.unique(fold[marked.astype(bool)]).tolist()
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
-from avlearn.evaluators.parts import check, single_label
+from avlearn.evaluators.numerics import array_checks, single_label
 
 NEEDS = ("image_embedding", "audio_embedding", "labels")
 PAIRING = "all_positive"
@@ -51,7 +51,7 @@ def evaluate(
       ValueError: arrays that are missing or wrong, embeddings of different length, or options for which there are too
         few items.
     """
-    image, audio, labels = check.arrays("tsne", test, NEEDS)
+    image, audio, labels = array_checks.arrays("tsne", test, NEEDS)
     labels = single_label.marked("tsne", labels)
     _check(image, audio, perplexity, neighbours)
     points = np.concatenate([image, audio]).astype(np.float64)
@@ -71,7 +71,7 @@ def evaluate(
         "neighbours": neighbours,
         "seed": seed,
         "items": clips,
-        "items_expected": check.expected(clips, items_expected),
+        "items_expected": array_checks.expected(clips, items_expected),
         "arrays": {"image_position": positions[:clips], "audio_position": positions[clips:]},
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from avlearn.evaluators.parts import check, single_label
+from avlearn.evaluators.numerics import array_checks, single_label
 
 NEEDS = ("image_pool4", "audio_pool4", "labels")
 OPTIONAL = ("untrained_image_pool4", "untrained_audio_pool4")
@@ -54,10 +54,10 @@ def evaluate(
     Raises:
       ValueError: arrays that are missing or wrong, fewer clips than `top`, or an option that cannot be.
     """
-    check.modalities("unit_preference", modalities)
+    array_checks.modalities("unit_preference", modalities)
     names = [f"{mode}_pool4" for mode in modalities]
     optional = [name for name in (f"untrained_{each}" for each in names) if name in test]
-    labels, *arrays = check.arrays("unit_preference", test, ("labels", *names, *optional))
+    labels, *arrays = array_checks.arrays("unit_preference", test, ("labels", *names, *optional))
     labels = single_label.marked("unit_preference", labels)
     _check_options(len(labels), top, agree, random_draws)
     given = dict(zip((*names, *optional), arrays, strict=True))
@@ -82,7 +82,7 @@ def evaluate(
         "random_draws": random_draws,
         "seed": seed,
         "items": len(labels),
-        "items_expected": check.expected(len(labels), items_expected),
+        "items_expected": array_checks.expected(len(labels), items_expected),
     }
 
 

@@ -38,7 +38,7 @@ class UnreadableClip(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Clip:
+class DecodedClip:
     """Frames and sound of one moment of a video, on one clock that starts at 0.
 
     Attributes:
@@ -65,7 +65,7 @@ def read_clip(
     first_frame_seconds: int | float = 0.0,
     short_side: int = 256,
     sample_rate_hz: int = 48_000,
-) -> Clip:
+) -> DecodedClip:
     """Reads frames and sound of `[start_seconds, start_seconds + duration_seconds)`, aligned by their time stamps.
 
     Args:
@@ -106,7 +106,7 @@ def read_clip(
     shown = sum(time < duration_seconds - 1e-6 for time in times)
     if not shown or duration_seconds <= 0:
         raise UnreadableClip(path, "empty", f"no picture in what is asked for, from {start_seconds} s on")
-    return Clip(
+    return DecodedClip(
         frames=frames[:shown],
         frame_times_ms=np.array([round(1000 * time) for time in times[:shown]], np.int64),
         waveform=_of_length(waveform, duration_seconds, sample_rate_hz),

@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from avlearn.losses import distance_ratio
-from avlearn.models.parts.conv_tower import GlobalMaxPool, spectrogram_input
-from avlearn.models.parts.embedding import l2_normalise, strongest_cells
-from avlearn.models.parts.resnet import ResNet18, imagenet_input
+from avlearn.models.layers.conv_tower import GlobalMaxPool, spectrogram_input
+from avlearn.models.layers.embedding import l2_normalise, strongest_cells
+from avlearn.models.layers.resnet import ResNet18, imagenet_input
 from avlearn.types import Batch, InputSpec, Outputs
 
 loss = distance_ratio.loss

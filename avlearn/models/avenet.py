@@ -4,8 +4,8 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from avlearn.losses import avc
-from avlearn.models.parts.embedding import EmbeddingTower
-from avlearn.models.parts.embedding_network import EmbeddingNetwork
+from avlearn.models.layers.embedding import EmbeddingTower
+from avlearn.models.layers.embedding_network import EmbeddingNetwork
 from avlearn.types import InputSpec
 
 loss = avc.logistic

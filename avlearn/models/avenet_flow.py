@@ -6,9 +6,9 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from avlearn.losses import avc
-from avlearn.models.parts.conv_tower import ConvTower, channels_of_block
-from avlearn.models.parts.embedding import EmbeddingTower
-from avlearn.models.parts.embedding_network import EmbeddingNetwork
+from avlearn.models.layers.conv_tower import ConvTower, channels_of_block
+from avlearn.models.layers.embedding import EmbeddingTower
+from avlearn.models.layers.embedding_network import EmbeddingNetwork
 from avlearn.types import InputSpec
 
 loss = avc.logistic

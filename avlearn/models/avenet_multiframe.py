@@ -4,9 +4,9 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from avlearn.losses import avc
-from avlearn.models.parts.conv_tower import MaxPool, conv3x3
-from avlearn.models.parts.embedding import EmbeddingTower
-from avlearn.models.parts.embedding_network import EmbeddingNetwork
+from avlearn.models.layers.conv_tower import MaxPool2x2, conv3x3
+from avlearn.models.layers.embedding import EmbeddingTower
+from avlearn.models.layers.embedding_network import EmbeddingNetwork
 from avlearn.types import InputSpec
 
 loss = avc.logistic
@@ -38,7 +38,7 @@ class VideoTower(EmbeddingTower):
 
     def pooling(self, block: int) -> nnx.Module:
         """The maximum over 2 x 2 cells, over two frames too after the third block."""
-        return MaxPool(frames=2 if block == BLOCK_POOLED_IN_TIME else 1)
+        return MaxPool2x2(frames=2 if block == BLOCK_POOLED_IN_TIME else 1)
 
 
 class Model(EmbeddingNetwork):

@@ -6,9 +6,9 @@ from jaxtyping import Array, Float, Num, UInt8
 from ml_collections import ConfigDict
 
 from avlearn.losses import avc
-from avlearn.models.parts.conv_tower import HE_NORMAL, ConvTower, image_input, spectrogram_input
-from avlearn.models.parts.embedding import EMBEDDING_DIM, EmbeddingTower, l2_normalise, strongest_cells
-from avlearn.models.parts.maximum import largest
+from avlearn.models.layers.conv_tower import HE_NORMAL, ConvTower, image_input, spectrogram_input
+from avlearn.models.layers.embedding import EMBEDDING_DIM, EmbeddingTower, l2_normalise, strongest_cells
+from avlearn.models.layers.maximum import largest
 from avlearn.types import Batch, InputSpec, Outputs
 
 loss = avc.logistic

@@ -6,8 +6,8 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from avlearn.losses import avc
-from avlearn.models.parts.conv_tower import HE_NORMAL, PooledTower, image_input, spectrogram_input
-from avlearn.models.parts.embedding import l2_normalise
+from avlearn.models.layers.conv_tower import HE_NORMAL, PooledTower, image_input, spectrogram_input
+from avlearn.models.layers.embedding import l2_normalise
 from avlearn.types import Batch, InputSpec, Outputs
 
 loss = avc.logistic

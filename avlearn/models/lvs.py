@@ -6,9 +6,9 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from avlearn.losses import tri_map
-from avlearn.models.parts.conv_tower import GlobalMaxPool, spectrogram_input
-from avlearn.models.parts.embedding import l2_normalise, strongest_cells
-from avlearn.models.parts.resnet import ResNet18, imagenet_input
+from avlearn.models.layers.conv_tower import GlobalMaxPool, spectrogram_input
+from avlearn.models.layers.embedding import l2_normalise, strongest_cells
+from avlearn.models.layers.resnet import ResNet18, imagenet_input
 from avlearn.types import Batch, InputSpec, Outputs
 
 loss = tri_map.loss

@@ -10,17 +10,9 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from avlearn.losses import avc
-from avlearn.models.parts.conv_tower import check_config, image_input
-from avlearn.models.parts.early_fusion import (
-    CUBE,
-    ONCE,
-    SOUND_CHANNELS,
-    Fusion,
-    SoundStream,
-    VideoStream,
-    scaled,
-)
-from avlearn.models.parts.residual import ResidualBlock
+from avlearn.models.layers.conv_tower import check_config, image_input
+from avlearn.models.layers.early_fusion import CUBE, ONCE, SOUND_CHANNELS, Fusion, SoundStream, VideoStream, scaled
+from avlearn.models.layers.residual import ResidualBlock
 from avlearn.types import Batch, InputSpec, Outputs
 
 loss = avc.logistic

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from avlearn.losses import classification
-from avlearn.models.parts.conv_tower import image_input, spectrogram_input
-from avlearn.models.parts.embedding import EmbeddingTower, l2_normalise
+from avlearn.models.layers.conv_tower import image_input, spectrogram_input
+from avlearn.models.layers.embedding import EmbeddingTower, l2_normalise
 from avlearn.types import Batch, InputSpec, Outputs
 
 loss = classification.loss

@@ -1,7 +1,7 @@
 """VGG16, configuration D, up to its last hidden layer (Simonyan and Zisserman, ICLR 2015, table 1).
 
 Objects that Sound compares with its ImageNet features (OtS table 1: nDCG@30 .600 im-im). It sees and does not hear: it
-has no loss and cannot be trained here. Its weights come from torchvision or Keras (`python -m avlearn.import_weights`).
+has no loss and cannot be trained here. Its weights come from torchvision or Keras (`avlearn import`).
 """
 
 import jax.numpy as jnp
@@ -9,14 +9,14 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
-from avlearn.models.parts.conv_tower import (
+from avlearn.models.layers.conv_tower import (
     HE_NORMAL,
     IMAGENET_MEAN,
     IMAGENET_STANDARD_DEVIATION,
-    MaxPool,
+    MaxPool2x2,
     check_config,
 )
-from avlearn.models.parts.embedding import l2_normalise
+from avlearn.models.layers.embedding import l2_normalise
 from avlearn.types import Batch, InputSpec, Outputs
 
 CONVOLUTIONS = {1: (64, 2), 2: (128, 2), 3: (256, 3), 4: (512, 3), 5: (512, 3)}  # of each block: channels, how many
@@ -69,7 +69,7 @@ class Model(nnx.Module):
             for number in range(1, count + 1):
                 setattr(self, f"conv{block}_{number}", nnx.Conv(before, channels, (3, 3), padding=1, **layer))
                 before = channels
-            setattr(self, f"pool{block}", MaxPool())
+            setattr(self, f"pool{block}", MaxPool2x2())
         hidden = max(1, round(FC_DIM * config.width))
         self.fc6 = nnx.Linear(cells * before, hidden, **layer)
         self.fc7 = nnx.Linear(hidden, hidden, **layer)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 
 @dataclasses.dataclass(frozen=True)
-class Box:
+class DrawnBox:
     """An object on a frame: corner, size (0 to 1), its class, and whether it sounds."""
 
     x: float
@@ -30,7 +30,7 @@ def drawn(
     label: Int[np.ndarray, " boxes"],
     sounding: Bool[np.ndarray, " boxes"],
     class_names: Sequence[str],
-) -> tuple[Box, ...]:
+) -> tuple[DrawnBox, ...]:
     """The boxes of a frame that are in the picture.
 
     Args:
@@ -40,7 +40,7 @@ def drawn(
       class_names: in label order.
     """
     return tuple(
-        Box(xmin, ymin, xmax - xmin, ymax - ymin, class_names[label], heard)
+        DrawnBox(xmin, ymin, xmax - xmin, ymax - ymin, class_names[label], heard)
         for (ymin, xmin, ymax, xmax), label, heard, visible in zip(
             boxes.tolist(), label.tolist(), sounding.tolist(), in_picture(boxes).tolist(), strict=True
         )

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int, UInt8
 from avlearn.media.log_spectrogram import FRONT_ENDS
 from avlearn.visuals import histogram, page, playable_sound, spectrogram_picture, svg_chart
 from avlearn.visuals.album import jpeg, mp3
-from avlearn.visuals.boxes import Box
+from avlearn.visuals.boxes import DrawnBox
 
 CLASSES_SHOWN = 40
 FRAME_PIXELS = 320  # longest side
@@ -19,13 +19,13 @@ MOST_SECONDS = 30  # of a clip's sound
 
 
 @dataclasses.dataclass(frozen=True)
-class Moment:
+class SampleMoment:
     """A frame: its time in the clip, the flow to the next frame (grey, or None), and its boxes."""
 
     seconds: float
     frame: UInt8[np.ndarray, "height width 3"]
     flow: UInt8[np.ndarray, "flow_height width 1"] | None
-    boxes: tuple[Box, ...]
+    boxes: tuple[DrawnBox, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Sample:
     labels: tuple[str, ...]
     log_spectrogram: Float32[np.ndarray, "columns bins"]
     waveform: Float32[np.ndarray, " samples"] | None
-    moments: tuple[Moment, ...]
+    moments: tuple[SampleMoment, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Split:
+class SplitSummary:
     """A split.
 
     Attributes:
@@ -103,7 +103,7 @@ class Dataset:
     waveform_hz: int
     seed: int
     coverage: Mapping | None
-    splits: Mapping[str, Split]
+    splits: Mapping[str, SplitSummary]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,7 +248,7 @@ def _beside(flow: UInt8[np.ndarray, "flow_height width 1"]) -> UInt8[np.ndarray,
     return np.repeat(np.concatenate(np.split(flow, 2, axis=0), axis=1), 3, axis=-1)
 
 
-def _objects(boxes: Sequence[Box]) -> list[str]:
+def _objects(boxes: Sequence[DrawnBox]) -> list[str]:
     """What the boxes of a frame show, each kind once, with its number where there are several."""
     kinds: dict[tuple[str, bool], int] = {}
     for box in boxes:

@@ -25,7 +25,7 @@ SOUND_BITS_PER_SECOND = 64_000
 
 
 @runtime_checkable
-class Clip(Protocol):
+class FilmedClip(Protocol):
     """What is seen and heard of a clip at its moments, see `avlearn.data.moments.Film`."""
 
     times_ms: np.ndarray
@@ -35,7 +35,7 @@ class Clip(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
+class ShownFilm:
     """A film as the page shows it: the clip's number, the film and its first picture as data URIs, and its length."""
 
     item: int
@@ -44,7 +44,7 @@ class Shown:
     seconds: float
 
 
-def shown(item: int, clip: Clip, moments: Mapping[str, np.ndarray], front_end: str) -> Shown:
+def shown(item: int, clip: FilmedClip, moments: Mapping[str, np.ndarray], front_end: str) -> ShownFilm:
     """The film of a clip.
 
     Args:
@@ -67,7 +67,7 @@ def shown(item: int, clip: Clip, moments: Mapping[str, np.ndarray], front_end: s
     content = mp4(both, clip.frames_per_second, sound, FRONT_ENDS[front_end].sample_rate_hz)
     seconds = min(len(both) / clip.frames_per_second, MOST_SECONDS)
     file = f"data:video/mp4;base64,{base64.b64encode(content).decode()}"
-    return Shown(item, file, jpeg(both[0], 2 * SIDE_PIXELS), seconds)
+    return ShownFilm(item, file, jpeg(both[0], 2 * SIDE_PIXELS), seconds)
 
 
 def pictures(

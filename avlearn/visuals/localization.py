@@ -7,7 +7,7 @@ import numpy as np
 
 from avlearn.visuals import choice, heatmap_overlay, tri_map_overlay
 from avlearn.visuals.album import Album, jpeg
-from avlearn.visuals.boxes import Box, drawn
+from avlearn.visuals.boxes import DrawnBox, drawn
 
 LOCALIZATIONS = 9
 TRIPLETS = 6
@@ -23,7 +23,7 @@ class Overlay:
     image_item: int
     audio_item: int
     picture: str
-    boxes: tuple[Box, ...]
+    boxes: tuple[DrawnBox, ...]
     mode: tuple[float, float]
     hit: bool
     maximum: float

@@ -13,7 +13,7 @@ OTHERS = svg_chart.COLOURS[-1]  # grey: classes that have no colour of their own
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class PointMap:
     """The map as an `<svg>` element, and the colour of each class by its name."""
 
     picture: str
@@ -29,7 +29,7 @@ def draw(
     name: str,
     coloured: int = 10,
     most: int = 1500,
-) -> Drawn:
+) -> PointMap:
     """The map: a point for each clip's image, a cross for its sound.
 
     Args:
@@ -59,7 +59,7 @@ def draw(
                 colours[title] = colour
                 axes.scatter(*image_position[here].T, s=9, marker="o", color=colour, linewidths=0)
                 axes.scatter(*audio_position[here].T, s=12, marker="x", color=colour, linewidths=0.9)
-        return Drawn(svg_chart.svg(axes.figure, name), colours)
+        return PointMap(svg_chart.svg(axes.figure, name), colours)
 
 
 def colouring(labels: Bool[np.ndarray, "n classes"], coloured: int) -> tuple[list[int], Int[np.ndarray, " n"]]:

@@ -25,7 +25,7 @@ class Published:
 
 
 @dataclasses.dataclass(frozen=True)
-class Chart:
+class RetrievalChart:
     """A figure of the paper, one chart for each combination of query and database.
 
     Attributes:
@@ -48,7 +48,7 @@ class Chart:
 
 
 CHARTS = (
-    Chart(
+    RetrievalChart(
         "ndcg",
         "by_k",
         "nDCG@K against K",
@@ -61,7 +61,7 @@ CHARTS = (
         },
         PUBLISHED_K,
     ),
-    Chart(
+    RetrievalChart(
         "cca",
         "by_components",
         "nDCG against the directions of CCA",
@@ -89,7 +89,7 @@ class Curve:
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class DrawnChart:
     """A chart as the page shows it.
 
     Attributes:
@@ -99,13 +99,13 @@ class Drawn:
       published: name of each row of the paper that is drawn, to its colour.
     """
 
-    chart: Chart
+    chart: RetrievalChart
     pictures: Mapping[str, str]
     runs: Mapping[str, str]
     published: Mapping[str, str]
 
 
-def draw(results_by_run: Mapping[str, Mapping], networks: Sequence[str]) -> list[Drawn]:
+def draw(results_by_run: Mapping[str, Mapping], networks: Sequence[str]) -> list[DrawnChart]:
     """The charts of `CHARTS` for which a run was evaluated at two or more values of the axis.
 
     Args:
@@ -120,11 +120,11 @@ def draw(results_by_run: Mapping[str, Mapping], networks: Sequence[str]) -> list
         runs = {curve.run: curve.colour for curve in every}
         published = {curve.published.name: curve.colour for curve in every if curve.published is not None}
         if pictures:
-            drawn.append(Drawn(chart, pictures, runs, published))
+            drawn.append(DrawnChart(chart, pictures, runs, published))
     return drawn
 
 
-def _picture(curves: Sequence[Curve], chart: Chart, combination: str) -> str:
+def _picture(curves: Sequence[Curve], chart: RetrievalChart, combination: str) -> str:
     """Each run in its own colour, its chance level dotted.
 
     The paper's figure is a diamond on a stem that begins at the paper's chance level, or a dashed level.
@@ -153,7 +153,7 @@ def _picture(curves: Sequence[Curve], chart: Chart, combination: str) -> str:
 
 
 def _curves(
-    results_by_run: Mapping[str, Mapping], networks: Sequence[str], chart: Chart, combination: str
+    results_by_run: Mapping[str, Mapping], networks: Sequence[str], chart: RetrievalChart, combination: str
 ) -> list[Curve]:
     """The runs that have this combination at two or more values of the axis."""
     found = []

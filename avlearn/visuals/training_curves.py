@@ -10,7 +10,7 @@ from avlearn.visuals import svg_chart
 
 
 @dataclasses.dataclass(frozen=True)
-class Chart:
+class TrainingChart:
     """What one chart shows.
 
     Attributes:
@@ -30,13 +30,13 @@ class Chart:
     highest: float | None = None
 
 
-LOSS = Chart("loss", "Loss", math.log(2), "ln 2, chance where the loss is on single pairs", lowest=0.0)
-ACCURACY = Chart("accuracy", "AVC accuracy", 0.5, "chance", highest=1.0)
-PREDICTED_POSITIVE = Chart("predicted_positive", "Predicted positives", 0.5, "half", lowest=0.0, highest=1.0)
+LOSS = TrainingChart("loss", "Loss", math.log(2), "ln 2, chance where the loss is on single pairs", lowest=0.0)
+ACCURACY = TrainingChart("accuracy", "AVC accuracy", 0.5, "chance", highest=1.0)
+PREDICTED_POSITIVE = TrainingChart("predicted_positive", "Predicted positives", 0.5, "half", lowest=0.0, highest=1.0)
 ON_PAIRS = ("avc", "all_pairs", "shifted")  # pairings whose loss decides on each pair; both kinds count half
 
 
-def charts_of(pairings: Collection[str]) -> tuple[Chart, ...]:
+def charts_of(pairings: Collection[str]) -> tuple[TrainingChart, ...]:
     """The charts of runs that were trained with these pairings; ln 2 is a level of the loss for some of them only."""
     with_level = any(pairing in ON_PAIRS for pairing in pairings)
     return (LOSS if with_level else dataclasses.replace(LOSS, level=None), ACCURACY, PREDICTED_POSITIVE)
@@ -48,7 +48,7 @@ def points(metrics: Sequence[Mapping[str, int | float]], key: str) -> tuple[list
     return [row["step"] for row in rows], [row[key] for row in rows]
 
 
-def curves(metrics_by_run: Mapping[str, Sequence[Mapping[str, int | float]]], chart: Chart) -> str:
+def curves(metrics_by_run: Mapping[str, Sequence[Mapping[str, int | float]]], chart: TrainingChart) -> str:
     """Draws one chart: each run in its own colour, training thin, validation thick.
 
     Returns:

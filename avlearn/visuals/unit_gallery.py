@@ -117,7 +117,7 @@ class Excited:
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
+class ShownUnit:
     """A unit as the page shows it."""
 
     number: int
@@ -126,7 +126,7 @@ class Shown:
     clips: tuple[Excited, ...]
 
 
-def shown(arrays: Arrays, mode: str, album: Album, class_names: Sequence[str]) -> tuple[Shown, ...]:
+def shown(arrays: Arrays, mode: str, album: Album, class_names: Sequence[str]) -> tuple[ShownUnit, ...]:
     """The units of `collect`, with pictures.
 
     Args:
@@ -140,7 +140,7 @@ def shown(arrays: Arrays, mode: str, album: Album, class_names: Sequence[str]) -
         rows = range(first, first + TOP)
         clips = tuple(_excited(arrays, row, first, mode, album) for row in rows)
         label = class_names[int(arrays["label"][first])]
-        units.append(Shown(int(arrays["unit"][first]), label, int(arrays["agreement"][first]), clips))
+        units.append(ShownUnit(int(arrays["unit"][first]), label, int(arrays["agreement"][first]), clips))
     return tuple(units)
 
 

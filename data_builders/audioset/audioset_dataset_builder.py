@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow_datasets as tfds
 
 from avlearn.ontology import Ontology
-from data_builders.parts import clips_builder, clips_config, segments, sources
-from data_builders.parts.clips_config import ClipsConfig
-from data_builders.parts.divide import is_validation
-from data_builders.parts.sources import annotation_file
+from data_builders.clips import annotation_sources, clips_builder, clips_config, segments
+from data_builders.clips.annotation_sources import annotation_file
+from data_builders.clips.clips_config import ClipsConfig
+from data_builders.clips.divide import is_validation
 
 SEGMENTS_URL = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/{}_segments.csv"
 ONTOLOGY_URL = "https://raw.githubusercontent.com/audioset/ontology/master/ontology.json"
@@ -96,7 +96,7 @@ class Builder(clips_builder.ClipsBuilder):
         config = self.builder_config
         config.check()
         ontology = Ontology.from_json(annotation_file(dl_manager, "ontology.json", ONTOLOGY_URL))
-        wanted = wanted_classes(ontology, config, sources.manual_dir(dl_manager))
+        wanted = wanted_classes(ontology, config, annotation_sources.manual_dir(dl_manager))
         sets = {
             name: annotation_file(dl_manager, f"{name}_segments.csv", SEGMENTS_URL.format(name))
             for name in (*config.train_sets, "eval")

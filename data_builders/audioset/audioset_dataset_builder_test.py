@@ -1,11 +1,8 @@
 """The whole builder on real media files made here, and the official annotations where they are at hand."""
 
 import collections
-import os
 import pathlib
 import shutil
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest
@@ -13,12 +10,13 @@ import tensorflow_datasets as tfds
 
 from avlearn.ontology import Ontology
 from data_builders.audioset.audioset_dataset_builder import INSTRUMENTS, Builder, Config, read_segments, wanted_classes
-from data_builders.parts.divide import is_validation
-from tests import build_dataset
-from tests.media_file import plain
+from data_builders.clips.divide import is_validation
+from tests.helpers import build_dataset
+from tests.helpers.media_file import plain
+from tests.helpers.paths import SHARED
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
-OFFICIAL = pathlib.Path(__file__).parents[3] / "shared" / "data" / "audioset"
+OFFICIAL = SHARED / "audioset"
 SETS = {"below": ("Musical instrument",), "train_sets": ("balanced_train",), "frames_per_second": 5}
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clips_builder, clips_config, segments, sources
-from data_builders.parts.divide import VALIDATION_PERCENT, hundredth
+from data_builders.clips import annotation_sources, clips_builder, clips_config, segments
+from data_builders.clips.divide import VALIDATION_PERCENT, hundredth
 
 ANNOTATIONS_URL = "https://raw.githubusercontent.com/YapengTian/AVE-ECCV18/master/data/Annotations.txt"
 LISTS = {"test": "testSet.txt", "validation": "valSet.txt", "train": "trainSet.txt"}  # the first keeps a shared video
@@ -75,13 +75,13 @@ class Builder(clips_builder.ClipsBuilder):
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
         """A segment for each video, with the categories of all its events."""
-        path = sources.annotation_file(dl_manager, "Annotations.txt", ANNOTATIONS_URL)
+        path = annotation_sources.annotation_file(dl_manager, "Annotations.txt", ANNOTATIONS_URL)
         labels = {}
         for event in read_events(path):
             of_video = labels.setdefault(event.video_id, [])
             if event.label not in of_video:
                 of_video.append(event.label)
-        lists, refused = find_lists(sources.manual_dir(dl_manager)), {}
+        lists, refused = find_lists(annotation_sources.manual_dir(dl_manager)), {}
         print(f"ave: splits of {', '.join(map(str, lists.values())) or 'a hash of the ids: no lists are there'}")
         split_of = listed_splits(lists, labels, refused) if lists else {video: hashed_split(video) for video in labels}
         splits = {"train": [], "validation": [], "test": []}

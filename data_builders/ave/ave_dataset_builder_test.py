@@ -1,23 +1,21 @@
 """The whole builder on real media files made here, and the official annotations where they are at hand."""
 
 import collections
-import os
 import pathlib
 import shutil
 import types
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest
 
 from avlearn.ontology import Ontology
 from data_builders.ave.ave_dataset_builder import CLASSES, LISTS, Builder, hashed_split, read_events
-from data_builders.parts.clips_config import ClipsConfig
-from tests import build_dataset
-from tests.media_file import plain
+from data_builders.clips.clips_config import ClipsConfig
+from tests.helpers import build_dataset
+from tests.helpers.media_file import plain
+from tests.helpers.paths import SHARED
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
-OFFICIAL = pathlib.Path(__file__).parents[3] / "shared" / "data"
+OFFICIAL = SHARED
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clip_files, clips_builder, clips_config, segments, sources
+from data_builders.clips import annotation_sources, clip_files, clips_builder, clips_config, segments
 
 # Names as the files have them.
 CLASSES = {
@@ -52,7 +52,7 @@ class Builder(clips_builder.ClipsBuilder):
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
         """The recordings of both sets; their names say the scene."""
-        manual_dir, config = sources.manual_dir(dl_manager), self.builder_config
+        manual_dir, config = annotation_sources.manual_dir(dl_manager), self.builder_config
         if config.train_folder == config.test_folder:
             raise ValueError(
                 f"train_folder and test_folder are both {config.train_folder!r}: the sets have a folder each"

@@ -1,17 +1,14 @@
 """The whole builder on recordings made here: two folders with the same file names."""
 
-import os
 import pathlib
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest
 import soundfile
 
+from data_builders.clips import segments
 from data_builders.dcase2013.dcase2013_dataset_builder import CLASSES, Builder, Config
-from data_builders.parts import segments
-from tests import build_dataset
+from tests.helpers import build_dataset
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
 RATE = 44_100

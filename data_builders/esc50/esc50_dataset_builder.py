@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clip_files, clips_builder, clips_config, segments, sources
+from data_builders.clips import annotation_sources, clip_files, clips_builder, clips_config, segments
 
 META_URL = "https://raw.githubusercontent.com/karolpiczak/ESC-50/master/meta/esc50.csv"
 META_PLACES = ("esc50.csv", "meta/esc50.csv")  # the second is where the dataset's archive has it
@@ -47,10 +47,10 @@ class Builder(clips_builder.ClipsBuilder):
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
         """The recordings of each fold, in the 50 classes."""
-        folder = sources.manual_dir(dl_manager)
+        folder = annotation_sources.manual_dir(dl_manager)
         name = next((place for place in META_PLACES if (folder / place).is_file()), META_PLACES[0])
         splits = {f"fold{fold}": [] for fold in range(1, FOLDS + 1)}
-        for fold, segment in read_meta(sources.annotation_file(dl_manager, name, META_URL)):
+        for fold, segment in read_meta(annotation_sources.annotation_file(dl_manager, name, META_URL)):
             splits[f"fold{fold}"].append(segment)
         return clips_builder.Annotations(splits, dict(zip(CLASSES, CLASSES, strict=True)))
 

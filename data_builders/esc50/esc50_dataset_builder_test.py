@@ -1,21 +1,18 @@
 """The whole builder on recordings made here, and rows of `esc50.csv` that are none."""
 
-import os
 import pathlib
 import shutil
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest
 import soundfile
 
-from avlearn.data import read
+from avlearn.data import built_dataset
+from data_builders.clips.clip_files import ClipFile
+from data_builders.clips.record import Settings, make_record
+from data_builders.clips.segments import Located, Segment
 from data_builders.esc50.esc50_dataset_builder import CLASSES, Builder, Config, read_meta
-from data_builders.parts.clip_files import ClipFile
-from data_builders.parts.record import Settings, make_record
-from data_builders.parts.segments import Located, Segment
-from tests import build_dataset
+from tests.helpers import build_dataset
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
 HEADER = "filename,fold,target,category,esc10,src_file,take\n"
@@ -70,7 +67,7 @@ def test_five_folds_of_sound_without_pictures(tmp_path):
     assert counts["fold4"]["not_built"]["too_short"]["clip_ids"] == ["4-400004-A-10"]
     assert counts["fold5"]["not_built"]["missing"]["clip_ids"] == ["5-500005-A-26"]
 
-    opened = read.open_split("esc50/all", tmp_path / "data", "fold1")
+    opened = built_dataset.open_split("esc50/all", tmp_path / "data", "fold1")
     assert (len(opened), opened.frames_per_second, opened.front_end) == (2, 0, "l3")
     assert opened.class_ids == CLASSES
 

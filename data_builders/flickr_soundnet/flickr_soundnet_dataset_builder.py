@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clip_files, clips_builder, clips_config, segments, sources
-from data_builders.parts.divide import is_validation
-from data_builders.parts.listing import Listing
+from data_builders.clips import annotation_sources, clip_files, clips_builder, clips_config, segments
+from data_builders.clips.divide import is_validation
+from data_builders.clips.listing import Listing
 
 BOX_PIXELS = 256  # the boxes' scale, whatever the size of the picture
 BOX_LAYOUT = "root > annotator > bbox > (anything, xmin, ymin, xmax, ymax)"
@@ -54,7 +54,7 @@ class Builder(clips_builder.ClipsBuilder):
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
         """Training videos, a share of them for validation, and the test clips with their boxes; one class."""
-        manual_dir, config = sources.manual_dir(dl_manager), self.builder_config
+        manual_dir, config = annotation_sources.manual_dir(dl_manager), self.builder_config
         seconds = config.clip_seconds
         if seconds != 0 and not seconds >= config.min_seconds:
             raise ValueError(

@@ -1,11 +1,8 @@
 """The whole builder on real media files made here, boxes of all kinds, and LVS's list where it is at hand."""
 
-import os
 import pathlib
 import shutil
 import types
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest
 
@@ -17,11 +14,12 @@ from data_builders.flickr_soundnet.flickr_soundnet_dataset_builder import (
     read_ids,
     read_test,
 )
-from tests import build_dataset
-from tests.media_file import plain
+from tests.helpers import build_dataset
+from tests.helpers.media_file import plain
+from tests.helpers.paths import SHARED
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
-OFFICIAL = pathlib.Path(__file__).parents[3] / "shared" / "data" / "vggss" / "flickr_test.csv"
+OFFICIAL = SHARED / "vggss" / "flickr_test.csv"
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow_datasets as tfds
 
-from data_builders.kinetics_sounds.classes import NEAREST_ONLY, labels_of
-from data_builders.parts import clips_builder, clips_config, segments
-from data_builders.parts.clips_config import ClipsConfig
-from data_builders.parts.sources import fetched, manual_dir
+from data_builders.clips import clips_builder, clips_config, segments
+from data_builders.clips.annotation_sources import fetched, manual_dir
+from data_builders.clips.clips_config import ClipsConfig
+from data_builders.kinetics_sounds.kinetics_classes import NEAREST_ONLY, labels_of
 
 ARCHIVE_URL = "https://storage.googleapis.com/deepmind-media/Datasets/kinetics400.tar.gz"
 LAYOUT = "label,youtube_id,time_start,time_end,split,is_cc"

@@ -3,24 +3,22 @@
 import functools
 import http.server
 import json
-import os
 import pathlib
 import shutil
 import tarfile
 import threading
 import types
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import pytest
 
 from data_builders.kinetics_sounds import kinetics_sounds_dataset_builder as kinetics_sounds
-from data_builders.kinetics_sounds.classes import KINETICS_LABELS, NEAREST_ONLY, labels_of
-from tests import build_dataset
-from tests.media_file import plain
+from data_builders.kinetics_sounds.kinetics_classes import KINETICS_LABELS, NEAREST_ONLY, labels_of
+from tests.helpers import build_dataset
+from tests.helpers.media_file import plain
+from tests.helpers.paths import SHARED
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
-OFFICIAL = pathlib.Path(__file__).parents[3] / "shared" / "data" / "kinetics_sounds"
+OFFICIAL = SHARED / "kinetics_sounds"
 HEADER = kinetics_sounds.LAYOUT
 
 

@@ -8,9 +8,9 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from avlearn.media import decode
-from data_builders.parts import clip_files, clips_builder, clips_config, segments, sources
-from data_builders.parts.clips_config import ClipsConfig
-from data_builders.parts.listing import Listing
+from data_builders.clips import annotation_sources, clip_files, clips_builder, clips_config, segments
+from data_builders.clips.clips_config import ClipsConfig
+from data_builders.clips.listing import Listing
 
 SHARE_OF_TEST = 0.1  # and of validation
 LEAST_VIDEOS = 3  # one for each split
@@ -39,7 +39,7 @@ class Builder(clips_builder.ClipsBuilder):
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
         """A class for each folder with videos; the splits by a hash of the files' places below `--manual_dir`."""
-        manual_dir, config = sources.manual_dir(dl_manager), self.builder_config
+        manual_dir, config = annotation_sources.manual_dir(dl_manager), self.builder_config
         if not config.segment_seconds >= config.min_seconds:
             raise ValueError(
                 f"segment_seconds={config.segment_seconds} is less than min_seconds={config.min_seconds}: no piece "

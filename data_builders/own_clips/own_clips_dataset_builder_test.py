@@ -5,19 +5,16 @@ import os
 import pathlib
 import subprocess
 import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import types
 
 import pytest
 
+from data_builders.clips import listing, segments
 from data_builders.own_clips.own_clips_dataset_builder import Builder, Config, divide, list_videos
-from data_builders.parts import listing, segments
-from tests import build_dataset
-from tests.media_file import plain
+from tests.helpers import build_dataset
+from tests.helpers.media_file import plain
+from tests.helpers.paths import ROOT
 
-ROOT = pathlib.Path(__file__).parents[2]
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
 
 

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from absl import app, flags
 
-from data_builders.synthetic_av import clip_file, record
+from data_builders.synthetic_av import clip_file, synthetic_record
 
 _CLIPS = flags.DEFINE_integer("clips", 16, "how many", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "clips", "folder that receives the files")
-_SPLIT = flags.DEFINE_enum("split", "train", record.SPLITS, "whose clips")
+_SPLIT = flags.DEFINE_enum("split", "train", synthetic_record.SPLITS, "whose clips")
 _HEIGHT = flags.DEFINE_integer("height", 256, "of the frames, pixels")
 _WIDTH = flags.DEFINE_integer("width", 340, "of the frames, pixels")
 _FRAMES_PER_SECOND = flags.DEFINE_integer("frames_per_second", 25, "of the video")
@@ -25,7 +25,7 @@ SOUNDING, SILENT = (40, 220, 60), (230, 50, 50)  # box colours, RGB
 _CAPTION_PIXELS = 24
 
 
-def tile(take: record.Take, seconds: float) -> np.ndarray:
+def tile(take: synthetic_record.Take, seconds: float) -> np.ndarray:
     """A moment of a clip with its boxes (sounding green, silent red) and what is heard: uint8 `[height, width, 3]`."""
     image, boxes = take.scene.frame(seconds)
     height, width = image.shape[:2]
@@ -47,14 +47,14 @@ def sheet(tiles: list[np.ndarray], columns: int) -> np.ndarray:
 
 def main(_) -> None:
     """Writes the files that the flags ask for."""
-    world = record.World(_HEIGHT.value, _WIDTH.value, _FRAMES_PER_SECOND.value, _SECONDS.value, _SEED.value)
+    world = synthetic_record.World(_HEIGHT.value, _WIDTH.value, _FRAMES_PER_SECOND.value, _SECONDS.value, _SEED.value)
     folder = pathlib.Path(_OUTPUT.value)
     folder.mkdir(parents=True, exist_ok=True)
     tiles = []
     for number in range(_CLIPS.value):
-        take = record.take(world, _SPLIT.value, number)
+        take = synthetic_record.take(world, _SPLIT.value, number)
         frames = [take.scene.frame(index / world.frames_per_second)[0] for index in range(world.frame_count)]
-        path = folder / f"{record.clip_id(_SPLIT.value, number)}.mp4"
+        path = folder / f"{synthetic_record.clip_id(_SPLIT.value, number)}.mp4"
         clip_file.write(path, frames, take.waveform, frames_per_second=world.frames_per_second)
         tiles.append(tile(take, world.clip_seconds / 2))
     cv2.imwrite(str(folder / "contact_sheet.png"), cv2.cvtColor(sheet(tiles, _COLUMNS.value), cv2.COLOR_RGB2BGR))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_builders.synthetic_av import backdrop, classes, sprite
+from data_builders.synthetic_av import backdrop, instrument_classes, sprite
 
 Box = tuple[float, float, float, float]
 
@@ -61,7 +61,7 @@ class Cast:
 
 
 def choose_cast(
-    main: str, statistics: Statistics, rng: np.random.Generator, among: Sequence[str] = classes.NAMES
+    main: str, statistics: Statistics, rng: np.random.Generator, among: Sequence[str] = instrument_classes.NAMES
 ) -> Cast:
     """Draws who of the classes `among` joins the class `main`, which always sounds; no class appears twice."""
     others = [name for name in rng.permutation(among).tolist() if name != main]

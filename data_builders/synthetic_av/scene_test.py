@@ -6,14 +6,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data_builders.synthetic_av import classes, scene, silhouettes, sprite
+from data_builders.synthetic_av import instrument_classes, scene, silhouettes, sprite
 
 STATISTICS = scene.Statistics()
 
 
 def make(seed, statistics=STATISTICS, height=128, width=128):
     rng = np.random.default_rng(seed)
-    cast = scene.choose_cast(classes.NAMES[seed % 16], statistics, rng)
+    cast = scene.choose_cast(instrument_classes.NAMES[seed % 16], statistics, rng)
     return cast, scene.make_scene(cast, height, width, 3.0, statistics, rng)
 
 
@@ -37,7 +37,7 @@ def test_casts_have_the_stated_shares():
     assert all(cast.heard[0] == "Piano" and len(set(cast.seen)) == len(cast.seen) <= 3 for cast in casts)
     assert all(set(cast.heard) <= set(cast.seen) for cast in casts if cast not in off_screen)
     partners = collections.Counter(cast.heard[1] for cast in two)
-    assert set(partners) == set(classes.NAMES) - {"Piano"}
+    assert set(partners) == set(instrument_classes.NAMES) - {"Piano"}
     assert max(partners.values()) < 3 * len(two) / 15
 
 
@@ -94,7 +94,7 @@ def test_objects_move_a_little_and_smoothly():
 def test_colour_tells_no_class():
     """The mean colour of a class's pictures differs from another class's by less than its own spread."""
     means = {}
-    for name in classes.NAMES:
+    for name in instrument_classes.NAMES:
         pictures = [sprite.of_class(name, 48, np.random.default_rng(seed)) for seed in range(60)]
         tints = [p.image[p.image[..., 3] == 255][:, :3].mean(axis=0) for p in pictures]
         tints = np.array([tint - tint.mean() for tint in tints])  # hue and saturation, without lightness

@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from avlearn.media.log_spectrogram import log_spectrogram
-from data_builders.synthetic_av import classes, instruments, synthesise, tones
+from data_builders.synthetic_av import instrument_classes, instruments, synthesise, tones
 
 RATE = 48_000
 
@@ -24,10 +24,10 @@ def _sound(name, seed, seconds=3.0):
 
 
 def test_every_class_of_the_world_has_its_instrument():
-    assert set(instruments.INSTRUMENTS) == set(classes.NAMES)
+    assert set(instruments.INSTRUMENTS) == set(instrument_classes.NAMES)
 
 
-@pytest.mark.parametrize("name", classes.NAMES)
+@pytest.mark.parametrize("name", instrument_classes.NAMES)
 def test_sounds_are_in_range_repeatable_and_never_silent(name):
     for seed in range(6):
         heard = _sound(name, seed)
@@ -44,7 +44,7 @@ def test_sounds_are_in_range_repeatable_and_never_silent(name):
 
 
 def test_every_instrument_plays_at_other_rates():
-    for name in classes.NAMES:
+    for name in instrument_classes.NAMES:
         heard = synthesise.sound(name, np.random.default_rng(0), duration_seconds=1.25, sample_rate_hz=16_000)
         assert heard.shape == (20_000,)
         assert np.isfinite(heard).all()
@@ -82,7 +82,7 @@ def _pooled(name, seed):
 
 def test_classes_can_be_told_by_ear_but_not_by_level():
     def described(seeds):
-        found = [(*_pooled(name, (seed, k)), k) for seed in seeds for k, name in enumerate(classes.NAMES)]
+        found = [(*_pooled(name, (seed, k)), k) for seed in seeds for k, name in enumerate(instrument_classes.NAMES)]
         return tuple(np.array(column) for column in zip(*found, strict=True))
 
     spectra, level, label = described(range(20))

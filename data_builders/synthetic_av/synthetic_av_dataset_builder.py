@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from avlearn.data import contents, schema
-from data_builders.synthetic_av import classes, record, scene
+from data_builders.synthetic_av import instrument_classes, scene, synthetic_record
 
 
 @dataclasses.dataclass
@@ -38,12 +38,12 @@ class Config(tfds.core.BuilderConfig):
     optical_flow: bool = False
     waveform_hz: int = 0
     jump: float = 0.0
-    class_names: Sequence[str] = classes.NAMES
+    class_names: Sequence[str] = instrument_classes.NAMES
 
     @property
-    def world(self) -> record.World:
+    def world(self) -> synthetic_record.World:
         """What the clips are made from."""
-        return record.World(
+        return synthetic_record.World(
             self.height,
             self.width,
             self.frames_per_second,
@@ -56,7 +56,7 @@ class Config(tfds.core.BuilderConfig):
         )
 
 
-HEARD, UNHEARD = classes.NAMES[0::2], classes.NAMES[1::2]
+HEARD, UNHEARD = instrument_classes.NAMES[0::2], instrument_classes.NAMES[1::2]
 MINIATURE = Config(
     name="miniature",
     description="128 x 128 pixels, 5 frames per second, 3 s: for two CPU cores.",
@@ -127,17 +127,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             features=schema.features(
-                classes.ids(),
+                instrument_classes.ids(),
                 optical_flow=self.builder_config.optical_flow,
                 waveform=self.builder_config.waveform_hz > 0,
             ),
             supervised_keys=None,
             metadata=schema.metadata(
                 frames_per_second=self.builder_config.frames_per_second,
-                front_end=record.FRONT_END,
+                front_end=synthetic_record.FRONT_END,
                 waveform_hz=self.builder_config.waveform_hz,
-                class_names=classes.NAMES,
-                ontology=classes.ontology(),
+                class_names=instrument_classes.NAMES,
+                ontology=instrument_classes.ontology(),
             ),
         )
 
@@ -151,14 +151,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
         del dl_manager  # nothing to download
-        clips = {split: getattr(self.builder_config, f"{split}_clips") for split in record.SPLITS}
+        clips = {split: getattr(self.builder_config, f"{split}_clips") for split in synthetic_record.SPLITS}
         for split, count in clips.items():
             if count < 1:
                 raise ValueError(f"{split}_clips={count} in config {self.builder_config.name!r}: want 1 or more")
         return {split: self._generate_examples(split, count) for split, count in clips.items()}
 
     def _generate_examples(self, split: str, count: int) -> Iterator[tuple[str, dict]]:
-        made = record.make_records(self.builder_config.world, split, count)
+        made = synthetic_record.make_records(self.builder_config.world, split, count)
         for example in tqdm.tqdm(made, total=count, desc=f"synthetic_av {split}", unit="clip", leave=False):
             boxes = [{**box, "bbox": tfds.features.BBox(*box["bbox"])} for box in example["boxes"]]
             yield example["clip_id"], {**example, "boxes": boxes}

@@ -1,15 +1,11 @@
 """The whole builder on a few clips: splits, records, and the bytes that other processes made."""
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from avlearn.data import schema
-from data_builders.synthetic_av import classes, record
+from data_builders.synthetic_av import instrument_classes, synthetic_record
 from data_builders.synthetic_av.synthetic_av_dataset_builder import Builder, Config
 
 CLIPS = {"train": 16, "validation": 3, "test": 4}
@@ -40,17 +36,17 @@ def test_splits_hold_the_clips_asked_for_and_share_none(built):
     ids = {split: set(records(built, split)) for split in CLIPS}
     assert ids["validation"] == {"validation_000000", "validation_000001", "validation_000002"}
     assert len(set.union(*ids.values())) == sum(CLIPS.values())
-    mains = [classes.NAMES[r["labels"][0]] for r in records(built, "train").values()]
-    assert sorted(mains) == sorted(classes.NAMES)
+    mains = [instrument_classes.NAMES[r["labels"][0]] for r in records(built, "train").values()]
+    assert sorted(mains) == sorted(instrument_classes.NAMES)
 
 
 def test_metadata_says_how_to_read_it(built):
     metadata = built.info.metadata
     assert metadata["schema_version"] == schema.SCHEMA_VERSION
     assert (metadata["frames_per_second"], metadata["front_end"]) == (5, "l3")
-    assert tuple(metadata["class_names"]) == classes.NAMES
-    assert list(metadata["ontology"]) == classes.ontology()
-    assert built.info.features["labels"].feature.names == classes.ids()
+    assert tuple(metadata["class_names"]) == instrument_classes.NAMES
+    assert list(metadata["ontology"]) == instrument_classes.ontology()
+    assert built.info.features["labels"].feature.names == instrument_classes.ids()
     assert "AudioSet" in built.info.description
     assert "gemmeke2017audioset" in built.info.citation
 
@@ -58,7 +54,7 @@ def test_metadata_says_how_to_read_it(built):
 def test_records_are_the_bytes_made_here_from_the_same_numbers(built):
     world = built.builder_config.world
     for name, stored in records(built, "test").items():
-        wanted = record.make_record(world, "test", int(name.removeprefix("test_")))
+        wanted = synthetic_record.make_record(world, "test", int(name.removeprefix("test_")))
         assert stored["frames"].tolist() == wanted["frames"]
         assert stored["log_spectrogram"].tobytes() == wanted["log_spectrogram"].tobytes()
         assert stored["log_spectrogram"].shape == (199, 257)

@@ -6,9 +6,9 @@ import re
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import segments
-from data_builders.parts.clips_config import ClipsConfig
-from data_builders.parts.sources import annotation_file
+from data_builders.clips import segments
+from data_builders.clips.annotation_sources import annotation_file
+from data_builders.clips.clips_config import ClipsConfig
 
 CSV_URL = "https://www.robots.ox.ac.uk/~vgg/data/vggsound/vggsound.csv"
 CSV_LAYOUT = 'youtube_id,start_seconds,"label",split'

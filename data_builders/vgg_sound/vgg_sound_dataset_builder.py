@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clips_builder, clips_config, segments
-from data_builders.parts.clips_config import ClipsConfig
-from data_builders.parts.divide import is_validation
-from data_builders.parts.sources import annotation_file
+from data_builders.clips import clips_builder, clips_config, segments
+from data_builders.clips.annotation_sources import annotation_file
+from data_builders.clips.clips_config import ClipsConfig
+from data_builders.clips.divide import is_validation
 from data_builders.vgg_sound.annotation_files import CSV_URL, class_names, list_file, read_clips, read_names, with_lvs
 
 

@@ -1,20 +1,18 @@
 """The whole builder on real media files made here, and the lists in use where they are at hand."""
 
-import os
 import pathlib
 import shutil
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest
 
 from data_builders.vgg_sound.annotation_files import class_names, read_clips, read_names
 from data_builders.vgg_sound.vgg_sound_dataset_builder import Builder, listed
-from tests import build_dataset
-from tests.media_file import plain
+from tests.helpers import build_dataset
+from tests.helpers.media_file import plain
+from tests.helpers.paths import SHARED
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
-OFFICIAL = pathlib.Path(__file__).parents[3] / "shared" / "data" / "vggss"
+OFFICIAL = SHARED / "vggss"
 CLASSES = ["cat meowing", "dog barking", "playing violin, fiddle", "zebra braying"]
 
 

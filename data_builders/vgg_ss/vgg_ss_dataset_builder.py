@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 import tensorflow_datasets as tfds
 
-from data_builders.parts import clips_builder, clips_config
-from data_builders.parts.clips_config import ClipsConfig
-from data_builders.parts.segments import Box, Segment
-from data_builders.parts.sources import annotation_file
+from data_builders.clips import clips_builder, clips_config
+from data_builders.clips.annotation_sources import annotation_file
+from data_builders.clips.clips_config import ClipsConfig
+from data_builders.clips.segments import Box, Segment
 from data_builders.vgg_sound.annotation_files import (
     CLIP_SECONDS,
     CSV_URL,

@@ -1,21 +1,19 @@
 """The whole builder on real media files made here, and the official boxes where they are at hand."""
 
 import json
-import os
 import pathlib
 import shutil
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest
 
 from data_builders.vgg_ss.vgg_ss_dataset_builder import Builder, listed, read_boxed_clips, to_segments, usable_box
-from tests import build_dataset
-from tests.media_file import plain
+from tests.helpers import build_dataset
+from tests.helpers.media_file import plain
+from tests.helpers.paths import SHARED
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
-OFFICIAL = pathlib.Path(__file__).parents[3] / "shared" / "data" / "vggss"
+OFFICIAL = SHARED / "vggss"
 CLASSES = ["cat meowing", "dog barking", "playing violin, fiddle", "zebra braying"]
 
 

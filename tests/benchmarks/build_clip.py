@@ -24,9 +24,9 @@ from absl import app, flags
 
 from avlearn.media import decode, jpeg
 from avlearn.media.log_spectrogram import FRONT_ENDS, log_spectrogram
-from data_builders.parts import record, shards
-from data_builders.parts.clip_files import ClipFile
-from data_builders.parts.segments import Located, Segment
+from data_builders.clips import record, shards
+from data_builders.clips.clip_files import ClipFile
+from data_builders.clips.segments import Located, Segment
 from data_builders.synthetic_av import clip_file
 
 CLIP = flags.DEFINE_string(

@@ -1,8 +1,9 @@
 """GFLOP/s of single convolutions, the jaxlib's default and ours: `python tests/benchmarks/convolution.py`.
 
 Forward, and the gradients of the input and of the weights, each compiled alone. By default this jaxlib leaves
-convolutions on a CPU to YNNPACK; ours are `avlearn.models.parts.convolution.convolve` under the flags of
-`avlearn.xla_flags`. As these are read once, each has a process of its own, and the two measure in turn, shape by shape.
+convolutions on a CPU to YNNPACK; ours are `avlearn.models.layers.convolution.convolve` under the flags of
+`avlearn.devices.environment`. As these are read once, each has a process of its own, and the two measure in turn,
+shape by shape.
 A shape such as `8x56x64-128k3s2` is 8 square maps of 56 x 56 positions with 64 channels, of which a kernel of 3 x 3 at
 stride 2 makes 128.
 """
@@ -19,10 +20,10 @@ from collections.abc import Callable
 import jax
 import train_step
 
-from avlearn import xla_flags
-from avlearn.models.parts.convolution import convolve
+from avlearn.devices import environment
+from avlearn.models.layers.convolution import convolve
 
-DEFAULT = xla_flags.CONVOLUTIONS.replace("=-", "=+")
+DEFAULT = environment.CONVOLUTIONS.replace("=-", "=+")
 SHAPES = [
     "8x224x3-64k3s2",
     "8x224x3-64k7s2",
@@ -77,8 +78,11 @@ def measure(text: str, convolution: Callable, repeats: int) -> list[float]:
 def in_process(text: str, repeats: int, flags: str) -> list[float]:
     """As `measure`, in a process with these flags."""
     command = [sys.executable, __file__, f"--repeats={repeats}", f"--measure={text}"]
-    environment = {**os.environ, "XLA_FLAGS": flags}
-    return json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return json.loads(
+        subprocess.run(
+            command, env={**os.environ, "XLA_FLAGS": flags}, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+    )
 
 
 def main() -> None:
@@ -98,7 +102,7 @@ def main() -> None:
     )
     print(f"{'maps':18}" + f"{'default':>13}{'ours':>7}" * 4)
     for text in arguments.shapes:
-        both = [in_process(text, arguments.repeats, flags) for flags in (DEFAULT, "")]
+        both = [in_process(text, arguments.repeats, flags) for flags in (DEFAULT, environment.CONVOLUTIONS)]
         print(
             f"{text:18}" + "".join(f"{theirs:13.0f}{ours:7.0f}" for theirs, ours in zip(*both, strict=True)), flush=True
         )

@@ -8,6 +8,10 @@ figure is the median of the turns. Bytes are those that are asked for. What the 
 each clip when nothing of the files is in memory is printed above (Linux; the files have to be on a disk).
 """
 
+from avlearn.devices import environment
+
+environment.set_variables()  # before TensorFlow is imported
+
 import collections
 import dataclasses
 import functools
@@ -17,12 +21,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import psutil
+import tensorflow as tf
 from absl import app, flags
 
-from avlearn.data import contents, cut, evaluation_pairs, pipeline, read, sample
+from avlearn.data import built_dataset, contents, cut, evaluation_pairs, pipeline, sample
 from avlearn.types import InputSpec
-
-import tensorflow as tf  # isort: skip (quiet only after avlearn.data)
 
 DATASETS = flags.DEFINE_list("dataset", ["synthetic_av/miniature"], "Built datasets.")
 DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where it was built.")
@@ -37,7 +40,7 @@ TURNS = flags.DEFINE_integer("turns", 3, "How often each is measured.")
 DRAWS = (1, 4, 8)  # samples_per_clip
 
 
-def frames(split: read.Split, count: int) -> tf.Tensor:
+def frames(split: built_dataset.Split, count: int) -> tf.Tensor:
     """An encoded frame of each of some clips."""
     records, jpegs = split.records({}, ["frames"]), []
     for clip in range(min(count, len(split))):
@@ -46,7 +49,7 @@ def frames(split: read.Split, count: int) -> tf.Tensor:
     return tf.stack(jpegs)
 
 
-def bare_decoding(split: read.Split, inputs: InputSpec) -> Iterator:
+def bare_decoding(split: built_dataset.Split, inputs: InputSpec) -> Iterator:
     """Endless batches of crops, decoded from memory and nothing else."""
     jpegs = frames(split, 512)
     window, _ = sample.crop_window(jpegs[0], tf.constant(sample.MIDDLE, tf.float64), inputs)
@@ -61,7 +64,7 @@ def bare_decoding(split: read.Split, inputs: InputSpec) -> Iterator:
     return iter(dataset.batch(BATCH.value).prefetch(2).with_options(options))
 
 
-def training(split: read.Split, inputs: InputSpec, samples_per_clip: int) -> Iterator:
+def training(split: built_dataset.Split, inputs: InputSpec, samples_per_clip: int) -> Iterator:
     """Endless training batches of one worker."""
     sampling = pipeline.Sampling(samples_per_clip=samples_per_clip, threads=THREADS.value)
     return pipeline.training_batches(
@@ -86,7 +89,7 @@ def measure(streams: dict[str, Callable[[], Iterator]]) -> dict[str, list[tuple[
     return rates
 
 
-def read_bytes(split: read.Split, inputs: InputSpec, draws: int) -> float:
+def read_bytes(split: built_dataset.Split, inputs: InputSpec, draws: int) -> float:
     """Bytes that are read for a pair, the mean over the split; of frames, over the first of each clip."""
     if split.entry_offset is None:
         return sum(map(os.path.getsize, split.files)) / len(split) / draws
@@ -94,7 +97,7 @@ def read_bytes(split: read.Split, inputs: InputSpec, draws: int) -> float:
     return tables + np.mean([len(jpeg) for jpeg in frames(split, 512).numpy()]) + inputs.columns * cut.COLUMN_BYTES
 
 
-def delivered(split: read.Split, inputs: InputSpec) -> float:
+def delivered(split: built_dataset.Split, inputs: InputSpec) -> float:
     """Bytes that the disk delivers for a pair of evaluation, one from each clip, none of them in memory before."""
     pairs = evaluation_pairs.batches(split, inputs, pipeline.Sampling(), pairing="all_positive", batch_size=64)
     for file in split.files:
@@ -105,7 +108,7 @@ def delivered(split: read.Split, inputs: InputSpec) -> float:
     return (psutil.Process().io_counters().read_bytes - before) / len(split)
 
 
-def table(split: read.Split, inputs: InputSpec) -> None:
+def table(split: built_dataset.Split, inputs: InputSpec) -> None:
     """Measures and prints a row for the limit and one for each number of draws, by tables of contents and without."""
     streams, sizes = {"JPEG decode and crop only": functools.partial(bare_decoding, split, inputs)}, [0.0]
     ways = {"by contents": split, "whole records": dataclasses.replace(split, entry_offset=None)}
@@ -128,7 +131,7 @@ def main(_: list[str]) -> None:
     """Prints the tables."""
     inputs = InputSpec(frame_pixels=FRAME_PIXELS.value, crop_fraction=CROP_FRACTION.value, pool=POOL.value)
     for dataset in DATASETS.value:
-        table(read.open_split(dataset, DATA_DIR.value, SPLIT.value), inputs)
+        table(built_dataset.open_split(dataset, DATA_DIR.value, SPLIT.value), inputs)
 
 
 if __name__ == "__main__":

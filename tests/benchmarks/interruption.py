@@ -14,7 +14,7 @@ import random
 import tempfile
 import time
 
-from tests.killed_run import EVALUATING, assert_same, checkpoints_of, left, said, send_when, stage, start
+from tests.helpers.killed_run import EVALUATING, assert_same, checkpoints_of, left, said, send_when, stage, start
 
 
 def moment(rng: random.Random, workdir: pathlib.Path, whole_seconds: float):

@@ -9,10 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-import torch_networks
-
 from avlearn.losses import tri_map
 from avlearn.types import InputSpec
+from tests.helpers import torch_networks
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

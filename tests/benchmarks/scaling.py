@@ -11,7 +11,7 @@ import argparse
 import dataclasses
 import pathlib
 
-from avlearn import topology
+from avlearn.devices import topology
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "scaling.md"
 CHIPS = (16, 64, 256)

@@ -16,8 +16,8 @@ import tempfile
 import jax
 import numpy as np
 
-from avlearn import parallel
-from tests import tiny_run
+from avlearn.devices import environment
+from tests.helpers import tiny_run
 
 ROOT = pathlib.Path(__file__).parents[2]
 LIMIT = 1e-5
@@ -28,7 +28,7 @@ def on_processes(
     name: str, data_dir: pathlib.Path, workdir: pathlib.Path, steps: int, devices: int, processes: int
 ) -> None:
     command = ["launch/local_multiprocess.py", f"--processes={processes}", f"--devices={devices // processes}"]
-    command += ["--module=tests.tiny_run", "--", str(data_dir), str(workdir), name, str(steps)]
+    command += ["--module=tests.helpers.tiny_run", "--", str(data_dir), str(workdir), name, str(steps)]
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
     # XLA_FLAGS, beside what avlearn has set, and PJRT_NPROC, as the processes have them, before a device is asked for.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}"
-    parallel.keep_threads(tiny_run.WORKERS)
+    environment.keep_threads(tiny_run.WORKERS)
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 8)
     directory, steps = pathlib.Path(tempfile.mkdtemp(prefix="topology")), arguments.steps

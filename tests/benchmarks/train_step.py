@@ -20,7 +20,8 @@ import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
-from avlearn import optimizer, parallel, step
+from avlearn.devices import environment, placement
+from avlearn.training import optimizer, step
 from avlearn.types import Batch, InputSpec
 
 NETWORKS = ("l3net", "avenet", "avolnet", "lvs", "attention10k")
@@ -73,7 +74,7 @@ def our_step(name: str, config: ConfigDict, workers: int, pairs: int) -> tuple[C
     model.train()
     adam = optimizer.adam(lambda _: 1e-4, weight_decay=1e-5, weight_decay_kind="l2")
     score = functools.partial(SCORES[config.data.pairing], loss=module.loss)
-    mesh = parallel.make_mesh(workers, jax.devices()[:1])
+    mesh = placement.make_mesh(workers, jax.devices()[:1])
     state = {"now": jax.tree.map(jnp.copy, step.initial_state(model, adam))}
     batch = random_batch(inputs, workers, pairs)
     train_step = step.TrainStep(model=model, score=score, optimizer=adam, mesh=mesh)
@@ -126,7 +127,8 @@ def main() -> None:
         parser.error("--pytorch compares at the papers' size: give --variant= too")
     if arguments.pytorch and arguments.workers != 1:
         parser.error("--pytorch compares with one worker: leave --workers out")
-    parallel.keep_threads(arguments.workers)
+    environment.set_xla_flags()
+    environment.keep_threads(arguments.workers)
     print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}")
     print(
         "network       type      pairs   pairs/s   GFLOP/s    matrix  share       MiB"

@@ -1,0 +1,64 @@
+"""The weights of a trained run as one safetensors file, for other programs or another machine.
+
+    avlearn export --from=runs/avenet --to=avenet.safetensors
+
+docs/weights.md describes the file. `avlearn import` reads it back bit for bit.
+"""
+
+import argparse
+import json
+import pathlib
+
+import jax
+import numpy as np
+from jax.sharding import SingleDeviceSharding
+from ml_collections import ConfigDict
+
+from avlearn.commands.import_weights import initial_state
+from avlearn.runs.checkpoint import Checkpoints
+from avlearn.weights import files
+
+
+def weights(workdir: pathlib.Path, which: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Parameters and running statistics of a run by path, and what the file says of them.
+
+    Args:
+      workdir: of the run, with `config.json` and `checkpoints/`.
+      which: the `best` or the `latest` checkpoint.
+
+    Raises:
+      ValueError: there is no such run.
+    """
+    for name in ("config.json", "checkpoints"):
+        if not (workdir / name).exists():
+            raise ValueError(f"--from={workdir} holds no {name}; name the directory of a trained run.")
+    text = (workdir / "config.json").read_text()
+    config = ConfigDict(json.loads(text))
+    checkpoints = Checkpoints(workdir / "checkpoints", network=config.model.name, keep=config.train.keep_checkpoints)
+    like = initial_state(config, abstract=True)
+    step, params, batch_stats = checkpoints.restore_weights(like, SingleDeviceSharding(jax.devices()[0]), which)
+    checkpoints.close()
+    arrays = {}
+    for tree in (params, batch_stats):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            arrays[jax.tree_util.keystr(path, simple=True, separator=".")] = np.asarray(leaf)
+    metadata = {"format": "avlearn", "network": config.model.name, "step": str(step), "config": text}
+    return arrays, metadata
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `avlearn export`."""
+    parser.add_argument("--from", dest="workdir", type=pathlib.Path, required=True, help="directory of a trained run")
+    parser.add_argument("--to", type=pathlib.Path, required=True, help="a .safetensors file")
+    parser.add_argument("--checkpoint", default="best", help="best (by validation loss) or latest")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Exports what the command line names; returns a line that says what was written.
+
+    Raises:
+      ValueError: there is no such run, or the file cannot be written.
+    """
+    arrays, metadata = weights(arguments.workdir, arguments.checkpoint)
+    files.write_safetensors(arguments.to, arrays, metadata)
+    return f"Wrote {len(arrays)} arrays of {metadata['network']}, step {metadata['step']}: {arguments.to}"

@@ -1,0 +1,155 @@
+"""Weights that people have, into a run that evaluates or goes on training.
+
+    avlearn import --network=vgg16 --from=vgg16-397923af.pth --to=runs/vgg16
+
+Reads PyTorch state dicts (.pth), safetensors and Keras's .h5 (docs/weights.md lists what from where), writes
+RUN/checkpoints and RUN/config.json, and prints the command that evaluates them.
+"""
+
+import argparse
+import pathlib
+import shlex
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from avlearn import config as configs
+from avlearn.build import build_network, build_optimizer, build_schedule
+from avlearn.runs.checkpoint import Checkpoints, parameter_shapes
+from avlearn.training import step as steps
+from avlearn.training.step import TrainState
+from avlearn.weights import files, layouts, published
+from avlearn.weights.published import WeightLayout
+
+VARIANTS = ("", "miniature")  # of every file of configs/
+NO_VALIDATION = {"validation/loss": float("inf")}  # any training that goes on from here is better
+
+
+def imported(
+    found: Mapping[str, np.ndarray], config: ConfigDict, file_format: str, positive_class: int
+) -> tuple[TrainState, WeightLayout]:
+    """The state of step 0 with the arrays of a file in place of the random ones.
+
+    Args:
+      found: name in the file to array.
+      config: of the network; it takes over the settings that the weights were trained with.
+      file_format: a source's name, or `auto`.
+      positive_class: which of the replication's two outputs says that frame and sound correspond.
+
+    Raises:
+      ValueError: the file's entries are not those of the network; lists all that differ.
+    """
+    state = initial_state(config)
+    shapes = weight_shapes(state)
+    source = published.choose(config.model.name, file_format, found, shapes, positive_class)
+    config.update_from_flattened_dict(dict(source.settings))
+    entries = source.entries(shapes)
+    lines = layouts.mismatches(found, entries, shapes, source.leaves_unread)
+    if lines:
+        raise ValueError(
+            f"the file does not hold the {source.name} weights of {config.model.name}; {len(lines)} entries differ:"
+            + "".join(f"\n  {line}" for line in lines)
+        )
+    arrays = layouts.converted(found, entries, shapes) | dict(source.constants)
+    source.check(arrays)
+    return steps.with_arrays(state, arrays), source
+
+
+def initial_state(config: ConfigDict, *, abstract: bool = False) -> TrainState:
+    """The state of step 0, or its shapes alone."""
+    network = build_network(config)
+    # A network that is not trained here needs no state of an optimizer.
+    optimizer = optax.identity()
+    if network.loss is not None:
+        optimizer = build_optimizer(config, build_schedule(config, steps_per_epoch=1.0))
+    if abstract:
+        return jax.eval_shape(lambda: steps.initial_state(network.training, optimizer))
+    return steps.initial_state(network.training, optimizer)
+
+
+def weight_shapes(state: TrainState) -> dict[str, tuple[int, ...]]:
+    """Shapes of the parameters and running statistics by their paths."""
+    shapes = parameter_shapes(state.params) | parameter_shapes(state.batch_stats)
+    return {path: tuple(shape) for path, shape in shapes.items()}
+
+
+def write_run(workdir: pathlib.Path, state: TrainState, config: ConfigDict) -> None:
+    """Writes the state as the first checkpoint of a run.
+
+    Raises:
+      ValueError: the directory holds a run already, or cannot be written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / "config.json").write_text(config.to_json(indent=2) + "\n")
+    except OSError as error:
+        raise ValueError(f"--to={workdir} cannot be written ({error.strerror}).") from error
+    checkpoints = Checkpoints(workdir / "checkpoints", network=config.model.name, keep=config.train.keep_checkpoints)
+    checkpoints.save(state, metrics=NO_VALIDATION)
+    checkpoints.close()
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """One import; returns what to tell the user.
+
+    Raises:
+      ValueError: something about the file, the network or the directory is wrong.
+    """
+    if (arguments.to / "checkpoints").exists():
+        raise ValueError(f"--to={arguments.to} holds a run already; name another directory.")
+    found, metadata = files.read(arguments.source)
+    exported = files.config_of(metadata)
+    if exported is not None:
+        config = ConfigDict(exported)
+    elif arguments.network is not None:
+        config = configs.load(arguments.network)
+    else:
+        raise ValueError("--network is missing: only files of `avlearn export` name their network.")
+    if arguments.network not in (None, config.model.name):
+        raise ValueError(f"{arguments.source} holds {config.model.name}, not --network={arguments.network}.")
+    state, source = imported(found, config, arguments.format, arguments.positive_class)
+    write_run(arguments.to, state, config)
+    count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    lines = [f"Wrote {config.model.name} ({count:,} parameters) from {source.name} weights: {arguments.to}"]
+    lines += [*source.remarks, "Evaluate them with", f"  {command(config, arguments.to)}"]
+    return "\n".join(lines)
+
+
+def command(config: ConfigDict, workdir: pathlib.Path) -> str:
+    """The command that evaluates a run with this config: the variant of its file that is nearest, and the rest."""
+    name, here = config.model.name, _flat(config)
+    changes = {}
+    for variant in VARIANTS:
+        there = _flat(configs.load(name, variant))
+        changes[variant] = [f"--config.{key}={value}" for key, value in here.items() if there.get(key) != value]
+    nearest = min(changes, key=lambda variant: len(changes[variant]))
+    file = f"configs/{name}.py" + (f":{nearest}" if nearest else "")
+    start = ["python", "-m", "avlearn.main", f"--config={file}", "--mode=evaluate", f"--workdir={workdir}"]
+    return shlex.join([*start, *changes[nearest]])
+
+
+def _flat(config: ConfigDict) -> dict[str, object]:
+    """Dotted keys to values; a tuple is the list that it is in JSON."""
+    sections = {}
+    for key, value in config.items():
+        nested = {f"{key}.{name}": inner for name, inner in _flat(value).items()} if hasattr(value, "items") else {}
+        sections |= nested if hasattr(value, "items") else {key: list(value) if isinstance(value, tuple) else value}
+    return sections
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `avlearn import`."""
+    parser.add_argument("--network", help="a file of configs/: avenet, avolnet, l3net, vgg16, lvs, attention10k")
+    parser.add_argument("--from", dest="source", type=pathlib.Path, required=True, help=".pth, .safetensors or .h5")
+    parser.add_argument("--to", type=pathlib.Path, required=True, help="directory of the run that is written")
+    parser.add_argument("--format", default="auto", help="auto, replication, torchvision, keras or avlearn")
+    parser.add_argument(
+        "--positive_class",
+        type=int,
+        default=0,
+        help="which output of the replication's AVE-Net and L3-Net says that frame and sound correspond: 0 in its last "
+        "version, 1 in its first",
+    )

@@ -1,0 +1,1 @@
+"""Processes, device meshes, reductions and compilation."""

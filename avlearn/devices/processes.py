@@ -1,0 +1,144 @@
+"""Joins the processes of a run on several hosts: finds the cluster in the environment, checks the shared workdir."""
+
+import importlib.util
+import os
+import pathlib
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+EXPLICIT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+# So long after its last sign of life a process counts as dead, and the others are ended: long enough for a host that is
+# busy or swaps, short beside what a pod costs.
+HEARTBEAT_TIMEOUT_SECONDS = 60
+INITIALIZATION_TIMEOUT_SECONDS = 300  # the hosts of a pod start within minutes of each other
+
+
+def initialize(environment: Mapping[str, str] = os.environ) -> None:
+    """Joins the processes of a pod, as the environment says (see `cluster`); must come before any device is touched.
+
+    Raises:
+      ValueError: the environment is incomplete, or the processes do not find each other.
+    """
+    arguments = cluster(environment)
+    if arguments is None:
+        return
+    try:
+        jax.distributed.initialize(
+            **arguments,
+            initialization_timeout=int(
+                environment.get("AVLEARN_INITIALIZATION_SECONDS", INITIALIZATION_TIMEOUT_SECONDS)
+            ),
+            heartbeat_timeout_seconds=int(environment.get("AVLEARN_HEARTBEAT_SECONDS", HEARTBEAT_TIMEOUT_SECONDS)),
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ValueError(
+            f"the processes of this run did not find each other: {error}\nEach process must reach the first one's "
+            "address and port. JAX_NUM_PROCESSES=1 in the environment makes it a run of one process."
+        ) from error
+
+
+def cluster(environment: Mapping[str, str]) -> dict | None:
+    """Arguments for `jax.distributed.initialize`: those that JAX does not find by itself; None for a single process.
+
+    In this order:
+
+    * `JAX_COORDINATOR_ADDRESS` (host:port of process 0), `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`, as
+      launch/local_multiprocess.py sets them. `JAX_NUM_PROCESSES=1` alone means a single process, wherever it runs.
+    * Slurm: a step of several tasks (`srun`).
+    * TPU: JAX asks the metadata server of a TPU VM, or reads what GKE sets (`TPU_WORKER_HOSTNAMES`, `TPU_WORKER_ID`).
+      `TPU_PROCESS_BOUNDS=1,1,1` or another `JAX_PLATFORMS` means a single process.
+    * Kubernetes: an Indexed Job or a JobSet (`JOB_COMPLETION_INDEX`); JAX asks the cluster for the rest, with the
+      package `kubernetes` and a service account that may read pods, jobs and services.
+
+    Raises:
+      ValueError: some of the three variables are missing, or Kubernetes' package is.
+    """
+    if environment.get("JAX_NUM_PROCESSES") == "1":
+        return None
+    if missing := [name for name in EXPLICIT if name not in environment]:
+        if len(missing) < len(EXPLICIT):
+            raise ValueError(
+                f"a run of several processes needs {', '.join(EXPLICIT)}; {', '.join(missing)} is not set."
+            )
+    else:
+        return {
+            "coordinator_address": environment["JAX_COORDINATOR_ADDRESS"],
+            "num_processes": int(environment["JAX_NUM_PROCESSES"]),
+            "process_id": int(environment["JAX_PROCESS_ID"]),
+            "cluster_detection_method": "deactivate",
+        }
+    if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        return {"local_device_ids": slurm_devices(environment)}
+    if on_tpu(environment):
+        return {}
+    if "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment:
+        if importlib.util.find_spec("kubernetes") is None:
+            raise ValueError(
+                "this is a pod of an Indexed Job, and JAX asks Kubernetes for the others with a package that is not "
+                f"installed: pip install kubernetes. Or set {', '.join(EXPLICIT)} in the manifest "
+                "(JAX_NUM_PROCESSES=1: a single process)."
+            )
+        return {}
+    return None
+
+
+def on_tpu(environment: Mapping[str, str]) -> bool:
+    """Whether this host has TPU chips that it shares with other processes, by what JAX noted when it was imported."""
+    if "tpu" not in environment.get("JAX_PLATFORMS", "tpu") or environment.get("TPU_PROCESS_BOUNDS") == "1,1,1":
+        return False
+    by_gke = "TPU_WORKER_HOSTNAMES" in environment or "TPU_PROCESS_ADDRESSES" in environment
+    return "TPU_ML_PLATFORM" in environment and (by_gke or "TPU_SKIP_MDS_QUERY" not in environment)
+
+
+def slurm_devices(environment: Mapping[str, str]) -> list[int] | None:
+    """This task's GPUs among those that it sees: an even share where the tasks of a node see the same ones.
+
+    JAX by itself takes one GPU a task, and would leave the others of a node idle. None where Slurm tells of no GPUs.
+    """
+    visible = list(filter(None, environment.get("CUDA_VISIBLE_DEVICES", "").split(",")))
+    if not visible:
+        return None
+    local = int(environment["SLURM_LOCALID"])
+    tasks = _tasks_of_node(environment["SLURM_STEP_TASKS_PER_NODE"], int(environment["SLURM_NODEID"]))
+    shared = len(visible) == int(environment.get("SLURM_GPUS_ON_NODE", len(visible))) and tasks <= len(visible)
+    if not shared:
+        return list(range(len(visible)))  # Slurm has bound each task to its own
+    share = len(visible) // tasks
+    return list(range(local * share, (local + 1) * share))
+
+
+def _tasks_of_node(tasks_per_node: str, node: int) -> int:
+    """Slurm's shorthand: `2(x3),1` are three nodes with two tasks each and one with one."""
+    counts = []
+    for part in tasks_per_node.split(","):
+        count, _, repeated = part.partition("(x")
+        counts += [int(count)] * int(repeated.rstrip(")") or 1)
+    return counts[node]
+
+
+def check_shared(directory: pathlib.Path) -> None:
+    """Checks that all processes see the same directory: the first one writes a number there, and all read it.
+
+    Raises:
+      ValueError: names the processes that do not see it.
+    """
+    if jax.process_count() == 1:
+        return
+    mark = directory / ".seen_by_all_processes"
+    number = int(multihost_utils.broadcast_one_to_all(np.random.default_rng().integers(2**31, dtype=np.int32)))
+    if jax.process_index() == 0:
+        mark.write_text(str(number))
+    multihost_utils.sync_global_devices("written")
+    seen = mark.exists() and mark.read_text() == str(number)
+    blind = np.flatnonzero(~multihost_utils.process_allgather(np.array(seen)))
+    if jax.process_index() == 0:
+        mark.unlink()
+    if blind.size:
+        raise ValueError(
+            f"the workdir {directory} is not the same directory for all {jax.process_count()} processes: "
+            f"{', '.join(map(str, blind))} do not see what process 0 writes there. Choose one on storage that all "
+            "hosts mount (NFS, Filestore, a mounted bucket) with --workdir=DIRECTORY."
+        )

@@ -1,0 +1,51 @@
+"""Sums over workers and devices in an order that does not depend on the machine."""
+
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PyTree
+
+from avlearn.devices.placement import AXIS
+
+
+def sum_in_tree(parts: Iterable[PyTree], add: Callable[[PyTree, PyTree], PyTree]) -> PyTree:
+    """Sum of what comes, added up two by two, then these two by two, and so on; holds a part of each level at most."""
+    held = []  # how many parts each sum is of, and the sum
+    for part in parts:
+        count = 1
+        while held and held[-1][0] == count:
+            part, count = add(held.pop()[1], part), 2 * count
+        held.append((count, part))
+    total = held.pop()[1]
+    while held:
+        total = add(held.pop()[1], total)
+    return total
+
+
+def sum_over_devices(tree: PyTree) -> PyTree:
+    """Sum over the devices of the mesh, inside `jax.shard_map`, float32.
+
+    The order of a `psum` is up to the machine. Here, on a power of two of devices, neighbours add first, then pairs of
+    them, and so on, as `sum_in_tree` does in time. At each level two partners split what they hold and each adds up one
+    half, and then the sums go back the same way: the same bytes as in a ring, most of them between neighbours.
+    """
+    devices = jax.lax.axis_size(AXIS)
+    if devices & (devices - 1):
+        return jax.lax.psum(tree, AXIS)
+    place, distances = jax.lax.axis_index(AXIS), [2**level for level in range(devices.bit_length() - 1)]
+    flat, restored = ravel_pytree(tree)
+
+    def of_partner(x: Array, distance: int) -> Array:
+        return jax.lax.ppermute(x, AXIS, [(here, here ^ distance) for here in range(devices)])
+
+    part = jnp.pad(flat, (0, -flat.size % devices))
+    for distance in distances:
+        low, high = jnp.split(part, 2)
+        is_second = (place & distance) > 0
+        part = jnp.where(is_second, high, low) + of_partner(jnp.where(is_second, low, high), distance)
+    for distance in reversed(distances):
+        other = of_partner(part, distance)
+        part = jnp.where(place & distance > 0, jnp.concatenate([other, part]), jnp.concatenate([part, other]))
+    return restored(part[: flat.size])

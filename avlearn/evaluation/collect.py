@@ -1,0 +1,85 @@
+"""Collects the arrays that evaluators read: one forward pass per pairing, with padding dropped."""
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from avlearn.devices import placement
+from avlearn.types import Arrays, Outputs
+
+FIRST_DRAW, DRAWS = "avc", "avc_draws"  # pairings: balanced pairs, and the same with several draws of the negatives
+PAIRS = frozenset(
+    {"all_positive", FIRST_DRAW, DRAWS, "shifted", "negatives", "sources"}
+)  # of the experiment's own dataset
+# These stand beside the pairings, for evaluators that are fitted:
+FIT = "fit"  # corresponding pairs of the training split
+VALIDATION = "validation"  # pairs of the validation split, half of them corresponding
+IMAGES_FIT = "images_fit"  # pictures of the training split
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySource:
+    """Where the arrays of a pairing come from.
+
+    Attributes:
+      dataset: "builder/config".
+      split: its name; of several, all their names.
+      clips: what an evaluation of it covers.
+      collect: state of the network, and names of the arrays that are wanted, to arrays.
+      rule: by which clips of the split were chosen.
+    """
+
+    dataset: str
+    split: str
+    clips: int
+    collect: Callable[..., Arrays]
+    rule: str = "all"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What results say of it."""
+        return {"dataset": self.dataset, "split": self.split, "clips": self.clips, "rule": self.rule}
+
+
+def output_names(outputs: Outputs) -> set[str]:
+    """The arrays that a network delivers; `outputs` may hold shapes only."""
+    return {field.name for field in dataclasses.fields(outputs) if getattr(outputs, field.name) is not None}
+
+
+def collect(predict: Callable[[Any], Mapping], batches: Iterable[tuple[Any, Arrays]]) -> Arrays:
+    """One pass over a split, padding dropped.
+
+    Args:
+      predict: batch of NumPy arrays to named arrays on the devices.
+      batches: batches, padded at their end, with the annotations of their real rows.
+
+    Returns:
+      One row a pair: the annotations of the input pipeline (image_item, audio_item, clip_id, labels, boxes ...) and
+      what the network said.
+    """
+    rows = []
+    for batch, annotations in batches:
+        real = len(next(iter(annotations.values())))
+        predicted = placement.to_host(predict(batch))
+        rows.append({**annotations, **{name: array[:real] for name, array in predicted.items()}})
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def only(arrays: Arrays, names: Collection[str]) -> Arrays:
+    """The named arrays, and what says whose rows they are."""
+    return {name: array for name, array in arrays.items() if name in {*names, "image_item", "clip_id"}}
+
+
+def first_draw_apart(arrays: Mapping[str, Arrays]) -> dict[str, Arrays]:
+    """Parts pairs of several draws: all arrays of the first as `avc`, of all draws what is one number a pair."""
+    if DRAWS not in arrays:
+        return dict(arrays)
+    drawn = arrays[DRAWS]
+    first = drawn["pair_draw"] <= 0
+    return {
+        **arrays,
+        FIRST_DRAW: {name: array[first] for name, array in drawn.items()},
+        DRAWS: {name: array for name, array in drawn.items() if array.ndim == 1 and name != "clip_id"},
+    }

@@ -1,0 +1,1 @@
+"""What a run keeps: checkpoints, damage, preemption, losses that are not finite."""

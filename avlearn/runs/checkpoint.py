@@ -1,0 +1,322 @@
+"""Checkpoints in Orbax: the latest few and the best by validation loss, each with the name of its network.
+
+A checkpoint has three items: `weights` (parameters and running statistics, all that evaluation needs), `optimizer` (its
+state and the step) and `network` (name, parameter shapes and a checksum of every array, as JSON). The storage format
+itself does not notice a flipped bit in an array; the checksums do.
+"""
+
+import contextlib
+import json
+import logging
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from jax.experimental import multihost_utils
+from jax.sharding import Sharding
+from jaxtyping import PyTree
+from orbax.checkpoint import checkpoint_managers
+
+from avlearn.runs.damage import (
+    Damaged,
+    check_seal,
+    checksums,
+    damage_explained,
+    is_full_disk,
+    sealed,
+    set_unreadable_metrics_aside,
+)
+from avlearn.training.step import TrainState
+
+LOG = logging.getLogger("avlearn")
+WHICH = ("best", "latest")
+ASIDE = "damaged_checkpoints"  # beside the run's `checkpoints`
+
+
+def parameter_shapes(params: PyTree) -> dict[str, list[int]]:
+    """Shape of each parameter by its path, such as `vision.conv1_1.kernel`."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): list(leaf.shape) for path, leaf in leaves}
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+      directory: where they lie, a step each.
+      network: name of the network; it is stored in each checkpoint and compared at restoring.
+      keep: how many of the latest are kept, besides the best.
+      read_only: nothing is saved, removed or made: for a process that reads what another one saves.
+    """
+
+    def __init__(self, directory: str | pathlib.Path, *, network: str, keep: int, read_only: bool = False):
+        # Cloud paths (gs://...) stay as they are; Orbax wants local ones absolute.
+        self.directory = epath.Path(directory) if "://" in str(directory) else epath.Path(directory).absolute()
+        self.network = network
+        preserved = [
+            checkpoint_managers.LatestN(keep),
+            checkpoint_managers.BestN(
+                get_metric_fn=_validation_loss, n=1, reverse=True, keep_checkpoints_without_metrics=False
+            ),
+        ]
+        if not read_only:
+            set_unreadable_metrics_aside(self.directory)
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(preserved),
+                best_fn=_validation_loss,
+                best_mode="min",
+                enable_async_checkpointing=True,
+                read_only=read_only,
+                save_interval_steps=0 if read_only else 1,
+                create=not read_only,
+            ),
+            item_handlers={
+                "weights": ocp.StandardCheckpointHandler(),
+                "optimizer": ocp.StandardCheckpointHandler(),
+                "network": ocp.JsonCheckpointHandler(),
+            },
+        )
+
+    def save(self, state: TrainState, *, metrics: Mapping[str, float] | None) -> None:
+        """Saves in the background.
+
+        Args:
+          state: what to save. A step that is there is not written again, unless it had no metrics and now has.
+          metrics: with `validation/loss`; None where there was no time for a validation: such a checkpoint is never the
+            best, and goes when later ones come.
+
+        Raises:
+          ValueError: no space is left, for this one or the one before.
+        """
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            if metrics is None or self.is_validated(step):
+                return
+            self._manager.delete(step)
+        sums = {}
+        if jax.process_index() == 0:  # which writes the JSON
+            sums = {"weights": checksums(_weights(state)), "optimizer": checksums(_optimizer(state))}
+        description = {"name": self.network, "parameters": parameter_shapes(state.params), "checksums": sums}
+        description["metrics"] = None if metrics is None else dict(metrics)
+        items = ocp.args.Composite(
+            weights=ocp.args.StandardSave(_weights(state)),
+            optimizer=ocp.args.StandardSave(_optimizer(state)),
+            network=ocp.args.JsonSave(sealed(description)),
+        )
+        with self._space_explained():
+            self._manager.save(step, args=items, metrics=None if metrics is None else dict(metrics))
+
+    def steps(self) -> list[int]:
+        """Steps that are saved by now, by this or another process, oldest first."""
+        self._manager.reload()
+        return sorted(self._manager.all_steps())
+
+    def latest_step(self) -> int | None:
+        """The newest step saved, or None."""
+        return self._manager.latest_step()
+
+    def is_validated(self, step: int) -> bool:
+        """Whether the checkpoint of this step has a validation loss."""
+        return self._manager.metrics(step) is not None
+
+    def restore_state(self, like: TrainState, sharding: Sharding) -> TrainState:
+        """The latest checkpoint that is whole, to go on training; `like` gives structure and shapes.
+
+        Later ones that are damaged are moved to `damaged_checkpoints` beside the directory of the checkpoints; training
+        comes to their steps again.
+
+        Raises:
+          ValueError: there is none, all are damaged, or it holds another network.
+        """
+        like = {"weights": _weights(like), "optimizer": _optimizer(like)}
+        _, restored, damaged = self._restore_first_whole("latest", like, sharding)
+        if damaged:
+            self._move_aside(damaged)
+        return TrainState(**restored["weights"], **restored["optimizer"])
+
+    def restore_weights(self, like: TrainState, sharding: Sharding, which: str | int) -> tuple[int, PyTree, PyTree]:
+        """Step, parameters and running statistics of the `best` or the `latest` checkpoint that is whole, or of a step.
+
+        Raises:
+          ValueError: there is none, all are damaged, or it holds another network.
+        """
+        step, restored, _ = self._restore_first_whole(which, {"weights": _weights(like)}, sharding)
+        return step, restored["weights"]["params"], restored["weights"]["batch_stats"]
+
+    def read_weights(self, sharding: Sharding, which: str) -> tuple[str, int, dict[str, np.ndarray]]:
+        """Name of the network, step, and parameters and running statistics by path, of whichever network it is.
+
+        Raises:
+          ValueError: there is none, or all are damaged.
+        """
+        step, restored, _ = self._restore_first_whole(which, None, sharding)
+        arrays = {}
+        for tree in restored["weights"].values():
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+                arrays[jax.tree_util.keystr(path, simple=True, separator=".")] = np.asarray(leaf)
+        return self._description(step)["name"], step, arrays
+
+    def wait(self) -> None:
+        """Returns when everything saved is on disk.
+
+        Raises:
+          ValueError: no space is left.
+        """
+        with self._space_explained():
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Finishes writing and lets go of the directory."""
+        self.wait()
+        self._manager.close()
+
+    def _candidates(self, which: str | int) -> list[int]:
+        """Steps in the order in which they are tried."""
+        if isinstance(which, int):
+            if which not in self.steps():
+                raise ValueError(f"no checkpoint of step {which} in {self.directory}; there are {self.steps()}.")
+            return [which]
+        check_which(which)
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        if which == "latest":
+            return steps
+        losses = {step: _validation_loss(self._manager.metrics(step)) for step in steps if self.is_validated(step)}
+        return sorted(losses, key=losses.get)
+
+    def _restore_first_whole(
+        self, which: str | int, like: Mapping[str, PyTree] | None, sharding: Sharding
+    ) -> tuple[int, Mapping[str, PyTree], list[int]]:
+        """Step and items of the first candidate that can be read, and the steps of those before it."""
+        damaged = {}
+        for step in self._candidates(which):
+            try:
+                restored = self._restore(step, like, sharding)
+            except Damaged as error:
+                damaged[step] = str(error)
+                continue
+            for other, why in damaged.items():
+                LOG.warning(
+                    "The checkpoint %s is damaged (%s); that of step %d is used.",
+                    self.directory / str(other),
+                    why,
+                    step,
+                )
+            return step, restored, list(damaged)
+        if damaged:
+            raise ValueError(
+                f"all checkpoints in {self.directory} are damaged:"
+                + "".join(f"\n  step {step}: {why}" for step, why in damaged.items())
+                + "\nRestore them from a copy, or start anew with another --workdir."
+            )
+        validated = " with a validation loss" if which == "best" and self._manager.all_steps() else ""
+        raise ValueError(
+            f"no checkpoint{validated} in {self.directory}. Train first (--mode=train with the same --workdir), or "
+            "name the directory of another run's checkpoints with --checkpoint=RUN/checkpoints."
+        )
+
+    def _description(self, step: int) -> dict:
+        return self._manager.restore(step, args=ocp.args.Composite(network=ocp.args.JsonRestore()))["network"]
+
+    def _restore(self, step: int, like: Mapping[str, PyTree] | None, sharding: Sharding) -> Mapping[str, PyTree]:
+        """Items of a checkpoint, compared with their checksums; with `like` None, the weights of whichever network.
+
+        Raises:
+          Damaged: it cannot be read, or is not what was written.
+          ValueError: it holds another network.
+        """
+        with damage_explained():
+            read = self._description(step)
+            check_seal(read)
+            stored = {"name": read["name"], "parameters": read["parameters"], "checksums": read.get("checksums", {})}
+        metrics = self._manager.metrics(step)
+        if metrics is not None and json.dumps(read.get("metrics", metrics)) != json.dumps(metrics):
+            raise Damaged("its validation loss is not the one that was saved")
+        if like is None:
+            with damage_explained():
+                like = {"weights": self._manager.item_metadata(step)["weights"]}
+        else:
+            self._check_network(step, stored, like["weights"]["params"])
+
+        def abstract(x):
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+        items = {name: ocp.args.StandardRestore(jax.tree.map(abstract, tree)) for name, tree in like.items()}
+        with damage_explained():
+            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+        for name in items:
+            written, now = stored["checksums"].get(name), checksums(restored[name])
+            # Checkpoints from before there were checksums have none.
+            if written is not None and written != now:
+                wrong = [path for path in now if written.get(path) != now[path]]
+                raise Damaged(f"the checksum of {name}/{wrong[0]} is wrong, one of {len(wrong)}")
+        return restored
+
+    def _move_aside(self, damaged: Sequence[int]) -> None:
+        if jax.process_index() == 0:
+            aside = self.directory.parent / ASIDE
+            aside.mkdir(parents=True, exist_ok=True)
+            for step in damaged:
+                earlier = len(list(aside.glob(f"{step}.*")))
+                (self.directory / str(step)).rename(aside / f"{step}.{earlier}")
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints moved aside")
+        self._manager.reload()
+
+    @contextlib.contextmanager
+    def _space_explained(self) -> Iterator[None]:
+        """Within it, a full disk is a ValueError. What is incomplete is no checkpoint, and goes at the next start."""
+        try:
+            yield
+        except Exception as error:
+            if not is_full_disk(error):
+                raise
+            self._manager.reload()
+            raise ValueError(
+                f"no space is left for a checkpoint in {self.directory}; the last one that is whole is that of step "
+                f"{self.latest_step()}. Make room and start again with the same command "
+                "(--config.train.keep_checkpoints says how many are kept)."
+            ) from error
+
+    def _check_network(self, step: int, stored: Mapping, params: PyTree) -> None:
+        expected = parameter_shapes(params)
+        if stored["name"] == self.network and stored["parameters"] == expected:
+            return
+        names = sorted(stored["parameters"].keys() | expected.keys())
+        differing = [
+            f"{name}: {stored['parameters'].get(name, 'absent')} in the checkpoint, {expected.get(name, 'absent')} here"
+            for name in names
+            if stored["parameters"].get(name) != expected.get(name)
+        ]
+        raise ValueError(
+            f"the checkpoint {self.directory / str(step)} holds the network {stored['name']!r}, the config builds "
+            f"{self.network!r}; {len(differing)} of {len(names)} parameters differ"
+            + "".join(f"\n  {line}" for line in differing[:5])
+            + "\nUse the config it was trained with (config.json beside its checkpoints), or another --workdir."
+        )
+
+
+def check_which(which: str) -> None:
+    """Refuses a choice of checkpoint that there is not.
+
+    Raises:
+      ValueError: names the choices.
+    """
+    if which not in WHICH:
+        raise ValueError(f"checkpoint {which!r} is unknown; use --config.evaluation.checkpoint={' or '.join(WHICH)}.")
+
+
+def _validation_loss(metrics: Mapping[str, float]) -> float:
+    return metrics["validation/loss"]
+
+
+def _weights(state: TrainState) -> dict:
+    return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def _optimizer(state: TrainState) -> dict:
+    return {"step": state.step, "opt_state": state.opt_state}

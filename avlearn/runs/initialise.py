@@ -1,0 +1,58 @@
+"""Starts a network from the weights of another one, such as L3-Net from trunks that were trained on labels (L3 3.2)."""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+import jax
+from etils import epath
+from jax.sharding import Sharding
+
+from avlearn.runs.checkpoint import Checkpoints, parameter_shapes
+from avlearn.training import step as steps
+from avlearn.training.step import TrainState
+
+LOG = logging.getLogger("avlearn")
+
+
+def initialised(state: TrainState, directory: str, frozen: Sequence[str], sharding: Sharding) -> TrainState:
+    """The state with all parameters and running statistics that another network's checkpoint has under the same name.
+
+    What is taken and what stays random is logged.
+
+    Args:
+      state: of step 0.
+      directory: checkpoints of a run, RUN/checkpoints; the best of them is taken.
+      frozen: paths of what will not be trained (`step.below`); all of it has to come from the checkpoint.
+      sharding: of the state.
+
+    Raises:
+      ValueError: no such directory, nothing has the same name, a shape differs, or something frozen is not there.
+    """
+    source = f"--config.train.initialise_from={directory}"
+    if not epath.Path(directory).is_dir():
+        raise ValueError(f"{source} is no directory; name the checkpoints of a run: RUN/checkpoints.")
+    checkpoints = Checkpoints(directory, network="", keep=1)
+    name, step, found = checkpoints.read_weights(sharding, "best")
+    checkpoints.close()
+    shapes = parameter_shapes(state.params) | parameter_shapes(state.batch_stats)
+    taken = {path: array for path, array in found.items() if path in shapes}
+    stays = dict.fromkeys(sorted(shapes.keys() - taken.keys()))
+    if not taken:
+        raise ValueError(
+            f"{source}: {name} has no parameter of the same name as here ({', '.join(list(stays)[:3])} ...)."
+        )
+    wrong = [
+        f"{path} is {list(array.shape)} there, {shapes[path]} here"
+        for path, array in taken.items()
+        if list(array.shape) != shapes[path]
+    ]
+    wrong += [f"{path} is frozen here, and absent there" for path in stays if steps.is_below(path, frozen)]
+    if wrong:
+        raise ValueError(f"{source}: {name} does not fit:" + "".join(f"\n  {line}" for line in wrong))
+    LOG.info("Takes %d arrays of %s, step %d of %s: %s.", len(taken), name, step, directory, _layers(taken))
+    LOG.info("At random stay %d: %s.", len(stays), _layers(stays))
+    return jax.device_put(steps.with_arrays(state, taken), sharding)
+
+
+def _layers(paths: Iterable[str]) -> str:
+    return ", ".join(sorted({path.rpartition(".")[0] for path in paths})) or "none"

@@ -1,0 +1,93 @@
+"""Remembers which file a process was reading when it ended, and ends one that reads a file for too long."""
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+
+from etils import epath
+
+from avlearn.media.decode import UnreadableClip
+from data_builders.clips.segments import Located
+
+ATTEMPTS = 3  # at a file that takes its process down
+
+
+class Attempts:
+    """Attempts at the files of a shard that ended with the process; kept in a file, which outlives it.
+
+    Args:
+      path: of that file.
+    """
+
+    def __init__(self, path: str):
+        self._path = path
+        self._lock = threading.Lock()  # a file may be finished just when its time is up
+        try:
+            self._begun = json.loads(epath.Path(path).read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            self._begun = {}
+
+    @property
+    def timed_out(self) -> int:
+        """How many files were given up for the time they took."""
+        return sum(entry["timed_out_seconds"] > 0 for entry in self._begun.values())
+
+    @contextlib.contextmanager
+    def at(self, located: Located, time_limit_seconds: float) -> Iterator[None]:
+        """Within it a file is read; if that takes longer, the process ends.
+
+        Raises:
+          UnreadableClip: `timed_out`: it took as long before; `crashed`: the process ended too often.
+        """
+        path, key = located.file.path, f"{located.segment.clip_id}: {located.file.path}"
+        entry = self._begun.setdefault(key, {"times": 0, "timed_out_seconds": 0})
+        if entry["timed_out_seconds"] >= time_limit_seconds:
+            raise UnreadableClip(path, "timed_out", f"not read in {entry['timed_out_seconds']:g} s")
+        if entry["times"] >= ATTEMPTS:
+            raise UnreadableClip(path, "crashed", f"its process ended {ATTEMPTS} times")
+        entry["times"] += 1
+        self._write()
+        # In a thread, as libav cannot be interrupted; it does not hold Python's lock while it works.
+        timer = threading.Timer(time_limit_seconds, self._end_process, (key, time_limit_seconds))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                timer.cancel()
+                del self._begun[key]
+
+    def start_anew(self) -> None:
+        """Forgets how often processes ended, which in an earlier build may have been for another reason than a file."""
+        self._begun = {key: {**entry, "times": 0} for key, entry in self._begun.items() if entry["timed_out_seconds"]}
+        if self._begun:
+            self._write()
+        else:
+            self.forget()
+
+    def forget(self) -> None:
+        """Removes the file, now that the shard is finished."""
+        epath.Path(self._path).unlink(missing_ok=True)
+
+    def _end_process(self, key, seconds):
+        with self._lock:
+            if key not in self._begun:
+                return
+            try:
+                self._begun[key].update(times=0, timed_out_seconds=seconds)
+                self._write()
+            finally:
+                os._exit(1)  # no clean-up, which would wait for what hangs
+
+    def _write(self):
+        write_atomically(self._path, json.dumps(self._begun))
+
+
+def write_atomically(path: str, text: str) -> None:
+    """Writes a file that is there as a whole or not at all."""
+    partial = f"{path}.{os.getpid()}.{threading.get_ident()}.partial"
+    epath.Path(partial).write_text(text)
+    os.replace(partial, path)

@@ -1,0 +1,261 @@
+"""The builder that every dataset of video files derives from: annotations in, sharded records and coverage out."""
+
+import abc
+import dataclasses
+import itertools
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import tensorflow_datasets as tfds
+
+from avlearn.data import schema
+from avlearn.data.contents import SUFFIX
+from data_builders.clips import annotation_sources, build_processes, clip_files, coverage, shards
+from data_builders.clips.clips_config import own_keys
+from data_builders.clips.plan import Plan
+from data_builders.clips.segments import Segment
+from data_builders.clips.workspace import UNFINISHED, Workspace, explained
+
+CLIPS_PER_SHARD = 32
+FEWEST_CLIPS_PER_SHARD = 4
+LEAST_SHARDS = 16  # one for each worker of the papers
+REPORTS = "shard_reports.jsonl"  # by which a dataset that is moved back to the unfinished ones can be added to
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotations:
+    """What a dataset's annotation files say.
+
+    Attributes:
+      splits: split to its segments.
+      class_names: class id to display name, in label order.
+      ontology: nodes that span the classes, with `id`, `name`, `child_ids`; empty for datasets without.
+      refused: what of the annotations cannot be used, and so is in no record, such as degenerate boxes: kind to a line
+        for each; it is listed in `coverage.json`.
+    """
+
+    splits: Mapping[str, Iterable[Segment]]
+    class_names: Mapping[str, str]
+    ontology: Sequence[Mapping] = ()
+    refused: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+
+class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True):
+    """Builds records from a folder of clips, shard by shard; a subclass says what the annotations ask for.
+
+    Attributes:
+      SUFFIXES: of the media files.
+      SOUND_ONLY: the files have no picture.
+    """
+
+    SUFFIXES = clip_files.VIDEO_SUFFIXES
+    SOUND_ONLY = False
+    MANUAL_DOWNLOAD_INSTRUCTIONS = annotation_sources.MANUAL_DIR_HELP
+
+    def __init__(
+        self,
+        *,
+        data_dir: str | os.PathLike | None = None,
+        config: str | tfds.core.BuilderConfig | None = None,
+        **kwargs,
+    ):
+        """As TFDS has it.
+
+        Raises:
+          ValueError: `data_dir` is a bucket; says how to mount it. There is no config of that name; says which are.
+        """
+        annotation_sources.check_local("--data_dir", data_dir)
+        if isinstance(config, str) and config.partition(":")[0] not in self.builder_configs:
+            raise ValueError(
+                f"{self.name} has no config {config!r}; it has {', '.join(self.builder_configs)}, and takes "
+                'one of your own: --config=\'{"name": "...", ...}\' (data_builders/README.md)'
+            )
+        super().__init__(data_dir=data_dir, config=config, **kwargs)
+
+    @abc.abstractmethod
+    def annotations(self, dl_manager: tfds.download.DownloadManager) -> Annotations:
+        """Reads the annotation files (see `annotation_sources.annotation_file`)."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        settings = self.builder_config.settings(sound_only=self.SOUND_ONLY)
+        return self.dataset_info_from_configs(
+            features=shards.features(settings),
+            supervised_keys=None,
+            metadata=schema.metadata(
+                frames_per_second=0 if self.SOUND_ONLY else settings.frames_per_second,
+                front_end=settings.front_end,
+                waveform_hz=settings.waveform_hz,
+                class_names=(),
+                ontology=(),
+            ),
+        )
+
+    def download_and_prepare(self, **kwargs) -> None:
+        """As TFDS has it; says of a dataset that stands what is in it, as clips that came later are not.
+
+        Raises:
+          ValueError: it was built with other settings; says which, and how to name another config.
+        """
+        if (self.data_path / "coverage.json").exists():
+            self._check_standing(json.loads((self.data_path / "coverage.json").read_text()))
+        super().download_and_prepare(**kwargs)
+
+    def _download_and_prepare(self, dl_manager, download_config) -> None:
+        if download_config.max_examples_per_split is not None:
+            values = {**self._choices(), "name": f"{self.builder_config.name}_try", "max_clips_per_split": 100}
+            raise ValueError(
+                "--max_examples_per_split would leave a part that passes for the whole. Name a config of your own "
+                f"instead: --config='{json.dumps(values)}'"
+            )
+        if self.info.file_format != tfds.core.FileFormat.TFRECORD:
+            raise ValueError(f"--file_format={self.info.file_format.value}: these datasets are built as tfrecord")
+        own = pathlib.Path(self.data_path)  # where TFDS takes the dataset from when it is whole
+        workspace = Workspace(own.parent / str(self.version))
+        with explained(workspace.folder):
+            annotations = self.annotations(dl_manager)
+        with workspace as self._workspace, explained(workspace.folder):
+            plan = self._plan(annotations, annotation_sources.manual_dir(dl_manager))
+            self.info.features["labels"].feature.names = list(annotations.class_names)
+            self.info.metadata.update(
+                class_names=list(annotations.class_names.values()),
+                ontology=schema.ontology_nodes(annotations.ontology),
+            )
+            paths = self._write_jobs(plan, annotations, download_config.num_shards)
+            if (self._workspace.folder / REPORTS).exists():
+                shards.spread_reports(self._workspace.folder / REPORTS)
+            self._workspace.clean([path for of_split in paths.values() for path in of_split], own.name)
+            self._build(plan, paths, download_config)
+            splits = self._coverage(plan, paths, annotations)
+            self._publish(splits, plan, paths, annotations, own)
+
+    def _post_download_and_prepare_hook(self) -> None:
+        self._workspace.remove()
+
+    def _choices(self) -> dict:
+        """The config's fields that a user may give, with their values."""
+        values = dataclasses.asdict(self.builder_config)
+        return json.loads(json.dumps({key: values[key] for key in own_keys(self.builder_config)}))
+
+    def _check_standing(self, stored: dict) -> None:
+        built = stored.get("config", {})
+        for key, value in self._choices().items():
+            if built.get(key, value) != value:
+                raise ValueError(
+                    f"{self.data_path} was built with {key}={built[key]!r}, this config has {value!r}. Give it another "
+                    f'name: --config=\'{{"name": "...", ...}}\''
+                )
+        has, of = (sum(split[key] for split in stored["splits"].values()) for key in ("built", "expected"))
+        print(
+            f"{self.info.full_name} stands, with {has:,} of {of:,} clips (coverage.json), and stays as it is. To add "
+            f"clips that have come since, move it and run the command again: mv {self.data_path} "
+            f"{self.data_path}{UNFINISHED}",
+            flush=True,
+        )
+
+    def _plan(self, annotations: Annotations, folder: pathlib.Path) -> Plan:
+        plan = Plan(folder, self.SUFFIXES, self._workspace.folder / "plan.sqlite")
+        for split, segments in annotations.splits.items():
+            plan.add(split, segments)
+        plan.keep_first(self.builder_config.max_clips_per_split)
+        if plan.skipped:
+            some = ", ".join(itertools.islice(plan.skipped, 3))
+            print(f"{len(plan.skipped):,} files or folders are not used (coverage.json), such as {some}", flush=True)
+        plan.check_any_found()
+        return plan
+
+    def _write_jobs(self, plan, annotations, num_shards) -> dict[str, list[str]]:
+        """Divides the plan into shards; returns the paths of each split's."""
+        settings = self.builder_config.settings(sound_only=self.SOUND_ONLY)
+        labels = {class_id: label for label, class_id in enumerate(annotations.class_names)}
+        paths = {}
+        for split in annotations.splits:
+            expected, found = plan.expected(split), plan.found(split)
+            count = min(num_shards or shard_count(expected, found), expected) if found else 0
+            template = self._get_filename_template(split)
+            names = [template.relative_filepath(shard_index=i, num_shards=count) for i in range(count)]
+            paths[split] = [os.fspath(self._workspace.folder / name) for name in names]
+            for path, clips in zip(paths[split], plan.shards(split, count), strict=True):
+                shards.write_job(path, shards.Job.of(clips, settings, labels, self.builder_config.time_limit_seconds))
+        return paths
+
+    def _build(self, plan, paths, download_config) -> None:
+        if download_config.beam_runner or download_config.beam_options:
+            every = [path for of_split in paths.values() for path in of_split]
+            build_processes.build_in_beam(every, download_config.beam_runner, download_config.beam_options)
+            return
+        for split, of_split in paths.items():
+            build_processes.build_in_processes(of_split, plan.found(split), f"{self.name} {split}")
+
+    def _coverage(self, plan, paths, annotations) -> dict[str, dict]:
+        """Coverage of every split as JSON; sets the splits of the dataset's info."""
+        result, infos = {}, []
+        for split, of_split in paths.items():
+            counts = coverage.SplitCoverage(with_several_files=plan.with_several_files(split))
+            num_bytes, lengths = 0, []
+            for path in of_split:
+                report = shards.report_of(path)
+                if report is None:
+                    raise RuntimeError(f"the shard {path} is not finished; run the command again")
+                plan.refuse(split, report.refused)
+                plan.pass_over(split, report.passed_over)
+                counts.cut_from_whole_videos += report.whole_videos
+                num_bytes += report.num_bytes
+                lengths.append(report.built)
+            counts.not_built, counts.passed_over = plan.not_built(split), plan.passed_over(split)
+            for segment, reason, detail in plan.outcomes(split):
+                counts.add(segment.labels, reason, detail)
+            result[split] = counts.to_json(annotations.class_names)
+            if counts.built:  # a split of which there is nothing is in the coverage, and not in the dataset
+                infos.append(tfds.core.splits.SplitInfo(split, lengths, num_bytes, self._get_filename_template(split)))
+        if infos:
+            self.info.set_splits(tfds.core.splits.SplitDict(infos))
+        return result
+
+    def _publish(self, splits, plan, paths, annotations, target) -> None:
+        """Writes and prints the coverage, and puts the finished files where TFDS makes the dataset of them."""
+        folder = self._workspace.folder
+        contents = {
+            "dataset": self.info.full_name,
+            "config": self._choices(),
+            "splits": splits,
+            "refused_annotations": {
+                kind: {"count": len(lines), "items": lines} for kind, lines in annotations.refused.items()
+            },
+            "skipped_files": plan.skipped,
+        }
+        with open(folder / "coverage.json", "w") as file:
+            json.dump(contents, file, indent=1)  # piece by piece: the ids of two million clips are not held
+        print(f"\n{coverage.table(splits)}\n", flush=True)
+        _check_coverage(splits, self.builder_config.min_coverage, folder / "coverage.json")
+        built = [path for split in self.info.splits for path in paths[split]]
+        shards.gather_reports(built, folder / REPORTS)
+        names = [os.path.basename(path) for path in built]
+        for name in ["coverage.json", REPORTS, *names, *(name + SUFFIX for name in names)]:
+            self._workspace.publish(name, target)
+
+
+def shard_count(expected: int, found: int) -> int:
+    """Number of shards of a split: a power of two, by the clips that the annotations name.
+
+    So a clip that is found later leaves the division, and the finished shards, as they are; but where few of the clips
+    are found, there are fewer shards.
+    """
+    count = 2 ** math.ceil(math.log2(max(1, expected / CLIPS_PER_SHARD)))
+    while count > LEAST_SHARDS and found < FEWEST_CLIPS_PER_SHARD * count:
+        count //= 2
+    return max(LEAST_SHARDS, count)
+
+
+def _check_coverage(splits: dict[str, dict], least: float, path: pathlib.Path) -> None:
+    for name, split in splits.items():
+        if split["share"] < least:
+            raise ValueError(
+                f"the split {name!r} covers {100 * split['share']:.1f} % of the clips that its annotations name, less "
+                f"than min_coverage={least}; {path} lists what is not there. Add clips and run the same command again: "
+                "finished shards are kept"
+            )
+    if not any(split["built"] for split in splits.values()):
+        raise ValueError(f"no clip can be built; {path} lists why")

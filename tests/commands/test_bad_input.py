@@ -1,0 +1,152 @@
+"""What a user can get wrong on the command line: each ends with one message that says what is allowed.
+
+Bad records, clips, arrays and checkpoints are tested beside the modules that read them.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+from absl.testing import flagsaver
+
+from avlearn import experiment, main
+from configs import avenet, base
+from tests.helpers.paths import ROOT
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("avenet.py", "--config.train.stepz=5"), r'Did you mean "steps" instead of "stepz"\?'),
+        (("avenet.py", "--config.train.steps=many"), "steps"),
+        (("avenet.py:minature",), "variant 'minature' is unknown"),
+        (("avnet.py",), "configs/avnet.py"),
+    ],
+)
+def test_flags_that_cannot_be(given, message, monkeypatch):
+    file, *others = given
+    arguments = ["main", f"--config={ROOT}/configs/{file}", *others]
+    monkeypatch.setattr(sys, "argv", arguments)  # ml_collections looks there for the keys of the config
+    with flagsaver.flagsaver(), pytest.raises(SystemExit, match="error: in the flags: ") as ended:
+        main.parse_flags(arguments)
+    assert re.search(message, str(ended.value))
+    assert "Traceback" not in str(ended.value)
+
+
+def test_dataset_not_built_names_the_command_and_the_miniature(tmp_path):
+    """The command itself."""
+    arguments = [sys.executable, "-m", "avlearn.main", "--config=configs/avenet.py"]
+    arguments += [f"--config.data.data_dir={tmp_path}", f"--workdir={tmp_path / 'run'}"]
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"tfds build data_builders/audioset --config=instruments --data_dir={tmp_path}" in done.stderr
+    assert ":miniature" in done.stderr
+
+
+def test_workdir_is_a_directory():
+    with pytest.raises(ValueError, match=r"bucket/run is no directory; mount the bucket"):
+        main.run(avenet.get_config("miniature"), pathlib.Path("gs://bucket/run"), "train", None)
+
+
+def test_topology_is_of_a_dry_run(tmp_path):
+    with pytest.raises(ValueError, match=r"--topology=32 is of a dry run; add --mode=dry_run"):
+        main.run(avenet.get_config("miniature"), tmp_path, "train", None, topology="32")
+
+
+def test_workdir_of_another_run_is_left_alone(tmp_path):
+    main.prepare_workdir(tmp_path, base.get_config(), "train")
+    (tmp_path / "checkpoints").mkdir()
+    written = (tmp_path / "config.json").read_text()
+    other = base.get_config()
+    other.seed, other.train.num_workers, other.data.threads, other.train.steps = 1, 8, 3, 7
+    with pytest.raises(
+        ValueError, match=r"another config:\n  seed: 0 there, 1 now\n  train.num_workers: 16 there, 8 now\n"
+    ):
+        main.prepare_workdir(tmp_path, other, "train")
+    assert (tmp_path / "config.json").read_text() == written
+
+
+def test_checkpoints_that_are_absent_are_refused_and_not_made(tmp_path):
+    absent = tmp_path / "checkpints"
+    with pytest.raises(ValueError, match="checkpints is no directory; name a run's checkpoints"):
+        main.run(avenet.get_config("miniature"), tmp_path / "run", "evaluate", str(absent))
+    assert not absent.exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_does_not_leave_out_its_checkpoint_unsaid(tmp_path):
+    with pytest.raises(ValueError, match=rf"To start from its weights: --config.train.initialise_from={tmp_path}"):
+        main.run(avenet.get_config("miniature"), tmp_path / "run", "train", str(tmp_path))
+    assert not (tmp_path / "run").exists()
+    for mode in ("dry_run", "inspect"):
+        with pytest.raises(ValueError, match=f"goes with --mode=evaluate or follow, not with {mode}.$"):
+            main.run(avenet.get_config("miniature"), tmp_path / "run", mode, str(tmp_path))
+
+
+@pytest.mark.parametrize("place", ["file/run", "/proc/avlearn"])
+def test_workdir_that_cannot_be_written(tmp_path, place):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ValueError, match=r"the workdir .* cannot be written .* Choose another with --workdir"):
+        main.prepare_workdir(tmp_path / place, base.get_config(), "train")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "model.name",
+            "avnet",
+            "config.model.name: 'avnet' is unknown; avlearn.models has attention10k, avenet, avenet_flow, ",
+        ),
+        ("train.schedule", "cosine", "schedule 'cosine' is unknown; use .*staircase or warmup_cosine"),
+        ("train.rematerialise", "all", "'all' is unknown; use .*nothing or all_but_convolutions"),
+        ("train.weight_decay_kind", "L2", "'L2' is unknown; use .*l2 or decoupled"),
+        ("data.pairing", "pairs", "pairing.*pairs.* is unknown; use --config.data.pairing=avc"),
+        ("data.pairing", "contrast", "avenet cannot be trained with pairing 'contrast'; use .*avc or all_pairs"),
+        ("train.warmup_steps", 3000, "a warm-up of 3000 steps does not end within 2200"),
+        ("train.num_workers", 0, "train.num_workers is 0; --config.train.num_workers is at least 1"),
+        ("evaluation.checkpoint", "newest", "'newest' is unknown; use .*best or latest"),
+        ("loss.objective", "printed", "objective 'printed' is unknown; use --config.loss.objective=paper or released"),
+        ("loss.regions", "all", "regions 'all' is unknown; use .*=positives_only or complement or tri_map"),
+        ("loss.temperature", 0.0, "loss.temperature is 0.0; --config.loss.temperature is above 0"),
+        ("train.frozen", ("trunk",), "no parameter 'trunk'; use paths such as audio, fc3, vision"),
+        ("inputs.classes", 16, "avenet cannot be trained with pairing 'all_pairs'; use .*=labelled"),
+        ("data.pairing", "labelled", "avenet cannot be trained with pairing 'labelled'; use .*avc or all_pairs"),
+        ("evaluation.threshold", "best", "threshold 'best' is unknown; use .*=zero or validation"),
+        ("evaluation.dataset", "vgg_ss/heard", "The dataset vgg_ss/heard is not built in"),
+        ("data.negatives", "any", "negatives.*any.*on_grid.*off_grid"),
+        ("data.spectrogram_scaling", "log", "log.*ln_12"),
+        ("evaluation.evaluators", ("ndgc",), "'ndgc' is unknown; avlearn.evaluators has avc_accuracy, cca, ciou,"),
+        ("evaluation.evaluators", ("pointing",), "pointing needs heat_map, which avenet does not deliver"),
+        ("evaluation.gain", "square", "square.*exponential"),
+        ("evaluation.own_item_across", "left", "own_item_across 'left' is unknown; use .*=kept or excluded"),
+        (
+            "evaluation.nmi_average",
+            "mean",
+            "nmi_average 'mean' is unknown; use .*=arithmetic or geometric or min or max",
+        ),
+        ("evaluation.nmi_label_rule", "all", "nmi_label_rule 'all' is unknown; use .*=only or first or expanded"),
+        ("evaluation.films", -1, "evaluation.films is -1; --config.evaluation.films is 0 or more"),
+        ("data.shift_seconds", (0.0, 3.0), r"shift_seconds=\(0.0, 3.0\) is out of range"),
+        ("evaluation.ciou_protocol", "mean", "ciou_protocol 'mean' is unknown; use .*=median or adaptive or half"),
+        ("evaluation.ciou_ground_truth", "box", "ciou_ground_truth 'box' is unknown; use .*=union or consensus"),
+        ("evaluation.fit_clips", 0, "evaluation.fit_clips is 0; --config.evaluation.fit_clips is at least 1"),
+        ("evaluation.split", "testing", "no split 'testing'; it has train, validation, test"),
+        ("train.num_workers", 12, "8 devices cannot share 12 workers evenly"),
+        ("train.batch_per_worker", 100, "64 clips, fewer than one worker's batch of 100"),
+        ("inputs.front_end", "lvs", "front end 'l3', the network wants 'lvs'"),
+    ],
+)
+def test_config_value_that_cannot_be(tiny_world, tmp_path, key, value, message):
+    config = avenet.get_config("miniature")
+    config.data.dataset, config.data.data_dir = "synthetic_av/tiny", str(tiny_world)
+    config.train.num_workers = 8
+    with config.ignore_type():
+        config.update_from_flattened_dict({key: value})
+    with pytest.raises(ValueError, match=message):
+        next(experiment.build(config, tmp_path).training_batches(0))

@@ -1,0 +1,54 @@
+"""XLA's flags: what is added to those of the user, and what it does."""
+
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+from avlearn.devices import environment
+
+ADDED = "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
+
+
+@pytest.mark.parametrize(
+    ("given", "jaxlib", "libtpu", "then"),
+    [
+        (None, "0.10.2", None, ADDED),
+        ("--xla_dump_to=here", "0.10.0", None, f"--xla_dump_to=here {ADDED}"),
+        ("--xla_cpu_experimental_ynn_fusion_type=", "0.10.2", None, "--xla_cpu_experimental_ynn_fusion_type="),
+        ("flags.txt", "0.10.2", None, "flags.txt"),  # XLA reads them from there
+        # Not known to have the flag:
+        ("--xla_dump_to=here", "0.11.0", None, "--xla_dump_to=here"),
+        (None, "0.11.0", None, None),
+        (None, "0.10.2", "here", None),
+    ],
+)
+def test_flags_of_the_user_stay(monkeypatch, given, jaxlib, libtpu, then):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("XLA_FLAGS", given)
+    monkeypatch.setattr(importlib.metadata, "version", {"jaxlib": jaxlib}.get)
+    monkeypatch.setattr(importlib.util, "find_spec", {"libtpu": libtpu}.get)
+    environment.set_xla_flags()
+    assert os.environ.get("XLA_FLAGS") == then
+
+
+@pytest.mark.skipif(not environment.known(), reason="no flag is set here")
+def test_convolutions_are_xlas_own():
+    """Of a shape that YNNPACK would take."""
+    script = (
+        "import {}, jax, jax.numpy as jnp\n"
+        "convolve = jax.jit(lambda x, k: jax.lax.conv_general_dilated(\n"
+        "    x, k, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')))\n"
+        "text = convolve.lower(jnp.ones((8, 56, 56, 64)), jnp.ones((3, 3, 64, 64))).compile().as_text()\n"
+        "assert 'convolution(' in text\n"
+        "print('ynn' in text)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+    for module, by_ynnpack in (("avlearn.models", "False"), ("flax", "True")):
+        command = [sys.executable, "-c", script.format(module)]
+        run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        assert run.stdout.strip() == by_ynnpack

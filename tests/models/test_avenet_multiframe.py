@@ -1,0 +1,59 @@
+"""AVE+MF: its layers at full size, and its forward pass, with 3D convolutions, against NumPy."""
+
+import pytest
+from flax import nnx
+
+from avlearn.models import avenet_multiframe
+from avlearn.models.layers.layer_table import layer_table
+from avlearn.types import InputSpec
+from configs.base import get_config
+from tests.helpers.reference_network import (
+    TOWER_PARAMETERS,
+    assert_agrees,
+    assert_all_pairs_equal_loop,
+    assert_golden,
+    fast_rngs,
+    parameter_sum,
+    randomised,
+    small_batch,
+)
+
+SMALL = InputSpec(frame_pixels=32, pool=8, frames=9)
+
+
+def make_model(inputs: InputSpec = SMALL, **changes) -> avenet_multiframe.Model:
+    config = get_config().model
+    config.update({"width": 1 / 16, **changes})
+    return avenet_multiframe.Model(config, inputs, rngs=fast_rngs())
+
+
+@pytest.fixture
+def model() -> avenet_multiframe.Model:
+    return randomised(make_model)
+
+
+def test_layers_are_those_of_the_docstring():
+    table = layer_table(nnx.eval_shape(lambda: make_model(InputSpec(frames=25), width=1.0)))
+    assert_golden("avenet_multiframe", table)
+    normalisations = 2 * 2 * (64 + 128 + 256 + 512)
+    kernels = TOWER_PARAMETERS - normalisations
+    fully_connected = (512 * 128 + 128) + (128 * 128 + 128)
+    # Each kernel of the vision subnetwork is three of AVE-Net's, one behind the other.
+    vision = 3 * (9 * 3 * 64 + kernels) + normalisations + fully_connected
+    audio = 9 * 1 * 64 + kernels + normalisations + fully_connected
+    assert parameter_sum(table) == vision + audio + (1 * 2 + 2) == 18_904_708
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_forward_pass_agrees_with_numpy(model, training):
+    # Nine frames are five after conv1_1; pool3 drops the fifth.
+    assert_agrees("avenet_multiframe", model, small_batch(SMALL), training=training)
+
+
+def test_all_pairs_equal_a_loop_over_pairs(model):
+    assert_all_pairs_equal_loop(model, small_batch(SMALL))
+
+
+def test_a_second_of_frames_is_wanted():
+    with pytest.raises(ValueError, match=r"inputs.frames is 1; use 3 or more, 25 in the paper"):
+        make_model(InputSpec())

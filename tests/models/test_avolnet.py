@@ -1,0 +1,101 @@
+"""AVOL-Net: its layers as printed, its forward pass against NumPy, and where its map points."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from avlearn.models import avolnet
+from avlearn.models.layers.layer_table import layer_table
+from avlearn.types import InputSpec
+from tests.helpers import reference_network
+from tests.helpers.reference_network import (
+    CONV1_1_PARAMETERS,
+    SMALL,
+    TOWER_PARAMETERS,
+    assert_agrees,
+    assert_all_pairs_equal_loop,
+    assert_golden,
+    embeddings,
+    features,
+    parameter_sum,
+    randomised,
+    run,
+    small_batch,
+)
+
+make_model = functools.partial(reference_network.make_model, avolnet.Model)
+
+
+def test_layers_are_those_of_the_paper():
+    table = layer_table(nnx.eval_shape(lambda: make_model(InputSpec(), width=1.0)))
+    assert_golden("avolnet", table)
+    stream = TOWER_PARAMETERS + (512 * 128 + 128) + (128 * 128 + 128)  # conv5 and conv6 are as large as fc1 and fc2
+    total = CONV1_1_PARAMETERS["vision"] + CONV1_1_PARAMETERS["audio"] + 2 * stream + (1 + 1)
+    assert parameter_sum(table) == total == 9_537_794
+    assert f"{total:,}" in table.splitlines()[-1]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_forward_pass_agrees_with_numpy(training):
+    assert_agrees("avolnet", randomised(make_model), small_batch(SMALL), training=training, stride=2)
+
+
+def test_all_pairs_equal_a_loop_over_pairs():
+    assert_all_pairs_equal_loop(randomised(make_model), small_batch(SMALL))
+
+
+def test_map_is_factor_times_scalar_product_plus_bias_at_its_own_cell():
+    model = make_model(conv7_scale=2.0, conv7_bias=-3.0)
+    cells = jnp.zeros((1, 3, 4, 128)).at[0, 2, 1].set(1.0).at[0, 0, 3].set(-1.0)
+    sound = jnp.full((1, 128), 1 / 64)
+    # The scalar products are 128 / 64 = 2 at cell (2, 1), -2 at (0, 3) and 0 elsewhere.
+    expected = np.full((1, 3, 4), -3.0)
+    expected[0, 2, 1], expected[0, 0, 3] = 1.0, -7.0
+    np.testing.assert_allclose(model.map_of_pairs(cells, sound), expected, rtol=1e-6)
+    np.testing.assert_allclose(model.compare(cells, sound), [1.0], rtol=1e-6)
+
+
+def test_map_has_a_cell_for_each_16_pixels():
+    inputs = InputSpec(frame_pixels=112, pool=4)
+    outputs = nnx.eval_shape(lambda batch: make_model(inputs)(batch), small_batch(inputs))
+    assert outputs.heat_map.shape == (4, 7, 7)
+
+
+def test_log_odds_start_near_zero():
+    """Unnormalised vectors after He's initialisation would start the map in the tens."""
+    batch = small_batch(SMALL)
+    heat_map = run(make_model(conv7_scale=1.0, conv7_bias=0.0), batch).heat_map
+    assert 0.1 < np.abs(heat_map).max() < 6
+
+
+def test_retrieval_vectors_are_of_length_one():
+    model, batch = randomised(make_model), small_batch(SMALL)
+    model.eval()
+    outputs = run(model, batch)
+    cells, sound = (np.asarray(x) for x in features(model, batch))
+    both = (outputs.image_embedding, outputs.audio_embedding)
+    for embedding, embedded, vectors in zip(both, embeddings(model, batch), (cells.max((1, 2)), sound), strict=True):
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        np.testing.assert_allclose(embedding, unit, atol=1e-5)
+        np.testing.assert_allclose(embedded, unit, atol=1e-5)
+
+
+def test_bfloat16_is_near_float32():
+    batch = small_batch(SMALL)
+    make_half = functools.partial(make_model, dtype="bfloat16")
+    expected, outputs = (run(randomised(make), batch) for make in (make_model, make_half))
+    assert {leaf.dtype for leaf in jax.tree.leaves(outputs)} == {jnp.dtype("float32")}
+    assert 0 < np.abs(np.asarray(outputs.heat_map - expected.heat_map)).max() < 0.2
+    np.testing.assert_allclose(outputs.logit, expected.logit, atol=0.2)
+
+
+def test_state_is_parameters_and_batch_statistics_only():
+    model = nnx.eval_shape(make_model)
+    _, params, _ = nnx.split(model, nnx.Param, nnx.BatchStat)
+    assert {"vision", "audio", "conv7"} == set(params)
+    assert not hasattr(model.vision, "pool4")
+    assert hasattr(model.audio, "pool4")

@@ -1,0 +1,141 @@
+"""The supervised baseline: its layers, its forward pass against NumPy, its loss and its score by hand."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from avlearn.losses import classification
+from avlearn.models import l3net, supervised
+from avlearn.models.layers.layer_table import layer_table
+from avlearn.types import InputSpec
+from tests.helpers import reference_network
+from tests.helpers.reference_network import (
+    CONV1_1_PARAMETERS,
+    SMALL,
+    TOWER_PARAMETERS,
+    assert_agrees,
+    assert_all_pairs_equal_loop,
+    assert_golden,
+    embeddings,
+    parameter_sum,
+    randomised,
+    run,
+    small_batch,
+)
+
+FIVE = dataclasses.replace(SMALL, classes=5)
+make_model = functools.partial(reference_network.make_model, supervised.Model)
+loss = jax.jit(classification.loss)
+
+
+def test_layers_are_those_of_the_paper():
+    inputs = InputSpec(columns=199, classes=34)
+    table = layer_table(nnx.eval_shape(lambda: make_model(inputs, width=1.0, conv1_stride=1)))
+    assert_golden("supervised", table)
+    total = CONV1_1_PARAMETERS["vision"] + CONV1_1_PARAMETERS["audio"] + 2 * TOWER_PARAMETERS
+    total += 2 * ((512 * 128 + 128) + (128 * 34 + 34))
+    assert parameter_sum(table) == total == 9_513_540
+
+
+def test_the_trunks_have_the_names_and_shapes_of_l3nets():
+    trained, wanted = (
+        {path: leaf.get_value().shape for path, leaf in nnx.to_flat_state(nnx.state(nnx.eval_shape(make)))}
+        for make in (lambda: make_model(FIVE), lambda: reference_network.make_model(l3net.Model))
+    )
+    fusion = {path for path in wanted if path[0] in ("fc1", "fc2")}
+    assert len(fusion) == 4
+    assert {path: trained[path] for path in wanted.keys() - fusion} == {
+        path: shape for path, shape in wanted.items() if path not in fusion
+    }
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_forward_pass_agrees_with_numpy(training):
+    assert_agrees("supervised", randomised(lambda: make_model(FIVE)), small_batch(FIVE), training=training)
+
+
+def test_all_pairs_equal_a_loop_over_pairs():
+    assert_all_pairs_equal_loop(randomised(lambda: make_model(FIVE)), small_batch(FIVE))
+
+
+def test_retrieval_vectors_are_the_softmax_outputs():
+    model, batch = randomised(lambda: make_model(FIVE)), small_batch(FIVE)
+    model.eval()
+    outputs = run(model, batch)
+    for embedding, embedded in zip(
+        (outputs.image_embedding, outputs.audio_embedding), embeddings(model, batch), strict=True
+    ):
+        np.testing.assert_allclose(embedded, embedding, atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)
+
+
+def test_a_network_without_classes_is_refused():
+    with pytest.raises(ValueError, match=r"inputs.classes is 0; .* \(--config.inputs.classes=...\)"):
+        make_model(SMALL)
+
+
+def test_score_of_direct_combination_by_hand():
+    image = np.array([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    audio = np.array([[0.1, 0.6, 0.3], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    log_image, log_audio = (jnp.log(jnp.maximum(p, 1e-30)) for p in (image, audio))
+    score = np.asarray(classification.agreement_log_odds(log_image, log_audio))
+    product = 0.5 * 0.1 + 0.3 * 0.6 + 0.2 * 0.3
+    assert score[0] == pytest.approx(np.log(product / (1 - product)), abs=1e-5)
+    assert np.isfinite(score).all()
+    assert score[1] < -40
+    assert score[2] == pytest.approx(np.log(1e6), rel=0.02)  # certainty is cut at a millionth from 1
+
+
+def test_loss_by_hand():
+    image = np.log(np.array([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3], [0.1, 0.1, 0.8]], np.float32))
+    audio = np.log(np.array([[0.4, 0.4, 0.2], [0.6, 0.3, 0.1], [0.3, 0.3, 0.4]], np.float32))
+    # One class; two of them, a half each; and padding, whose values may be anything.
+    labels = np.array([[True, False, False], [False, True, True], [False, False, False]])
+    image[2] = audio[2] = np.nan
+    value, metrics = loss(image, audio, labels, np.array([4, 7, 0]), np.array([1.0, 1.0, 0.0], np.float32))
+    of_image = -(np.log(0.7) + (np.log(0.5) + np.log(0.3)) / 2) / 2
+    of_audio = -(np.log(0.4) + (np.log(0.3) + np.log(0.1)) / 2) / 2
+    assert float(value) == pytest.approx(of_image + of_audio, abs=1e-5)
+    assert float(metrics["image_class_accuracy"]) == 1.0
+    assert float(metrics["audio_class_accuracy"]) == 0.5  # .4 and .4: the first of equals; then .6 is of a wrong class
+    # Products: own .40 and .28; of image 0 with sound 1 .49, of image 1 with sound 0 .34: all below a half.
+    assert (float(metrics["accuracy"]), float(metrics["predicted_positive"])) == (0.5, 0.0)
+    assert float(metrics["own_sound_first"]) == 0.0
+
+
+def test_gradient_is_softmax_minus_target_and_zero_for_padding():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(2, 4, 3)).astype(np.float32)
+    labels = np.array([[1, 0, 0], [1, 0, 1], [0, 1, 0], [0, 1, 0]], bool)
+    weight = np.array([1, 1, 1, 0], np.float32)
+
+    def of_scores(scores):
+        return loss(*jax.nn.log_softmax(scores), labels, np.arange(4), weight)[0]
+
+    gradient = jax.grad(of_scores)(scores)
+    softmax = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    target = labels / labels.sum(1, keepdims=True)
+    np.testing.assert_allclose(gradient[:, :3], (softmax - target)[:, :3] / 3, atol=1e-6)
+    np.testing.assert_array_equal(gradient[:, 3], 0)
+
+
+def test_clips_without_a_class_count_for_nothing():
+    log_probabilities = jax.nn.log_softmax(jnp.array([[2.0, 0.0], [0.0, 3.0]]))
+    one = classification.cross_entropy(log_probabilities[:1], jnp.array([[True, False]]), jnp.ones(1))
+    both = classification.cross_entropy(log_probabilities, jnp.array([[True, False], [False, False]]), jnp.ones(2))
+    np.testing.assert_allclose(both, one)
+    none = classification.cross_entropy(log_probabilities, jnp.zeros((2, 2), bool), jnp.ones(2))
+    np.testing.assert_array_equal(none, (0, 0))
+
+
+def test_bfloat16_is_near_float32():
+    batch = small_batch(FIVE)
+    make_half = functools.partial(make_model, FIVE, dtype="bfloat16")
+    expected, outputs = (run(randomised(make), batch) for make in (functools.partial(make_model, FIVE), make_half))
+    assert {leaf.dtype for leaf in jax.tree.leaves(outputs)} == {jnp.dtype("float32")}
+    assert 0 < np.abs(np.asarray(outputs.logit - expected.logit)).max() < 0.3

@@ -1,0 +1,161 @@
+"""Checkpoints on bad storage: files that are gone, cut short or changed, and a disk that is full."""
+
+import logging
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import SingleDeviceSharding
+
+from avlearn.runs.checkpoint import Checkpoints
+from avlearn.training.step import TrainState
+from tests.helpers.full_disk import files_no_larger_than
+
+
+def state_at(step: int) -> TrainState:
+    values = np.random.default_rng(step).normal(size=(64, 80)).astype(np.float32)
+    return TrainState(
+        jnp.asarray(step), {"fc": {"kernel": values, "bias": values[0]}}, {"mean": values[1]}, {"m": values * 2}
+    )
+
+
+def opened(directory: pathlib.Path) -> Checkpoints:
+    return Checkpoints(directory, network="small", keep=3)
+
+
+def save_and_wait(checkpoints: Checkpoints, step: int) -> None:
+    checkpoints.save(state_at(step), metrics={"validation/loss": 1 / step})
+    checkpoints.wait()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """Steps 1 and 2."""
+    directory = tmp_path_factory.mktemp("run") / "checkpoints"
+    checkpoints = opened(directory)
+    for step in (1, 2):
+        save_and_wait(checkpoints, step)
+    return directory
+
+
+@pytest.fixture
+def saved(template, tmp_path):
+    return pathlib.Path(shutil.copytree(template, tmp_path / "checkpoints"))
+
+
+def restored(directory: pathlib.Path) -> TrainState:
+    return opened(directory).restore_state(state_at(0), SingleDeviceSharding(jax.devices()[0]))
+
+
+def assert_is(state: TrainState, step: int) -> None:
+    assert int(state.step) == step
+    for actual, written in zip(jax.tree.leaves(state), jax.tree.leaves(state_at(step)), strict=True):
+        np.testing.assert_array_equal(actual, written)
+
+
+def delete(path: pathlib.Path) -> None:
+    path.unlink()
+
+
+def cut_short(path: pathlib.Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path: pathlib.Path) -> None:
+    content = bytearray(path.read_bytes())
+    if content:
+        content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def files_of(directory: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path.relative_to(directory) for path in (directory / "2").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("damage", [delete, cut_short, flip_a_bit])
+def test_whatever_happens_to_a_file_the_state_is_one_that_was_saved(damage, template, tmp_path, caplog):
+    used = {}
+    for number, file in enumerate(files_of(template)):
+        directory = pathlib.Path(shutil.copytree(template, tmp_path / str(number) / "checkpoints"))
+        damage(directory / file)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="avlearn"):
+            state = restored(directory)
+        used[str(file)] = int(state.step)
+        assert_is(state, used[str(file)])
+        said = [record.getMessage() for record in caplog.records if "is damaged" in record.getMessage()]
+        assert len(said) == (used[str(file)] == 1), said
+    # Files that hold arrays, or say where they are, cannot be done without.
+    needed = [step for file, step in used.items() if "/d/" in file.replace("process_0/d/", "") or "/manifest" in file]
+    assert 1 in needed
+    assert {step for file, step in used.items() if "/weights/d/" in file or "/optimizer/d/" in file} == {1}
+
+
+def test_a_changed_name_is_damage_and_not_another_network(saved, caplog):
+    path = saved / "2" / "network" / "metadata"
+    path.write_text(path.read_text().replace("small", "smalm"))
+    assert_is(restored(saved), 1)
+    assert "the checksum of its description is wrong" in caplog.text
+
+
+def test_a_changed_validation_loss_is_noticed(saved, caplog):
+    path = saved / "2" / "metrics" / "metrics"
+    path.write_text(path.read_text().replace("0.5", "0.4"))
+    assert_is(restored(saved), 1)
+    assert "its validation loss is not the one that was saved" in caplog.text
+
+
+def test_without_its_validation_loss_a_checkpoint_is_good_to_go_on_from(saved):
+    cut_short(saved / "2" / "metrics" / "metrics")
+    assert_is(restored(saved), 2)
+    assert not opened(saved).is_validated(2)
+
+
+def test_the_damaged_one_is_moved_aside_and_written_again(saved, caplog):
+    delete(next((saved / "2" / "weights" / "d").iterdir()))
+    checkpoints = opened(saved)
+    with caplog.at_level(logging.WARNING, logger="avlearn"):
+        assert_is(checkpoints.restore_state(state_at(0), SingleDeviceSharding(jax.devices()[0])), 1)
+    [said] = [record.getMessage() for record in caplog.records if "damaged" in record.getMessage()]
+    assert said.startswith(f"The checkpoint {saved / '2'} is damaged (")
+    assert said.endswith("that of step 1 is used.")
+    assert not (saved / "2").exists()
+    assert (saved.parent / "damaged_checkpoints" / "2.0" / "weights").is_dir()
+    assert checkpoints.latest_step() == 1
+    save_and_wait(checkpoints, 2)
+    assert_is(restored(saved), 2)
+
+
+def test_to_evaluate_nothing_is_moved(saved, caplog):
+    cut_short(next((saved / "2" / "weights" / "d").iterdir()))
+    for which in ("best", "latest"):  # step 2 is both
+        with caplog.at_level(logging.WARNING, logger="avlearn"):
+            step, params, _ = opened(saved).restore_weights(state_at(0), SingleDeviceSharding(jax.devices()[0]), which)
+        assert step == 1
+        np.testing.assert_array_equal(params["fc"]["bias"], state_at(1).params["fc"]["bias"])
+        assert (saved / "2").exists()
+    assert sum("is damaged" in record.getMessage() for record in caplog.records) == 2
+
+
+def test_all_damaged_is_an_error_that_says_why(saved):
+    for step in (1, 2):
+        delete(saved / str(step) / "network" / "metadata")
+    with pytest.raises(ValueError, match=r"all checkpoints in .* are damaged:\n  step 2: .*not found.*\n  step 1: "):
+        restored(saved)
+    assert (saved / "2").exists()
+
+
+def test_a_full_disk_is_said_and_the_last_checkpoint_is_whole(saved):
+    checkpoints = opened(saved)
+    with (
+        files_no_larger_than(4096),
+        pytest.raises(ValueError, match=r"no space is left .* is that of step 2\. Make room"),
+    ):
+        save_and_wait(checkpoints, 3)
+    assert_is(restored(saved), 2)
+    again = opened(saved)  # with room, after what is incomplete was cleared
+    save_and_wait(again, 3)
+    assert_is(restored(saved), 3)

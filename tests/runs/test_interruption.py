@@ -1,0 +1,46 @@
+"""A run that is killed at any moment and started again with the same command ends with the same bits and figures."""
+
+import signal
+
+import pytest
+
+from tests.helpers.killed_run import EVALUATING, assert_same, checkpoints_of, left, logged, said, send_when, start
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_world, tmp_path_factory):
+    """One run left alone, and one that is killed, told to leave, and at last finishes; exit codes of its starts."""
+    directory = tmp_path_factory.mktemp("runs")
+    alone, killed = directory / "alone", directory / "killed"
+    whole = start(tiny_world, alone)
+    codes = []
+
+    def interrupted(condition, number=signal.SIGKILL):
+        process = start(tiny_world, killed)
+        assert send_when(process, condition, number), said(killed)
+        codes.append(process.returncode)
+
+    interrupted(lambda: (killed / "config.json").exists())  # starting: the data are opened, the network is built
+    assert whole.wait(timeout=300) == 0, said(alone)
+    interrupted(lambda: "4" in checkpoints_of(killed))  # while a checkpoint is written, or just after
+    interrupted(lambda: logged(killed, 7), signal.SIGTERM)
+    interrupted(lambda: EVALUATING in said(killed))
+    last = start(tiny_world, killed)
+    codes.append(last.wait(timeout=300))
+    return alone, killed, codes
+
+
+def test_each_start_ended_as_it_was_told(runs):
+    _, killed, codes = runs
+    assert codes == [-signal.SIGKILL, -signal.SIGKILL, 75, -signal.SIGKILL, 0], said(killed)
+
+
+def test_told_to_leave_it_says_where_it_saved(runs):
+    _, killed, _ = runs
+    assert "Ends: told to leave (SIGTERM): step " in said(killed)
+    assert "Goes on from step " in said(killed)
+
+
+def test_it_ends_with_the_same_bits_and_figures(runs):
+    alone, killed, _ = runs
+    assert_same(left(killed), left(alone))

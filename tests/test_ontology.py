@@ -126,7 +126,7 @@ def test_relevance_of_asymmetric_classes_keeps_the_sides_apart():
 def test_unknown_class_is_refused_with_the_nearest_names():
     with pytest.raises(ValueError, match=r"'acustic guitar' is neither.*8 classes; nearest names: 'Acoustic guitar'"):
         Ontology.from_nodes(NODES).distance("acustic guitar", "Dog")
-    with pytest.raises(ValueError, match=r"'/m/0000' is neither id nor name.*no name is near"):
+    with pytest.raises(ValueError, match=r"'/m/0000' is neither the id nor the name.*no name is near"):
         Ontology.from_nodes(NODES).descendants("/m/0000")
 
 

@@ -1,4 +1,4 @@
-"""AVE+OF on AudioSet-Instruments: AVE-Net with optical flow beside the frame (Objects that Sound, section 3.1).
+"""AVE+OF on AudioSet-Instruments: AVE-Net with optical flow added to the frame (Objects that Sound, section 3.1).
 
     python -m avlearn.main --config=configs/avenet_flow.py
     python -m avlearn.main --config=configs/avenet_flow.py:miniature

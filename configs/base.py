@@ -79,7 +79,7 @@ def papers() -> ConfigDict:
     config.seed = 0  # of the weights, the order of the clips and all random draws
 
     config.model = ConfigDict()
-    config.model.name = "avenet"  # a file of avlearn/models
+    config.model.name = ""  # a file of avlearn/models; each experiment names its own
     config.model.width = 1.0  # factor on the papers' channels (64, 128, 256, 512)
     config.model.conv1_stride = 2  # 2: Objects that Sound; 1: Look, Listen and Learn
     config.model.conv1_padding = "after"  # at stride 2: after, the sizes that OtS prints | both, as PyTorch's padding=1
@@ -119,7 +119,7 @@ def papers() -> ConfigDict:
     config.data.flip = True  # left-right, half of the frames
     config.data.brightness = 0.2  # added, uniform within +- this share of the full range
     config.data.saturation = 0.2  # factor, uniform in 1 +- this
-    config.data.volume = 0.1  # factor on the amplitude, uniform in 1 +- this, one for the whole second
+    config.data.volume = 0.1  # factor on the amplitude, uniform in 1 +- this, the same for all of the second
     config.data.samples_per_clip = 1  # pairs drawn from one read, in as many consecutive batches
     config.data.threads = 0  # of the input pipeline; 0: one for each core
 

@@ -12,7 +12,7 @@ VGG-Sound has no boxes. To evaluate on VGG-SS after training:
     python -m avlearn.main --config=configs/lvs.py --mode=evaluate --checkpoint=runs/lvs/checkpoints \
         --workdir=runs/lvs_vgg_ss --config.evaluation.dataset=vgg_ss/full_lvs
 
-The paper trains on the whole list: --config.data.train_split=train+validation --config.evaluation.checkpoint=latest.
+The paper trains on the complete list: --config.data.train_split=train+validation --config.evaluation.checkpoint=latest.
 """
 
 from ml_collections import ConfigDict

@@ -21,9 +21,13 @@ def test_difference_has_both_values_and_none_for_an_absent_key():
     assert config.difference(base.get_config(), changed) == {
         "model.fc3_scale": (None, 0.7),
         "model.fc3_threshold": (None, 1.2),
+        "model.name": ("", "avenet"),
         "train.steps": (100_000, 7),
     }
-    assert config.summary(changed, config.defaults()) == "  model: fc3_scale=0.7, fc3_threshold=1.2\n  train: steps=7"
+    assert (
+        config.summary(changed, config.defaults())
+        == "  model: fc3_scale=0.7, fc3_threshold=1.2, name=avenet\n  train: steps=7"
+    )
 
 
 def test_a_value_that_is_not_a_choice_is_refused():

@@ -45,9 +45,9 @@ def test_run_leaves_its_files(runs, name):
     assert [row["step"] for row in validated] == [2]
     assert all(0 <= row["validation/predicted_positive"] <= 1 for row in validated)
     assert (workdir / "report" / "index.html").stat().st_size > 10_000
-    pictures = {"retrieval/image_to_sound", "retrieval/sound_to_image"}
-    pictures |= {"heat_map/own_and_other_sound"} if name in WITH_MAPS else set()
-    assert set(tensorboard_events.images(workdir / "tensorboard")) == {(2, picture) for picture in pictures}
+    expected = {(2, "retrieval/image_to_sound"), (2, "retrieval/sound_to_image")}
+    expected |= {(2, "heat_map/own_and_other_sound")} if name in WITH_MAPS else set()
+    assert set(tensorboard_events.images(workdir / "tensorboard")) == expected
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -276,8 +276,8 @@ def test_dry_run_describes_the_run(tiny_world):
     assert "8 workers x 8 = 64 pairs; 8 device(s)" in text
     assert "[8, 8, 48, 48, 3]" in text
     assert re.search(r"  changes\.flip +bool +\[8, 8\]\n", text)
-    whole, of_pair = re.search(
+    in_all, of_pair = re.search(
         r"(\d+) MiB of activations and gradients, ([\d.]+) MiB for each of .* 8 pairs", text
     ).groups()
-    assert float(of_pair) == pytest.approx(float(whole) / 8, abs=0.5 / 8 + 0.05)
+    assert float(of_pair) == pytest.approx(float(in_all) / 8, abs=0.5 / 8 + 0.05)
     assert "train 64, validation 16, test 16 clips" in text

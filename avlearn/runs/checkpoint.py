@@ -50,7 +50,7 @@ class Checkpoints:
     Args:
       directory: directory with one folder for each step.
       network: name of the network; it is stored in each checkpoint and compared when one is restored.
-      keep: number of latest checkpoints to keep, besides the best.
+      keep: number of latest checkpoints to keep in addition to the best.
       read_only: whether to save, remove and make nothing, to read what another process saves.
     """
 
@@ -138,7 +138,7 @@ class Checkpoints:
         their steps again.
 
         Raises:
-          ValueError: there are no checkpoints, all are damaged, or it holds another network.
+          ValueError: the directory has no checkpoints, all are damaged, or it holds another network.
         """
         like = {"weights": _weights(like), "optimizer": _optimizer(like)}
         _, restored, damaged = self._restore_first_intact("latest", like, sharding)
@@ -150,7 +150,7 @@ class Checkpoints:
         """Restore step, parameters and running statistics of the `best` or `latest` intact checkpoint, or of a step.
 
         Raises:
-          ValueError: there are no checkpoints, all are damaged, or it holds another network.
+          ValueError: the directory has no checkpoints, all are damaged, or it holds another network.
         """
         step, restored, _ = self._restore_first_intact(which, {"weights": _weights(like)}, sharding)
         return step, restored["weights"]["params"], restored["weights"]["batch_stats"]
@@ -159,7 +159,7 @@ class Checkpoints:
         """Read the name of any network, the step, and its parameters and running statistics by path.
 
         Raises:
-          ValueError: there are no checkpoints, or all are damaged.
+          ValueError: the directory has no checkpoints, or all are damaged.
         """
         step, restored, _ = self._restore_first_intact(which, None, sharding)
         arrays = {}
@@ -303,7 +303,7 @@ class Checkpoints:
             f"the checkpoint {self.directory / str(step)} holds the network {stored['name']!r}, the config builds "
             f"{self.network!r}; {len(differing)} of {len(names)} parameters differ"
             + "".join(f"\n  {line}" for line in differing[:5])
-            + "\nUse the config it was trained with (config.json beside its checkpoints), or another --workdir."
+            + "\nUse the config it was trained with (config.json next to its checkpoints), or another --workdir."
         )
 
 

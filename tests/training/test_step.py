@@ -175,5 +175,5 @@ def test_predict_uses_running_statistics():
     model.eval()
     batch = jax.tree.map(lambda x: x[0], random_batch(1, 4))
     predict = jax.jit(functools.partial(steps.predict, model=model))
-    whole, alone = predict(state, batch), predict(state, jax.tree.map(lambda x: x[:1], batch))
-    np.testing.assert_allclose(whole.logit[:1], alone.logit, atol=1e-5)
+    together, alone = predict(state, batch), predict(state, jax.tree.map(lambda x: x[:1], batch))
+    np.testing.assert_allclose(together.logit[:1], alone.logit, atol=1e-5)

@@ -161,7 +161,7 @@ def config_of_run(config: ConfigDict, directory: pathlib.Path) -> ConfigDict:
     written = json.loads(path.read_text())
     other = config.copy_and_resolve_references()
     with other.unlocked():
-        other.update({section: written[section] for section in ("model", "inputs")})
+        other.update({section: written[section] for section in ("model", "loss", "inputs") if section in written})
         other.data.spectrogram_scaling = written["data"]["spectrogram_scaling"]
     return other
 

@@ -140,7 +140,7 @@ def build(
       ValueError: names the setting that is not allowed or does not fit.
     """
     check_numbers(config)
-    if config.train.wandb_project:
+    if config.train.wandb_project and jax.process_index() == 0:
         wandb_log.module()
     network = build_network(config)
     mesh = placement.make_mesh(config.train.num_workers, devices)

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from avlearn import experiment, main, train
-from avlearn.build import build_network
+from avlearn.build import build_network, config_of_run
 from avlearn.commands import dry_run
 from avlearn.data import order
 from avlearn.evaluation import array_files
@@ -99,8 +99,10 @@ def test_audio_features_of_another_network(runs, tiny_world, tmp_path):
     np.testing.assert_allclose(heard["audio_embedding"], own["audio_embedding"], atol=1e-6)
     assert heard["image_embedding"].shape[1] == 4096 // 16 != own["image_embedding"].shape[1]
     assert both["fit"]["audio_embedding"].shape == (40, own["audio_embedding"].shape[1])
+    # The other network may have keys that this config does not declare.
+    assert build_network(config_of_run(config, runs / "lvs")).loss.keywords["regions"] == "tri_map"
     config.evaluation.sounds_from = str(tmp_path)
-    with pytest.raises(ValueError, match=r"config.json is not there; --config.evaluation.sounds_from names"):
+    with pytest.raises(ValueError, match=r"config.json does not exist; --config.evaluation.sounds_from names"):
         main.run(config, tmp_path / "none", "evaluate", str(tmp_path / "checkpoints"))
 
 

@@ -1,4 +1,4 @@
-"""The parts of an experiment, each built from its sections of the config; refuses what does not fit."""
+"""Build the network, loss, optimizer and training step of a config; refuse settings that do not fit."""
 
 import dataclasses
 import functools
@@ -18,9 +18,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import avlearn.models
+from avlearn.config import one_of
 from avlearn.data import augment, pipeline
 from avlearn.devices import placement
-from avlearn.losses import tri_map
 from avlearn.runs.checkpoint import check_which
 from avlearn.training import optimizer
 from avlearn.training import step as steps
@@ -38,15 +38,15 @@ SCORES = {
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network as the config describes it, without data.
+    """A network built from its config, without data.
 
     Attributes:
-      name: of its file in avlearn/models.
-      inputs: what it eats.
-      training: the model in training mode; its parameters are those of step 0.
-      evaluation: the same in evaluation mode.
-      loss: its loss, with its settings, on what the score of its pairing hands it (`avlearn.training.step`); None for a
-        network that is not trained here (VGG16).
+      name: name of its file in avlearn/models.
+      inputs: the inputs that it takes.
+      training: the model in training mode, with the parameters of step 0.
+      evaluation: the same model in evaluation mode.
+      loss: its loss with the settings of the config, called by a score of `avlearn.training.step`; None for a network
+        that is not trained here (VGG16).
     """
 
     name: str
@@ -57,7 +57,7 @@ class Network:
 
     @property
     def pairings(self) -> tuple[str, ...]:
-        """Pairings of `config.data` that it can be trained with; none where it has no loss."""
+        """Return the pairings of `config.data` that it can be trained with; none without a loss."""
         if self.loss is None:
             return ()
         if self.inputs.classes:
@@ -67,12 +67,12 @@ class Network:
         return ("avc", "all_pairs", "shifted")
 
     def outputs(self, batch: int) -> Outputs:
-        """Shapes of what it says about so many pairs."""
+        """Return the shapes of its outputs for a batch of this size."""
         return jax.eval_shape(self.evaluation, empty_batch(self.inputs, (batch,)))
 
 
 def check_numbers(config: ConfigDict) -> None:
-    """Refuses counts below 1 and an unknown choice of checkpoint, which would show only in the middle of a run.
+    """Check the counts and the choice of checkpoint, whose errors would otherwise show in the middle of a run.
 
     Raises:
       ValueError: names the key, its value and what is allowed.
@@ -97,43 +97,45 @@ def check_numbers(config: ConfigDict) -> None:
 
 
 def build_network(config: ConfigDict) -> Network:
-    """The network of the config with the parameters of step 0, without data.
+    """Build the network of the config with the parameters of step 0, without data.
 
     Raises:
-      ValueError: a setting of the network, of its loss or of what is frozen is not one of those allowed.
+      ValueError: a setting of the network or its loss, or a frozen path, is not allowed.
     """
     return network_of(config, build_model(config))
 
 
 def build_model(config: ConfigDict) -> nnx.Module:
-    """The model of the config with its initial weights."""
-    module = by_name(avlearn.models, config.model.name, "config.model.name")
+    """Build the model of the config with its initial weights."""
+    module = by_name(avlearn.models, config.model.name, "model.name")
     return module.Model(config.model, InputSpec(**config.inputs), rngs=nnx.Rngs(config.seed))
 
 
 def network_of(config: ConfigDict, model: nnx.Module) -> Network:
-    """What `build_network` makes of the model of the config, which may consist of shapes alone."""
-    tri_map.check(**config.loss)
+    """Make a network of a model that `build_model` built; the model may consist of shapes alone."""
     model.train()
     freeze(model, config.train.frozen)
     evaluation = nnx.clone(model)
     evaluation.eval()
-    module = by_name(avlearn.models, config.model.name, "config.model.name")
+    module = by_name(avlearn.models, config.model.name, "model.name")
     if not hasattr(module, "loss"):
         return Network(config.model.name, model.inputs, model, evaluation, None)
+    # Runs of earlier versions have the settings of all losses in their config.json.
     taken = inspect.signature(module.loss).parameters
-    loss = functools.partial(module.loss, **{key: value for key, value in config.loss.items() if key in taken})
-    return Network(config.model.name, model.inputs, model, evaluation, loss)
+    settings = {key: value for key, value in config.loss.items() if key in taken}
+    if hasattr(module, "check_loss"):
+        module.check_loss(**settings)
+    return Network(config.model.name, model.inputs, model, evaluation, functools.partial(module.loss, **settings))
 
 
 def freeze(model: nnx.Module, paths: Sequence[str]) -> None:
-    """Sets what stands below these paths to evaluation mode.
+    """Set the modules below these paths to evaluation mode.
 
-    A frozen trunk is the same function in training as in evaluation, so that the layers on top of it are trained on
-    what they will meet. Normalising by the batch would make a frame's features depend on the others of its batch.
+    A frozen trunk then computes the same function in training as in evaluation. Normalising by the batch would make the
+    features of a frame depend on the other frames of the batch.
 
     Raises:
-      ValueError: a path below which there is no parameter.
+      ValueError: the network has no parameter below a path.
     """
     params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     for path in paths:
@@ -148,25 +150,26 @@ def freeze(model: nnx.Module, paths: Sequence[str]) -> None:
 
 
 def config_of_run(config: ConfigDict, directory: pathlib.Path) -> ConfigDict:
-    """The config of another run's network and of what it eats, on the data and for the evaluation of this one.
+    """Return the config with the network and the inputs of another run.
 
     Raises:
-      ValueError: it is not the directory of a run.
+      ValueError: the directory does not hold a run.
     """
     path = directory / "config.json"
     if not path.is_file():
-        raise ValueError(f"{path} is not there; --config.evaluation.sounds_from names the directory of a run.")
+        raise ValueError(f"{path} does not exist; --config.evaluation.sounds_from names the directory of a run.")
     written = json.loads(path.read_text())
     other = config.copy_and_resolve_references()
     with other.unlocked():
-        other.update({section: written[section] for section in ("model", "inputs")})
+        other.update({section: written[section] for section in ("model", "loss", "inputs") if section in written})
         other.data.spectrogram_scaling = written["data"]["spectrogram_scaling"]
     return other
 
 
 def build_schedule(config: ConfigDict, steps_per_epoch: float) -> optax.Schedule:
-    """Learning rate by step."""
+    """Build the learning rate as a function of the step."""
     train = config.train
+    one_of(train.schedule, optimizer.SCHEDULES, "train.schedule")
     if train.schedule == "staircase":
         return optimizer.staircase(
             train.learning_rate,
@@ -174,39 +177,27 @@ def build_schedule(config: ConfigDict, steps_per_epoch: float) -> optax.Schedule
             decay_factor=train.decay_factor,
             decay_epochs=train.decay_epochs,
         )
-    if train.schedule == "warmup_cosine":
-        return optimizer.warmup_cosine(train.learning_rate, warmup_steps=train.warmup_steps, steps=train.steps)
-    raise ValueError(
-        f"schedule {train.schedule!r} is unknown; use --config.train.schedule={' or '.join(optimizer.SCHEDULES)}."
-    )
+    return optimizer.warmup_cosine(train.learning_rate, warmup_steps=train.warmup_steps, steps=train.steps)
 
 
 def build_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Adam as the config says, on what is not frozen."""
+    """Build the config's Adam for the parameters that are not frozen."""
     adam = optimizer.adam(
         schedule, weight_decay=config.train.weight_decay, weight_decay_kind=config.train.weight_decay_kind
     )
     frozen = tuple(config.train.frozen)
-    return optimizer.leaving_alone(adam, functools.partial(steps.below, frozen)) if frozen else adam
+    return optimizer.freeze(adam, functools.partial(steps.below, frozen)) if frozen else adam
 
 
 def build_train_step(
     config: ConfigDict, network: Network, adam: optax.GradientTransformation, mesh: Mesh, **options: Callable
-) -> Callable:
-    """The compiled step for the config's pairing; of a network without a loss, one that refuses when it is called.
-
-    `options` are those of `TrainStep`.
+) -> steps.TrainStep:
+    """Build the training step for the config's pairing; `options` are those of `TrainStep`.
 
     Raises:
-      ValueError: the network cannot be trained with it, or `config.train.rematerialise` is unknown.
+      ValueError: the network has no loss or cannot be trained with the pairing, or another setting is not allowed.
     """
-    if network.loss is None:
-        return functools.partial(refuse_training, network.name)
-    if config.train.rematerialise not in steps.REMATERIALISATIONS:
-        raise ValueError(
-            f"rematerialise {config.train.rematerialise!r} is unknown; use --config.train.rematerialise="
-            f"{' or '.join(steps.REMATERIALISATIONS)}."
-        )
+    one_of(config.train.rematerialise, steps.REMATERIALISATIONS, "train.rematerialise")
     score = build_score(config, network)
     return steps.TrainStep(
         model=network.training,
@@ -220,11 +211,16 @@ def build_train_step(
 
 
 def build_score(config: ConfigDict, network: Network) -> steps.Score:
-    """What the config's pairing makes of a network and a batch: the loss and its metrics.
+    """Build the function from a network and a batch to the loss and its metrics, for the config's pairing.
 
     Raises:
-      ValueError: the network cannot be trained with it.
+      ValueError: the network has no loss, or cannot be trained with the pairing.
     """
+    if network.loss is None:
+        raise ValueError(
+            f"{network.name} is not trained here; import its weights (avlearn import --network={network.name} ...) and "
+            "use --mode=evaluate."
+        )
     pairing = build_sampling(config).pairing
     if pairing not in network.pairings:
         raise ValueError(
@@ -234,43 +230,40 @@ def build_score(config: ConfigDict, network: Network) -> steps.Score:
     return functools.partial(SCORES[pairing], loss=network.loss)
 
 
-def refuse_training(name: str, *_) -> None:
-    """Stands for the step of a network without a loss.
-
-    Raises:
-      ValueError: always.
-    """
-    raise ValueError(
-        f"{name} is not trained here; import its weights (avlearn import --network={name} ...) and use --mode=evaluate."
-    )
-
-
 def replicated_state(network: Network, adam: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """The state of step 0, on every device."""
+    """Return the state of step 0, on every device."""
     state = steps.initial_state(network.training, adam)
-    # A copy: the step donates its state, and the network's own arrays stay good.
+    # A copy, because the step donates its state and the network keeps its own arrays.
     return jax.device_put(jax.tree.map(jnp.copy, state), placement.replicated(mesh))
 
 
 def build_sampling(config: ConfigDict) -> pipeline.Sampling:
-    """How the config draws and changes pairs."""
+    """Build the settings for drawing and augmenting pairs."""
     fields = {field.name for field in dataclasses.fields(pipeline.Sampling)}
     return pipeline.Sampling(**{name: value for name, value in config.data.items() if name in fields})
 
 
 def by_name(package: ModuleType, name: str, key: str) -> ModuleType:
-    """The module of this name in a package whose files are the index."""
+    """Import the module of this name from a package.
+
+    Args:
+      package: its files are the index.
+      name: name of the file.
+      key: dotted key of the config that holds the name, for the error.
+
+    Raises:
+      ValueError: the package has no such module.
+    """
     names = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg]
-    if name not in names:
-        raise ValueError(f"{key}: {name!r} is unknown; {package.__name__} has {', '.join(names)}.")
+    one_of(name, names, key)
     return importlib.import_module(f"{package.__name__}.{name}")
 
 
 def build_augmentation(config: ConfigDict) -> Callable[[augment.Cuts], Batch]:
-    """What makes a network's batch of what the input pipeline yields for training."""
+    """Build the function from the cuts of the input pipeline to a batch for training."""
     return functools.partial(augment.augmented, scaling=config.data.spectrogram_scaling)
 
 
 def empty_batch(inputs: InputSpec, leading: tuple[int, ...]) -> Batch:
-    """Shapes and types of a batch with these leading axes, with any scaling of its sound."""
+    """Return the shapes and types of a batch with these leading axes; the scaling of the audio does not matter."""
     return jax.eval_shape(functools.partial(augment.augmented, scaling="ln_12"), augment.empty_cuts(inputs, leading))

@@ -21,7 +21,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command that the command line names; ends with one message if the user's input is wrong."""
+    """Run the command that the command line names; end with one message if the user's input is wrong."""
     environment.set_variables()
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="avlearn", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)

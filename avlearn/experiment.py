@@ -1,6 +1,6 @@
-"""Puts an experiment together from its config: one object of ready callables.
+"""Builds an experiment from its config: one object with everything that training calls.
 
-Only this, `evaluation` and `parts` read the config.
+Only this module, `build`, `evaluation` and `commands` read configs.
 """
 
 import dataclasses
@@ -32,6 +32,7 @@ from avlearn.data import augment, built_dataset, evaluation_pairs, pairs, pipeli
 from avlearn.devices import placement
 from avlearn.evaluation.assembly import Evaluation, build_evaluation
 from avlearn.evaluation.forward_passes import ForwardPasses
+from avlearn.logs import wandb_log
 from avlearn.losses import avc
 from avlearn.runs import initialise
 from avlearn.runs.checkpoint import Checkpoints
@@ -46,7 +47,7 @@ LOG = logging.getLogger("avlearn")
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A dataset, a network and how they meet; made by `build`."""
+    """A dataset, a network and the functions that train one on the other; made by `build`."""
 
     config: FrozenConfigDict
     workdir: pathlib.Path
@@ -64,10 +65,10 @@ class Experiment:
     preemption: Preemption
 
     def start(self) -> TrainState:
-        """The latest checkpoint, or the state of step 0 where there is none.
+        """Return the state of the latest checkpoint, or without checkpoints that of step 0.
 
         Raises:
-          ValueError: `config.train.initialise_from` does not fit.
+          ValueError: the checkpoints hold another network, or `config.train.initialise_from` does not fit.
         """
         state = self.initial_state()
         kind = self.mesh.devices.flat[0].device_kind
@@ -80,14 +81,14 @@ class Experiment:
             source, frozen = self.config.train.initialise_from, self.config.train.frozen
             return initialise.initialised(state, source, frozen, placement.replicated(self.mesh))
         state = self.checkpoints.restore_state(state, placement.replicated(self.mesh))
-        LOG.info("Goes on from step %d of %s; %s.", int(state.step), self.checkpoints.directory, workers)
+        LOG.info("Resumes from step %d of %s; %s.", int(state.step), self.checkpoints.directory, workers)
         return state
 
     def validate(self, state: TrainState) -> tuple[dict[str, float], Arrays]:
-        """Loss, accuracy and rate of predicted positives on balanced pairs of the validation split.
+        """Compute loss, accuracy and rate of predicted positives on the validation split, and the arrays of its pairs.
 
-        The pairs are those of AVC, or shifted ones where these are what is trained on. Of a network that is not trained
-        on pairs, the loss is that of training, on batches of `config.evaluation.batch`.
+        Half of the pairs correspond; with pairing `shifted` the others are shifted, else they are of other videos. A
+        network that does not train on pairs has its training loss here, on batches of `config.evaluation.batch`.
         """
         arrays = self.validation_pairs(state)
         corresponds = jnp.asarray(arrays["corresponds"])
@@ -99,7 +100,7 @@ class Experiment:
         return {f"validation/{name}": float(value) for name, value in {"loss": loss, **metrics}.items()}, arrays
 
     def clip_ids(self, worker: int, step: int) -> list[str]:
-        """Returns the ids of the clips in a worker's batch at a step (from 1), in the batch's order."""
+        """Return the ids of the clips in a worker's batch at a step (from 1), in the batch's order."""
         split, train, data = self.splits["train"], self.config.train, self.config.data
         numbers = pipeline.training_clips(
             split,
@@ -113,8 +114,8 @@ class Experiment:
         )
         return split.clip_ids(numbers)
 
-    def pictures(self, pairs: Arrays) -> dict[str, np.ndarray]:
-        """Contact sheets of a few validation clips, always the same ones, from the arrays of `validate`."""
+    def images(self, pairs: Arrays) -> dict[str, np.ndarray]:
+        """Draw contact sheets of a few fixed validation clips from the arrays of `validate`."""
         split = self.splits["validation"]
         examples = functools.partial(evaluation_pairs.examples, split, self.network.inputs)
         return training_pictures.sheets(pairs, examples, split.class_names)
@@ -127,18 +128,20 @@ def build(
     preemption: Preemption | None = None,
     devices: list[jax.Device] | None = None,
 ) -> Experiment:
-    """Opens the dataset, builds the network and checks that all parts fit, before step 1.
+    """Open the dataset, build the network and check that everything fits; writes nothing.
 
     Args:
-      config: what to build.
-      workdir: the run's directory.
-      preemption: who listens for the notice to leave; None: nobody does.
-      devices: where it runs; None: on all there are.
+      config: all of the config.
+      workdir: directory of the run.
+      preemption: listens for SIGTERM; None: SIGTERM is not handled.
+      devices: devices of the run; None: all.
 
     Raises:
-      ValueError: something in the config is unknown or does not fit; says what is allowed.
+      ValueError: names the setting that is not allowed or does not fit.
     """
     check_numbers(config)
+    if config.train.wandb_project and jax.process_index() == 0:
+        wandb_log.module()
     network = build_network(config)
     mesh = placement.make_mesh(config.train.num_workers, devices)
     preemption = Preemption() if preemption is None else preemption
@@ -146,10 +149,12 @@ def build(
     names = {"train": data.train_split, "validation": data.validation_split}
     splits = {role: built_dataset.open_split(data.dataset, data.data_dir, name) for role, name in names.items()}
     if splits["train"].whole_because:
-        LOG.info("Of each clip the whole record is read: %s.", splits["train"].whole_because)
+        LOG.info("Complete records are read: %s.", splits["train"].whole_because)
     cuts_per_step = config.train.num_workers * config.train.batch_per_worker // pairs.sharing(data.pairing)
     schedule = build_schedule(config, len(splits["train"]) * data.samples_per_clip / cuts_per_step)
     adam = build_optimizer(config, schedule)
+    train_step = build_train_step(config, network, adam, mesh, prepare=build_augmentation(config))
+    pipeline.check_split(splits["train"], network.inputs, build_sampling(config), config.train.batch_per_worker)
     stream = training_stream(config, network, splits["train"])
     evaluation = build_evaluation(config, network, mesh, preemption)
     validated = {"split": splits["validation"], "inputs": network.inputs}
@@ -162,7 +167,7 @@ def build(
         schedule=schedule,
         checkpoints=Checkpoints(workdir / "checkpoints", network=network.name, keep=config.train.keep_checkpoints),
         evaluation=evaluation,
-        train_step=build_train_step(config, network, adam, mesh, prepare=build_augmentation(config)),
+        train_step=train_step,
         initial_state=functools.partial(replicated_state, network, adam, mesh),
         training_batches=functools.partial(batches_on_devices, stream, mesh, config.train.num_workers),
         validation_pairs=functools.partial(
@@ -176,7 +181,7 @@ def build(
 def training_stream(
     config: ConfigDict, network: Network, split: built_dataset.Split
 ) -> Callable[..., Iterator[augment.Cuts]]:
-    """The training batches of given workers from a given step on, as NumPy arrays, not yet augmented."""
+    """Return the function from workers and a first step to their training batches: NumPy arrays, not yet augmented."""
     return functools.partial(
         pipeline.training_batches,
         split,
@@ -189,7 +194,7 @@ def training_stream(
 
 
 def batches_on_devices(stream: Callable, mesh: Mesh, num_workers: int, first_step: int) -> Iterator[augment.Cuts]:
-    """This process's share of each batch, laid over the mesh; the training step augments it."""
+    """Yield this process's share of each batch, sharded over the mesh; the training step augments it."""
     workers = placement.local_workers(mesh, num_workers)
     for cuts in stream(workers=workers, first_step=first_step):
         yield placement.to_devices(mesh, cuts)
@@ -198,7 +203,7 @@ def batches_on_devices(stream: Callable, mesh: Mesh, num_workers: int, first_ste
 def validation_loss(
     config: ConfigDict, network: Network, passes: ForwardPasses, **validated
 ) -> Callable[[TrainState], float] | None:
-    """Training's loss over a split, the mean over its clips; None where that is the loss on pairs."""
+    """Return the function that computes the training loss, the mean over a split's clips; None for losses on pairs."""
     if network.loss is None or "avc" in network.pairings:
         return None
     score = build_score(config, network)

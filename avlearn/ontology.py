@@ -1,9 +1,9 @@
-"""The ontology of sound classes: distances between classes, and how relevant clips are to each other.
+"""The ontology of sound classes: distances between classes, and the relevance of clips to each other.
 
-Objects that Sound 3.2 grades retrieval by the AudioSet ontology: the relevance of two classes is `C - d`, with `d` the
-shortest path between them and `C` the longest distance in the ontology (20), and two clips are as relevant to each
-other as their best pair of labels. The published `C` and distances are those of the undirected graph of all classes,
-several parents kept and no root added, `C` taken over the classes without `restrictions`.
+Objects that Sound 3.2 grades retrieval by the AudioSet ontology. The relevance of two classes is `C - d`, where `d` is
+the shortest path between them and `C` the longest distance in the ontology (20); the relevance of two clips is that of
+their best pair of labels. The published `C` and distances follow from the undirected graph of all classes, with all
+parents and without a root, and with `C` over the classes without `restrictions`.
 """
 
 import dataclasses
@@ -18,13 +18,13 @@ from jaxtyping import Bool, Int
 from scipy import sparse
 
 MAX_RELEVANCE = 20  # C of Objects that Sound 3.2
-UNREACHABLE = np.iinfo(np.int32).max  # distance of classes that no path joins: beyond every C, so relevance 0
+UNREACHABLE = np.iinfo(np.int32).max  # distance of classes without a path: beyond every C, so relevance 0
 _BLOCK_CELLS = 16_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Ontology:
-    """A graph of classes. Build it with `from_json` or `from_nodes`; classes are given by id or by display name.
+    """A graph of classes, built by `from_json` or `from_nodes`; methods take a class by its id or its display name.
 
     Attributes:
       ids: ids of the classes, in the order of the file.
@@ -40,10 +40,10 @@ class Ontology:
 
     @classmethod
     def from_json(cls, path: str | os.PathLike) -> "Ontology":
-        """Reads AudioSet's `ontology.json`, or a file of the same form.
+        """Read AudioSet's `ontology.json`, or a file of the same form.
 
         Raises:
-          ValueError: the file is no list of classes (see `from_nodes`).
+          ValueError: the file is not a list of classes (see `from_nodes`).
         """
         with open(path, encoding="utf-8") as file:
             try:
@@ -54,10 +54,10 @@ class Ontology:
 
     @classmethod
     def from_nodes(cls, nodes: Sequence[Mapping[str, Any]]) -> "Ontology":
-        """Builds the graph from objects with `id`, `name`, `child_ids` and, optionally, `restrictions`.
+        """Build the graph from objects with `id`, `name`, `child_ids` and optionally `restrictions`.
 
-        Children that are not among the nodes are not part of the graph, so a part of an ontology is one, too. It has
-        the distances of the whole where it holds the classes on the shortest paths.
+        Children that are not among the nodes are left out, so a part of an ontology is an ontology too. Its distances
+        are the same if it contains the classes on the shortest paths.
 
         Raises:
           ValueError: a node lacks one of the keys, or an id occurs twice.
@@ -78,22 +78,22 @@ class Ontology:
         )
 
     def nodes(self) -> list[dict]:
-        """The classes as objects with `id`, `name` and `child_ids`: what `from_nodes` takes."""
+        """Return the classes as objects with `id`, `name` and `child_ids`, as `from_nodes` takes them."""
         return [
             {"id": class_id, "name": name, "child_ids": [self.ids[child] for child in below]}
             for class_id, name, below in zip(self.ids, self.names, self.children, strict=True)
         ]
 
     def id_of(self, name_or_id: str) -> str:
-        """Id of a class.
+        """Return the id of a class.
 
         Raises:
-          ValueError: a class that is not in the ontology, with the nearest names.
+          ValueError: the class is not in the ontology; names the nearest ones.
         """
         return self.ids[self._position(name_or_id)]
 
     def descendants(self, name_or_id: str) -> set[str]:
-        """Ids of a class and of everything below it, the class itself included (as in AudioSet-Instruments)."""
+        """Return the ids of a class and of all its descendants, as in AudioSet-Instruments."""
         found, waiting = set(), [self._position(name_or_id)]
         while waiting:
             index = waiting.pop()
@@ -103,14 +103,14 @@ class Ontology:
         return {self.ids[index] for index in found}
 
     def distance(self, a: str, b: str) -> int:
-        """Length of the shortest path between two classes, in edges; `UNREACHABLE` where there is none."""
+        """Return the length of the shortest path between two classes, in edges; `UNREACHABLE` without a path."""
         return int(self.distances([a, b])[0, 1])
 
     def distances(self, classes: Sequence[str]) -> Int[np.ndarray, "n n"]:
-        """Lengths of the shortest paths between all pairs of classes, as `distance`, int32.
+        """Return the lengths of the shortest paths between all pairs of classes, as `distance`, int32.
 
         Raises:
-          ValueError: a class that is not in the ontology, with the nearest names.
+          ValueError: a class is not in the ontology; names the nearest ones.
         """
         positions = [self._position(each) for each in classes]
         edges = [(parent, child) for parent, below in enumerate(self.children) for child in below]
@@ -122,14 +122,14 @@ class Ontology:
         return np.where(np.isfinite(lengths), lengths, UNREACHABLE).astype(np.int32)
 
     def longest_distance(self) -> int:
-        """The longest shortest path between two classes without restrictions: `C`, 20 for AudioSet's ontology."""
+        """Return `C`, the longest shortest path between two classes without restrictions: 20 for AudioSet."""
         lengths = self.distances([i for i, restricted in zip(self.ids, self.restricted, strict=True) if not restricted])
         return int(lengths[lengths != UNREACHABLE].max(initial=0))
 
     def class_relevance(
         self, classes: Sequence[str], *, max_relevance: int = MAX_RELEVANCE
     ) -> Int[np.ndarray, "classes classes"]:
-        """Relevance `C - d` of each class to each class; 0 where they are farther apart than `C`, or not joined.
+        """Return the relevance `C - d` of all pairs of classes; 0 if they are farther apart than `C` or have no path.
 
         Args:
           classes: ids (or names) in the order of a dataset's labels.
@@ -145,7 +145,7 @@ class Ontology:
         *,
         max_relevance: int = MAX_RELEVANCE,
     ) -> Int[np.ndarray, "n m"]:
-        """Relevance of clips to clips: the maximum of `C - d` over pairs of their labels, 0 for a clip without labels.
+        """Return the relevance of clips to clips: the maximum of `C - d` over pairs of their labels, 0 without labels.
 
         Args:
           labels_a: labels of n clips.
@@ -163,7 +163,7 @@ class Ontology:
         lowered = {name.lower(): name for name in self.names}
         near = difflib.get_close_matches(name_or_id.lower(), lowered, n=3, cutoff=0.5)
         hint = f"nearest names: {', '.join(repr(lowered[each]) for each in near)}" if near else "no name is near"
-        raise ValueError(f"{name_or_id!r} is neither id nor name of the ontology's {len(self.ids)} classes; {hint}")
+        raise ValueError(f"{name_or_id!r} is neither the id nor the name of one of the {len(self.ids)} classes; {hint}")
 
 
 def relevance(
@@ -171,14 +171,14 @@ def relevance(
     labels_b: Bool[np.ndarray, "m classes"],
     class_relevance: Int[np.ndarray, "classes classes"],
 ) -> Int[np.ndarray, "n m"]:
-    """Relevance of clips to clips: the maximum over pairs of their labels, 0 for a clip without labels.
+    """Return the relevance of clips to clips: the maximum over pairs of their labels, 0 for a clip without labels.
 
-    Clips with equal labels share the work, so 20,000 x 20,000 AudioSet clips take seconds.
+    Clips with equal labels are computed once, so 20,000 x 20,000 AudioSet clips take seconds.
 
     Args:
       labels_a: labels of n clips.
       labels_b: labels of m clips.
-      class_relevance: relevance of class to class, not negative; the result has its type.
+      class_relevance: relevance of classes to classes, at least 0; the result has its type.
     """
     sets_a, of_a = label_sets(labels_a)
     sets_b, of_b = label_sets(labels_b)
@@ -194,7 +194,7 @@ def relevance(
 def label_sets(
     labels: Bool[np.ndarray, "n classes"],
 ) -> tuple[Bool[np.ndarray, "sets classes"], Int[np.ndarray, " n"]]:
-    """The different label sets among clips, and the number of each clip's set."""
+    """Return the different label sets among clips, and the number of each clip's set."""
     _, first, of_clip = np.unique(np.packbits(labels, axis=1), axis=0, return_index=True, return_inverse=True)
     return labels[first], of_clip
 
@@ -204,14 +204,14 @@ def label_set_relevance(
     labels_b: Bool[np.ndarray, "m classes"],
     class_relevance: Int[np.ndarray, "classes classes"],
 ) -> Int[np.ndarray, "n m"]:
-    """As `relevance`, computed pair by pair: for rows that are all different."""
+    """Compute `relevance` pair by pair, for rows that are all different."""
     return best_over_labels(labels_b, best_over_labels(labels_a, class_relevance).T).T
 
 
 def best_over_labels(
     labels: Bool[np.ndarray, "n classes"], rows: Int[np.ndarray, "classes values"]
 ) -> Int[np.ndarray, "n values"]:
-    """The largest of the rows that belong to a clip's labels, value by value; 0 for a clip without labels."""
+    """Return the elementwise maximum of the rows of each clip's labels; 0 for a clip without labels."""
     counts = labels.sum(axis=1)
     starts = np.cumsum(counts) - counts
     classes = np.nonzero(labels)[1]

@@ -1,4 +1,4 @@
-"""The training loop. It goes on from the latest checkpoint of its directory, if there is one."""
+"""The training loop, which resumes from the latest checkpoint of its directory."""
 
 import collections
 import functools
@@ -14,22 +14,22 @@ from ml_collections import FrozenConfigDict
 from avlearn.devices import compilation
 from avlearn.experiment import Experiment
 from avlearn.logs import metrics_log, wandb_log
-from avlearn.runs import non_finite
-from avlearn.runs.preemption import TOLD, Preempted
+from avlearn.runs import non_finite, workdir
+from avlearn.runs.preemption import SIGTERM, Preempted
 from avlearn.training.step import TrainState
 
 LOG = logging.getLogger("avlearn")
 
-# So many steps are in flight at most: enough to hide the host, few enough to notice a bad loss soon. On a CPU none:
-# programs that run at once take each other's threads.
+# Steps that are dispatched ahead: enough to hide the host, few enough to notice a bad loss soon. None on a CPU, where
+# concurrent programs compete for threads.
 STEPS_IN_FLIGHT = {"cpu": 0, "gpu": 8, "tpu": 8}
 
 
 def train(experiment: Experiment, *, profile: bool = False) -> TrainState:
-    """Trains to the last step; validates and saves every `checkpoint_every_steps`, and at the end.
+    """Train to the last step; validate and save every `checkpoint_every_steps` and at the end.
 
     Args:
-      experiment: what to train, and where.
+      experiment: the experiment to train.
       profile: whether to write a trace of some steps into the workdir.
 
     Returns:
@@ -37,7 +37,8 @@ def train(experiment: Experiment, *, profile: bool = False) -> TrainState:
 
     Raises:
       NonFiniteLoss: names the step; nothing is saved after it.
-      Preempted: a process was told to leave; the state is saved.
+      Preempted: a process received SIGTERM; the state is saved.
+      ValueError: the workdir holds checkpoints of another network.
     """
     with experiment.preemption.held():
         return _train(experiment, profile)
@@ -46,8 +47,9 @@ def train(experiment: Experiment, *, profile: bool = False) -> TrainState:
 def _train(experiment: Experiment, profile: bool) -> TrainState:
     config = experiment.config.train
     state = experiment.start()
+    workdir.write_config(experiment.workdir, experiment.config)  # after all that may refuse to start
     first_step = int(state.step)
-    # A notice to leave may have come between step and validation.
+    # SIGTERM may have come between step and validation.
     validated = not _due(config, first_step) or experiment.checkpoints.is_validated(first_step)
     if first_step >= config.steps and validated:
         LOG.info("Already trained: %d of %d steps.", first_step, config.steps)
@@ -69,14 +71,14 @@ def _train(experiment: Experiment, profile: bool) -> TrainState:
         trace.after(step, metrics)
         in_flight.append((step, metrics, experiment.preemption.ask()))
         pause = step % config.log_every_steps == 0 or _due(config, step)
-        rows, told_to_leave = _finish(experiment, in_flight, 0 if pause else allowed)
+        rows, preempted = _finish(experiment, in_flight, 0 if pause else allowed)
         finished += rows
         if pause:
             scalars = _means(finished) | clock.lap() | {"train/learning_rate": float(experiment.schedule(step - 1))}
             finished = []
             log.write(step, scalars)
             LOG.info("%s", metrics_log.progress_line(step, config.steps, scalars))
-        if told_to_leave:
+        if preempted:
             _finish(experiment, in_flight, 0)
             raise _preempted(experiment, state)
         if _due(config, step):
@@ -88,15 +90,15 @@ def _train(experiment: Experiment, profile: bool) -> TrainState:
 
 
 def _due(config: FrozenConfigDict, step: int) -> bool:
-    """Whether it is validated and saved after this step."""
+    """Return whether the state is validated and saved after this step."""
     return step > 0 and (step % config.checkpoint_every_steps == 0 or step == config.steps)
 
 
 def _finish(experiment: Experiment, in_flight: collections.deque, at_most: int) -> tuple[list[dict[str, float]], bool]:
-    """Waits until at most so many steps are in flight: metrics of those that are done, and the notice to leave."""
-    rows, told_to_leave = [], False
+    """Wait until at most this many steps are in flight; return the metrics of the finished ones and any preemption."""
+    rows, preempted = [], False
     while len(in_flight) > at_most:
-        step, metrics, told = in_flight.popleft()
+        step, metrics, sigterm = in_flight.popleft()
         scalars = {name: float(value) for name, value in metrics.items() if value.ndim == 0}
         if not non_finite.is_finite(scalars):
             raise non_finite.of_step(
@@ -108,8 +110,8 @@ def _finish(experiment: Experiment, in_flight: collections.deque, at_most: int) 
                 clip_ids=experiment.clip_ids,
             )
         rows.append(scalars)
-        told_to_leave |= bool(told)
-    return rows, told_to_leave
+        preempted |= bool(sigterm)
+    return rows, preempted
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -127,7 +129,7 @@ def _validate_and_save(experiment: Experiment, state: TrainState, log: metrics_l
     validations = -(-int(state.step) // experiment.config.train.checkpoint_every_steps)
     every = experiment.config.train.pictures_every
     if every and validations % every == 0:
-        log.show(int(state.step), functools.partial(experiment.pictures, pairs))
+        log.show(int(state.step), functools.partial(experiment.images, pairs))
     experiment.checkpoints.save(state, metrics=scalars)
     LOG.info(
         "validation  loss %.3f  accuracy %.3f  positives %.2f",
@@ -136,7 +138,7 @@ def _validate_and_save(experiment: Experiment, state: TrainState, log: metrics_l
 
 
 def _preempted(experiment: Experiment, state: TrainState) -> Preempted:
-    """Saves at once, without a validation: the next start makes up for one that is due."""
+    """Save without a validation, which the next start makes up for if it is due; return the error."""
     experiment.checkpoints.save(state, metrics=None)
     experiment.checkpoints.wait()
-    return Preempted(f"{TOLD}: step {state.step} is saved in {experiment.checkpoints.directory}")
+    return Preempted(f"{SIGTERM}: step {state.step} is saved in {experiment.checkpoints.directory}")

@@ -1,4 +1,4 @@
-"""The values that pass between the parts of avlearn: what a network eats, a batch, and what comes out."""
+"""The values that pass between rooms: the inputs of a network, a batch, and the outputs."""
 
 import dataclasses
 from typing import Any
@@ -7,31 +7,30 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-# Of NumPy, of JAX, or just a shape and a type.
+# A NumPy or JAX array, or only its shape and type.
 Array = Any
-Arrays = dict[str, np.ndarray]  # name to array; those of an evaluation have one row for each pair
+Arrays = dict[str, np.ndarray]  # name to array; in an evaluation with one row for each pair
 
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
-    """What a network eats; the input pipeline reads it and delivers exactly that.
+    """The inputs of a network, which the input pipeline delivers.
 
     Attributes:
       frame_pixels: side of the square frame, pixels (224 in the papers).
       crop_fraction: side of the crop as a share of the stored frame's shorter side (224 / 256 in the papers);
-        the crop is resized to `frame_pixels` where it has another size.
+        the crop is resized to `frame_pixels`.
       front_end: audio front end of the stored records, `l3` (48 kHz, 480-sample window, 240 hop) or `lvs`.
       columns: columns of log-spectrogram cut from a record: 200 (Objects that Sound) or 199 (Look, Listen and
         Learn), one second at a hop of 5 ms.
       bins: frequency bins of the stored log-spectrogram (257).
       pool: the cut is averaged over `pool` x `pool` cells, remainders dropped: 1 in the papers, 4 in miniature.
-      frames: consecutive stored frames, centred on the time of the sound; 1: a single one, without an axis of its own
-        (AVE+MF: 25, a second).
-      flow_fields: optical flow from each of so many consecutive frames to the next, centred on the frame (AVE+OF: 10);
-        0: none.
-      waveform_samples: samples of the stored waveform, centred as the sound is (multisensory network); 0: none.
-      waveform_hz: their rate; 0 where there are none.
-      classes: of the dataset, for a network that is trained on labels; 0: it gets none.
+      frames: consecutive stored frames, centred on the time of the audio (AVE+MF: 25, one second); 1: a single frame
+        without a time axis.
+      flow_fields: fields of optical flow between consecutive frames, centred on the frame (AVE+OF: 10); 0: none.
+      waveform_samples: samples of the stored waveform, centred like the audio (multisensory network); 0: none.
+      waveform_hz: sample rate of the waveform; 0 without a waveform.
+      classes: classes of the dataset, for a network that is trained on labels; 0: without labels.
     """
 
     frame_pixels: int = 224
@@ -48,36 +47,36 @@ class InputSpec:
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
-        """Shape of the frame: height, width, channels; before them the number of frames where it is not 1."""
+        """Return the shape of the frame: height, width, channels, preceded by the number of frames if above 1."""
         frame = (self.frame_pixels, self.frame_pixels, 3)
         return frame if self.frames == 1 else (self.frames, *frame)
 
     @property
     def flow_shape(self) -> tuple[int, int, int]:
-        """Shape of the optical flow: height, width, channels (across, down of the first field, of the second, ...)."""
+        """Return the shape of the optical flow: height, width, channels (x and y of each field in turn)."""
         return (self.frame_pixels, self.frame_pixels, 2 * self.flow_fields)
 
     @property
     def spectrogram_shape(self) -> tuple[int, int]:
-        """Shape of one log-spectrogram: columns (time), bins (frequency)."""
+        """Return the shape of one log-spectrogram: columns (time), bins (frequency)."""
         return (self.columns // self.pool, self.bins // self.pool)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Pairs of one frame and one second of sound; the leading axes are `[batch]` or `[workers, batch_per_worker]`.
+    """Pairs of one frame and one second of audio; the leading axes are `[batch]` or `[workers, batch_per_worker]`.
 
     Attributes:
       frames: RGB, 0 to 255; `[batch, frames, height, width, 3]` for networks that take several.
-      log_spectrogram: natural log of power, scaled as the config names it; time first, then frequency.
-      corresponds: whether frame and sound are of one moment of one video.
-      video: fingerprint of the frame's video: pairs of equal fingerprints are never used as negatives.
+      log_spectrogram: natural log of power with the config's scaling; time first, then frequency.
+      corresponds: whether frame and audio are of one moment of one video.
+      video: fingerprint of the frame's video; pairs of equal fingerprints are never used as negatives.
       weight: 1 for a pair, 0 for padding.
-      flow: optical flow in pixels of the stored frames, as `optical_flow.to_pictures` codes it; None where the network
+      flow: optical flow in pixels of the stored frames, as `optical_flow.to_pictures` codes it; None if the network
         takes none.
-      waveform: mono, full scale 1; None where the network takes none.
-      labels: classes of what sounds, by clip of the frame; None where the network is not supervised.
+      waveform: mono, full scale 1; None if the network takes none.
+      labels: classes that sound in the frame's clip; None if the network is not supervised.
     """
 
     frames: UInt8[Array, "... height width 3"]
@@ -90,29 +89,28 @@ class Batch:
     labels: Bool[Array, "*batch classes"] | None = None
 
     @property
-    def seen(self) -> tuple[Array, ...]:
-        """What a network's `image_features` and `embed_image` take: the frames, and the flow where there is one."""
+    def image_inputs(self) -> tuple[Array, ...]:
+        """Return the arguments of a network's `image_features` and `embed_image`: frames, and flow if present."""
         return (self.frames,) if self.flow is None else (self.frames, self.flow)
 
     @property
-    def heard(self) -> Array:
-        """What a network's `audio_features` takes: the log-spectrogram, or the waveform where there is one."""
+    def audio_input(self) -> Array:
+        """Return the argument of a network's `audio_features`: the waveform if present, else the log-spectrogram."""
         return self.log_spectrogram if self.waveform is None else self.waveform
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Outputs:
-    """What a network says about a batch of pairs.
+    """The outputs of a network for a batch of pairs.
 
     Attributes:
-      image_embedding: vector of each frame, compared by Euclidean distance in retrieval; None where sight and sound are
-        fused before there is one (the multisensory network).
-      logit: log-odds that frame and sound correspond. For a two-way softmax this is the difference of the
-        two logits, so softmax cross-entropy and the logistic loss on it are the same number.
-        None where the network does not hear (VGG16).
-      audio_embedding: vector of each second of sound; None where the network does not hear.
-      heat_map: log-odds for each cell of the image (AVOL-Net); None where the network has no map.
+      image_embedding: vector of each frame, compared by Euclidean distance in retrieval; None if the network fuses
+        the modes before it has one (multisensory network).
+      logit: log-odds that frame and audio correspond. For a two-way softmax this is the difference of the two logits,
+        so softmax cross-entropy and the logistic loss on it are the same number. None without audio (VGG16).
+      audio_embedding: vector of each second of audio; None without audio.
+      heat_map: log-odds for each cell of the image (AVOL-Net); None if the network has no map.
     """
 
     image_embedding: Float[Array, "*batch dim"] | None = None

@@ -1,4 +1,4 @@
-"""AVOL-Net on AudioSet-Instruments: finding the object that sounds (Objects that Sound, section 4).
+"""AVOL-Net on AudioSet-Instruments: locating the object that sounds (Objects that Sound, section 4).
 
     python -m avlearn.main --config=configs/avolnet.py
     python -m avlearn.main --config=configs/avolnet.py:miniature
@@ -16,16 +16,20 @@ from configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The paper's settings, or `miniature`."""
+    """Return the paper's settings, or `miniature`."""
     config = base.get_config(variant)
     config.model.name = "avolnet"
+    with config.unlocked():
+        config.model.conv7_scale = 1.0  # initial factor of conv7 on the scalar product
+        config.model.conv7_bias = -1.0  # initial bias of conv7
+        config.model.conv5_activation = "relu"  # relu | none, for weights that were trained without it
     if variant == "miniature":
         config.evaluation.evaluators = ("avc_accuracy", "ndcg", "pointing", "ciou")
         config.model.kernel_centre_share = 0.5
         config.train.learning_rate = 2e-3
         config.train.warmup_steps = 300
-        # On its few cells a network of this size learns peaks that stand some pixels beside the objects. As it is fully
-        # convolutional it is evaluated on larger frames, of which these pixels are a smaller part.
+        # With its few cells a network of this size puts its peaks some pixels off the objects. It is fully
+        # convolutional, so it is evaluated on larger frames, where these pixels matter less.
         config.evaluation.frame_pixels = 80
         config.train.steps = 2400
     return config

@@ -1,6 +1,8 @@
-"""Every key a config can have, with its unit and the papers' setting. The experiments' files state differences only.
+"""The keys that all configs share, each with its unit and the papers' setting.
 
-Override on the command line: `--config.train.learning_rate=5e-5`. A key that is not declared here is refused.
+The other files state what differs. The file of a network also declares the keys that only this network has, such as
+`model.fc3_scale` in configs/avenet.py and `loss` in configs/lvs.py. Every key is a flag:
+`--config.train.learning_rate=5e-5`. A key that no file declares is refused.
 """
 
 import importlib
@@ -12,19 +14,19 @@ VARIANTS = ("", "miniature")
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """Settings common to the experiments; locked against new keys.
+    """Return the settings that the experiments share, locked against new keys.
 
     Args:
-      variant: what follows the colon in `--config=configs/avenet.py:miniature`; empty for the papers' settings,
-        `miniature` for the same system on the synthetic world at a size for two CPU cores.
+      variant: what follows the colon in `--config=configs/avenet.py:miniature`: empty for the papers' settings,
+        `miniature` for the same system on synthetic data at a size for two CPU cores.
 
     Raises:
-      ValueError: unknown variant.
+      ValueError: the variant is neither of them.
     """
     if variant not in VARIANTS:
         raise ValueError(
-            f"variant {variant!r} is unknown; --config=FILE.py holds the papers' settings, --config=FILE.py:miniature "
-            f"the same system at a size for two CPU cores."
+            f"the variant is {variant!r}; --config=FILE.py has the papers' settings, --config=FILE.py:miniature the "
+            "same system at a size for two CPU cores."
         )
     config = papers()
     if variant == "miniature":
@@ -33,22 +35,22 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def of_network(name: str) -> ConfigDict:
-    """Config of another experiment, for those that evaluate any network.
+    """Return the config of another experiment, for configs that evaluate any network.
 
     Args:
-      name: of its file, and its variant after a hyphen: `l3net`, `l3net-miniature`.
+      name: name of its file, and after a hyphen its variant: `l3net`, `l3net-miniature`.
 
     Raises:
-      ValueError: there is no such file, or no such variant.
+      ValueError: the file or the variant does not exist.
     """
     file, _, variant = name.partition("-")
     if not (pathlib.Path(__file__).parent / f"{file}.py").is_file():
-        raise ValueError(f"{name!r} is no config; put the name of a file of configs after the colon: l3net-miniature.")
+        raise ValueError(f"configs/ has no file {file!r}; after the colon goes its name, such as l3net-miniature.")
     return importlib.import_module(f"configs.{file}").get_config(variant)
 
 
 def miniature() -> dict:
-    """What every miniature experiment changes."""
+    """Return what every miniature experiment changes."""
     return {
         "model": {"width": 0.25},
         "inputs": {"frame_pixels": 64, "pool": 4},
@@ -72,30 +74,21 @@ def miniature() -> dict:
 
 
 def papers() -> ConfigDict:
-    """Every key, with the papers' settings as far as they agree."""
+    """Return every key, with the papers' settings as far as they agree."""
     config = ConfigDict()
-    config.seed = 0  # of the weights, the order of the clips and every draw
+    config.seed = 0  # of the weights, the order of the clips and all random draws
 
     config.model = ConfigDict()
-    config.model.name = "avenet"  # a file of avlearn/models
+    config.model.name = ""  # a file of avlearn/models; each experiment names its own
     config.model.width = 1.0  # factor on the papers' channels (64, 128, 256, 512)
     config.model.conv1_stride = 2  # 2: Objects that Sound; 1: Look, Listen and Learn
     config.model.conv1_padding = "after"  # at stride 2: after, the sizes that OtS prints | both, as PyTorch's padding=1
     config.model.frame_scaling = "symmetric"  # symmetric: -1 to 1 | imagenet: torchvision's mean and deviation
     config.model.batch_norm_momentum = 0.9  # running = momentum * running + (1 - momentum) * batch
     config.model.kernel_centre_share = 1 / 9  # of a 3 x 3 kernel's initial variance; 1/9: He normal, all cells alike
-    config.model.dtype = "float32"  # of the computation: float32 | bfloat16; parameters are always float32
-    config.model.fc3_scale = 0.7  # AVE-Net: start of fc3, logits -+ scale * (distance - threshold)
-    config.model.fc3_threshold = 1.2  # AVE-Net: distance (0 to 2) at which fc3 starts undecided
-    config.model.conv7_scale = 1.0  # AVOL-Net: start of conv7's factor on the scalar product
-    config.model.conv7_bias = -1.0  # AVOL-Net: start of conv7's bias
-    config.model.conv5_activation = "relu"  # AVOL-Net: relu | none, for weights that were trained without it
-    config.model.attention_temperature = 1.0  # Attention10k: of the softmax over cells
+    config.model.dtype = "float32"  # of the activations: float32 | bfloat16; parameters are always float32
 
-    config.loss = ConfigDict()  # of the networks that train by `contrast`; each takes those of its own
-    config.loss.objective = "released"  # LVS: released | paper, the released code's or the printed formula
-    config.loss.regions = "tri_map"  # LVS: tri_map | complement | positives_only, its table 4
-    config.loss.temperature = 0.07  # LVS: of the released objective
+    config.loss = ConfigDict()  # arguments of the network's loss; configs/lvs.py declares those of LVS
 
     config.inputs = ConfigDict()  # avlearn.types.InputSpec
     config.inputs.frame_pixels = 224
@@ -116,45 +109,44 @@ def papers() -> ConfigDict:
     config.data.train_split = "train"
     config.data.validation_split = "validation"
     # avc: half positives, half negatives | all_pairs: every pair of a worker's batch | contrast: each clip against all
-    # others of the batch, for the networks whose loss does that | labelled: each clip with its classes, for those that
-    # are trained to classify | shifted: each moment with its own sound, and with that of another moment of its clip
-    # (multisensory)
+    # others of the batch (LVS, Attention10k) | labelled: each clip with its classes (supervised) | shifted: each moment
+    # with its own audio and with that of another moment of its clip (multisensory)
     config.data.pairing = "avc"
-    config.data.negatives = "on_grid"  # on_grid: sound at frame times (OtS 3.3) | off_grid: the unprotected draw
-    config.data.misalignment_seconds = 1.0  # sound up to this far from the frame, positives and negatives alike
+    config.data.negatives = "on_grid"  # on_grid: audio at frame times (OtS 3.3) | off_grid: anywhere, a shortcut
+    config.data.misalignment_seconds = 1.0  # audio up to this far from the frame, positives and negatives alike
     config.data.shift_seconds = (2.0, 5.8)  # pairing `shifted`: least and greatest distance of the two moments
     config.data.spectrogram_scaling = "ln_12"  # a name in avlearn/data/augment.py
     config.data.flip = True  # left-right, half of the frames
     config.data.brightness = 0.2  # added, uniform within +- this share of the full range
     config.data.saturation = 0.2  # factor, uniform in 1 +- this
-    config.data.volume = 0.1  # factor on the amplitude, uniform in 1 +- this, one for the whole second
+    config.data.volume = 0.1  # factor on the amplitude, uniform in 1 +- this, the same for all of the second
     config.data.samples_per_clip = 1  # pairs drawn from one read, in as many consecutive batches
-    config.data.threads = 0  # of the input pipeline; 0: as many as there are cores
+    config.data.threads = 0  # of the input pipeline; 0: one for each core
 
     config.train = ConfigDict()
-    config.train.num_workers = 16  # unit of the algorithm, not of the machine
-    config.train.batch_per_worker = 128  # pairs; a device takes its workers in turn, so this decides its memory
-    # Recomputed in the backward pass to save memory. nothing | all_but_convolutions: normalisations, ReLUs, poolings
+    config.train.num_workers = 16  # part of the algorithm, not of the machine
+    config.train.batch_per_worker = 128  # pairs; decides a device's memory, since it computes its workers in turn
+    # What the backward pass recomputes to save memory. nothing | all_but_convolutions: normalisations, ReLUs, poolings
     config.train.rematerialise = "nothing"
     config.train.steps = 100_000
-    config.train.learning_rate = 1e-4  # of the first step, or at the end of the warm-up
+    config.train.learning_rate = 1e-4  # at the first step, or at the end of the warm-up
     config.train.schedule = "staircase"  # staircase | warmup_cosine
-    config.train.decay_factor = 0.94  # staircase: on the learning rate
-    config.train.decay_epochs = 16  # staircase: every so many epochs
+    config.train.decay_factor = 0.94  # staircase: of the learning rate
+    config.train.decay_epochs = 16  # staircase: epochs between two steps
     config.train.warmup_steps = 0  # warmup_cosine
     config.train.weight_decay = 1e-5
-    config.train.weight_decay_kind = "l2"  # l2: in the gradient, the meaning of 2018 | decoupled: AdamW
-    # Checkpoints of another network (RUN/checkpoints), the best of which gives the first step all parameters and
-    # running statistics that have the same names here; empty: all are random
+    config.train.weight_decay_kind = "l2"  # l2: added to the gradient, as in 2018 | decoupled: AdamW
+    # Checkpoints of another run (RUN/checkpoints); training starts from the parameters and running statistics of its
+    # best one that have the same names here. Empty: from random weights
     config.train.initialise_from = ""
-    # Paths of parameters that are not trained, such as ("vision", "audio"); batch normalisation below them uses its
-    # running statistics and leaves them as they are
+    # Paths of parameters that are not trained, such as ("vision", "audio"); batch normalisation below them uses and
+    # keeps its running statistics
     config.train.frozen = ()
     config.train.log_every_steps = 100
     config.train.checkpoint_every_steps = 1000  # validates, then saves
-    config.train.pictures_every = 1  # validations from one set of pictures in TensorBoard to the next; 0: none
-    config.train.wandb_project = ""  # of Weights & Biases (pip install -e ".[wandb]"); empty: nothing is sent there
-    config.train.keep_checkpoints = 3  # latest ones; the best by validation loss is kept besides
+    config.train.pictures_every = 1  # validations between two sets of images in TensorBoard; 0: none
+    config.train.wandb_project = ""  # of Weights & Biases (pip install -e ".[wandb]"); empty: nothing is sent
+    config.train.keep_checkpoints = 3  # the latest ones; the best by validation loss is also kept
 
     config.evaluation = ConfigDict()
     config.evaluation.dataset = ""  # builder/config that has the split; empty: data.dataset

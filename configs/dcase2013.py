@@ -1,9 +1,9 @@
-"""The scenes of DCASE 2013 by the sound features of a network (Look, Listen and Learn, section 3.4, table 2).
+"""DCASE 2013 scenes, classified from a network's audio features (Look, Listen and Learn, section 3.4, table 2).
 
     python -m avlearn.main --config=configs/dcase2013.py:l3net --mode=evaluate --checkpoint=runs/l3net/checkpoints
 
-What follows the colon is the config that the checkpoint was trained with. The paper reports 93 %, and 85 % for the
-network with its initial weights.
+After the colon goes the config that the checkpoint was trained with. The paper reports an accuracy of 93 %, and 85 %
+for the network with its initial weights.
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +12,7 @@ from configs import base
 
 
 def get_config(network: str = "l3net") -> ConfigDict:
-    """The settings of a network's config, evaluated on the test set of DCASE 2013."""
+    """Return the config of a network, evaluated on the test set of DCASE 2013."""
     config = base.of_network(network)
     config.evaluation.evaluators = ("sound_classification",)
     config.evaluation.sound_dataset = "dcase2013/scenes"

@@ -1,9 +1,9 @@
-"""ImageNet by a linear layer on the image features of a network (Look, Listen and Learn, section 3.4, table 3).
+"""ImageNet, classified by a linear layer on a network's image features (Look, Listen and Learn, section 3.4, table 3).
 
     python -m avlearn.main --config=configs/imagenet.py:l3net --mode=evaluate --checkpoint=runs/l3net/checkpoints
         --config.data.data_dir=~/tensorflow_datasets
 
-What follows the colon is the config that the checkpoint was trained with. The paper reports a top-1 accuracy of 32.3 %,
+After the colon goes the config that the checkpoint was trained with. The paper reports a top-1 accuracy of 32.3 %,
 and 12.9 % for the network with its initial weights. --config.evaluation.image_dataset=cifar10 is another dataset.
 """
 
@@ -13,7 +13,7 @@ from configs import base
 
 
 def get_config(network: str = "l3net") -> ConfigDict:
-    """The settings of a network's config, evaluated on ImageNet."""
+    """Return the config of a network, evaluated on ImageNet."""
     config = base.of_network(network)
     config.evaluation.evaluators = ("linear_probe",)
     return config

@@ -3,9 +3,9 @@
     python -m avlearn.main --config=configs/supervised.py
     python -m avlearn.main --config=configs/supervised.py:miniature
 
-L3-Net's two streams are trained to classify frames and sounds. A pair corresponds if the scalar product of the two
+L3-Net's two streams are trained to classify frames and audio. A pair corresponds if the scalar product of the two
 softmax outputs is above a threshold, which is chosen on the validation split. The paper reports an AVC accuracy of 65 %
-(table 1), where L3-Net has 74 %: configs/l3net.py with the data, the stride, the columns and the batch of here.
+(table 1), against 74 % for L3-Net: configs/l3net.py with the data, stride, columns and batch used here.
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +14,7 @@ from configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The paper's settings, or `miniature`."""
+    """Return the paper's settings, or `miniature`."""
     config = base.get_config(variant)
     config.model.name = "supervised"
     config.data.pairing = "labelled"
@@ -29,7 +29,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def full_size() -> dict:
-    """The paper's size; three of the 34 classes by their nearest label of Kinetics-400."""
+    """Return the paper's size; three of the 34 classes use their nearest label in Kinetics-400."""
     return {
         "model": {"conv1_stride": 1},
         "inputs": {"columns": 199},

@@ -1,11 +1,11 @@
-"""L3-Net on trunks that were trained on labels, on Kinetics-Sounds (Look, Listen and Learn, section 3.2).
+"""L3-Net on trunks pretrained with labels, on Kinetics-Sounds (Look, Listen and Learn, section 3.2).
 
     python -m avlearn.main --config=configs/supervised.py
     python -m avlearn.main --config=configs/supervised_pretraining.py
 
-and with `:miniature` after both files. The first trains the trunks (--config.train.initialise_from names another run),
-the second L3-Net's fusion layers on their frozen features. The paper reports an AVC accuracy of 74 % (table 1), as much
-as L3-Net has without any label, and 65 % for direct combination (configs/supervised.py).
+and both with `:miniature`. The first command trains the trunks (--config.train.initialise_from names another run), the
+second L3-Net's fusion layers on the frozen features. The paper reports an AVC accuracy of 74 % (table 1), the same as
+L3-Net without labels, and 65 % for direct combination (configs/supervised.py).
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +14,7 @@ from configs import base, supervised
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The paper's settings, or `miniature`."""
+    """Return the paper's settings, or `miniature`."""
     config = base.get_config(variant)
     config.model.name = "l3net"
     config.train.initialise_from = "runs/supervised/checkpoints"

@@ -3,8 +3,8 @@
     avlearn import --network=vgg16 --from=vgg16-397923af.pth --to=runs/vgg16
     python -m avlearn.main --config=configs/vgg16.py --mode=evaluate --workdir=runs/vgg16
 
-The paper reports nDCG@30 of .600 im-im. The network is not trained here, and it does not hear: its only figure is
-that of images among images.
+The paper reports nDCG@30 of .600 im-im. The network is not trained here. It has no audio stream, so retrieval of images
+by images is its only metric.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +13,7 @@ from configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The published network on the paper's data, or `miniature`: a narrow one on the synthetic world."""
+    """Return the published network on the paper's data, or `miniature`: a narrow one on synthetic data."""
     config = base.get_config(variant)
     config.model.name = "vgg16"
     config.evaluation.evaluators = ("ndcg",)

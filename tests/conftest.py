@@ -10,7 +10,7 @@ import types
 # The lower optimisation level compiles several times faster, which is most of the tests' time.
 FLAGS = ("--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=1")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
-# What one test has compiled, others find, in other processes too.
+# Tests in all processes share their compiled programs.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="avlearn_compiled_")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
@@ -36,14 +36,22 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture(autouse=True)
 def on_a_disk(monkeypatch) -> None:
-    """Whatever the machine keeps its temporary files on, datasets are taken to be on a local disk."""
+    """Pretend that datasets are on a local disk, wherever the machine keeps temporary files."""
     mounts = [types.SimpleNamespace(mountpoint="/", fstype="ext4")]
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
 
 
 @pytest.fixture(scope="session")
 def tiny_world(tmp_path_factory) -> pathlib.Path:
-    """The data directory of synthetic_av/tiny, built from its mp4 files once for all tests."""
+    """Return the data directory of synthetic_av/tiny, built from its mp4 files once for all tests."""
     data_dir = tmp_path_factory.mktemp("data")
     Builder(config="tiny", data_dir=data_dir).download_and_prepare()
     return data_dir
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_world, tmp_path_factory):
+    """Return the miniature runs of the files of configs/, each trained when a test first asks for it."""
+    from tests.helpers import every_config  # imports all of avlearn
+
+    return every_config.TrainedConfigs(tmp_path_factory.mktemp("trained"), tiny_world)

@@ -1,4 +1,4 @@
-"""Each departure from a paper stands in the code as `DIFFERS: ...`, and all of them in docs/differences.md."""
+"""Departures from the papers are `DIFFERS: ...` comments in the code, collected in docs/differences.md."""
 
 import re
 
@@ -6,8 +6,7 @@ from tests.helpers.paths import ROOT
 
 INTRODUCTION = """# Where avlearn departs from the papers
 
-Each line stands in the code, where it applies, as a comment `DIFFERS: ...`; `python tests/test_differences.py` collects
-them here, and a test keeps this page in step.
+`python tests/test_differences.py` collects the comments `DIFFERS: ...` of the code; a test keeps this page current.
 
 """
 

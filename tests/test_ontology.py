@@ -37,7 +37,7 @@ def audioset():
         ("Acoustic guitar", "Electric guitar", 2),
         ("ga", "Music", 2),
         ("Choir", "Electric guitar", 3),
-        ("Voice", "Music", 2),  # through the child that they share
+        ("Voice", "Music", 2),  # through their common child
         ("Voice", "Acoustic guitar", 4),
         ("Animal", "Dog", 1),
         ("Dog", "Music", UNREACHABLE),
@@ -64,7 +64,7 @@ def test_distances_agree_with_floyd_and_warshall():
     for via in range(size):
         expected = np.minimum(expected, expected[:, via, None] + expected[None, via])
     graph = Ontology.from_nodes(nodes)
-    some = rng.integers(size, size=40)  # in any order, with repeats
+    some = rng.integers(size, size=40)  # unordered, with repeats
     found = graph.distances([str(i) for i in some])
     np.testing.assert_array_equal(np.where(found == UNREACHABLE, np.inf, found), expected[some][:, some])
     assert np.isinf(expected).any()
@@ -84,8 +84,8 @@ def test_descendants_include_the_class_itself_and_classes_of_two_parents():
     assert graph.descendants("Dog") == {"d"}
 
 
-def test_a_part_of_an_ontology_is_one_too():
-    part = Ontology.from_nodes(NODES[:4])  # Music's child Choir is not there
+def test_a_part_of_an_ontology_is_an_ontology():
+    part = Ontology.from_nodes(NODES[:4])  # without Choir, a child of Music
     assert part.ids == ("m", "g", "ga", "ge")
     assert part.distance("m", "ge") == 2
 
@@ -126,11 +126,11 @@ def test_relevance_of_asymmetric_classes_keeps_the_sides_apart():
 def test_unknown_class_is_refused_with_the_nearest_names():
     with pytest.raises(ValueError, match=r"'acustic guitar' is neither.*8 classes; nearest names: 'Acoustic guitar'"):
         Ontology.from_nodes(NODES).distance("acustic guitar", "Dog")
-    with pytest.raises(ValueError, match=r"'/m/0000' is neither id nor name.*no name is near"):
+    with pytest.raises(ValueError, match=r"'/m/0000' is neither the id nor the name.*no name is near"):
         Ontology.from_nodes(NODES).descendants("/m/0000")
 
 
-def test_nodes_that_are_no_ontology_are_refused(tmp_path):
+def test_malformed_nodes_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"'id': 'x'.*has no \['child_ids', 'name'\]"):
         Ontology.from_nodes([{"id": "x"}])
     with pytest.raises(ValueError, match=r"ids occur twice.*\['m'\]"):
@@ -161,7 +161,7 @@ def test_audioset_has_the_papers_distances(audioset):
 
 
 def chance(graph, clips, gain):
-    """Expected nDCG@30 of random orders."""
+    """Return the expected nDCG@30 of random orders."""
     labels = np.array([[class_id in clip for class_id in graph.ids] for clip in clips])
     gains = ndcg.GAINS[gain](np.arange(21))
     counts = ndcg.relevance_counts(labels, graph.class_relevance(graph.ids))

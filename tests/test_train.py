@@ -1,4 +1,4 @@
-"""The training loop: a notice to leave, and a loss that is not finite."""
+"""The training loop: preemption, and a loss that is not finite."""
 
 import dataclasses
 import json
@@ -23,8 +23,8 @@ from configs import avenet
 STEPS = 4  # validated and saved after 2 and 4
 
 
-class Told(Preemption):
-    """A notice that comes at the n-th question: one after each step, and one before each batch of a validation."""
+class Scheduled(Preemption):
+    """A SIGTERM that comes at the n-th question: one after each step, and one before each batch of a validation."""
 
     def __init__(self):
         super().__init__()
@@ -37,7 +37,7 @@ class Told(Preemption):
 
 @pytest.fixture(scope="module")
 def built(tiny_world, tmp_path_factory):
-    """An experiment on two devices, with 4 workers, whose every batch of validation holds 8 clips."""
+    """Return an experiment on two devices with 4 workers, and batches of 8 clips in validation."""
     config = avenet.get_config("miniature")
     config.model.width = 1 / 16
     config.inputs.frame_pixels = 32
@@ -47,22 +47,22 @@ def built(tiny_world, tmp_path_factory):
     config.train.update({"checkpoint_every_steps": 2, "log_every_steps": 1, "pictures_every": 0})
     config.evaluation.batch = 8
     workdir = tmp_path_factory.mktemp("built")
-    return experiment.build(config, workdir, preemption=Told(), devices=jax.devices()[:2])
+    return experiment.build(config, workdir, preemption=Scheduled(), devices=jax.devices()[:2])
 
 
-def fresh(built, workdir: pathlib.Path, told_at: int = 0):
-    """The same in another directory, told to leave at a question."""
+def fresh(built, workdir: pathlib.Path, preempted_at: int = 0):
+    """Return the same experiment in another directory, preempted at a question."""
     workdir.mkdir(exist_ok=True)
-    built.preemption.at, built.preemption.asked = told_at, 0
+    built.preemption.at, built.preemption.asked = preempted_at, 0
     return dataclasses.replace(
         built, workdir=workdir, checkpoints=Checkpoints(workdir / "checkpoints", network="avenet", keep=9)
     )
 
 
 @pytest.fixture(scope="module")
-def whole(built, tmp_path_factory):
-    """The state at the end of a run that is left alone, with a trace of it."""
-    run = fresh(built, tmp_path_factory.mktemp("whole"))
+def uninterrupted(built, tmp_path_factory):
+    """Return the state at the end of an uninterrupted run, with a trace."""
+    run = fresh(built, tmp_path_factory.mktemp("uninterrupted"))
     state = train.train(run, profile=True)
     assert list((run.workdir / "profile").rglob("*.xplane.pb"))
     return state
@@ -79,10 +79,10 @@ def validated(workdir: pathlib.Path) -> list[int]:
     ("question", "saved", "without_loss", "best"),
     [(1, [1], [1], None), (5, [2], [2], None), (7, [2, 3], [3], 2), (8, [2, 4], [4], 2), (12, [2, 4], [4], 2)],
 )
-def test_told_to_leave_it_saves_and_goes_on_with_the_same_bits(
-    question, saved, without_loss, best, built, whole, tmp_path
+def test_preempted_it_saves_and_resumes_with_the_same_bits(
+    question, saved, without_loss, best, built, uninterrupted, tmp_path
 ):
-    stopped = fresh(built, tmp_path, told_at=question)
+    stopped = fresh(built, tmp_path, preempted_at=question)
     with pytest.raises(Preempted, match=f"step {saved[-1]} is saved"):
         train.train(stopped)
     steps = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
@@ -96,20 +96,20 @@ def test_told_to_leave_it_saves_and_goes_on_with_the_same_bits(
         assert stopped.checkpoints.restore_weights(built.initial_state(), everywhere, "best")[0] == best
     again = fresh(built, tmp_path)
     state = train.train(again)
-    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(whole), strict=True):
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(uninterrupted), strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
     assert validated(tmp_path) == [2, 4]
     assert again.checkpoints.is_validated(4)
 
 
 def poisoned(batches, worker: int, after: int):
-    """The same batches; of one worker, one sound is not a number after so many steps."""
+    """Yield the batches, with a NaN in the audio of one worker after some steps."""
     for number, batch in enumerate(batches):
         if number == after:
-            sound = np.array(batch.log_spectrogram)
-            sound[worker, 1, 0, 0] = np.nan
-            sound = jax.device_put(sound, batch.log_spectrogram.sharding)
-            batch = dataclasses.replace(batch, log_spectrogram=sound)
+            audio = np.array(batch.log_spectrogram)
+            audio[worker, 1, 0, 0] = np.nan
+            audio = jax.device_put(audio, batch.log_spectrogram.sharding)
+            batch = dataclasses.replace(batch, log_spectrogram=audio)
         yield batch
 
 
@@ -120,13 +120,13 @@ def test_a_loss_that_is_not_finite_names_step_worker_and_clips(built, tiny_world
     run = dataclasses.replace(run, training_batches=lambda first: poisoned(built.training_batches(first), 3, after=2))
     with pytest.raises(non_finite.NonFiniteLoss, match=r"loss of step 3 is nan.*worker 3 of 4\..*resumes from step 2 "):
         train.train(run)
-    assert waits == [None]  # until the checkpoint that it names is whole
+    assert waits == [None]  # until the checkpoint that it names is complete
     assert run.checkpoints.latest_step() == 2
     found = json.loads((tmp_path / "non_finite.json").read_text())
     assert (found["step"], found["last_checkpoint"], found["config"]["train"]["num_workers"]) == (3, 2, 4)
     [culprit] = found["workers"]
     assert (culprit["worker"], culprit["loss"]) == (3, "nan")
-    # The clips, found again in the dataset by their names, are of the videos that the batch held.
+    # The clips of these ids are of the videos in the batch.
     dataset = tfds.load("synthetic_av/tiny", data_dir=tiny_world, split="train")
     video = {row["clip_id"].numpy().decode(): int(graph.fingerprint(row["video_id"])) for row in dataset}
     assert [video[clip] for clip in culprit["clips"]] == videos[3].tolist()
@@ -140,13 +140,13 @@ def test_the_workers_loss_and_gradient_are_told_apart(built, tmp_path):
     assert np.isfinite(metrics["worker_gradient_norm"]).tolist() == [True, False, True, True]
 
 
-def test_an_evaluation_ends_when_told_to_leave(built, tmp_path):
-    run = fresh(built, tmp_path, told_at=2)
-    with pytest.raises(Preempted, match="told to leave"):
+def test_an_evaluation_ends_when_preempted(built, tmp_path):
+    run = fresh(built, tmp_path, preempted_at=2)
+    with pytest.raises(Preempted, match="preempted"):
         run.evaluation.sources["all_positive"].collect(run.initial_state())
 
 
-def test_outside_of_training_a_single_process_leaves_at_once():
+def test_outside_of_training_a_single_process_ends_at_once():
     preemption = Preemption()
     before = signal.getsignal(signal.SIGTERM)
     preemption.watch()
@@ -154,7 +154,7 @@ def test_outside_of_training_a_single_process_leaves_at_once():
         with preemption.held():
             os.kill(os.getpid(), signal.SIGTERM)
             assert preemption.ask()
-        with pytest.raises(Preempted, match="told to leave"):
+        with pytest.raises(Preempted, match="preempted"):
             os.kill(os.getpid(), signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)

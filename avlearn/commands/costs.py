@@ -138,7 +138,7 @@ def full_size() -> Iterator[tuple[str, ConfigDict, Network]]:
     found: dict[str, ConfigDict] = {}
     for name in configs.names():
         config = configs.load(name)
-        same = ConfigDict({"model": config.model, "inputs": config.inputs, "frozen": config.train.frozen}).to_json()
+        same = str(configs.flat({"model": config.model, "inputs": config.inputs, "frozen": config.train.frozen}))
         files.setdefault(same, []).append(name)
         found.setdefault(same, config)
     for same, names in files.items():

@@ -120,24 +120,17 @@ def run(arguments: argparse.Namespace) -> str:
 
 def command(config: ConfigDict, workdir: pathlib.Path) -> str:
     """The command that evaluates a run with this config: the variant of its file that is nearest, and the rest."""
-    name, here = config.model.name, _flat(config)
+    name = config.model.name
     changes = {}
     for variant in VARIANTS:
-        there = _flat(configs.load(name, variant))
-        changes[variant] = [f"--config.{key}={value}" for key, value in here.items() if there.get(key) != value]
+        there = configs.load(name, variant)
+        both = configs.flat(there).keys() & configs.flat(config).keys()  # files of earlier versions have other keys
+        differing = configs.difference(there, config).items()
+        changes[variant] = [f"--config.{key}={value}" for key, (_, value) in differing if key in both]
     nearest = min(changes, key=lambda variant: len(changes[variant]))
     file = f"configs/{name}.py" + (f":{nearest}" if nearest else "")
     start = ["python", "-m", "avlearn.main", f"--config={file}", "--mode=evaluate", f"--workdir={workdir}"]
     return shlex.join([*start, *changes[nearest]])
-
-
-def _flat(config: ConfigDict) -> dict[str, object]:
-    """Dotted keys to values; a tuple is the list that it is in JSON."""
-    sections = {}
-    for key, value in config.items():
-        nested = {f"{key}.{name}": inner for name, inner in _flat(value).items()} if hasattr(value, "items") else {}
-        sections |= nested if hasattr(value, "items") else {key: list(value) if isinstance(value, tuple) else value}
-    return sections
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -73,12 +73,7 @@ def training_batches(
       ValueError: the split does not fit `inputs` or is smaller than a worker's batch, or (while reading) a record is
         damaged or too short.
     """
-    requirements.fits(split, inputs, sampling.offsets_ms, on_grid=sampling.negatives == "on_grid")
-    if len(split) < batch_per_worker:
-        raise ValueError(
-            f"the split {split.name!r} of {split.dataset} has {len(split)} clips, fewer than one worker's batch of "
-            f"{batch_per_worker}; use --config.train.batch_per_worker={len(split) // 2 * 2} or less"
-        )
+    check_split(split, inputs, sampling, batch_per_worker)
     negative = pairs.negative_slots(sampling.pairing, batch_per_worker)
     begun, skip = divmod(first_step, sampling.samples_per_clip)
     plans = functools.partial(_plans, len(split), sampling, seed, num_workers, negative, tuple(workers), begun)
@@ -103,6 +98,21 @@ def training_batches(
     )
     steps = itertools.chain.from_iterable(arrays(dataset.prefetch(2), split, sampling))
     return (Cuts(**fields, changes=Changes(**changes)) for fields, changes in itertools.islice(steps, skip, None))
+
+
+def check_split(split: built_dataset.Split, inputs: InputSpec, sampling: Sampling, batch_per_worker: int) -> None:
+    """Check that batches can be drawn from a split.
+
+    Raises:
+      ValueError: the split does not fit the inputs or is smaller than a worker's batch, or the batch has no half.
+    """
+    requirements.fits(split, inputs, sampling.offsets_ms, on_grid=sampling.negatives == "on_grid")
+    if len(split) < batch_per_worker:
+        raise ValueError(
+            f"the split {split.name!r} of {split.dataset} has {len(split)} clips, fewer than one worker's batch of "
+            f"{batch_per_worker}; use --config.train.batch_per_worker={len(split) // 2 * 2} or less"
+        )
+    pairs.negative_slots(sampling.pairing, batch_per_worker)
 
 
 def threads_of(sampling: Sampling) -> int:

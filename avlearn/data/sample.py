@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from jaxtyping import Float64, Int64
 
+from avlearn.config import one_of
 from avlearn.data import augment, cut, pairs
 from avlearn.types import InputSpec
 
@@ -79,10 +80,7 @@ class Sampling:
             "spectrogram_scaling": tuple(augment.SCALINGS),
         }
         for key, allowed in named.items():
-            if getattr(self, key) not in allowed:
-                raise ValueError(
-                    f"{key}={getattr(self, key)!r} is unknown; use --config.data.{key}={'|'.join(allowed)}"
-                )
+            one_of(getattr(self, key), allowed, f"data.{key}")
         least = {"misalignment_seconds": 0, "brightness": 0, "saturation": 0, "samples_per_clip": 1, "threads": 0}
         for key, bound in least.items():
             if getattr(self, key) < bound:

@@ -65,7 +65,7 @@ def build_evaluators(
     }
     evaluators = []
     for name in settings.evaluators:
-        module = by_name(avlearn.evaluators, name, "config.evaluation.evaluators")
+        module = by_name(avlearn.evaluators, name, "evaluation.evaluators")
         taken = inspect.signature(module.evaluate).parameters
         seed = {} if {"seed", "options"}.isdisjoint(taken) else {"seed": config.seed}
         fit_needs, fit_on = getattr(module, "FIT_NEEDS", ()), getattr(module, "FIT_ON", collect.FIT)

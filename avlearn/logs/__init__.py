@@ -1,1 +1,1 @@
-"""Where a run writes its metrics: metrics.jsonl, TensorBoard, Weights & Biases."""
+"""Writes the metrics of a run: metrics.jsonl, TensorBoard, Weights & Biases, the terminal."""

@@ -1,4 +1,4 @@
-"""Where numbers and pictures go as a network trains: metrics.jsonl, TensorBoard, Weights & Biases, the terminal."""
+"""Writes scalars and images of a training: metrics.jsonl, TensorBoard, Weights & Biases, the terminal."""
 
 import datetime
 import json
@@ -17,25 +17,23 @@ LOG = logging.getLogger("avlearn")
 
 
 def read_rows(path: pathlib.Path) -> list[dict]:
-    """The rows of a `metrics.jsonl`, oldest first; a last line that a kill cut short is left out."""
+    """Read the rows of a `metrics.jsonl`, oldest first; a last line that a kill truncated is left out."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
-            LOG.warning("%s: a line cut short is left out: %r", path, line[:80])
+            LOG.warning("%s: a truncated line is left out: %r", path, line[:80])
     return rows
 
 
 class MetricsLog:
-    """Writes the scalars of one run; opened at a step, it forgets what was written for later ones.
-
-    Of several processes only the first writes.
+    """The log of one run; only the first process writes.
 
     Args:
-      workdir: the run's directory.
-      first_step: number of steps already done, 0 at a fresh start.
-      wandb: the run in Weights & Biases; None: nothing is sent there.
+      workdir: directory of the run.
+      first_step: number of steps already done, 0 for a new run; rows of later steps are removed.
+      wandb: the run in Weights & Biases; None: nothing is sent.
     """
 
     def __init__(self, workdir: pathlib.Path, first_step: int, wandb: WandbLog | None = None):
@@ -44,15 +42,15 @@ class MetricsLog:
             return
         path = workdir / "metrics.jsonl"
         kept = [row for row in read_rows(path) if row["step"] <= first_step]
-        whole = path.with_suffix(".new")  # a kill leaves the one or the other
-        whole.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        whole.replace(path)
+        new = path.with_suffix(".new")  # a kill leaves either the old file or the new one
+        new.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        new.replace(path)
         self._file = path.open("a")
         self._tensorboard = TensorboardLog(workdir / "tensorboard", first_step)
         self._wandb = wandb
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Adds one row; names are `train/...` and `validation/...`."""
+        """Add one row; names are `train/...` and `validation/...`."""
         if not self._writes:
             return
         self._file.write(json.dumps({"step": step, **scalars}) + "\n")
@@ -61,17 +59,17 @@ class MetricsLog:
         if self._wandb is not None:
             self._wandb.write(step, scalars)
 
-    def show(self, step: int, pictures: Callable[[], Mapping[str, np.ndarray]]) -> None:
-        """Adds pictures `[height, width, 3]` uint8, which are made only where they are written."""
+    def show(self, step: int, draw: Callable[[], Mapping[str, np.ndarray]]) -> None:
+        """Add images `[height, width, 3]` uint8, which only the process that writes draws."""
         if not self._writes:
             return
-        made = pictures()
-        self._tensorboard.show(step, made)
+        images = draw()
+        self._tensorboard.show(step, images)
         if self._wandb is not None:
-            self._wandb.show(step, made)
+            self._wandb.show(step, images)
 
     def close(self) -> None:
-        """Flushes what was written."""
+        """Close all files."""
         if not self._writes:
             return
         self._file.close()
@@ -81,11 +79,11 @@ class MetricsLog:
 
 
 class Clock:
-    """Pairs per second, the share of time spent waiting for input, and the time left.
+    """Measures pairs per second, the share of time spent waiting for input, and the time left.
 
     Args:
       pairs_per_step: workers x batch_per_worker.
-      steps_left: until the end of the run.
+      steps_left: steps until the end of the run.
     """
 
     def __init__(self, pairs_per_step: int, steps_left: int):
@@ -94,19 +92,19 @@ class Clock:
         self.restart()
 
     def restart(self) -> None:
-        """Begins a lap: what came before, such as a validation, does not count."""
+        """Begin a lap; the time before it, such as a validation, does not count."""
         self._steps = 0
         self._waiting_seconds = 0.0
         self._since = time.perf_counter()
 
     def step(self, waiting_seconds: float) -> None:
-        """Counts one step, of which so long was spent waiting for its batch."""
+        """Count one step, and the time spent waiting for its batch."""
         self._steps += 1
         self._steps_left -= 1
         self._waiting_seconds += waiting_seconds
 
     def lap(self) -> dict[str, float]:
-        """Rates since the last lap: pairs/s, waiting share (0 to 1), seconds left."""
+        """Return the rates since the last lap: pairs/s, waiting share (0 to 1), seconds left."""
         seconds = time.perf_counter() - self._since
         rates = {
             "train/pairs_per_second": self._steps * self._pairs_per_step / seconds,
@@ -118,7 +116,7 @@ class Clock:
 
 
 def progress_line(step: int, steps: int, scalars: Mapping[str, float]) -> str:
-    """One line for the terminal: step, loss, accuracy, speed, waiting, time left."""
+    """Format a line for the terminal: step, loss, accuracy, speed, waiting, time left."""
     left = datetime.timedelta(seconds=round(scalars["train/seconds_left"]))
     return (
         f"step {step:>{len(str(steps))}}/{steps}  loss {scalars['train/loss']:.3f}"

@@ -1,4 +1,4 @@
-"""A run's numbers and pictures for TensorBoard."""
+"""Writes scalars and images for TensorBoard."""
 
 import pathlib
 import time
@@ -11,13 +11,13 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 
 class TensorboardLog:
-    """An event file, written as its events come: what cannot be written is an error there and then.
+    """An event file that is written at once, so that a failed write is an error.
 
-    The library's SummaryWriter leaves that to a thread. Where a full disk ends it, the run waits for it for ever.
+    The library's SummaryWriter writes in a thread; if a full disk ends that thread, the run waits for it forever.
 
     Args:
-      directory: where the file is made.
-      first_step: number of steps already done; what other files there have of later ones is not shown.
+      directory: directory of the file.
+      first_step: number of steps already done; TensorBoard hides later events of other files there.
     """
 
     def __init__(self, directory: pathlib.Path, first_step: int):
@@ -26,17 +26,17 @@ class TensorboardLog:
         self._add(first_step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Adds numbers of a step."""
+        """Add scalars of a step."""
         for name, value in scalars.items():
             self._add(step, summary=summary.scalar(name, value))
 
-    def show(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Adds pictures `[height, width, 3]` uint8 of a step."""
-        for name, picture in pictures.items():
-            self._add(step, summary=summary.image(name, picture, dataformats="HWC"))
+    def show(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Add images `[height, width, 3]` uint8 of a step."""
+        for name, image in images.items():
+            self._add(step, summary=summary.image(name, image, dataformats="HWC"))
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Close the file."""
         self._events.close()
 
     def _add(self, step: int, **content) -> None:

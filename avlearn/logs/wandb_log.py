@@ -1,4 +1,4 @@
-"""A run's numbers and pictures in Weights & Biases, where the config names a project."""
+"""Sends scalars and images to Weights & Biases, if the config names a project."""
 
 import pathlib
 import uuid
@@ -12,7 +12,7 @@ INSTALL = 'pip install -e ".[wandb]"'
 
 
 def module() -> ModuleType:
-    """The library, which is loaded only where it is asked for.
+    """Import the library, which is an optional dependency.
 
     Raises:
       ValueError: it is not installed.
@@ -28,7 +28,7 @@ def module() -> ModuleType:
 
 
 def start(workdir: pathlib.Path, project: str, config: Mapping) -> "WandbLog | None":
-    """The run in a project; None where no project is named, and on all processes but the first.
+    """Start or resume the run in a project; return None without a project, and in all processes but the first.
 
     Raises:
       ValueError: a project is named, and wandb is not installed.
@@ -37,12 +37,12 @@ def start(workdir: pathlib.Path, project: str, config: Mapping) -> "WandbLog | N
 
 
 class WandbLog:
-    """One run of a project; the same directory goes on with the same run.
+    """One run of a project; the same directory resumes the same run.
 
     Args:
-      workdir: the run's directory; its name is the run's, and it keeps the run's id.
-      project: where the run appears.
-      config: every key of the run's config.
+      workdir: directory of the run; gives the run its name, and stores its id.
+      project: project of the run.
+      config: config of the run.
     """
 
     def __init__(self, workdir: pathlib.Path, project: str, config: Mapping):
@@ -52,18 +52,18 @@ class WandbLog:
             kept.write_text(uuid.uuid4().hex[:12] + "\n")
         options = {"id": kept.read_text().strip(), "resume": "allow", "dir": str(workdir), "config": dict(config)}
         self._run = self._wandb.init(project=project, name=workdir.name, **options)
-        # Steps that a restart repeats would be refused as the library's own: there they only rise.
+        # A metric of our own, since the library refuses steps that a restart repeats.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Adds numbers of a step."""
+        """Add scalars of a step."""
         self._run.log({"step": step, **scalars})
 
-    def show(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Adds pictures `[height, width, 3]` uint8 of a step."""
-        self._run.log({"step": step, **{name: self._wandb.Image(picture) for name, picture in pictures.items()}})
+    def show(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Add images `[height, width, 3]` uint8 of a step."""
+        self._run.log({"step": step, **{name: self._wandb.Image(image) for name, image in images.items()}})
 
     def close(self) -> None:
-        """Sends the rest."""
+        """Send the rest and end the run."""
         self._run.finish()

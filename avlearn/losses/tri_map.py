@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from avlearn.config import one_of
 from avlearn.losses import contrast
 
 POSITIVE_THRESHOLD = 0.65  # eps_p
@@ -152,8 +153,7 @@ def check(objective: str, regions: str, temperature: float) -> None:
     Raises:
       ValueError: names the key, its value and what is allowed.
     """
-    for key, value, allowed in (("objective", objective, OBJECTIVES), ("regions", regions, REGIONS)):
-        if value not in allowed:
-            raise ValueError(f"{key} {value!r} is unknown; use --config.loss.{key}={' or '.join(allowed)}.")
+    one_of(objective, OBJECTIVES, "loss.objective")
+    one_of(regions, REGIONS, "loss.regions")
     if not temperature > 0:
         raise ValueError(f"loss.temperature is {temperature}; --config.loss.temperature is above 0.")

@@ -5,6 +5,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Num, UInt8
 from ml_collections import ConfigDict
 
+from avlearn.config import one_of
 from avlearn.losses import avc
 from avlearn.models.layers.conv_tower import HE_NORMAL, ConvTower, image_input, spectrogram_input
 from avlearn.models.layers.embedding import EMBEDDING_DIM, EmbeddingTower, l2_normalise, strongest_cells
@@ -25,11 +26,7 @@ class VisionTower(ConvTower):
         Raises:
           ValueError: a value of the config is not one of those allowed.
         """
-        if config.conv5_activation not in ACTIVATIONS:
-            raise ValueError(
-                f"model.conv5_activation is {config.conv5_activation!r}; use one of {', '.join(ACTIVATIONS)} "
-                "(--config.model.conv5_activation=...)"
-            )
+        one_of(config.conv5_activation, ACTIVATIONS, "model.conv5_activation")
         super().__init__(3, config, rngs=rngs)
         self.conv5_activation = config.conv5_activation
         self.conv5 = nnx.Conv(self.channels, EMBEDDING_DIM, (1, 1), dtype=self.dtype, kernel_init=HE_NORMAL, rngs=rngs)

@@ -12,6 +12,7 @@ from avlearn.models.layers.resnet import ResNet18, imagenet_input
 from avlearn.types import Batch, InputSpec, Outputs
 
 loss = tri_map.loss
+check_loss = tri_map.check
 
 
 class Model(nnx.Module):

@@ -1,1 +1,1 @@
-"""What a run keeps: checkpoints, damage, preemption, losses that are not finite."""
+"""The directory of a run: its config and checkpoints, damage, preemption, losses that are not finite."""

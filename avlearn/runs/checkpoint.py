@@ -1,11 +1,12 @@
-"""Checkpoints in Orbax: the latest few and the best by validation loss, each with the name of its network.
+"""Checkpoints in Orbax: the latest ones and the best by validation loss, each with the name of its network.
 
 A checkpoint has three items: `weights` (parameters and running statistics, all that evaluation needs), `optimizer` (its
-state and the step) and `network` (name, parameter shapes and a checksum of every array, as JSON). The storage format
-itself does not notice a flipped bit in an array; the checksums do.
+state and the step) and `network` (name, parameter shapes and a checksum of every array, as JSON). The checksums find
+flipped bits in an array, which the storage format does not.
 """
 
 import contextlib
+import functools
 import json
 import logging
 import pathlib
@@ -20,6 +21,7 @@ from jax.sharding import Sharding
 from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers
 
+from avlearn.config import one_of
 from avlearn.runs.damage import (
     Damaged,
     check_seal,
@@ -33,47 +35,52 @@ from avlearn.training.step import TrainState
 
 LOG = logging.getLogger("avlearn")
 WHICH = ("best", "latest")
-ASIDE = "damaged_checkpoints"  # beside the run's `checkpoints`
+ASIDE = "damaged_checkpoints"  # next to the run's `checkpoints`
 
 
 def parameter_shapes(params: PyTree) -> dict[str, list[int]]:
-    """Shape of each parameter by its path, such as `vision.conv1_1.kernel`."""
+    """Return the shape of each parameter by its path, such as `vision.conv1_1.kernel`."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {jax.tree_util.keystr(path, simple=True, separator="."): list(leaf.shape) for path, leaf in leaves}
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run; the directory is opened, and made if it is absent, by the first other method.
 
     Args:
-      directory: where they lie, a step each.
-      network: name of the network; it is stored in each checkpoint and compared at restoring.
-      keep: how many of the latest are kept, besides the best.
-      read_only: nothing is saved, removed or made: for a process that reads what another one saves.
+      directory: directory with one folder for each step.
+      network: name of the network; it is stored in each checkpoint and compared when one is restored.
+      keep: number of latest checkpoints to keep in addition to the best.
+      read_only: whether to save, remove and make nothing, to read what another process saves.
     """
 
     def __init__(self, directory: str | pathlib.Path, *, network: str, keep: int, read_only: bool = False):
         # Cloud paths (gs://...) stay as they are; Orbax wants local ones absolute.
         self.directory = epath.Path(directory) if "://" in str(directory) else epath.Path(directory).absolute()
         self.network = network
+        self._keep = keep
+        self._read_only = read_only
+
+    @functools.cached_property
+    def _manager(self) -> ocp.CheckpointManager:
         preserved = [
-            checkpoint_managers.LatestN(keep),
+            checkpoint_managers.LatestN(self._keep),
             checkpoint_managers.BestN(
                 get_metric_fn=_validation_loss, n=1, reverse=True, keep_checkpoints_without_metrics=False
             ),
         ]
-        if not read_only:
+        if not self._read_only:
             set_unreadable_metrics_aside(self.directory)
-        self._manager = ocp.CheckpointManager(
+        return ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(preserved),
                 best_fn=_validation_loss,
                 best_mode="min",
                 enable_async_checkpointing=True,
-                read_only=read_only,
-                save_interval_steps=0 if read_only else 1,
-                create=not read_only,
+                read_only=self._read_only,
+                save_interval_steps=0 if self._read_only else 1,
+                create=not self._read_only,
             ),
             item_handlers={
                 "weights": ocp.StandardCheckpointHandler(),
@@ -83,15 +90,15 @@ class Checkpoints:
         )
 
     def save(self, state: TrainState, *, metrics: Mapping[str, float] | None) -> None:
-        """Saves in the background.
+        """Save in the background.
 
         Args:
-          state: what to save. A step that is there is not written again, unless it had no metrics and now has.
-          metrics: with `validation/loss`; None where there was no time for a validation: such a checkpoint is never the
-            best, and goes when later ones come.
+          state: the state to save. A step that is already saved is written again only if it had no metrics and now has.
+          metrics: contains `validation/loss`; None without a validation: such a checkpoint is never the best, and is
+            removed when later ones are saved.
 
         Raises:
-          ValueError: no space is left, for this one or the one before.
+          ValueError: no space is left for this checkpoint or the one before.
         """
         step = int(state.step)
         if step in self._manager.all_steps():
@@ -99,7 +106,7 @@ class Checkpoints:
                 return
             self._manager.delete(step)
         sums = {}
-        if jax.process_index() == 0:  # which writes the JSON
+        if jax.process_index() == 0:  # the one that writes the JSON
             sums = {"weights": checksums(_weights(state)), "optimizer": checksums(_optimizer(state))}
         description = {"name": self.network, "parameters": parameter_shapes(state.params), "checksums": sums}
         description["metrics"] = None if metrics is None else dict(metrics)
@@ -112,49 +119,49 @@ class Checkpoints:
             self._manager.save(step, args=items, metrics=None if metrics is None else dict(metrics))
 
     def steps(self) -> list[int]:
-        """Steps that are saved by now, by this or another process, oldest first."""
+        """Return the steps that this or another process has saved by now, oldest first."""
         self._manager.reload()
         return sorted(self._manager.all_steps())
 
     def latest_step(self) -> int | None:
-        """The newest step saved, or None."""
+        """Return the newest step saved, or None."""
         return self._manager.latest_step()
 
     def is_validated(self, step: int) -> bool:
-        """Whether the checkpoint of this step has a validation loss."""
+        """Return whether the checkpoint of this step has a validation loss."""
         return self._manager.metrics(step) is not None
 
     def restore_state(self, like: TrainState, sharding: Sharding) -> TrainState:
-        """The latest checkpoint that is whole, to go on training; `like` gives structure and shapes.
+        """Restore the latest intact checkpoint to resume training; `like` gives structure and shapes.
 
-        Later ones that are damaged are moved to `damaged_checkpoints` beside the directory of the checkpoints; training
-        comes to their steps again.
+        Damaged later ones are moved to `damaged_checkpoints` next to the directory of the checkpoints; training reaches
+        their steps again.
 
         Raises:
-          ValueError: there is none, all are damaged, or it holds another network.
+          ValueError: the directory has no checkpoints, all are damaged, or it holds another network.
         """
         like = {"weights": _weights(like), "optimizer": _optimizer(like)}
-        _, restored, damaged = self._restore_first_whole("latest", like, sharding)
+        _, restored, damaged = self._restore_first_intact("latest", like, sharding)
         if damaged:
             self._move_aside(damaged)
         return TrainState(**restored["weights"], **restored["optimizer"])
 
     def restore_weights(self, like: TrainState, sharding: Sharding, which: str | int) -> tuple[int, PyTree, PyTree]:
-        """Step, parameters and running statistics of the `best` or the `latest` checkpoint that is whole, or of a step.
+        """Restore step, parameters and running statistics of the `best` or `latest` intact checkpoint, or of a step.
 
         Raises:
-          ValueError: there is none, all are damaged, or it holds another network.
+          ValueError: the directory has no checkpoints, all are damaged, or it holds another network.
         """
-        step, restored, _ = self._restore_first_whole(which, {"weights": _weights(like)}, sharding)
+        step, restored, _ = self._restore_first_intact(which, {"weights": _weights(like)}, sharding)
         return step, restored["weights"]["params"], restored["weights"]["batch_stats"]
 
     def read_weights(self, sharding: Sharding, which: str) -> tuple[str, int, dict[str, np.ndarray]]:
-        """Name of the network, step, and parameters and running statistics by path, of whichever network it is.
+        """Read the name of any network, the step, and its parameters and running statistics by path.
 
         Raises:
-          ValueError: there is none, or all are damaged.
+          ValueError: the directory has no checkpoints, or all are damaged.
         """
-        step, restored, _ = self._restore_first_whole(which, None, sharding)
+        step, restored, _ = self._restore_first_intact(which, None, sharding)
         arrays = {}
         for tree in restored["weights"].values():
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -162,7 +169,7 @@ class Checkpoints:
         return self._description(step)["name"], step, arrays
 
     def wait(self) -> None:
-        """Returns when everything saved is on disk.
+        """Wait until everything saved is on disk.
 
         Raises:
           ValueError: no space is left.
@@ -171,15 +178,15 @@ class Checkpoints:
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Finishes writing and lets go of the directory."""
+        """Finish writing and close the directory."""
         self.wait()
         self._manager.close()
 
     def _candidates(self, which: str | int) -> list[int]:
-        """Steps in the order in which they are tried."""
+        """Return the steps in the order in which they are tried."""
         if isinstance(which, int):
             if which not in self.steps():
-                raise ValueError(f"no checkpoint of step {which} in {self.directory}; there are {self.steps()}.")
+                raise ValueError(f"no checkpoint of step {which} in {self.directory}; it has {self.steps()}.")
             return [which]
         check_which(which)
         steps = sorted(self._manager.all_steps(), reverse=True)
@@ -188,10 +195,10 @@ class Checkpoints:
         losses = {step: _validation_loss(self._manager.metrics(step)) for step in steps if self.is_validated(step)}
         return sorted(losses, key=losses.get)
 
-    def _restore_first_whole(
+    def _restore_first_intact(
         self, which: str | int, like: Mapping[str, PyTree] | None, sharding: Sharding
     ) -> tuple[int, Mapping[str, PyTree], list[int]]:
-        """Step and items of the first candidate that can be read, and the steps of those before it."""
+        """Restore the first candidate that is intact; return its step and items, and the steps of those before it."""
         damaged = {}
         for step in self._candidates(which):
             try:
@@ -201,7 +208,7 @@ class Checkpoints:
                 continue
             for other, why in damaged.items():
                 LOG.warning(
-                    "The checkpoint %s is damaged (%s); that of step %d is used.",
+                    "The checkpoint %s is damaged (%s); step %d is used instead.",
                     self.directory / str(other),
                     why,
                     step,
@@ -211,7 +218,7 @@ class Checkpoints:
             raise ValueError(
                 f"all checkpoints in {self.directory} are damaged:"
                 + "".join(f"\n  step {step}: {why}" for step, why in damaged.items())
-                + "\nRestore them from a copy, or start anew with another --workdir."
+                + "\nRestore them from a copy, or start again with another --workdir."
             )
         validated = " with a validation loss" if which == "best" and self._manager.all_steps() else ""
         raise ValueError(
@@ -223,7 +230,7 @@ class Checkpoints:
         return self._manager.restore(step, args=ocp.args.Composite(network=ocp.args.JsonRestore()))["network"]
 
     def _restore(self, step: int, like: Mapping[str, PyTree] | None, sharding: Sharding) -> Mapping[str, PyTree]:
-        """Items of a checkpoint, compared with their checksums; with `like` None, the weights of whichever network.
+        """Read items of a checkpoint and compare their checksums; with `like` None, the weights of any network.
 
         Raises:
           Damaged: it cannot be read, or is not what was written.
@@ -250,7 +257,7 @@ class Checkpoints:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         for name in items:
             written, now = stored["checksums"].get(name), checksums(restored[name])
-            # Checkpoints from before there were checksums have none.
+            # Checkpoints of early versions have no checksums.
             if written is not None and written != now:
                 wrong = [path for path in now if written.get(path) != now[path]]
                 raise Damaged(f"the checksum of {name}/{wrong[0]} is wrong, one of {len(wrong)}")
@@ -269,7 +276,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _space_explained(self) -> Iterator[None]:
-        """Within it, a full disk is a ValueError. What is incomplete is no checkpoint, and goes at the next start."""
+        """Turn a full disk into a ValueError; the next start removes the incomplete checkpoint."""
         try:
             yield
         except Exception as error:
@@ -277,9 +284,9 @@ class Checkpoints:
                 raise
             self._manager.reload()
             raise ValueError(
-                f"no space is left for a checkpoint in {self.directory}; the last one that is whole is that of step "
+                f"no space is left for a checkpoint in {self.directory}; the last complete one is of step "
                 f"{self.latest_step()}. Make room and start again with the same command "
-                "(--config.train.keep_checkpoints says how many are kept)."
+                "(--config.train.keep_checkpoints sets how many are kept)."
             ) from error
 
     def _check_network(self, step: int, stored: Mapping, params: PyTree) -> None:
@@ -296,18 +303,17 @@ class Checkpoints:
             f"the checkpoint {self.directory / str(step)} holds the network {stored['name']!r}, the config builds "
             f"{self.network!r}; {len(differing)} of {len(names)} parameters differ"
             + "".join(f"\n  {line}" for line in differing[:5])
-            + "\nUse the config it was trained with (config.json beside its checkpoints), or another --workdir."
+            + "\nUse the config it was trained with (config.json next to its checkpoints), or another --workdir."
         )
 
 
 def check_which(which: str) -> None:
-    """Refuses a choice of checkpoint that there is not.
+    """Check the choice of a checkpoint.
 
     Raises:
       ValueError: names the choices.
     """
-    if which not in WHICH:
-        raise ValueError(f"checkpoint {which!r} is unknown; use --config.evaluation.checkpoint={' or '.join(WHICH)}.")
+    one_of(which, WHICH, "evaluation.checkpoint")
 
 
 def _validation_loss(metrics: Mapping[str, float]) -> float:

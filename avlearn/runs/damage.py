@@ -1,4 +1,4 @@
-"""What storage does to checkpoints: files that are gone, cut short or wrong, and disks that are full."""
+"""Finds damage by storage: checkpoint files that are missing, truncated or wrong, and full disks."""
 
 import contextlib
 import errno
@@ -21,11 +21,11 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Damaged(Exception):
-    """A checkpoint that cannot be read, or whose arrays are not those that were written."""
+    """A checkpoint that cannot be read, or has other arrays than were written."""
 
 
 def checksums(tree: PyTree) -> dict[str, int]:
-    """CRC-32C of each array's bytes, by its path."""
+    """Compute the CRC-32C of each array's bytes, by its path."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): google_crc32c.value(np.asarray(leaf).tobytes())
@@ -34,12 +34,12 @@ def checksums(tree: PyTree) -> dict[str, int]:
 
 
 def sealed(description: Mapping) -> dict:
-    """The same with a checksum of itself, to be stored as JSON."""
+    """Add a checksum of the description to it, to be stored as JSON."""
     return {**description, SEAL: _crc32c_of_json(description)}
 
 
 def check_seal(stored: Mapping) -> None:
-    """Compares what was read with its own checksum; from before there were checksums it has none.
+    """Compare a description with its own checksum, which early versions did not store.
 
     Raises:
       Damaged: it is not what was written.
@@ -54,7 +54,7 @@ def _crc32c_of_json(description: Mapping) -> int:
 
 
 def set_unreadable_metrics_aside(directory: epath.Path) -> None:
-    """Renames a checkpoint's `metrics` that are no JSON, so that it counts as one that was not validated."""
+    """Rename the `metrics` of checkpoints that are not JSON, so that these count as not validated."""
     if jax.process_index() == 0 and directory.exists():
         for path in directory.glob("*/metrics/metrics"):
             try:
@@ -67,9 +67,9 @@ def set_unreadable_metrics_aside(directory: epath.Path) -> None:
 
 
 def is_full_disk(error: BaseException | None) -> bool:
-    """Whether an error, or what led to it, is that no space is left, or no more may be used (quota, `ulimit -f`)."""
+    """Return whether an error or its cause is a full disk, an exceeded quota or a file size limit (`ulimit -f`)."""
     while error is not None:
-        # TensorStore's errors have the text of the system's only.
+        # TensorStore's errors have only the text of the system's.
         if getattr(error, "errno", None) in NO_SPACE or any(os.strerror(number) in str(error) for number in NO_SPACE):
             return True
         error = error.__cause__ or error.__context__
@@ -78,11 +78,11 @@ def is_full_disk(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def damage_explained() -> Iterator[None]:
-    """Within it, what Orbax and TensorStore make of files that are gone, cut short or wrong becomes `Damaged`."""
+    """Turn the errors of Orbax and TensorStore about missing, truncated or wrong files into `Damaged`."""
     try:
         yield
     except (jax.errors.JaxRuntimeError, PermissionError, MemoryError):
-        raise  # of the device or of this user, not of the files
+        raise  # errors of the device or the user, not of the files
     except Exception as error:
         reason = str(error).strip() or type(error).__name__
         raise Damaged(reason.splitlines()[0][:300]) from error

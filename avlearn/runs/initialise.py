@@ -1,4 +1,4 @@
-"""Starts a network from the weights of another one, such as L3-Net from trunks that were trained on labels (L3 3.2)."""
+"""Initialises a network with the weights of another one, such as L3-Net with supervised trunks (L3 3.2)."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -15,22 +15,22 @@ LOG = logging.getLogger("avlearn")
 
 
 def initialised(state: TrainState, directory: str, frozen: Sequence[str], sharding: Sharding) -> TrainState:
-    """The state with all parameters and running statistics that another network's checkpoint has under the same name.
+    """Replace all parameters and running statistics that another network's checkpoint has under the same names.
 
-    What is taken and what stays random is logged.
+    Logs which are replaced and which stay random.
 
     Args:
-      state: of step 0.
-      directory: checkpoints of a run, RUN/checkpoints; the best of them is taken.
-      frozen: paths of what will not be trained (`step.below`); all of it has to come from the checkpoint.
-      sharding: of the state.
+      state: state of step 0.
+      directory: checkpoints of a run, RUN/checkpoints; the best one is read.
+      frozen: paths that will not be trained (`step.below`); everything below them must be in the checkpoint.
+      sharding: sharding of the state.
 
     Raises:
-      ValueError: no such directory, nothing has the same name, a shape differs, or something frozen is not there.
+      ValueError: the directory does not exist, no names agree, a shape differs, or a frozen parameter is missing.
     """
     source = f"--config.train.initialise_from={directory}"
     if not epath.Path(directory).is_dir():
-        raise ValueError(f"{source} is no directory; name the checkpoints of a run: RUN/checkpoints.")
+        raise ValueError(f"{source} is not a directory; name the checkpoints of a run: RUN/checkpoints.")
     checkpoints = Checkpoints(directory, network="", keep=1)
     name, step, found = checkpoints.read_weights(sharding, "best")
     checkpoints.close()
@@ -46,11 +46,11 @@ def initialised(state: TrainState, directory: str, frozen: Sequence[str], shardi
         for path, array in taken.items()
         if list(array.shape) != shapes[path]
     ]
-    wrong += [f"{path} is frozen here, and absent there" for path in stays if steps.is_below(path, frozen)]
+    wrong += [f"{path} is frozen here and absent there" for path in stays if steps.is_below(path, frozen)]
     if wrong:
         raise ValueError(f"{source}: {name} does not fit:" + "".join(f"\n  {line}" for line in wrong))
-    LOG.info("Takes %d arrays of %s, step %d of %s: %s.", len(taken), name, step, directory, _layers(taken))
-    LOG.info("At random stay %d: %s.", len(stays), _layers(stays))
+    LOG.info("Initialises %d arrays from %s, step %d of %s: %s.", len(taken), name, step, directory, _layers(taken))
+    LOG.info("%d arrays stay random: %s.", len(stays), _layers(stays))
     return jax.device_put(steps.with_arrays(state, taken), sharding)
 
 

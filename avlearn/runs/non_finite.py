@@ -1,4 +1,4 @@
-"""Stops a run on a loss or gradient that is NaN or infinite, and says where it came from."""
+"""Stops a run whose loss or gradient is NaN or infinite, and reports the workers and clips."""
 
 import json
 import pathlib
@@ -19,7 +19,7 @@ class NonFiniteLoss(ArithmeticError):
 
 
 def is_finite(metrics: Mapping[str, float]) -> bool:
-    """Returns whether the loss and gradient of a step are finite; one worker's NaN makes the mean NaN."""
+    """Return whether the loss and gradient of a step are finite; one worker's NaN makes the mean NaN."""
     return bool(np.isfinite(metrics["loss"]) and np.isfinite(metrics["gradient_norm"]))
 
 
@@ -32,7 +32,7 @@ def of_step(
     config: Mapping,
     clip_ids: Callable[[int, int], list[str]],
 ) -> NonFiniteLoss:
-    """Returns the error for a training step, and writes the workers and their clips to `non_finite.json`.
+    """Return the error for a training step, and write the workers and their clips to `non_finite.json`.
 
     Args:
       step: number of the step, from 1.
@@ -72,7 +72,7 @@ def of_step(
 
 
 def of_validation(step: int, loss: float, checkpoints: Checkpoints) -> NonFiniteLoss:
-    """Returns the error for the validation after a step."""
+    """Return the error for the validation after a step."""
     checkpoints.wait()
     return NonFiniteLoss(
         f"the validation loss after step {step} is {loss}. Nothing was saved after it; the last checkpoint is from "

@@ -1,4 +1,4 @@
-"""SIGTERM: the notice that a machine is about to be taken away, and how the processes agree on when to leave."""
+"""SIGTERM, which announces that a machine will be taken away: the processes of a run agree on when to end."""
 
 import contextlib
 import signal
@@ -13,40 +13,40 @@ from jax.sharding import Mesh
 from avlearn.devices import placement
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: start it again, with the same command
-TOLD = "told to leave (SIGTERM)"
+SIGTERM = "preempted (SIGTERM)"
 Item = TypeVar("Item")
 
 
 class Preempted(BaseException):
-    """The machine is about to be taken away; what can be saved is saved.
+    """The machine will be taken away; everything that can be saved is saved.
 
-    Like KeyboardInterrupt no Exception: what a library catches must not swallow it.
+    Like KeyboardInterrupt it is not an Exception, so that libraries do not catch it.
     """
 
 
 class Preemption:
-    """Whether a process of the run was told to leave. A machine's notice goes to one process, and all leave together.
+    """Listens for SIGTERM. It may reach one process only; all of them end together.
 
-    A single process leaves at once, unless the notice is `held` until it asks. Several all ask in the same places, so
-    that the answer, the maximum over them, is the same for all.
+    A single process ends at once, unless it `held` the signal until it asks. Several processes ask at the same points
+    of the program, so that the answer, the maximum over them, is the same for all.
     """
 
     def __init__(self):
-        self._told = self._held = False
+        self._received = self._held = False
         self._mesh = self._maximum = None
 
     def watch(self) -> None:
-        """Listens for SIGTERM from now on; to be called after the processes have joined, which listens for it too."""
+        """Listen for SIGTERM from now on. Call it after the processes have joined, since joining sets a handler too."""
         signal.signal(signal.SIGTERM, self._note)
 
     def _note(self, *_) -> None:
-        self._told = True
+        self._received = True
         if not self._held and not jax.distributed.is_initialized():
-            raise Preempted(TOLD)
+            raise Preempted(SIGTERM)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Within it there is something to save before leaving."""
+        """Keep a single process from ending at once, so that it can save its state first."""
         self._held = True
         try:
             yield
@@ -54,26 +54,26 @@ class Preemption:
             self._held = False
 
     def ask(self) -> bool | jax.Array:
-        """The answer, which `bool` turns into True or False; of several processes, a number still to come."""
+        """Ask whether any process has received SIGTERM; `bool` of the answer waits for all processes."""
         if jax.process_count() == 1:
-            return self._told
+            return self._received
         if self._mesh is None:
             self._mesh = Mesh(np.array(placement.by_process(jax.devices())), (placement.AXIS,))
             self._maximum = jax.jit(jnp.max, out_shardings=placement.replicated(self._mesh))
-        mine = np.full(jax.local_device_count(), self._told, np.int32)
+        mine = np.full(jax.local_device_count(), self._received, np.int32)
         return self._maximum(placement.to_devices(self._mesh, mine))
 
     def check(self) -> None:
-        """Asks, and waits for the answer.
+        """Ask, and wait for the answer.
 
         Raises:
-          Preempted: a process was told to leave.
+          Preempted: a process has received SIGTERM.
         """
         if bool(self.ask()):
-            raise Preempted(TOLD)
+            raise Preempted(SIGTERM)
 
     def checked(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, with a check before each."""
+        """Yield the items, with a check before each."""
         for item in items:
             self.check()
             yield item

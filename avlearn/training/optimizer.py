@@ -1,4 +1,4 @@
-"""Adam as the papers use it, and the learning rate over time."""
+"""Adam with the papers' weight decay, and schedules of the learning rate."""
 
 from collections.abc import Callable
 
@@ -6,18 +6,20 @@ import jax
 import optax
 from jaxtyping import PyTree
 
+from avlearn.config import one_of
+
 SCHEDULES = ("staircase", "warmup_cosine")
 WEIGHT_DECAYS = ("l2", "decoupled")
 
 
 def staircase(learning_rate: float, *, steps_per_epoch: float, decay_factor: float, decay_epochs: int):
-    """Learning rate times `decay_factor` every `decay_epochs` epochs (Objects that Sound 3.3: 0.94, 16)."""
+    """Multiply the learning rate by `decay_factor` every `decay_epochs` epochs (Objects that Sound 3.3: 0.94, 16)."""
     steps = max(1, round(decay_epochs * steps_per_epoch))
     return optax.exponential_decay(learning_rate, steps, decay_factor, staircase=True)
 
 
 def warmup_cosine(learning_rate: float, *, warmup_steps: int, steps: int):
-    """Linear warm-up to `learning_rate`, then a cosine to zero at `steps`.
+    """Rise linearly to `learning_rate`, then fall along a cosine to zero at `steps`.
 
     Raises:
       ValueError: the warm-up does not end before the last step.
@@ -31,35 +33,29 @@ def warmup_cosine(learning_rate: float, *, warmup_steps: int, steps: int):
 
 
 def adam(schedule, *, weight_decay: float, weight_decay_kind: str) -> optax.GradientTransformation:
-    """Adam with weight decay.
+    """Build Adam with weight decay.
 
     Args:
       schedule: learning rate as a function of the step.
       weight_decay: 1e-5 in the papers.
-      weight_decay_kind: `l2` adds it to the gradient, which is what the papers' frameworks called weight decay;
-        `decoupled` shrinks the weights directly (AdamW).
+      weight_decay_kind: `l2` adds it to the gradient, as the papers' frameworks did; `decoupled` shrinks the weights
+        directly (AdamW).
 
     Raises:
-      ValueError: unknown `weight_decay_kind`.
+      ValueError: `weight_decay_kind` is neither of these.
     """
+    one_of(weight_decay_kind, WEIGHT_DECAYS, "train.weight_decay_kind")
     if weight_decay_kind == "l2":
         return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(schedule))
-    if weight_decay_kind == "decoupled":
-        return optax.adamw(schedule, weight_decay=weight_decay)
-    raise ValueError(
-        f"weight_decay_kind {weight_decay_kind!r} is unknown; use --config.train.weight_decay_kind="
-        f"{' or '.join(WEIGHT_DECAYS)}."
-    )
+    return optax.adamw(schedule, weight_decay=weight_decay)
 
 
-def leaving_alone(
-    optimizer: optax.GradientTransformation, frozen: Callable[[PyTree], PyTree]
-) -> optax.GradientTransformation:
-    """An optimizer that neither changes nor decays some of the parameters, and keeps no state for them.
+def freeze(optimizer: optax.GradientTransformation, frozen: Callable[[PyTree], PyTree]) -> optax.GradientTransformation:
+    """Restrict an optimizer to some of the parameters; the others neither change nor decay, and need no state.
 
     Args:
-      optimizer: of the others.
-      frozen: parameters to a tree of the same structure, true for those to leave alone.
+      optimizer: optimizer of the parameters that are trained.
+      frozen: function from the parameters to a tree of the same structure, true where a parameter is frozen.
     """
 
     def labels(params: PyTree) -> PyTree:

@@ -1,4 +1,4 @@
-"""One step of training and one of prediction, as pure functions of state and batch."""
+"""The training step and the prediction step, as pure functions of state and batch."""
 
 import dataclasses
 import functools
@@ -17,12 +17,12 @@ from avlearn.types import Array as AnyArray
 from avlearn.types import Batch, Outputs
 
 Score = Callable[[nnx.Module, Batch], tuple[Array, dict[str, Array]]]
-Loss = Callable[[Array, Array, Array], tuple[Array, dict[str, Array]]]  # of log-odds, corresponds, weight
-ContrastLoss = Callable[[Array, Array, Array], tuple[Array, dict[str, Array]]]  # of the contrast, video, weight
-# Of both modes' log-probabilities of the classes, labels, video, weight.
+Loss = Callable[[Array, Array, Array], tuple[Array, dict[str, Array]]]  # takes log-odds, corresponds, weight
+ContrastLoss = Callable[[Array, Array, Array], tuple[Array, dict[str, Array]]]  # takes the contrast, video, weight
+# Takes the log-probabilities of the classes of both modes, labels, video, weight.
 ClassLoss = Callable[[Array, Array, Array, Array, Array], tuple[Array, dict[str, Array]]]
-# What is computed a second time in the backward pass, and not kept for it. A convolution's output is kept, by its name
-# (avlearn/models/layers/convolution.py): normalisations, ReLUs and poolings are repeated, and no convolution.
+# What the backward pass recomputes. The outputs of convolutions, which have a name in
+# avlearn/models/layers/convolution.py, are always kept; normalisations, ReLUs and poolings are recomputed.
 REMATERIALISATIONS = {
     "nothing": lambda function: function,
     "all_but_convolutions": functools.partial(
@@ -34,10 +34,10 @@ REMATERIALISATIONS = {
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """All that training changes.
+    """Everything that training changes.
 
     Attributes:
-      step: number of updates done.
+      step: number of updates.
       params: parameters, float32.
       batch_stats: running means and variances, averaged over the workers.
       opt_state: state of the optimizer.
@@ -50,14 +50,14 @@ class TrainState:
 
 
 def initial_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
+    """Return the state before the first step."""
     _, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
     params, batch_stats = nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
     return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
 
 
 def with_values(model: nnx.Module, params: PyTree, batch_stats: PyTree) -> nnx.Module:
-    """A model with these parameters and running statistics, in the mode (training, evaluation) of `model`."""
+    """Return a model with these parameters and running statistics, in the mode (training, evaluation) of `model`."""
     graph, param_state, stat_state = nnx.split(model, nnx.Param, nnx.BatchStat)
     nnx.replace_by_pure_dict(param_state, params)
     nnx.replace_by_pure_dict(stat_state, batch_stats)
@@ -65,7 +65,7 @@ def with_values(model: nnx.Module, params: PyTree, batch_stats: PyTree) -> nnx.M
 
 
 def with_arrays(state: TrainState, arrays: Mapping[str, ArrayLike]) -> TrainState:
-    """The state with these parameters and running statistics, by path; what is not among them stays."""
+    """Replace parameters and running statistics by path; those that are not given stay."""
 
     def replaced(path, leaf):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
@@ -78,35 +78,35 @@ def with_arrays(state: TrainState, arrays: Mapping[str, ArrayLike]) -> TrainStat
 
 
 def is_below(name: str, paths: Sequence[str]) -> bool:
-    """Whether a dotted name such as `vision.conv1_1.kernel` is one of these paths or stands below one."""
+    """Return whether a dotted name such as `vision.conv1_1.kernel` is one of these paths or below one."""
     return any(f"{name}.".startswith(f"{path}.") for path in paths)
 
 
 def below(paths: Sequence[str], tree: PyTree) -> PyTree:
-    """Which leaves of a tree stand at or below these dotted paths."""
+    """Return a tree that is true at the leaves at or below these dotted paths."""
     return jax.tree_util.tree_map_with_path(
         lambda path, _: is_below(jax.tree_util.keystr(path, simple=True, separator="."), paths), tree
     )
 
 
 def without_gradients(params: PyTree, frozen: Sequence[str]) -> PyTree:
-    """The parameters, those below the paths of `frozen` as constants."""
+    """Stop the gradients of the parameters below the paths of `frozen`."""
     return jax.tree.map(
         lambda constant, leaf: jax.lax.stop_gradient(leaf) if constant else leaf, below(frozen, params), params
     )
 
 
 def score_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
-    """Loss over the pairs of the batch as they come: half of them correspond (L3 2.2, OtS 3)."""
+    """Compute the loss over the pairs of the batch, where half correspond (L3 2.2, OtS 3)."""
     outputs = model(batch)
     return loss(outputs.logit, batch.corresponds, batch.weight)
 
 
 def score_all_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
-    """Loss over every frame with every sound of the worker's batch; the loss gives both kinds equal weight."""
-    # DIFFERS: (Objects that Sound 3) pairing `all_pairs` takes all other sounds of the batch as negatives, not one.
-    image = model.image_features(*batch.seen)
-    audio = model.audio_features(batch.heard)
+    """Compute the loss over all pairs of frames and audio of the worker's batch; both kinds have equal weight."""
+    # DIFFERS: (Objects that Sound 3) pairing `all_pairs` uses the audio of all other clips as negatives, not of one.
+    image = model.image_features(*batch.image_inputs)
+    audio = model.audio_features(batch.audio_input)
     logit = model.compare(image[:, None], audio[None, :])
     same_clip = jnp.eye(logit.shape[0], dtype=bool)
     other_video = batch.video[:, None] != batch.video[None, :]
@@ -115,33 +115,33 @@ def score_all_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
 
 
 def score_contrast(model: nnx.Module, batch: Batch, *, loss: ContrastLoss):
-    """Loss over what the network's `contrast` says of every frame with every sound of the worker's batch at once."""
-    image = model.image_features(*batch.seen)
+    """Compute the loss over the network's `contrast` of all frames and audio of the worker's batch."""
+    image = model.image_features(*batch.image_inputs)
     audio = model.audio_features(batch.log_spectrogram)
     return loss(model.contrast(image, audio), batch.video, batch.weight)
 
 
 def score_labelled(model: nnx.Module, batch: Batch, *, loss: ClassLoss):
-    """Loss over what the network takes frames and sounds for, each on its own, against the classes of their clips."""
+    """Compute the loss of classifying frames and audio separately, against the classes of their clips."""
     image = model.image_features(batch.frames)
     audio = model.audio_features(batch.log_spectrogram)
     return loss(image, audio, batch.labels, batch.video, batch.weight)
 
 
 class TrainStep:
-    """One synchronous update from `[workers, batch_per_worker, ...]`: `state, metrics = step(state, batch)`.
+    """A synchronous update from a batch `[workers, batch_per_worker, ...]`: `state, metrics = step(state, batch)`.
 
     Each worker normalises by the statistics of its own batch (OtS 3.3: batch normalisation per GPU); gradients, running
     statistics and metrics are averaged over the workers.
 
-    A device computes one worker at a time, whatever their number, and the sum over workers is that of a binary tree: 16
-    workers (any power of two) are added up in the same order on 1, 2, 4, 8 or 16 devices. A worker's gradients and the
-    update are programs of their own, since a compiler rounds by what it sees together. So on CPUs of one kind the
-    result is the same to the bit, wherever the workers are.
+    A device computes its workers in turn and adds them in a binary tree, so that 16 workers (any power of two) are
+    summed in the same order on 1, 2, 4, 8 or 16 devices. The gradients of a worker and the update are separate
+    programs, since rounding depends on what is compiled together. On CPUs of one kind the result is therefore the same
+    to the bit on any number of devices.
 
-    Called with the state (replicated on the mesh, donated) and a batch sharded over workers, it returns the next state
-    and the metrics of this batch: `loss`, those of the loss, and `gradient_norm`; of each worker, `worker_loss` and
-    `worker_gradient_norm` `[workers]`, sharded over them.
+    Takes the state (replicated on the mesh, donated) and a batch sharded over workers. Returns the next state and the
+    metrics of the batch: `loss`, the other metrics of the loss, `gradient_norm`, and for each worker `worker_loss` and
+    `worker_gradient_norm` `[workers]`, sharded over the workers.
     """
 
     def __init__(
@@ -155,18 +155,17 @@ class TrainStep:
         rematerialise: str = "nothing",
         prepare: Callable[[PyTree], Batch] = lambda batch: batch,
     ):
-        """Compiles nothing yet.
+        """Define the programs of the step without compiling them.
 
         Args:
-          model: in training mode; only its structure is used.
+          model: model in training mode; only its structure is used.
           score: `score_pairs`, `score_all_pairs`, `score_contrast` or `score_labelled` with its loss.
-          optimizer: the same as made the state.
-          mesh: one axis; each device carries workers / devices workers in turn.
-          frozen: dotted paths; no gradient is computed for parameters below them, and running statistics there stay as
-            they are to the bit. `optimizer` has to leave those parameters alone, and normalisation there to use its
-            running statistics: that is up to who made the optimizer and the model.
+          optimizer: the optimizer that made the state.
+          mesh: mesh of one axis; each device computes workers / devices workers in turn.
+          frozen: dotted paths; parameters below them get no gradient, and running statistics there stay the same to the
+            bit. The caller has to freeze them in `optimizer` too, and to set normalisation there to evaluation mode.
           rematerialise: a name in `REMATERIALISATIONS`.
-          prepare: makes a worker's batch of what comes from the input pipeline (`augment.augmented`).
+          prepare: turns what the input pipeline yields into a worker's batch (`augment.augmented`).
         """
         self._devices = mesh.size
         everywhere, shared = PartitionSpec(), PartitionSpec(AXIS)
@@ -190,7 +189,7 @@ class TrainStep:
 
         def update(state, means):
             gradients, batch_stats, metrics = means
-            # The mean over workers of the same value may differ from it in the last bit.
+            # The mean over workers of equal values may differ from the value in the last bit.
             batch_stats = jax.tree.map(_first_if, below(frozen, batch_stats), state.batch_stats, batch_stats)
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
@@ -198,47 +197,47 @@ class TrainStep:
             return TrainState(state.step + 1, params, batch_stats, opt_state), metrics | norm
 
         def on_each(function, in_specs, out_specs, **settings):
-            laid = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
-            return jax.jit(laid, **settings)
+            sharded = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+            return jax.jit(sharded, **settings)
 
         self._of_worker = on_each(of_worker, (everywhere, everywhere, shared), shared)
         self._turn = on_each(_turn, (shared, everywhere), shared)
         self._add = on_each(_add, (shared, shared), shared, donate_argnums=0)
-        self._side_by_side = on_each(_side_by_side, shared, shared)
+        self._concatenate = on_each(_concatenate, shared, shared)
         self._mean = on_each(mean, (shared, everywhere), everywhere)
         self._update = jax.jit(update, donate_argnums=0)
 
     def __call__(self, state: TrainState, batch: PyTree) -> tuple[TrainState, dict[str, Array]]:
-        """The next state, and the metrics of the batch, which is what `prepare` takes."""
+        """Return the next state and the metrics of the batch, which `prepare` takes."""
         workers, own = batch.corresponds.shape[0], []
 
         def sums():
             for turn in range(workers // self._devices):
                 one_each = batch if workers == self._devices else self._turn(batch, turn)
                 each, of_this = self._of_worker(state.params, state.batch_stats, one_each)
-                if jax.default_backend() == "cpu":  # where programs that run at once take each other's threads
+                if jax.default_backend() == "cpu":  # concurrent programs compete for threads
                     jax.block_until_ready(each)
                 own.append(of_this)
                 yield each
 
         means = self._mean(reduction.sum_in_tree(sums(), self._add), float(workers))
         state, metrics = self._update(state, means)
-        return state, metrics | self._side_by_side(own)
+        return state, metrics | self._concatenate(own)
 
     def working_bytes(self, state: TrainState, batch: PyTree) -> int:
-        """Activations and gradients on each device while a worker is computed; takes shapes, and compiles for them."""
+        """Compile for these shapes; return the bytes of activations and gradients on each device."""
         memory = self.lower_worker(state, batch).compile().memory_analysis()
         turns = batch.corresponds.shape[0] // self._devices
-        held = max(turn.bit_count() for turn in range(turns))  # sums of the tree, each as large as what a worker adds
+        held = max(turn.bit_count() for turn in range(turns))  # sums of the tree, each as large as a worker's summand
         return memory.temp_size_in_bytes + (held + 1) * memory.output_size_in_bytes
 
     def lower_worker(self, state: TrainState, batch: PyTree, platform: str | None = None) -> jax.stages.Lowered:
-        """The program that computes one worker's gradients on each device, which is nearly all of a step's work.
+        """Lower the program that computes one worker's gradients on each device, nearly all of a step's work.
 
         Args:
-          state: the parameters and statistics, or their shapes.
-          batch: that of all workers, or its shapes.
-          platform: what it is for, such as `tpu`, if not for the devices of the mesh; it cannot be compiled then.
+          state: parameters and statistics, or their shapes.
+          batch: batch of all workers, or its shapes.
+          platform: another platform than that of the mesh, such as `tpu`; the program cannot be compiled then.
         """
         one_each = jax.tree.map(lambda x: jax.ShapeDtypeStruct((self._devices, *x.shape[1:]), x.dtype), batch)
         traced = self._of_worker.trace(state.params, state.batch_stats, one_each)
@@ -246,7 +245,7 @@ class TrainStep:
 
 
 def _turn(batch: PyTree, turn: Array) -> PyTree:
-    """Of a device's workers the one of this turn."""
+    """Return the batch of the worker that a device computes in this turn."""
     return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, turn, 1), batch)
 
 
@@ -254,7 +253,7 @@ def _add(some: PyTree, others: PyTree) -> PyTree:
     return jax.tree.map(jnp.add, some, others)
 
 
-def _side_by_side(each: list[PyTree]) -> PyTree:
+def _concatenate(each: list[PyTree]) -> PyTree:
     return jax.tree.map(lambda *turns: jnp.concatenate(turns), *each)
 
 
@@ -263,10 +262,10 @@ def _first_if(condition: bool, first: Array, second: Array) -> Array:
 
 
 def predict(state: TrainState, batch: Batch, *, model: nnx.Module) -> Outputs:
-    """Outputs for `[batch, ...]` with running statistics (`model` in evaluation mode)."""
+    """Compute the outputs for `[batch, ...]` with running statistics (`model` in evaluation mode)."""
     return with_values(model, state.params, state.batch_stats)(batch)
 
 
 def evaluation_loss(state: TrainState, batch: Batch, *, model: nnx.Module, score: Score) -> Array:
-    """Training's loss of `[batch, ...]` as one worker's batch, with running statistics (`model` in evaluation mode)."""
+    """Compute the training loss of one worker's batch `[batch, ...]` with running statistics (`model` evaluates)."""
     return score(with_values(model, state.params, state.batch_stats), batch)[0]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from avlearn.config import difference, flat
 from avlearn.visuals import (
     choice,
     film,
@@ -114,6 +115,7 @@ def write(path: pathlib.Path, runs: Sequence[Run], title: str) -> pathlib.Path:
         sections=[_section(run, number, sounds) for number, run in enumerate(runs)],
         charts=[(chart, training_curves.curves(metrics, chart)) for chart in charts],
         without_metrics=[run.name for run in runs if not run.metrics],
+        differing_settings=_differing_settings([run.config for run in runs]),
         combinations=retrieval_grid.COMBINATIONS,
         modes=retrieval_grid.MODES,
         retrieval_charts=retrieval_curves.draw(results, [run.config["model"]["name"] for run in runs]),
@@ -125,6 +127,13 @@ def write(path: pathlib.Path, runs: Sequence[Run], title: str) -> pathlib.Path:
         mapped=MAPPED,
         sounds=sounds,  # filled while the template asks the albums, and written last
     )
+
+
+def _differing_settings(configs: Sequence[Mapping]) -> dict[str, list]:
+    """Return the dotted keys in which the configs of runs differ, with the value of each; None where it is absent."""
+    each = [flat(config) for config in configs]
+    differing = {key for other in configs[1:] for key in difference(configs[0], other)}
+    return {key: [values.get(key) for values in each] for key in sorted(differing)}
 
 
 def _section(run: Run, number: int, sounds: dict[str, str]) -> Section:

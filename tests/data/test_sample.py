@@ -202,9 +202,9 @@ def test_draws_are_a_function_of_seed_worker_and_step():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("pairing", "all_positive", r"pairing='all_positive' is unknown; use --config.data.pairing=avc\|all_pairs"),
-        ("negatives", "hard", r"--config.data.negatives=on_grid\|off_grid"),
-        ("spectrogram_scaling", "log", "spectrogram_scaling='log' .*ln_12"),
+        ("pairing", "all_positive", "pairing is 'all_positive'; --config.data.pairing takes avc, all_pairs,"),
+        ("negatives", "hard", "--config.data.negatives takes on_grid, off_grid"),
+        ("spectrogram_scaling", "log", "spectrogram_scaling is 'log'; .*ln_12"),
         ("misalignment_seconds", -1.0, "misalignment_seconds=-1.0 is out of range"),
         ("samples_per_clip", 0, "--config.data.samples_per_clip is 1 or more"),
         ("volume", 1.0, "volume=1.0 is out of range"),

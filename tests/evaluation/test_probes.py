@@ -5,14 +5,12 @@ import functools
 import importlib
 import json
 import logging
-import pathlib
 
 import jax
 import numpy as np
 import optax
 import pytest
 import soundfile
-import tensorflow_datasets as tfds
 from flax import nnx
 from ml_collections import FrozenConfigDict
 
@@ -28,56 +26,15 @@ from avlearn.media import log_spectrogram
 from avlearn.models import l3net
 from avlearn.runs.checkpoint import Checkpoints
 from avlearn.training import step as steps
-from data_builders.esc50.esc50_dataset_builder import Builder
-from tests.helpers import build_dataset
-
-RATE = 48_000
-SECONDS = 2
-CLASSES = ("dog", "rooster")
-PICTURES = {"train": 40, "test": 12}
-
-
-class Pictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Red and green pictures of 48 x 64 pixels; the class is the colour of the middle square."""
-
-    VERSION = tfds.core.Version("1.2.0")
-
-    @classmethod
-    def _get_pkg_dir_path(cls):
-        return pathlib.Path(__file__).parent
-
-    def _info(self):
-        given = {"image": tfds.features.Image(shape=(48, 64, 3)), "label": tfds.features.ClassLabel(num_classes=2)}
-        return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict(given), supervised_keys=("image", "label")
-        )
-
-    def _split_generators(self, dl_manager):
-        return {name: self._generate_examples(count) for name, count in PICTURES.items()}
-
-    def _generate_examples(self, count):
-        for number in range(count):
-            image = np.full((48, 64, 3), 40, np.uint8)
-            image[3:45, 11:53, number % 2] = 255 - number  # the square of 42 pixels in the middle: 7/8 of 48
-            yield number, {"image": image, "label": number % 2}
+from tests.helpers import small_datasets
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     """ESC-50 with two recordings in each fold, tones of two pitches, and the pictures."""
     directory = tmp_path_factory.mktemp("data")
-    manual = directory / "manual"
-    manual.mkdir()
-    lines = ["filename,fold,target,category,esc10,src_file,take"]
-    for fold in range(1, 6):
-        for target, name in enumerate(CLASSES):
-            stem = f"{fold}-{fold}{target}-A-{target}"
-            lines.append(f"{stem}.wav,{fold},{target},{name},False,{fold}{target},A")
-            time = np.arange(SECONDS * RATE) / RATE
-            soundfile.write(manual / f"{stem}.wav", 0.4 * np.sin(2 * np.pi * (400 + 2500 * target + fold) * time), RATE)
-    (manual / "esc50.csv").write_text("\n".join(lines))
-    build_dataset.build(Builder, "all", manual, directory, num_shards=1)
-    Pictures(data_dir=directory).download_and_prepare()
+    small_datasets.build_esc50(directory)
+    small_datasets.build_pictures(directory)
     return directory
 
 
@@ -269,7 +226,7 @@ def test_tables_take_any_networks_config():
         importlib.import_module("configs.kinetics_sounds").get_config().data.dataset == "kinetics_sounds/ks34_nearest"
     )
     assert importlib.import_module("configs.vgg16_l3net").get_config().evaluation.sounds_from == "runs/l3net"
-    with pytest.raises(ValueError, match="'l3-net' is no config"):
+    with pytest.raises(ValueError, match="configs/ has no file 'l3-net'"):
         importlib.import_module("configs.esc50").get_config("l3-net")
 
 

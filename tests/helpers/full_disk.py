@@ -1,4 +1,4 @@
-"""A disk without room, for a while."""
+"""Simulates a full disk."""
 
 import contextlib
 import resource
@@ -6,7 +6,7 @@ import resource
 
 @contextlib.contextmanager
 def files_no_larger_than(num_bytes: int):
-    """The system refuses to write more, as it does on a full disk."""
+    """Let writes beyond this size fail, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
     try:

@@ -1,4 +1,4 @@
-"""The command line on the tiny world, in a process that can be killed, and what it leaves behind."""
+"""Runs the command on the tiny dataset in a process that can be killed, and reads the files that it leaves."""
 
 import json
 import os
@@ -17,7 +17,8 @@ from tests.helpers.paths import ROOT
 
 STEPS = 12
 BEGINNING = "== start"
-EVALUATING = ", test of synthetic_av/tiny"  # in the line that says of what arrays are collected
+STARTING = "Settings that differ"  # printed before the dataset is opened
+EVALUATING = ", test of synthetic_av/tiny"  # printed before arrays are collected
 SETTINGS = {
     "data.dataset": "synthetic_av/tiny",
     "model.width": 0.0625,
@@ -34,7 +35,7 @@ SETTINGS = {
 
 
 def start(data_dir: pathlib.Path, workdir: pathlib.Path) -> subprocess.Popen:
-    """The command line, in a process of its own; what one has compiled, the next finds."""
+    """Start the command in a process; its compiled programs are kept for the next start."""
     settings = {**SETTINGS, "data.data_dir": data_dir}
     command = [sys.executable, "-m", "avlearn.main", "--config=configs/avenet.py:miniature", f"--workdir={workdir}"]
     command += [f"--config.{key}={value}" for key, value in settings.items()]
@@ -52,23 +53,23 @@ def start(data_dir: pathlib.Path, workdir: pathlib.Path) -> subprocess.Popen:
 
 
 def said(workdir: pathlib.Path) -> str:
-    """All that the starts of a run printed."""
+    """Return everything that the starts of a run printed."""
     return (workdir.parent / f"{workdir.name}.log").read_text()
 
 
 def send_when(process: subprocess.Popen, condition: Callable[[], bool], number: int = signal.SIGKILL) -> bool:
-    """Sends the signal as soon as the condition holds; whether the process was still there."""
+    """Send the signal as soon as the condition holds; return whether the process was still running."""
     while process.poll() is None and not condition():
         time.sleep(0.002)
-    there = process.poll() is None
-    if there:
+    running = process.poll() is None
+    if running:
         process.send_signal(number)
     process.wait(timeout=120)
-    return there
+    return running
 
 
 def stage(workdir: pathlib.Path) -> str:
-    """What a process that was just killed was doing."""
+    """Return what a process was doing when it was killed."""
     latest = said(workdir).rpartition(BEGINNING)[2]
     if "from step" not in latest:
         return "starting"
@@ -78,18 +79,18 @@ def stage(workdir: pathlib.Path) -> str:
 
 
 def checkpoints_of(workdir: pathlib.Path) -> set[str]:
-    """Names of the checkpoints that are there or being written."""
+    """Return the names of the checkpoints, including those being written."""
     return {path.name.split(".")[0] for path in (workdir / "checkpoints").glob("*")}
 
 
 def logged(workdir: pathlib.Path, step: int) -> bool:
-    """Whether a step is done."""
+    """Return whether a step is done."""
     path = workdir / "metrics.jsonl"
     return path.exists() and f'"step": {step},' in path.read_text()
 
 
 def left(workdir: pathlib.Path) -> tuple[dict[str, np.ndarray], dict]:
-    """Parameters, statistics and optimizer state of the last checkpoint as they lie on disk, and the figures."""
+    """Read the parameters, statistics and optimizer state of the last checkpoint, and the results."""
     folder = workdir / "checkpoints" / str(STEPS)
     restored = {item: ocp.PyTreeCheckpointer().restore(folder / item) for item in ("weights", "optimizer")}
     arrays = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(restored)}
@@ -97,7 +98,7 @@ def left(workdir: pathlib.Path) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def assert_same(actual: tuple[dict, dict], expected: tuple[dict, dict]) -> None:
-    """Bit by bit."""
+    """Assert that what two runs left is the same to the bit."""
     assert actual[0].keys() == expected[0].keys()
     assert any(leaf.size > 1000 for leaf in expected[0].values())
     for name, leaf in expected[0].items():

@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 from numpy.lib.stride_tricks import sliding_window_view
 
+from avlearn import config as configs
 from avlearn.types import Batch, InputSpec, Outputs
 from configs import base
 from tests.helpers import printed_sizes
@@ -335,7 +336,9 @@ def small_batch(inputs: InputSpec, pairs: int = 4, seed: int = 0) -> Batch:
 
 def make_model(network: type[nnx.Module], inputs: InputSpec = SMALL, **changes) -> nnx.Module:
     """A network of a sixteenth of the width, with `changes` to the other settings of its model section."""
-    config = base.get_config().model
+    # The papers' settings that all networks share, and the network's own keys.
+    config = configs.load(network.__module__.rpartition(".")[2]).model
+    config.update(base.get_config().model)
     config.update({"width": 1 / 16, **changes})
     return network(config, inputs, rngs=fast_rngs())
 
@@ -364,7 +367,7 @@ def embeddings(model: nnx.Module, batch: Batch) -> tuple[jax.Array, jax.Array]:
 
 def _both_streams(model: nnx.Module, batch: Batch, of_image: str, of_audio: str) -> tuple[jax.Array, jax.Array]:
     graphdef, state = nnx.split(model)
-    seen, heard = batch.seen, (batch.heard,)
+    seen, heard = batch.image_inputs, (batch.audio_input,)
     return _run(graphdef, state, seen, of_image)[0], _run(graphdef, state, heard, of_audio)[0]
 
 
@@ -377,7 +380,7 @@ def _run(graphdef, state, given, method: str):
 def assert_agrees(name: str, model: nnx.Module, batch: Batch, *, training: bool, stride: int = 2) -> None:
     """The network's outputs, and in training its new running statistics, are the reference's to 1e-4."""
     reference = Reference(model, training, stride)
-    given = (*batch.seen, batch.log_spectrogram, *(() if batch.waveform is None else (batch.waveform,)))
+    given = (*batch.image_inputs, batch.log_spectrogram, *(() if batch.waveform is None else (batch.waveform,)))
     expected = getattr(reference, name)(*map(np.asarray, given))
     model.set_attributes(use_running_average=not training)
     outputs = run(model, batch)

@@ -1,4 +1,4 @@
-"""What a run wrote for TensorBoard."""
+"""Reads the images that a run wrote for TensorBoard."""
 
 import io
 import pathlib
@@ -9,8 +9,8 @@ from PIL import Image
 from tensorboardX.proto import event_pb2
 
 
-def pictures(folder: pathlib.Path) -> dict[tuple[int, str], np.ndarray]:
-    """(step, name) to picture."""
+def images(folder: pathlib.Path) -> dict[tuple[int, str], np.ndarray]:
+    """Return the images by step and name."""
     return {
         (event.step, value.tag): np.asarray(Image.open(io.BytesIO(value.image.encoded_image_string)))
         for file in sorted(folder.iterdir())
@@ -21,7 +21,7 @@ def pictures(folder: pathlib.Path) -> dict[tuple[int, str], np.ndarray]:
 
 
 def _payloads(content: bytes):
-    """Of a TFRecord file: a length (8 bytes), 4 of checksum, the payload, 4 of checksum."""
+    """Yield the payloads of a TFRecord file: 8 bytes of length, 4 of checksum, the payload, 4 of checksum."""
     position = 0
     while position < len(content):
         (length,) = struct.unpack_from("<Q", content, position)

@@ -7,24 +7,27 @@ from flax import nnx
 
 from avlearn.models import avenet
 from avlearn.types import Batch, InputSpec
-from configs import base
+from configs import avenet as avenet_config
 
 INPUTS = InputSpec(frame_pixels=32, columns=200, pool=8)
 
 
 def model_config():
-    config = base.get_config().model
+    """Return the model section for AVE-Net, which has all keys of the other networks that tests build with it."""
+    config = avenet_config.get_config().model
     config.width = 1 / 16
     return config
 
 
 def avenet_model(seed: int = 0) -> nnx.Module:
+    """Return an AVE-Net in training mode."""
     model = avenet.Model(model_config(), INPUTS, rngs=nnx.Rngs(seed))
     model.train()
     return model
 
 
 def random_batch(workers: int, pairs: int, seed: int = 0) -> Batch:
+    """Return a batch `[workers, pairs, ...]` of noise, half of whose pairs correspond."""
     rng = np.random.default_rng(seed)
     leading = (workers, pairs)
     batch = Batch(

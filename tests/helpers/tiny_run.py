@@ -1,8 +1,8 @@
-"""A run of AVE-Net or LVS on the tiny world that takes seconds, in one process or as one of several.
+"""A run of AVE-Net or LVS on the tiny dataset that takes seconds, in one process or as one of several.
 
     python -m tests.helpers.tiny_run DATA_DIR WORKDIR NETWORK STEPS [signal=NUMBER process=NUMBER step=NUMBER]
 
-The named process sends itself a signal when it has read the batch of that step (from 1).
+The named process sends itself a signal after reading the batch of that step (from 1).
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ from jax.sharding import SingleDeviceSharding
 from avlearn import experiment, main, train
 from avlearn.build import build_network
 from avlearn.data.augment import Cuts
-from avlearn.devices import processes
 from avlearn.evaluation import array_files
+from avlearn.runs import workdir as workdirs
 from avlearn.runs.checkpoint import Checkpoints
 from avlearn.runs.preemption import EXIT_CODE, Preempted
 from avlearn.training import step as steps
@@ -36,7 +36,7 @@ WORKERS = 8
 
 
 def config_of(name: str, data_dir: str, num_steps: int):
-    """The miniature at a size for tests, with the papers' learning rate; half way it is validated and saved."""
+    """Return the miniature config at a size for tests, with the papers' learning rate; it validates halfway."""
     config = CONFIGS[name].get_config("miniature")
     config.model.width = 1 / 16
     config.inputs.frame_pixels = FRAME_PIXELS[name]
@@ -55,17 +55,17 @@ def config_of(name: str, data_dir: str, num_steps: int):
 
 
 def fingerprints(batch: Cuts) -> dict[int, int]:
-    """A number for what each worker of this process sees."""
-    seen = {}
+    """Return a checksum of the batch of each worker of this process."""
+    found = {}
     for field in jax.tree.leaves(batch):
         for shard in field.addressable_shards:
-            for place, rows in zip(range(WORKERS)[shard.index[0]], np.asarray(shard.data), strict=True):
-                seen[place] = zlib.crc32(rows.tobytes(), seen.get(place, 0))
-    return seen
+            for worker, rows in zip(range(WORKERS)[shard.index[0]], np.asarray(shard.data), strict=True):
+                found[worker] = zlib.crc32(rows.tobytes(), found.get(worker, 0))
+    return found
 
 
 def recorded(batches: Iterator[Cuts], first_step: int, path: pathlib.Path, fault: dict[str, int]) -> Iterator[Cuts]:
-    """The batches; notes what the workers of this process see, and sends the signal when its step has come."""
+    """Yield the batches; record the checksums of this process's workers, and send the signal at its step."""
     for step, batch in enumerate(batches, start=first_step + 1):
         with path.open("a") as file:
             file.write(json.dumps([step, fingerprints(batch)]) + "\n")
@@ -77,10 +77,10 @@ def recorded(batches: Iterator[Cuts], first_step: int, path: pathlib.Path, fault
 def run(
     name: str, data_dir, workdir: pathlib.Path, num_steps: int, *, devices=None, fault=None, preemption=None
 ) -> TrainState:
-    """Trains and evaluates; leaves `batches_<process>.jsonl` besides what every run does."""
+    """Train and evaluate; write `batches_<process>.jsonl` in addition to the files of a run."""
     config = config_of(name, data_dir, num_steps)
-    main.prepare_workdir(workdir, config, "train")
-    processes.check_shared(workdir)
+    workdirs.check_same_run(workdir, config)
+    workdirs.make(workdir)
     built = experiment.build(config, workdir, devices=devices, preemption=preemption)
     path = workdir / f"batches_{jax.process_index()}.jsonl"
 
@@ -94,18 +94,18 @@ def run(
 
 
 def batches_of(workdir: pathlib.Path) -> dict[tuple[int, int], set[int]]:
-    """What each worker saw at each step, as all processes of all starts have noted it."""
-    seen: dict[tuple[int, int], set[int]] = {}
+    """Return the checksums of each step and worker, from all processes of all starts."""
+    found: dict[tuple[int, int], set[int]] = {}
     for path in workdir.glob("batches_*.jsonl"):
         for line in path.read_text().splitlines():
             step, workers = json.loads(line)
             for worker, fingerprint in workers.items():
-                seen.setdefault((step, int(worker)), set()).add(fingerprint)
-    return seen
+                found.setdefault((step, int(worker)), set()).add(fingerprint)
+    return found
 
 
 def params_of(workdir: pathlib.Path, name: str, data_dir) -> dict:
-    """Parameters of a run's last checkpoint."""
+    """Return the parameters of a run's last checkpoint."""
     config = config_of(name, data_dir, num_steps=2)
     network = build_network(config)
     like = steps.initial_state(network.training, optax.identity())
@@ -114,7 +114,7 @@ def params_of(workdir: pathlib.Path, name: str, data_dir) -> dict:
 
 
 def difference(actual, expected) -> float:
-    """Length of the difference of two trees of arrays, relative to the second."""
+    """Return the norm of the difference of two trees of arrays, relative to the second."""
     pairs = [
         (np.asarray(a, np.float64), np.asarray(b, np.float64))
         for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True)
@@ -123,7 +123,7 @@ def difference(actual, expected) -> float:
 
 
 def as_a_process(data_dir: str, workdir: str, name: str, num_steps: str, *fault: str) -> None:
-    """What the command does."""
+    """Run the command."""
     flags.FLAGS(["tiny_run"])
     preemption = main.start_up(WORKERS)
     wanted = {key: int(value) for key, value in (option.split("=") for option in fault)}

@@ -61,7 +61,7 @@ def pod(tiny_world, tmp_path_factory):
 def test_the_notice_of_one_process_makes_both_leave_together(pod):
     _, told, _, _ = pod
     assert told.returncode == 75, told.stdout + told.stderr
-    said = re.findall(r"^\[(\d)\] process \d ends: told to leave .*: step (\d) is saved", told.stdout, re.MULTILINE)
+    said = re.findall(r"^\[(\d)\] process \d ends: preempted .*: step (\d) is saved", told.stdout, re.MULTILINE)
     assert sorted(said) == [("0", "2"), ("1", "2")]
     warned = re.findall(r"^\[(\d)\] W.* did not provide metrics", told.stdout, re.MULTILINE)
     assert warned == ["0"]  # of what a library says to all, the others keep quiet
@@ -109,7 +109,7 @@ def test_only_the_first_process_says_how_it_goes(pod):
     finished = pod[3].stdout.splitlines()
     # From step 2 where the death came before the checkpoint of step 3 was whole.
     assert any(
-        re.match(r"\[0\] Goes on from step [23] .*; 8 worker\(s\) on 4 device\(s\) \(cpu\) of 2 pro", line)
+        re.match(r"\[0\] Resumes from step [23] .*; 8 worker\(s\) on 4 device\(s\) \(cpu\) of 2 pro", line)
         for line in finished
     )
     assert [line for line in finished if line.startswith("[1] ")] == []

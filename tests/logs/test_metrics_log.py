@@ -1,4 +1,4 @@
-"""The run's log: rows, a restart, and the line on the terminal."""
+"""The log of a run: rows, a restart, and the line on the terminal."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from tests.helpers import tensorboard_events
 from tests.helpers.full_disk import files_no_larger_than
 
 
-def test_a_restart_forgets_later_rows(tmp_path):
+def test_a_restart_removes_later_rows(tmp_path):
     log = metrics_log.MetricsLog(tmp_path, first_step=0)
     for step in (10, 20, 30):
         log.write(step, {"train/loss": step / 100})
@@ -24,18 +24,18 @@ def test_a_restart_forgets_later_rows(tmp_path):
     assert [(row["step"], row["train/loss"]) for row in rows] == [(10, 0.1), (20, 0.2), (30, 0.5)]
 
 
-def test_pictures_are_in_tensorboard(tmp_path):
+def test_images_are_in_tensorboard(tmp_path):
     picture = np.zeros((4, 6, 3), np.uint8)
     picture[1, 2] = (255, 128, 0)
     log = metrics_log.MetricsLog(tmp_path, first_step=0)
     log.show(20, lambda: {"retrieval/image_to_sound": picture})
     log.close()
-    (((step, name), shown),) = tensorboard_events.pictures(tmp_path / "tensorboard").items()
+    (((step, name), shown),) = tensorboard_events.images(tmp_path / "tensorboard").items()
     assert (step, name) == (20, "retrieval/image_to_sound")
     np.testing.assert_array_equal(shown, picture)
 
 
-def test_what_does_not_fit_on_the_disk_is_an_error_at_once(tmp_path):
+def test_a_full_disk_is_an_error_at_once(tmp_path):
     log = metrics_log.MetricsLog(tmp_path, first_step=0)
     noise = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)
     with files_no_larger_than(4096), pytest.raises(OSError, match="File too large"):
@@ -43,7 +43,7 @@ def test_what_does_not_fit_on_the_disk_is_an_error_at_once(tmp_path):
 
 
 class FakeRun:
-    """Takes what a run of wandb takes, and keeps it."""
+    """Records the calls of a run of wandb."""
 
     def __init__(self):
         self.logged, self.metrics, self.finished = [], [], False
@@ -60,7 +60,7 @@ class FakeRun:
 
 @pytest.fixture
 def wandb(monkeypatch):
-    """A module in the place of wandb: `started` holds what runs were started with, `runs` the runs."""
+    """Return a fake wandb module: `started` has the arguments of the runs, `runs` the runs."""
     fake = types.ModuleType("wandb")
     fake.started, fake.runs, fake.Image = [], [], lambda picture: ("image", picture.shape)
 
@@ -74,7 +74,7 @@ def wandb(monkeypatch):
     return fake
 
 
-def test_weights_and_biases_gets_the_same_and_goes_on_with_the_same_run(wandb, tmp_path):
+def test_weights_and_biases_gets_the_same_and_resumes_the_same_run(wandb, tmp_path):
     for step in (10, 20):
         run = wandb_log.start(tmp_path, "sounds", {"seed": 3})
         log = metrics_log.MetricsLog(tmp_path, step - 10, run)
@@ -82,7 +82,7 @@ def test_weights_and_biases_gets_the_same_and_goes_on_with_the_same_run(wandb, t
         log.show(step, lambda: {"heat_map/a": np.zeros((4, 6, 3), np.uint8)})
         log.close()
     first, second = wandb.started
-    assert first == second  # also its id: the directory's
+    assert first == second  # including the id, which the directory stores
     assert (first["project"], first["name"], first["resume"]) == ("sounds", tmp_path.name, "allow")
     assert first["config"] == {"seed": 3}
     for run, step in zip(wandb.runs, (10, 20), strict=True):
@@ -94,14 +94,14 @@ def test_weights_and_biases_gets_the_same_and_goes_on_with_the_same_run(wandb, t
         assert run.finished
 
 
-def test_weights_and_biases_is_left_alone_unless_a_project_is_named(wandb, tmp_path, monkeypatch):
+def test_weights_and_biases_is_used_only_if_a_project_is_named(wandb, tmp_path, monkeypatch):
     assert wandb_log.start(tmp_path, "", {}) is None
     monkeypatch.setattr(wandb_log.jax, "process_index", lambda: 1)
     assert wandb_log.start(tmp_path, "sounds", {}) is None
     assert wandb.started == []
 
 
-def test_wandb_that_is_asked_for_and_not_installed_is_said(tmp_path, monkeypatch):
+def test_a_missing_wandb_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)  # what makes an import fail
     with pytest.raises(
         ValueError, match=r"wandb is not installed.*pip install -e .*leave --config\.train\.wandb_project"
@@ -109,7 +109,7 @@ def test_wandb_that_is_asked_for_and_not_installed_is_said(tmp_path, monkeypatch
         wandb_log.start(tmp_path, "sounds", {})
 
 
-def test_a_line_cut_short_is_left_out(tmp_path):
+def test_a_truncated_line_is_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(json.dumps({"step": 1}) + '\n{"step": 2, "train/lo')
     assert metrics_log.read_rows(path) == [{"step": 1}]

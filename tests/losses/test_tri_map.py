@@ -170,5 +170,5 @@ def test_nothing_but_padding_is_zero():
 
 @pytest.mark.parametrize("key", ["objective", "regions"])
 def test_unknown_names_are_refused(key):
-    with pytest.raises(ValueError, match=f"{key} 'papre' is unknown; use --config.loss.{key}="):
+    with pytest.raises(ValueError, match=f"loss.{key} is 'papre'; --config.loss.{key} takes "):
         tri_map.loss(jnp.zeros((1, 1, 1, 1)), jnp.zeros(1, int), jnp.ones(1), **{key: "papre"})

@@ -1,4 +1,4 @@
-"""Saving and restoring: the latest, the best, on other devices, and never another network's weights."""
+"""Saving and restoring: the latest, the best, on other devices; another network's weights are refused."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def state_at(step: int) -> steps.TrainState:
 
 @pytest.fixture
 def saved(tmp_path):
-    """Losses .9, .5, .7, .8 at steps 1 to 4, of which the last two are kept, and the best."""
+    """Save steps 1 to 4 with losses .9, .5, .7, .8; the last two and the best are kept."""
     checkpoints = Checkpoints(tmp_path, network="avenet", keep=2)
     for step, loss in enumerate([0.9, 0.5, 0.7, 0.8], start=1):
         checkpoints.save(state_at(step), metrics={"validation/loss": loss})
@@ -81,5 +81,5 @@ def test_no_checkpoint_is_an_error_that_says_what_to_do(tmp_path):
 
 
 def test_unknown_choice_is_refused(saved):
-    with pytest.raises(ValueError, match=r"'newest' is unknown; use --config.evaluation.checkpoint=best or latest"):
+    with pytest.raises(ValueError, match=r"'newest'; --config.evaluation.checkpoint takes best, latest"):
         Checkpoints(saved, network="avenet", keep=2).restore_weights(state_at(0), everywhere(1), "newest")

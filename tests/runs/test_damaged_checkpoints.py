@@ -1,4 +1,4 @@
-"""Checkpoints on bad storage: files that are gone, cut short or changed, and a disk that is full."""
+"""Checkpoints on bad storage: files that are missing, truncated or changed, and a full disk."""
 
 import logging
 import pathlib
@@ -33,7 +33,7 @@ def save_and_wait(checkpoints: Checkpoints, step: int) -> None:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    """Steps 1 and 2."""
+    """Return a directory with steps 1 and 2."""
     directory = tmp_path_factory.mktemp("run") / "checkpoints"
     checkpoints = opened(directory)
     for step in (1, 2):
@@ -60,7 +60,7 @@ def delete(path: pathlib.Path) -> None:
     path.unlink()
 
 
-def cut_short(path: pathlib.Path) -> None:
+def truncate(path: pathlib.Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
@@ -75,8 +75,8 @@ def files_of(directory: pathlib.Path) -> list[pathlib.Path]:
     return sorted(path.relative_to(directory) for path in (directory / "2").rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("damage", [delete, cut_short, flip_a_bit])
-def test_whatever_happens_to_a_file_the_state_is_one_that_was_saved(damage, template, tmp_path, caplog):
+@pytest.mark.parametrize("damage", [delete, truncate, flip_a_bit])
+def test_after_any_damage_the_restored_state_is_one_that_was_saved(damage, template, tmp_path, caplog):
     used = {}
     for number, file in enumerate(files_of(template)):
         directory = pathlib.Path(shutil.copytree(template, tmp_path / str(number) / "checkpoints"))
@@ -88,7 +88,7 @@ def test_whatever_happens_to_a_file_the_state_is_one_that_was_saved(damage, temp
         assert_is(state, used[str(file)])
         said = [record.getMessage() for record in caplog.records if "is damaged" in record.getMessage()]
         assert len(said) == (used[str(file)] == 1), said
-    # Files that hold arrays, or say where they are, cannot be done without.
+    # Files that hold arrays, or their locations, are required.
     needed = [step for file, step in used.items() if "/d/" in file.replace("process_0/d/", "") or "/manifest" in file]
     assert 1 in needed
     assert {step for file, step in used.items() if "/weights/d/" in file or "/optimizer/d/" in file} == {1}
@@ -108,8 +108,8 @@ def test_a_changed_validation_loss_is_noticed(saved, caplog):
     assert "its validation loss is not the one that was saved" in caplog.text
 
 
-def test_without_its_validation_loss_a_checkpoint_is_good_to_go_on_from(saved):
-    cut_short(saved / "2" / "metrics" / "metrics")
+def test_training_resumes_from_a_checkpoint_without_its_validation_loss(saved):
+    truncate(saved / "2" / "metrics" / "metrics")
     assert_is(restored(saved), 2)
     assert not opened(saved).is_validated(2)
 
@@ -121,7 +121,7 @@ def test_the_damaged_one_is_moved_aside_and_written_again(saved, caplog):
         assert_is(checkpoints.restore_state(state_at(0), SingleDeviceSharding(jax.devices()[0])), 1)
     [said] = [record.getMessage() for record in caplog.records if "damaged" in record.getMessage()]
     assert said.startswith(f"The checkpoint {saved / '2'} is damaged (")
-    assert said.endswith("that of step 1 is used.")
+    assert said.endswith("step 1 is used instead.")
     assert not (saved / "2").exists()
     assert (saved.parent / "damaged_checkpoints" / "2.0" / "weights").is_dir()
     assert checkpoints.latest_step() == 1
@@ -129,8 +129,8 @@ def test_the_damaged_one_is_moved_aside_and_written_again(saved, caplog):
     assert_is(restored(saved), 2)
 
 
-def test_to_evaluate_nothing_is_moved(saved, caplog):
-    cut_short(next((saved / "2" / "weights" / "d").iterdir()))
+def test_evaluation_moves_nothing(saved, caplog):
+    truncate(next((saved / "2" / "weights" / "d").iterdir()))
     for which in ("best", "latest"):  # step 2 is both
         with caplog.at_level(logging.WARNING, logger="avlearn"):
             step, params, _ = opened(saved).restore_weights(state_at(0), SingleDeviceSharding(jax.devices()[0]), which)
@@ -148,14 +148,14 @@ def test_all_damaged_is_an_error_that_says_why(saved):
     assert (saved / "2").exists()
 
 
-def test_a_full_disk_is_said_and_the_last_checkpoint_is_whole(saved):
+def test_a_full_disk_is_an_error_and_the_last_checkpoint_is_intact(saved):
     checkpoints = opened(saved)
     with (
         files_no_larger_than(4096),
-        pytest.raises(ValueError, match=r"no space is left .* is that of step 2\. Make room"),
+        pytest.raises(ValueError, match=r"no space is left .* is of step 2\. Make room"),
     ):
         save_and_wait(checkpoints, 3)
     assert_is(restored(saved), 2)
-    again = opened(saved)  # with room, after what is incomplete was cleared
+    again = opened(saved)  # with room; opening it removed the incomplete checkpoint
     save_and_wait(again, 3)
     assert_is(restored(saved), 3)

@@ -1,4 +1,4 @@
-"""A network on the frozen trunks of another: what is taken over, what stays as it is, and what is refused."""
+"""A network on the frozen trunks of another: what is replaced, what stays, and what is refused."""
 
 import dataclasses
 import functools
@@ -29,13 +29,13 @@ WORKERS = 7  # seven times a number, divided by seven, may be another number
 def state_of(network, seed, inputs=INPUTS):
     model = network.Model(model_config(), inputs, rngs=nnx.Rngs(seed))
     state = steps.initial_state(model, optax.identity())
-    # Running statistics as after a training: not those of every network's start.
+    # Running statistics as after training, which differ from the initial ones.
     return dataclasses.replace(state, batch_stats=jax.tree.map(lambda x: x + 0.1 * seed, state.batch_stats))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Checkpoints of the supervised network, and its state."""
+    """Return the checkpoints of a supervised network, and its state."""
     directory = tmp_path_factory.mktemp("supervised")
     state = state_of(supervised, seed=3, inputs=dataclasses.replace(INPUTS, classes=5))
     checkpoints = Checkpoints(directory, network="supervised", keep=1)
@@ -52,36 +52,36 @@ def same(a, b):
     return jax.tree.all(jax.tree.map(lambda x, y: bool((np.asarray(x) == np.asarray(y)).all()), a, b))
 
 
-def test_takes_what_has_the_same_name_and_says_so(trained, caplog):
+def test_replaces_and_logs_what_has_the_same_name(trained, caplog):
     directory, source = trained
     before = state_of(l3net, seed=1)
     with caplog.at_level(logging.INFO, "avlearn"):
         after = initialise.initialised(before, str(directory), TRUNKS, everywhere())
     for stream in TRUNKS:
-        # The supervised trunks have fc1 and fc2 besides, which L3-Net has not.
+        # The supervised trunks also have fc1 and fc2.
         assert same(after.params[stream], {name: source.params[stream][name] for name in before.params[stream]})
         assert same(after.batch_stats[stream], source.batch_stats[stream])
         assert not same(after.params[stream], before.params[stream])
     assert same([after.params[name] for name in ("fc1", "fc2")], [before.params[name] for name in ("fc1", "fc2")])
     taken, random = caplog.messages
     assert taken.startswith(
-        f"Takes {2 * 8 * (3 + 2)} arrays of supervised, step 0 of {directory}: audio.bn1_1, audio.bn1_2,"
+        f"Initialises {2 * 8 * (3 + 2)} arrays from supervised, step 0 of {directory}: audio.bn1_1, audio.bn1_2,"
     )
-    assert random == "At random stay 4: fc1, fc2."
+    assert random == "4 arrays stay random: fc1, fc2."
 
 
 def test_what_does_not_fit_is_refused(trained):
     directory, _ = trained
     take = functools.partial(initialise.initialised, directory=str(directory), sharding=everywhere())
     state = state_of(l3net, seed=1)
-    with pytest.raises(ValueError, match=r"does not fit:\n  fc2.bias is frozen here, and absent there\n  fc2.kernel"):
+    with pytest.raises(ValueError, match=r"does not fit:\n  fc2.bias is frozen here and absent there\n  fc2.kernel"):
         take(state, frozen=("vision", "fc2"))
     with pytest.raises(ValueError, match=r"supervised has no parameter of the same name as here \(fc1.bias"):
         take(dataclasses.replace(state, params={"fc1": state.params["fc1"]}, batch_stats={}), frozen=())
     wider = steps.with_arrays(state, {"audio.conv1_1.kernel": jnp.zeros((3, 3, 1, 8))})
     with pytest.raises(ValueError, match=r"audio.conv1_1.kernel is \[3, 3, 1, 4\] there, \[3, 3, 1, 8\] here"):
         take(wider, frozen=())
-    with pytest.raises(ValueError, match=r"--config.train.initialise_from=nowhere is no directory"):
+    with pytest.raises(ValueError, match=r"--config.train.initialise_from=nowhere is not a directory"):
         initialise.initialised(state, "nowhere", (), everywhere())
 
 
@@ -90,7 +90,7 @@ def test_frozen_trunks_stay_to_the_bit_and_the_rest_is_trained():
     model.train()
     freeze(model, TRUNKS)
     adam = optimizer.adam(lambda step: 1e-2, weight_decay=0.1, weight_decay_kind="decoupled")
-    adam = optimizer.leaving_alone(adam, functools.partial(steps.below, TRUNKS))
+    adam = optimizer.freeze(adam, functools.partial(steps.below, TRUNKS))
     mesh = placement.make_mesh(WORKERS, jax.devices()[:1])
     before = steps.initial_state(model, adam)
     before = dataclasses.replace(before, batch_stats=jax.tree.map(lambda x: x + 0.1, before.batch_stats))

@@ -1,18 +1,28 @@
-"""A run that is killed at any moment and started again with the same command ends with the same bits and figures."""
+"""A run that is killed at any moment and started again with the same command ends with the same bits and results."""
 
 import signal
 
 import pytest
 
-from tests.helpers.killed_run import EVALUATING, assert_same, checkpoints_of, left, logged, said, send_when, start
+from tests.helpers.killed_run import (
+    EVALUATING,
+    STARTING,
+    assert_same,
+    checkpoints_of,
+    left,
+    logged,
+    said,
+    send_when,
+    start,
+)
 
 
 @pytest.fixture(scope="module")
 def runs(tiny_world, tmp_path_factory):
-    """One run left alone, and one that is killed, told to leave, and at last finishes; exit codes of its starts."""
+    """Return an uninterrupted run, one that is killed, preempted and finally finishes, and its exit codes."""
     directory = tmp_path_factory.mktemp("runs")
     alone, killed = directory / "alone", directory / "killed"
-    whole = start(tiny_world, alone)
+    uninterrupted = start(tiny_world, alone)
     codes = []
 
     def interrupted(condition, number=signal.SIGKILL):
@@ -20,8 +30,8 @@ def runs(tiny_world, tmp_path_factory):
         assert send_when(process, condition, number), said(killed)
         codes.append(process.returncode)
 
-    interrupted(lambda: (killed / "config.json").exists())  # starting: the data are opened, the network is built
-    assert whole.wait(timeout=300) == 0, said(alone)
+    interrupted(lambda: STARTING in said(killed))  # while the dataset is opened and the network is built
+    assert uninterrupted.wait(timeout=300) == 0, said(alone)
     interrupted(lambda: "4" in checkpoints_of(killed))  # while a checkpoint is written, or just after
     interrupted(lambda: logged(killed, 7), signal.SIGTERM)
     interrupted(lambda: EVALUATING in said(killed))
@@ -30,17 +40,17 @@ def runs(tiny_world, tmp_path_factory):
     return alone, killed, codes
 
 
-def test_each_start_ended_as_it_was_told(runs):
+def test_exit_codes_are_those_of_the_signals(runs):
     _, killed, codes = runs
     assert codes == [-signal.SIGKILL, -signal.SIGKILL, 75, -signal.SIGKILL, 0], said(killed)
 
 
-def test_told_to_leave_it_says_where_it_saved(runs):
+def test_preempted_it_says_where_it_saved(runs):
     _, killed, _ = runs
-    assert "Ends: told to leave (SIGTERM): step " in said(killed)
-    assert "Goes on from step " in said(killed)
+    assert "Ends: preempted (SIGTERM): step " in said(killed)
+    assert "Resumes from step " in said(killed)
 
 
-def test_it_ends_with_the_same_bits_and_figures(runs):
+def test_it_ends_with_the_same_bits_and_results(runs):
     alone, killed, _ = runs
     assert_same(left(killed), left(alone))

@@ -44,5 +44,5 @@ def test_l2_changes_the_direction_of_adam():
 
 
 def test_unknown_weight_decay_is_refused():
-    with pytest.raises(ValueError, match=r"'L2' is unknown; use --config.train.weight_decay_kind=l2 or decoupled"):
+    with pytest.raises(ValueError, match=r"'L2'; --config.train.weight_decay_kind takes l2, decoupled"):
         optimizer.adam(lambda step: 0.01, weight_decay=0.1, weight_decay_kind="L2")

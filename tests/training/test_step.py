@@ -1,4 +1,4 @@
-"""The training step: each worker's own statistics, averages over workers, and any number of devices."""
+"""The training step: statistics of each worker, averages over workers, and any number of devices."""
 
 import functools
 import operator
@@ -28,7 +28,7 @@ WORKERS = tiny_run.WORKERS
 
 @functools.cache
 def step_on(devices: int, name: str) -> tuple:
-    """A step, its network and its mesh, to be compiled once."""
+    """Return a step, its network and its mesh; the step compiles once."""
     config = tiny_run.config_of(name, "nowhere", num_steps=2)
     network, mesh = build_network(config), placement.make_mesh(WORKERS, jax.devices()[:devices])
     return build_train_step(config, network, ADAM, mesh), network, mesh
@@ -36,7 +36,7 @@ def step_on(devices: int, name: str) -> tuple:
 
 def run_steps(devices: int, name: str = "avenet", count: int = 3):
     step, network, mesh = step_on(devices, name)
-    initial = jax.tree.map(jnp.array, steps.initial_state(network.training, ADAM))  # a step takes what it is given
+    initial = jax.tree.map(jnp.array, steps.initial_state(network.training, ADAM))  # a step donates its state
     state = jax.device_put(initial, placement.replicated(mesh))
     for number in range(count):
         pairs = small_batch(network.inputs, WORKERS * 4, seed=number)
@@ -77,7 +77,7 @@ def test_step_is_the_mean_over_workers_of_plain_gradients():
 
 
 def kept_bytes(rematerialise: str) -> tuple[int, dict]:
-    """What the forward pass of a batch holds for the backward pass beside parameters and input, and the gradient."""
+    """Return the bytes that the backward pass needs besides parameters and inputs, and the gradient."""
     model, batch = avenet_model(), jax.tree.map(lambda x: x[0], random_batch(1, 8))
     state = steps.initial_state(model, optax.sgd(0.1))
 
@@ -90,11 +90,11 @@ def kept_bytes(rematerialise: str) -> tuple[int, dict]:
     return sum(kept.values()), pull(jnp.ones(()))[0]
 
 
-def test_convolutions_alone_are_kept_where_the_rest_is_computed_twice():
+def test_rematerialisation_keeps_only_convolutions():
     (everything, expected), (convolutions, gradient) = map(kept_bytes, ("nothing", "all_but_convolutions"))
     assert_trees_close(gradient, expected, rtol=1e-4, atol=1e-6)
     # Outputs of conv1_1 ... conv4_2 at width 1/16: two layers of 4, 8, 16, 32 channels, on maps that halve each time
-    # from 16 x 16 for a frame of 32 pixels, and from 16 x 12 (32 x 25 cells) for the sound.
+    # from 16 x 16 for a frame of 32 pixels, and from 16 x 12 (32 x 25 cells) for the audio.
     frame = 2 * (4 * 16 * 16 + 8 * 8 * 8 + 16 * 4 * 4 + 32 * 2 * 2)
     sound = 2 * (4 * 16 * 12 + 8 * 8 * 6 + 16 * 4 * 3 + 32 * 2 * 1)
     assert convolutions == 4 * 8 * (frame + sound)
@@ -113,7 +113,7 @@ def test_same_run_twice_is_bit_identical():
     assert_same_bits(run_steps(8), run_steps(8))
 
 
-def test_all_pairs_scores_every_frame_with_every_sound_of_another_video():
+def test_all_pairs_scores_every_frame_with_the_audio_of_all_other_videos():
     batch = jax.tree.map(lambda x: x[0], random_batch(1, 3))
     batch = steps.Batch(**{**vars(batch), "video": jnp.array([7, 8, 7])})
     seen = {}
@@ -142,7 +142,7 @@ def test_all_pairs_scores_every_frame_with_every_sound_of_another_video():
 
 
 class Sums(nnx.Module):
-    """A network whose vectors are sums over its inputs, and whose contrast is their products."""
+    """A network whose vectors are sums over its inputs, and whose contrast is their product."""
 
     def image_features(self, frames):
         return frames.astype(jnp.float32).sum((1, 2, 3))
@@ -154,7 +154,7 @@ class Sums(nnx.Module):
         return image_features[:, None] * audio_features[None, :]
 
 
-def test_contrast_hands_the_loss_every_frame_with_every_sound_and_who_they_are():
+def test_contrast_gives_the_loss_all_pairs_and_their_videos():
     batch = jax.tree.map(lambda x: x[0], random_batch(1, 3))
     batch = steps.Batch(**{**vars(batch), "video": jnp.array([7, 8, 7]), "weight": jnp.array([1.0, 1.0, 0.0])})
 
@@ -175,5 +175,5 @@ def test_predict_uses_running_statistics():
     model.eval()
     batch = jax.tree.map(lambda x: x[0], random_batch(1, 4))
     predict = jax.jit(functools.partial(steps.predict, model=model))
-    whole, alone = predict(state, batch), predict(state, jax.tree.map(lambda x: x[:1], batch))
-    np.testing.assert_allclose(whole.logit[:1], alone.logit, atol=1e-5)
+    together, alone = predict(state, batch), predict(state, jax.tree.map(lambda x: x[:1], batch))
+    np.testing.assert_allclose(together.logit[:1], alone.logit, atol=1e-5)

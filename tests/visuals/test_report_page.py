@@ -179,6 +179,15 @@ def test_mismatched_maps_stand_beside_their_own(text, page):
     assert text.count("maximum&nbsp;0.00") == len(CLASSES)
 
 
+def test_settings_in_which_runs_differ_are_listed(text, tmp_path):
+    assert "Settings in which the runs differ" not in text
+    other = run("longer")
+    other.config["train"] = {**other.config["train"], "steps": 7}
+    page = report_page.write(tmp_path, [run("short"), other], "Runs").read_text(encoding="utf-8")
+    rows = re.search(r"Settings in which the runs differ.*?<tbody>(.*?)</tbody>", page, re.DOTALL)[1]
+    assert re.findall(r"<td>(.*?)</td>", rows) == ["train.steps", "100000", "7"]
+
+
 def test_what_only_some_networks_have_stands_on_their_page_only(text, tmp_path):
     assert not re.search(r'id="(map|tri-map)"|href="#(map|tri-map)"', text)
     rng = np.random.default_rng(1)

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Num, UInt8
 from ml_collections import ConfigDict
 
+from avlearn.config import one_of
 from avlearn.models.layers.convolution import convolve
 from avlearn.models.layers.convolve_video import convolve_video
 from avlearn.models.layers.maximum import larger, largest
@@ -15,6 +16,7 @@ from avlearn.models.layers.maximum import larger, largest
 CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}  # of the two convolutions of each block, before the width factor
 DTYPES = ("float32", "bfloat16")
 LAST = f"{max(CHANNELS)}_2"
+CONV1_STRIDES = (1, 2)  # Look, Listen and Learn; Objects that Sound
 CONV1_PADDINGS = ("after", "both")
 # Mean and standard deviation of ImageNet's pixels, R, G, B from 0 to 1: what torchvision's weights were trained on.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -262,18 +264,10 @@ def check_config(config: ConfigDict) -> None:
     Raises:
       ValueError: names the key, its value and what is allowed.
     """
-    if config.dtype not in DTYPES:
-        raise ValueError(f"model.dtype is {config.dtype!r}; use one of {', '.join(DTYPES)} (--config.model.dtype=...)")
-    if config.conv1_stride not in (1, 2):
-        raise ValueError(
-            f"model.conv1_stride is {config.conv1_stride}; use 1 (Look, Listen and Learn) or 2 (Objects that Sound) "
-            "(--config.model.conv1_stride=...)"
-        )
-    for key, allowed in (("conv1_padding", CONV1_PADDINGS), ("frame_scaling", FRAME_SCALINGS)):
-        if config[key] not in allowed:
-            raise ValueError(
-                f"model.{key} is {config[key]!r}; use one of {', '.join(allowed)} (--config.model.{key}=...)"
-            )
+    one_of(config.dtype, DTYPES, "model.dtype")
+    one_of(config.conv1_stride, CONV1_STRIDES, "model.conv1_stride")
+    one_of(config.conv1_padding, CONV1_PADDINGS, "model.conv1_padding")
+    one_of(config.frame_scaling, FRAME_SCALINGS, "model.frame_scaling")
     if config.width <= 0:
         raise ValueError(f"model.width is {config.width}; use a number above 0, 1 in the papers (--config.model.width)")
     if not 0 <= config.batch_norm_momentum < 1:

@@ -76,6 +76,6 @@ class EmbeddingNetwork(nnx.Module):
 
     def __call__(self, batch: Batch) -> Outputs:
         """Log-odds and embeddings of a batch of pairs, in float32."""
-        image = self.image_features(*batch.seen)
+        image = self.image_features(*batch.image_inputs)
         audio = self.audio_features(batch.log_spectrogram)
         return Outputs(logit=self.compare(image, audio), image_embedding=image, audio_embedding=audio)

@@ -110,8 +110,8 @@ def test_too_small_an_input_is_refused():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("dtype", "float16", "'float16'; use one of float32, bfloat16"),
-        ("conv1_stride", 3, "conv1_stride is 3; use 1"),
+        ("dtype", "float16", "'float16'; --config.model.dtype takes float32, bfloat16"),
+        ("conv1_stride", 3, "conv1_stride is 3; --config.model.conv1_stride takes 1, 2"),
         ("width", 0.0, "width is 0.0; use a number above 0"),
         ("batch_norm_momentum", 1.0, "momentum is 1.0; use a number from 0"),
     ],

@@ -1,0 +1,62 @@
+"""Evaluates a checkpoint, or arrays that an evaluation saved, and writes the results into the workdir."""
+
+import pathlib
+
+import jax
+from ml_collections import ConfigDict
+
+from avlearn.commands import report
+from avlearn.evaluation import array_files, assembly, scoring
+from avlearn.evaluation.assembly import Evaluation
+from avlearn.runs import workdir as workdirs
+from avlearn.runs.checkpoint import Checkpoints
+from avlearn.visuals import score_table
+
+
+def evaluate(built: Evaluation, checkpoints: Checkpoints, workdir: pathlib.Path) -> None:
+    """Evaluate a checkpoint; write its metrics, the arrays behind them, and the report; print the table of scores.
+
+    Raises:
+      ValueError: there is no usable checkpoint, or an evaluator refuses its arrays.
+    """
+    found = built.run(checkpoints, built.config.evaluation.checkpoint)
+    _write_config(workdir, built.config)
+    array_files.save(workdir, found.results, found.arrays)
+    say(score_table.table({workdir.name: found.results}))
+    if built.report_arrays is not None:
+        shown = built.report_arrays.collect(found.state, found.arrays)
+        array_files.save_arrays(workdir / array_files.FOR_REPORT, shown)
+        if jax.process_index() == 0:
+            print(f"\n{report.write([report.load(workdir)], workdir / 'report')}")
+    _check_refused(found.results)
+
+
+def score(config: ConfigDict, workdir: pathlib.Path, arrays: pathlib.Path) -> None:
+    """Compute the metrics of saved arrays without a network, write them into the workdir and print them.
+
+    Raises:
+      ValueError: the file does not hold such arrays, or an evaluator refuses them.
+    """
+    results, _ = assembly.score_arrays(config, arrays)
+    workdirs.make(workdir)
+    _write_config(workdir, config)
+    array_files.save_results(workdir, results)
+    say(f"{score_table.table({workdir.name: results})}\n\nResults: {workdir / 'results.json'}")
+    _check_refused(results)
+
+
+def say(text: str) -> None:
+    """Print from the first process only."""
+    if jax.process_index() == 0:
+        print(text)
+
+
+def _write_config(workdir: pathlib.Path, config: ConfigDict) -> None:
+    """Write the config, unless the directory has that of a training."""
+    if not workdirs.holds_training(workdir):
+        workdirs.write_config(workdir, config)
+
+
+def _check_refused(results: dict) -> None:
+    if jax.process_index() == 0:
+        scoring.check_refused(results)

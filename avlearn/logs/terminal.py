@@ -1,0 +1,23 @@
+"""What a run prints: its progress from the first process, and other libraries' warnings."""
+
+import logging
+import sys
+
+import jax
+from absl import logging as absl_logging
+
+
+def quieten(verbosity: int) -> None:
+    """Hide other libraries' messages below warnings, unless the verbosity asks for them; before processes join."""
+    if verbosity <= absl_logging.INFO:
+        absl_logging.set_verbosity(absl_logging.WARNING)
+
+
+def show_progress(verbosity: int) -> None:
+    """Print avlearn's messages without prefixes from the first process, and only errors from the others."""
+    if jax.process_index() > 0 and verbosity <= absl_logging.INFO:
+        absl_logging.set_verbosity(absl_logging.ERROR)
+    log = logging.getLogger("avlearn")
+    log.setLevel(logging.INFO if jax.process_index() == 0 else logging.ERROR)
+    log.addHandler(logging.StreamHandler(sys.stdout))
+    log.propagate = False

@@ -90,13 +90,13 @@ class Batch:
     labels: Bool[Array, "*batch classes"] | None = None
 
     @property
-    def seen(self) -> tuple[Array, ...]:
-        """What a network's `image_features` and `embed_image` take: the frames, and the flow where there is one."""
+    def image_inputs(self) -> tuple[Array, ...]:
+        """Return what `image_features` and `embed_image` take: the frames, and the optical flow if present."""
         return (self.frames,) if self.flow is None else (self.frames, self.flow)
 
     @property
-    def heard(self) -> Array:
-        """What a network's `audio_features` takes: the log-spectrogram, or the waveform where there is one."""
+    def audio_inputs(self) -> Array:
+        """Return what `audio_features` takes: the waveform if present, else the log-spectrogram."""
         return self.log_spectrogram if self.waveform is None else self.waveform
 
 

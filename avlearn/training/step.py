@@ -105,8 +105,8 @@ def score_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
 def score_all_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
     """Loss over every frame with every sound of the worker's batch; the loss gives both kinds equal weight."""
     # DIFFERS: (Objects that Sound 3) pairing `all_pairs` takes all other sounds of the batch as negatives, not one.
-    image = model.image_features(*batch.seen)
-    audio = model.audio_features(batch.heard)
+    image = model.image_features(*batch.image_inputs)
+    audio = model.audio_features(batch.audio_inputs)
     logit = model.compare(image[:, None], audio[None, :])
     same_clip = jnp.eye(logit.shape[0], dtype=bool)
     other_video = batch.video[:, None] != batch.video[None, :]
@@ -116,7 +116,7 @@ def score_all_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
 
 def score_contrast(model: nnx.Module, batch: Batch, *, loss: ContrastLoss):
     """Loss over what the network's `contrast` says of every frame with every sound of the worker's batch at once."""
-    image = model.image_features(*batch.seen)
+    image = model.image_features(*batch.image_inputs)
     audio = model.audio_features(batch.log_spectrogram)
     return loss(model.contrast(image, audio), batch.video, batch.weight)
 

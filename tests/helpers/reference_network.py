@@ -364,7 +364,7 @@ def embeddings(model: nnx.Module, batch: Batch) -> tuple[jax.Array, jax.Array]:
 
 def _both_streams(model: nnx.Module, batch: Batch, of_image: str, of_audio: str) -> tuple[jax.Array, jax.Array]:
     graphdef, state = nnx.split(model)
-    seen, heard = batch.seen, (batch.heard,)
+    seen, heard = batch.image_inputs, (batch.audio_inputs,)
     return _run(graphdef, state, seen, of_image)[0], _run(graphdef, state, heard, of_audio)[0]
 
 
@@ -377,7 +377,7 @@ def _run(graphdef, state, given, method: str):
 def assert_agrees(name: str, model: nnx.Module, batch: Batch, *, training: bool, stride: int = 2) -> None:
     """The network's outputs, and in training its new running statistics, are the reference's to 1e-4."""
     reference = Reference(model, training, stride)
-    given = (*batch.seen, batch.log_spectrogram, *(() if batch.waveform is None else (batch.waveform,)))
+    given = (*batch.image_inputs, batch.log_spectrogram, *(() if batch.waveform is None else (batch.waveform,)))
     expected = getattr(reference, name)(*map(np.asarray, given))
     model.set_attributes(use_running_average=not training)
     outputs = run(model, batch)

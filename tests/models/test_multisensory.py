@@ -61,15 +61,15 @@ def test_all_pairs_equal_a_loop_over_pairs():
 def test_waveform_is_compressed():
     # ln(1 + 255 / 255) / ln 256 = 1 / 8.
     given = jnp.array([[0.0, 1 / 255, -1 / 255, 1.0, -1.0]])
-    np.testing.assert_allclose(early_fusion.compressed(given)[0], [0, 0.125, -0.125, 1, -1], rtol=1e-5)
+    np.testing.assert_allclose(early_fusion.compress(given)[0], [0, 0.125, -0.125, 1, -1], rtol=1e-5)
 
 
 def test_sound_is_brought_to_the_steps_of_the_video():
     x = jnp.arange(7.0).reshape(1, 7, 1)
     # Parts of 2, 2 and 3: 0 1 | 2 3 | 4 5 6.
-    assert early_fusion.pooled_to(x, 3).ravel().tolist() == [1, 3, 6]
-    with pytest.raises(ValueError, match=r"7 steps where it meets 8 of the video"):
-        early_fusion.pooled_to(x, 8)
+    assert early_fusion.pool_to_steps(x, 3).ravel().tolist() == [1, 3, 6]
+    with pytest.raises(ValueError, match=r"7 steps at the fusion and the video 8"):
+        early_fusion.pool_to_steps(x, 8)
 
 
 @pytest.mark.parametrize("inputs", [InputSpec(frames=25), InputSpec(waveform_samples=8000)])

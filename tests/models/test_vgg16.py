@@ -62,7 +62,7 @@ def test_frames_of_the_mean_colour_are_as_if_there_were_no_image():
     np.testing.assert_array_equal(model.image_features(frames), other.image_features(frames))
 
 
-@pytest.mark.parametrize(("built_for", "given", "expected"), [(16, 16, "too small"), (64, 96, "was given 96 x 96")])
+@pytest.mark.parametrize(("built_for", "given", "expected"), [(16, 16, "too small"), (64, 96, "but was given 96 x 96")])
 def test_other_sizes_are_refused(built_for, given, expected):
     with pytest.raises(ValueError, match=expected):
         make_model(InputSpec(frame_pixels=built_for)).image_features(jnp.zeros((1, given, given, 3), jnp.uint8))

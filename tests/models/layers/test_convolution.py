@@ -35,5 +35,5 @@ def test_maps_smaller_than_the_kernel(sides, strides, padding):
 def test_dilation_and_groups_are_refused():
     x, kernel = jnp.ones((1, 8, 8, 2)), jnp.ones((3, 3, 2, 2))
     for setting in ({"rhs_dilation": (2, 2)}, {"lhs_dilation": (2, 1)}, {"feature_group_count": 2}):
-        with pytest.raises(ValueError, match="convolve takes neither dilation nor groups; it got"):
+        with pytest.raises(ValueError, match="convolve supports neither dilation nor groups; got"):
             convolution.convolve(x, kernel, (1, 1), "SAME", dimension_numbers=NHWC, **setting)

@@ -108,8 +108,8 @@ def test_bfloat16_is_not_taken():
 def test_no_miniature_network_has_one(monkeypatch):
     """They are computed as they were before, to the bit, and so what was measured of them holds."""
     taken = []
-    pays = winograd.pays
-    monkeypatch.setattr(winograd, "pays", lambda *arguments: taken.append(pays(*arguments)) or taken[-1])
+    is_faster = winograd.is_faster
+    monkeypatch.setattr(winograd, "is_faster", lambda *arguments: taken.append(is_faster(*arguments)) or taken[-1])
     for name in ("attention10k", "avenet", "avenet_multiframe", "lvs", "multisensory"):
         config = importlib.import_module(f"configs.{name}").get_config("miniature")
         network = network_of(config, nnx.eval_shape(functools.partial(build_model, config)))

@@ -74,7 +74,7 @@ class Batch:
       corresponds: whether frame and sound are of one moment of one video.
       video: fingerprint of the frame's video: pairs of equal fingerprints are never used as negatives.
       weight: 1 for a pair, 0 for padding.
-      flow: optical flow in pixels of the stored frames, as `optical_flow.to_pictures` codes it; None where the network
+      flow: optical flow in pixels of the stored frames, as `optical_flow.to_images` codes it; None where the network
         takes none.
       waveform: mono, full scale 1; None where the network takes none.
       labels: classes of what sounds, by clip of the frame; None where the network is not supervised.

@@ -96,7 +96,7 @@ def test_sound_may_change_its_rate_and_channels_in_the_midst(tmp_path):
 
 def test_pictures_whose_times_are_a_guess_are_refused(tmp_path):
     path = plain(tmp_path / "clip.avi", codecs=("libx264", "pcm_s16le"))
-    with pytest.raises(decode.UnreadableClip, match="time stamps of its pictures go back; encode it anew, as mp4"):
+    with pytest.raises(decode.UnreadableClip, match="time stamps of its frames go back; re-encode it as mp4"):
         decode.read_clip(path)
 
 
@@ -233,7 +233,7 @@ def test_a_file_cut_between_packets_is_refused(tmp_path, suffix):
     cut = tmp_path / f"cut.{suffix}"
     cut.write_bytes(whole.read_bytes()[: places[len(places) * 3 // 4]])
     assert decode.read_clip(whole).waveform.size == 3 * RATE
-    with pytest.raises(decode.UnreadableClip, match=r"ends at 2\.\d\d s of a declared 3\.0\d s; fetch it again"):
+    with pytest.raises(decode.UnreadableClip, match=r"ends at 2\.\d\d s of a declared 3\.0\d s; download it again"):
         decode.read_clip(cut)
 
 
@@ -281,7 +281,7 @@ def test_unreadable_files_are_named_with_the_reason(tmp_path):
     ],
 )
 def test_arguments_out_of_range_are_named(tmp_path, arguments):
-    with pytest.raises(ValueError, match=f"{next(iter(arguments))}={next(iter(arguments.values()))}: want"):
+    with pytest.raises(ValueError, match=f"{next(iter(arguments))}={next(iter(arguments.values()))}: use a finite number"):
         decode.read_clip(tmp_path / "any.mp4", **arguments)
 
 

@@ -238,7 +238,7 @@ def test_unknown_names_and_formats_are_refused():
 def test_every_array_of_a_network_comes_from_its_file(network):
     """Nothing stays at random, and nothing in the file is read into two places."""
     shapes = import_weights.weight_shapes(import_weights.initial_state(tiny_config(network)))
-    for source in published.sources(network, 0):
+    for source in published.formats(network, 0):
         entries = source.entries(shapes)
         targets = [entry.target for entry in entries] + list(source.constants)
         assert sorted({*targets}) == sorted(shapes)
@@ -277,18 +277,18 @@ def test_files_that_are_no_weights_are_refused(tmp_path, monkeypatch):
         pathlib.Path(name).write_bytes(b"junk of some bytes")
     for name, expected in {
         "code.pth": "cannot be read as a state dict",
-        "number.pth": "holds no state dict",
+        "number.pth": "does not contain a state dict",
         "junk.pth": "cannot be read as a state dict",
         "junk.safetensors": "cannot be read as safetensors",
         "junk.h5": "cannot be read as HDF5",
         "weights.npz": "'.npz' is unknown",
-        "absent.pth": "is no file",
+        "absent.pth": "is not a file",
     }.items():
         with pytest.raises(ValueError, match=expected):
             files.read(pathlib.Path(name))
     assert not pathlib.Path("harm").exists()
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ValueError, match=r"PyTorch is not installed here\. Either install it \(pip install torch"):
+    with pytest.raises(ValueError, match=r"PyTorch is not installed\. Either install it \(pip install torch"):
         files.read(pathlib.Path("number.pth"))
 
 
@@ -317,7 +317,7 @@ def test_the_command_writes_a_run_that_evaluation_restores(tmp_path, tiny_world,
     config.evaluation.evaluators = ("avc_accuracy",)
     with pytest.raises(ValueError, match=r"model\.conv1_padding: both there, after now"):
         main.run(config, workdir, "evaluate", None)
-    config.update_from_flattened_dict(dict(published.sources("avolnet", 0)[0].settings))
+    config.update_from_flattened_dict(dict(published.formats("avolnet", 0)[0].settings))
     main.run(config, workdir, "evaluate", None)
     assert json.loads((workdir / "results.json").read_text())["avc_accuracy"]["checkpoint_step"] == 0
     with pytest.raises(ValueError, match="holds a run already"):

@@ -281,7 +281,9 @@ def test_unreadable_files_are_named_with_the_reason(tmp_path):
     ],
 )
 def test_arguments_out_of_range_are_named(tmp_path, arguments):
-    with pytest.raises(ValueError, match=f"{next(iter(arguments))}={next(iter(arguments.values()))}: use a finite number"):
+    with pytest.raises(
+        ValueError, match=f"{next(iter(arguments))}={next(iter(arguments.values()))}: use a finite number"
+    ):
         decode.read_clip(tmp_path / "any.mp4", **arguments)
 
 

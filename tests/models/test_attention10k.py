@@ -13,13 +13,13 @@ from avlearn.losses import distance_ratio
 from avlearn.models import attention10k
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
-from tests.helpers import reference_network
-from tests.helpers.reference_network import (
+from tests.helpers import model_checks
+from tests.helpers.model_checks import (
     RESNET_PARAMETERS,
     SMALL,
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     features,
     parameter_sum,
     randomised,
@@ -30,7 +30,7 @@ from tests.helpers.reference_network import (
 loss = jax.jit(distance_ratio.loss)
 
 
-make_model = functools.partial(reference_network.make_model, attention10k.Model)
+make_model = functools.partial(model_checks.make_model, attention10k.Model)
 
 
 def test_layers():
@@ -42,11 +42,13 @@ def test_layers():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_pass_agrees_with_numpy(training):
-    assert_agrees("attention10k", randomised(make_model), small_batch(SMALL), training=training)
+    assert_matches_reference(
+        "Attention10k", randomised(make_model), small_batch(SMALL), training=training, scaling="imagenet"
+    )
 
 
 def test_all_pairs_equal_a_loop_over_pairs():
-    assert_all_pairs_equal_loop(randomised(make_model), small_batch(SMALL))
+    assert_all_pairs_match_single_pairs(randomised(make_model), small_batch(SMALL))
 
 
 def test_contrast_is_the_distance_from_each_sound_of_what_that_sound_attends_to():

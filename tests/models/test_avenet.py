@@ -12,14 +12,14 @@ from jax.sharding import PartitionSpec as P
 from avlearn.models import avenet
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
-from tests.helpers import reference_network
-from tests.helpers.reference_network import (
+from tests.helpers import model_checks
+from tests.helpers.model_checks import (
     CONV1_1_PARAMETERS,
     SMALL,
     TOWER_PARAMETERS,
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     embeddings,
     features,
     parameter_sum,
@@ -31,7 +31,7 @@ from tests.helpers.reference_network import (
 TINY = InputSpec(frame_pixels=32, pool=8)
 
 
-make_model = functools.partial(reference_network.make_model, avenet.Model)
+make_model = functools.partial(model_checks.make_model, avenet.Model)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_layers_are_those_of_the_paper():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_pass_agrees_with_numpy(model, training):
-    assert_agrees("avenet", model, small_batch(SMALL), training=training, stride=2)
+    assert_matches_reference("avenet", model, small_batch(SMALL), training=training)
 
 
 def test_fc3_starts_with_the_right_sign_and_undecided_at_the_threshold():
@@ -69,7 +69,7 @@ def test_gradient_is_finite_where_the_distance_is_zero(model):
 
 
 def test_all_pairs_equal_a_loop_over_pairs(model):
-    assert_all_pairs_equal_loop(model, small_batch(SMALL))
+    assert_all_pairs_match_single_pairs(model, small_batch(SMALL))
 
 
 def test_embeddings_have_length_one_and_are_what_compare_takes(model):

@@ -9,12 +9,12 @@ from avlearn.models import avenet_flow
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
 from configs.base import get_config
-from tests.helpers.reference_network import (
+from tests.helpers.model_checks import (
     CONV1_1_PARAMETERS,
     TOWER_PARAMETERS,
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     fast_rngs,
     parameter_sum,
     randomised,
@@ -49,7 +49,7 @@ def test_layers_are_those_of_the_paper():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_pass_agrees_with_numpy(model, training):
-    assert_agrees("avenet_flow", model, small_batch(SMALL), training=training)
+    assert_matches_reference("avenet_flow", model, small_batch(SMALL), training=training, flow_fields=SMALL.flow_fields)
 
 
 def test_both_streams_see_alike(model):
@@ -65,7 +65,7 @@ def test_both_streams_see_alike(model):
 
 
 def test_all_pairs_equal_a_loop_over_pairs(model):
-    assert_all_pairs_equal_loop(model, small_batch(SMALL))
+    assert_all_pairs_match_single_pairs(model, small_batch(SMALL))
 
 
 def test_flow_is_wanted():

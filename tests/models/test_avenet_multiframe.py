@@ -7,11 +7,11 @@ from avlearn.models import avenet_multiframe
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
 from configs.base import get_config
-from tests.helpers.reference_network import (
+from tests.helpers.model_checks import (
     TOWER_PARAMETERS,
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     fast_rngs,
     parameter_sum,
     randomised,
@@ -47,11 +47,11 @@ def test_layers_are_those_of_the_docstring():
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_pass_agrees_with_numpy(model, training):
     # Nine frames are five after conv1_1; pool3 drops the fifth.
-    assert_agrees("avenet_multiframe", model, small_batch(SMALL), training=training)
+    assert_matches_reference("avenet_multiframe", model, small_batch(SMALL), training=training)
 
 
 def test_all_pairs_equal_a_loop_over_pairs(model):
-    assert_all_pairs_equal_loop(model, small_batch(SMALL))
+    assert_all_pairs_match_single_pairs(model, small_batch(SMALL))
 
 
 def test_a_second_of_frames_is_wanted():

@@ -13,7 +13,7 @@ from avlearn.build import build_model, build_score, network_of
 from avlearn.commands import dry_run
 from avlearn.devices import placement
 from avlearn.training import step as steps
-from tests.helpers.reference_network import randomised, small_batch
+from tests.helpers.model_checks import randomised, small_batch
 
 # As few as give a gradient: two where clips are set against each other; and for AVOL-Net, whose scalar product of
 # random vectors is so large that one pair is right beyond doubt.

@@ -11,14 +11,14 @@ from flax import nnx
 from avlearn.models import l3net
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
-from tests.helpers import reference_network
-from tests.helpers.reference_network import (
+from tests.helpers import model_checks
+from tests.helpers.model_checks import (
     CONV1_1_PARAMETERS,
     SMALL,
     TOWER_PARAMETERS,
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     embeddings,
     features,
     parameter_sum,
@@ -27,7 +27,7 @@ from tests.helpers.reference_network import (
     small_batch,
 )
 
-make_model = functools.partial(reference_network.make_model, l3net.Model)
+make_model = functools.partial(model_checks.make_model, l3net.Model)
 
 
 @pytest.mark.parametrize(
@@ -48,11 +48,11 @@ def test_layers_are_those_of_the_papers(stride, columns):
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_pass_agrees_with_numpy(stride, training):
     model = randomised(lambda: make_model(conv1_stride=stride))
-    assert_agrees("l3net", model, small_batch(SMALL), training=training, stride=stride)
+    assert_matches_reference("L3Net", model, small_batch(SMALL), training=training, stride=stride)
 
 
 def test_all_pairs_equal_a_loop_over_pairs():
-    assert_all_pairs_equal_loop(randomised(make_model), small_batch(SMALL))
+    assert_all_pairs_match_single_pairs(randomised(make_model), small_batch(SMALL))
 
 
 def test_starts_undecided():

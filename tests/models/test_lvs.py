@@ -16,13 +16,13 @@ from avlearn.models.layers.layer_table import layer_table
 from avlearn.training import step as steps
 from avlearn.types import InputSpec
 from configs import lvs as lvs_config
-from tests.helpers import reference_network
-from tests.helpers.reference_network import (
+from tests.helpers import model_checks
+from tests.helpers.model_checks import (
     RESNET_PARAMETERS,
     SMALL,
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     embeddings,
     features,
     parameter_sum,
@@ -31,7 +31,7 @@ from tests.helpers.reference_network import (
     small_batch,
 )
 
-make_model = functools.partial(reference_network.make_model, lvs.Model)
+make_model = functools.partial(model_checks.make_model, lvs.Model)
 
 
 def test_layers_are_those_of_the_paper():
@@ -45,11 +45,11 @@ def test_layers_are_those_of_the_paper():
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_pass_agrees_with_numpy(training):
     # The log-odds are cosines over .03, so 1e-4 there is 3e-6 here.
-    assert_agrees("lvs", randomised(make_model), small_batch(SMALL), training=training)
+    assert_matches_reference("Lvs", randomised(make_model), small_batch(SMALL), training=training, scaling="imagenet")
 
 
 def test_all_pairs_equal_a_loop_over_pairs():
-    assert_all_pairs_equal_loop(randomised(make_model), small_batch(SMALL))
+    assert_all_pairs_match_single_pairs(randomised(make_model), small_batch(SMALL))
 
 
 def test_contrast_holds_the_cosine_of_each_image_with_each_sound():

@@ -11,10 +11,10 @@ from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
 from configs import multisensory as config_file
 from configs.base import get_config
-from tests.helpers.reference_network import (
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+from tests.helpers.model_checks import (
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     fast_rngs,
     parameter_sum,
     randomised,
@@ -51,11 +51,11 @@ def test_layers_are_those_of_the_released_code():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_pass_agrees_with_numpy(training):
-    assert_agrees("multisensory", randomised(make_model), small_batch(SMALL), training=training)
+    assert_matches_reference("Multisensory", randomised(make_model), small_batch(SMALL), training=training)
 
 
 def test_all_pairs_equal_a_loop_over_pairs():
-    assert_all_pairs_equal_loop(randomised(make_model), small_batch(SMALL))
+    assert_all_pairs_match_single_pairs(randomised(make_model), small_batch(SMALL))
 
 
 def test_waveform_is_compressed():

@@ -13,14 +13,14 @@ from avlearn.losses import classification
 from avlearn.models import l3net, supervised
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
-from tests.helpers import reference_network
-from tests.helpers.reference_network import (
+from tests.helpers import model_checks
+from tests.helpers.model_checks import (
     CONV1_1_PARAMETERS,
     SMALL,
     TOWER_PARAMETERS,
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     embeddings,
     parameter_sum,
     randomised,
@@ -29,7 +29,7 @@ from tests.helpers.reference_network import (
 )
 
 FIVE = dataclasses.replace(SMALL, classes=5)
-make_model = functools.partial(reference_network.make_model, supervised.Model)
+make_model = functools.partial(model_checks.make_model, supervised.Model)
 loss = jax.jit(classification.loss)
 
 
@@ -45,7 +45,7 @@ def test_layers_are_those_of_the_paper():
 def test_the_trunks_have_the_names_and_shapes_of_l3nets():
     trained, wanted = (
         {path: leaf.get_value().shape for path, leaf in nnx.to_flat_state(nnx.state(nnx.eval_shape(make)))}
-        for make in (lambda: make_model(FIVE), lambda: reference_network.make_model(l3net.Model))
+        for make in (lambda: make_model(FIVE), lambda: model_checks.make_model(l3net.Model))
     )
     fusion = {path for path in wanted if path[0] in ("fc1", "fc2")}
     assert len(fusion) == 4
@@ -56,11 +56,13 @@ def test_the_trunks_have_the_names_and_shapes_of_l3nets():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_pass_agrees_with_numpy(training):
-    assert_agrees("supervised", randomised(lambda: make_model(FIVE)), small_batch(FIVE), training=training)
+    assert_matches_reference(
+        "Supervised", randomised(lambda: make_model(FIVE)), small_batch(FIVE), training=training, classes=5
+    )
 
 
 def test_all_pairs_equal_a_loop_over_pairs():
-    assert_all_pairs_equal_loop(randomised(lambda: make_model(FIVE)), small_batch(FIVE))
+    assert_all_pairs_match_single_pairs(randomised(lambda: make_model(FIVE)), small_batch(FIVE))
 
 
 def test_retrieval_vectors_are_the_softmax_outputs():

@@ -14,14 +14,14 @@ from avlearn.models import vgg16
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
 from configs.vgg16 import get_config
-from tests.helpers import reference_network
-from tests.helpers.reference_network import assert_golden, parameter_sum, randomised, run, small_batch
+from tests.helpers import model_checks
+from tests.helpers.model_checks import assert_golden, parameter_sum, randomised, run, small_batch
 
 TINY = InputSpec(frame_pixels=64)
 
 
 def make_model(inputs: InputSpec = TINY, **changes) -> vgg16.Model:
-    return reference_network.make_model(vgg16.Model, inputs, **changes)
+    return model_checks.make_model(vgg16.Model, inputs, **changes)
 
 
 def test_layers_are_those_of_configuration_d():

@@ -10,7 +10,7 @@ from avlearn.models.layers.conv_tower import PooledTower
 from avlearn.models.layers.maximum import larger, largest
 from avlearn.training import step as steps
 from configs.base import get_config
-from tests.helpers.reference_network import fast_rngs
+from tests.helpers.model_checks import fast_rngs
 
 NAN = float("nan")
 

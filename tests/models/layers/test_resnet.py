@@ -9,7 +9,7 @@ from scipy.ndimage import maximum_filter
 
 from avlearn.models.layers.resnet import BasicBlock, MaxPool3x3, ResNet18, imagenet_input
 from configs.base import get_config
-from tests.helpers.reference_network import RESNET_PARAMETERS, fast_rngs, run
+from tests.helpers.model_checks import RESNET_PARAMETERS, fast_rngs, run
 
 
 def make_resnet(in_channels: int = 3, **changes) -> ResNet18:

@@ -1,4 +1,4 @@
-"""AVOL-Net: its layers as printed, its forward pass against NumPy, and where its map points."""
+"""AVOL-Net: layers as printed, forward pass against PyTorch, and heat map."""
 
 import functools
 
@@ -41,7 +41,7 @@ def test_layers_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_forward_pass_agrees_with_numpy(training):
+def test_forward_pass_agrees_with_pytorch(training):
     assert_matches_reference("AvolNet", randomised(make_model), small_batch(SMALL), training=training)
 
 
@@ -49,7 +49,7 @@ def test_all_pairs_equal_a_loop_over_pairs():
     assert_all_pairs_match_single_pairs(randomised(make_model), small_batch(SMALL))
 
 
-def test_map_is_factor_times_scalar_product_plus_bias_at_its_own_cell():
+def test_map_is_factor_times_scalar_product_plus_bias_in_each_cell():
     model = make_model(conv7_scale=2.0, conv7_bias=-3.0)
     cells = jnp.zeros((1, 3, 4, 128)).at[0, 2, 1].set(1.0).at[0, 0, 3].set(-1.0)
     sound = jnp.full((1, 128), 1 / 64)
@@ -79,7 +79,7 @@ def test_log_odds_start_near_zero():
     assert 0.1 < np.abs(heat_map).max() < 6
 
 
-def test_retrieval_vectors_are_of_length_one():
+def test_retrieval_vectors_have_length_one():
     model, batch = randomised(make_model), small_batch(SMALL)
     model.eval()
     outputs = run(model, batch)

@@ -1,4 +1,4 @@
-"""L3-Net: its layers as printed in both papers, its forward pass against NumPy, and its fusion layer."""
+"""L3-Net: layers as printed in both papers, forward pass against PyTorch, and fusion layer."""
 
 import functools
 
@@ -46,7 +46,7 @@ def test_layers_are_those_of_the_papers(stride, columns):
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("training", [True, False])
-def test_forward_pass_agrees_with_numpy(stride, training):
+def test_forward_pass_agrees_with_pytorch(stride, training):
     model = randomised(lambda: make_model(conv1_stride=stride))
     assert_matches_reference("L3Net", model, small_batch(SMALL), training=training, stride=stride)
 
@@ -55,14 +55,14 @@ def test_all_pairs_equal_a_loop_over_pairs():
     assert_all_pairs_match_single_pairs(randomised(make_model), small_batch(SMALL))
 
 
-def test_starts_undecided():
+def test_initial_loss_is_that_of_a_guess():
     model = make_model()
     batch = small_batch(SMALL)
     loss, _ = l3net.loss(run(model, batch).logit, batch.corresponds, batch.weight)
     np.testing.assert_allclose(loss, np.log(2), atol=0.1)
 
 
-def test_retrieval_vectors_are_pool4_of_length_one():
+def test_retrieval_vectors_are_normalised_pool4():
     model, batch = randomised(make_model), small_batch(SMALL)
     model.eval()
     outputs = run(model, batch)

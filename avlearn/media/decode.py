@@ -172,7 +172,7 @@ def _check_positive(**values):
 def _opened(path):
     """Open the container of a file; errors of libav in the context become an UnreadableClip."""
     if not pathlib.Path(path).is_file():
-        raise UnreadableClip(path, "missing", "there is no such file")
+        raise UnreadableClip(path, "missing", "the file does not exist")
     try:
         with av.open(os.fspath(path)) as container:
             yield container

@@ -1,8 +1,8 @@
 """The same run on 1 to 8 devices and 1 to 4 processes: `python -m tests.benchmarks.topology --data_dir=DATA`.
 
 The dataset synthetic_av/tiny must exist in DATA. AVE-Net and LVS train for 50 steps in float32 with the papers'
-learning rate. The first column is the norm of the parameters' difference from those on one device, relative to their norm;
-the second is the largest difference of an evaluation metric. Batches must be the same to the bit.
+learning rate. The first column is the norm of the parameters' difference from those on one device, relative to their
+norm; the second is the largest difference of an evaluation metric. Batches must be the same to the bit.
 """
 
 import argparse

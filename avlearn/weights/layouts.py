@@ -71,12 +71,12 @@ def swapped_input_colours(scale: Sequence[float]) -> Layout:
 
 
 def convert_entries(
-    found: Mapping[str, np.ndarray], entries: Sequence[Entry], shapes: Mapping[str, Shape]
+    stored: Mapping[str, np.ndarray], entries: Sequence[Entry], shapes: Mapping[str, Shape]
 ) -> dict[str, np.ndarray]:
     """Convert the arrays of a file to ours, in float32, after `mismatches` found no errors.
 
     Args:
-      found: the file's arrays by name.
+      stored: the file's arrays by name.
       entries: the entries to read.
       shapes: our shapes by path in the network.
 
@@ -85,9 +85,9 @@ def convert_entries(
     """
     arrays = {}
     for entry in entries:
-        array = found[entry.source]
+        array = stored[entry.source]
         if entry.subtracted is not None:
-            array = array.astype(np.float64) - found[entry.subtracted].astype(np.float64)
+            array = array.astype(np.float64) - stored[entry.subtracted].astype(np.float64)
         array = np.ascontiguousarray(entry.layout.convert(array), np.float32)
         assert array.shape == tuple(shapes[entry.target]), f"{entry}: {array.shape}"
         arrays[entry.target] = array
@@ -95,7 +95,7 @@ def convert_entries(
 
 
 def mismatches(
-    found: Mapping[str, np.ndarray],
+    stored: Mapping[str, np.ndarray],
     entries: Sequence[Entry],
     shapes: Mapping[str, Shape],
     unused: Callable[[str], bool],
@@ -103,7 +103,7 @@ def mismatches(
     """List a file's errors, one a line: missing and unknown entries, wrong shapes, and values that are not finite.
 
     Args:
-      found: the file's arrays by name.
+      stored: the file's arrays by name.
       entries: the entries to read.
       shapes: our shapes by path in the network.
       unused: returns whether a name in the file is known and need not be read.
@@ -113,14 +113,14 @@ def mismatches(
         expected[entry.source] = entry.layout.shape(tuple(shapes[entry.target]))
         if entry.subtracted is not None:
             expected[entry.subtracted] = expected[entry.source]
-    lines = [f"missing: {name} {list(shape)}" for name, shape in expected.items() if name not in found]
-    extra = [name for name in found if name not in expected and not unused(name)]
-    lines += [f"unknown: {name} {list(found[name].shape)}" for name in extra]
+    lines = [f"missing: {name} {list(shape)}" for name, shape in expected.items() if name not in stored]
+    extra = [name for name in stored if name not in expected and not unused(name)]
+    lines += [f"unknown: {name} {list(stored[name].shape)}" for name in extra]
     for name, shape in expected.items():
-        if name not in found:
+        if name not in stored:
             continue
-        if found[name].shape != shape:
-            lines.append(f"shape: {name} is {list(found[name].shape)}, expected {list(shape)}")
-        elif not np.isfinite(found[name]).all():
+        if stored[name].shape != shape:
+            lines.append(f"shape: {name} is {list(stored[name].shape)}, expected {list(shape)}")
+        elif not np.isfinite(stored[name]).all():
             lines.append(f"not finite: {name}")
     return lines

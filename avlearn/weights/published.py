@@ -216,14 +216,14 @@ def _resnet18(stream: str = "vision") -> WeightLayout:
     kinds = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
     def entries(shapes: Mapping[str, Shape]) -> list[Entry]:
-        found = []
+        read = []
         for path in shapes:
             name, _, kind = path.removeprefix(f"{stream}.").rpartition(".")
             # The fully connected layers of Attention10k are outside the stream.
             if path.startswith(f"{stream}."):
                 layout = layouts.TORCH_CONV if kind == "kernel" else layouts.SAME
-                found.append(Entry(path, f"{name}.{kinds[kind]}", layout))
-        return found
+                read.append(Entry(path, f"{name}.{kinds[kind]}", layout))
+        return read
 
     return WeightLayout(
         "torchvision",

@@ -30,8 +30,8 @@ def convolve_video(
     taps, stride = kernel.shape[0], strides[0]
     x = jnp.pad(x, [(0, 0), padding[0], (0, 0), (0, 0), (0, 0)])
     steps = (x.shape[1] - taps) // stride + 1
-    taken = [jax.lax.slice_in_dim(x, tap, tap + stride * (steps - 1) + 1, stride, axis=1) for tap in range(taps)]
-    images = jnp.concatenate(taken, axis=-1).reshape(-1, *x.shape[2:4], taps * x.shape[4])
+    shifted = [jax.lax.slice_in_dim(x, tap, tap + stride * (steps - 1) + 1, stride, axis=1) for tap in range(taps)]
+    images = jnp.concatenate(shifted, axis=-1).reshape(-1, *x.shape[2:4], taps * x.shape[4])
     out = convolve(
         images,
         jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], taps * kernel.shape[3], kernel.shape[4]),

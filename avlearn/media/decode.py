@@ -19,7 +19,7 @@ USUAL_FRAMES = 256  # ten seconds at 25 frames per second; the array grows if th
 
 
 class UnreadableClip(ValueError):
-    """Raised for a media file that does not provide the requested clip.
+    """A media file that does not provide the requested clip.
 
     Attributes:
       path: the file.

@@ -11,7 +11,7 @@ UPRIGHT = (1, 0, 0, 1)  # the display matrix (a, b, c, d) of a frame stored upri
 
 
 class VideoReader:
-    """Samples decoded frames on a grid of times and scales them, with libav's filters.
+    """A reader that samples decoded frames on a grid of times and scales them, with libav's filters.
 
     Attributes:
       stream: the container's stream.
@@ -119,7 +119,7 @@ def to_upright(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarr
 
 
 class AudioReader:
-    """Converts decoded audio to mono, to one sample rate and to the clip's clock, with libav's filters.
+    """A reader that converts decoded audio to mono, one sample rate and the clip's clock, with libav's filters.
 
     Attributes:
       stream: the container's stream.

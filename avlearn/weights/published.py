@@ -114,14 +114,14 @@ def _tower(stream: str, prefix: str) -> list[Entry]:
         for layer in (f"{block}_1", f"{block}_2"):
             conv, norm = f"{prefix}.conv{layer}", f"{prefix}.bn{layer}"
             entries.append(Entry(f"{stream}.conv{layer}.kernel", f"{conv}.weight", layouts.TORCH_CONV))
-            # Our convolutions have no bias: in the normalisation that follows it is a shift of the running mean.
+            # Our convolutions have no bias: it is subtracted from the running mean of the next normalisation.
             mean = Entry(f"{stream}.bn{layer}.mean", f"{norm}.running_mean", layouts.SAME, subtracted=f"{conv}.bias")
             entries += [mean, *_torch(f"{stream}.bn{layer}", norm, scale="weight", bias="bias", var="running_var")]
     return entries
 
 
 def _torch(target: str, source: str, **names: str) -> list[Entry]:
-    """Vectors of one layer: our name to PyTorch's."""
+    """Return the entries of one layer's vectors; `names` maps our names to PyTorch's."""
     return [Entry(f"{target}.{ours}", f"{source}.{theirs}", layouts.SAME) for ours, theirs in names.items()]
 
 

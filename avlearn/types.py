@@ -73,7 +73,7 @@ class Batch:
       corresponds: whether frame and audio are of one moment of one video.
       video: fingerprint of the frame's video; pairs of equal fingerprints are never used as negatives.
       weight: 1 for a pair, 0 for padding.
-      flow: optical flow in pixels of the stored frames, as `optical_flow.to_pictures` codes it; None if the network
+      flow: optical flow in pixels of the stored frames, as `optical_flow.to_images` codes it; None if the network
         takes none.
       waveform: mono, full scale 1; None if the network takes none.
       labels: classes that sound in the frame's clip; None if the network is not supervised.
@@ -94,7 +94,7 @@ class Batch:
         return (self.frames,) if self.flow is None else (self.frames, self.flow)
 
     @property
-    def audio_input(self) -> Array:
+    def audio_inputs(self) -> Array:
         """Return the argument of a network's `audio_features`: the waveform if present, else the log-spectrogram."""
         return self.log_spectrogram if self.waveform is None else self.waveform
 

@@ -47,13 +47,13 @@ def imported(
     source = published.choose(config.model.name, file_format, found, shapes, positive_class)
     config.update_from_flattened_dict(dict(source.settings))
     entries = source.entries(shapes)
-    lines = layouts.mismatches(found, entries, shapes, source.leaves_unread)
+    lines = layouts.mismatches(found, entries, shapes, source.is_unused)
     if lines:
         raise ValueError(
             f"the file does not hold the {source.name} weights of {config.model.name}; {len(lines)} entries differ:"
             + "".join(f"\n  {line}" for line in lines)
         )
-    arrays = layouts.converted(found, entries, shapes) | dict(source.constants)
+    arrays = layouts.convert_entries(found, entries, shapes) | dict(source.constants)
     source.check(arrays)
     return steps.with_arrays(state, arrays), source
 

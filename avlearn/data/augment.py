@@ -134,7 +134,7 @@ def flip_flow(
     """Flips optical flow left to right where `flip` says so.
 
     What moved to the right moves to the left then: every other channel, the motion across, changes its sign, which the
-    code of `avlearn.media.optical_flow.to_pictures` makes 255 less its value.
+    code of `avlearn.media.optical_flow.to_images` makes 255 less its value.
     """
     mirrored = flow[..., ::-1, :]
     across = jnp.broadcast_to(jnp.arange(flow.shape[-1]) % 2 == 0, flow.shape)

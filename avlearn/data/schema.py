@@ -36,7 +36,7 @@ def features(
       clip_id, video_id: names; clips of one video share `video_id`, and are never paired as negatives.
       start_ms: where the clip starts in its video.
       frames: JPEG frames, shorter side as the builder config says; frame_times_ms: their times in the clip.
-      optical_flow: flow from each frame to the next as grey JPEG, `avlearn.media.optical_flow.to_pictures`.
+      optical_flow: flow from each frame to the next as grey JPEG, `avlearn.media.optical_flow.to_images`.
       log_spectrogram: float16 `[columns, 257]`, raw bytes.
       waveform: int16 `[samples]`, mono, raw bytes, full scale 32767; its rate is in the metadata.
       labels: classes of what sounds.

@@ -53,7 +53,7 @@ class StoredMoment:
     Attributes:
       time_ms: in the clip.
       frame: as it is stored.
-      flow: to the next frame, x above y as `avlearn.media.optical_flow.to_pictures`; None where there is none.
+      flow: to the next frame, x above y as `avlearn.media.optical_flow.to_images`; None where there is none.
       boxes, label, sounding: those whose time is nearest to this frame's.
     """
 

@@ -1,4 +1,4 @@
-"""Decodes a moment of a media file: frames on a grid of times, and the sound on the same clock."""
+"""Decodes a part of a media file: frames on a grid of times, and audio on the same clock."""
 
 import contextlib
 import dataclasses
@@ -13,22 +13,22 @@ from jaxtyping import Float32, Int64, UInt8
 
 from avlearn.media import tracks
 
-# What a container declares and what it holds differ by encoder padding; more than this is a cut file.
+# Encoder padding makes a track differ from its declared length; a larger difference means a truncated file.
 DECLARED_TOLERANCE_SECONDS = 0.1
-USUAL_FRAMES = 256  # ten seconds of 25; the room grows where there are more
+USUAL_FRAMES = 256  # ten seconds at 25 frames per second; the array grows if there are more
 
 
 class UnreadableClip(ValueError):
-    """A media file that cannot give the clip asked for.
+    """A media file that does not provide the requested clip.
 
     Attributes:
       path: the file.
-      reason: `missing`, `unreadable` (no media file, or damaged), `truncated`, `no_video_track`, `no_audio_track` or
-        `empty` (the file has nothing at the time asked for): a key to count by.
+      reason: a key to count by: `missing`, `unreadable` (not a media file, or damaged), `truncated`, `no_video_track`,
+        `no_audio_track` or `empty` (the file has nothing at the requested time).
     """
 
     def __init__(self, path: str | os.PathLike, reason: str, detail: str):
-        super().__init__(path, reason, detail)  # all of them, so that it can pass from a worker process
+        super().__init__(path, reason, detail)  # all arguments, so that it can be pickled by a worker process
         self.path = path
         self.reason = reason
         self.detail = detail
@@ -39,14 +39,14 @@ class UnreadableClip(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class DecodedClip:
-    """Frames and sound of one moment of a video, on one clock that starts at 0.
+    """Frames and audio of a part of a video, on one clock that starts at 0.
 
     Attributes:
       frames: RGB, upright, square pixels.
       frame_times_ms: when each frame is shown, `round(1000 * (first_frame_seconds + k / frames_per_second))`.
       waveform: mono in [-1, 1]; sample `n` is at `n / sample_rate_hz` seconds.
-      sample_rate_hz: of the waveform.
-      covered_seconds: how much of what was asked for both tracks hold: to the earlier end of the two.
+      sample_rate_hz: sample rate of the waveform.
+      covered_seconds: seconds of the requested clip that both tracks cover.
     """
 
     frames: UInt8[np.ndarray, "frames height width 3"]
@@ -66,46 +66,49 @@ def read_clip(
     short_side: int = 256,
     sample_rate_hz: int = 48_000,
 ) -> DecodedClip:
-    """Reads frames and sound of `[start_seconds, start_seconds + duration_seconds)`, aligned by their time stamps.
+    """Read frames and audio of `[start_seconds, start_seconds + duration_seconds)`, aligned by their time stamps.
 
     Args:
-      path: a file of any container and codec that FFmpeg reads; its first picture track and first sound track are used.
-      start_seconds: from the start of the container, where its earliest track starts.
-      duration_seconds: length; None reads to where the first of the two tracks ends.
-      frames_per_second: grid of the frames. Frame `k` is the one on screen at `first_frame_seconds + k /
-        frames_per_second`, or the next if that comes within half an interval of the faster of the two rates: of a fast
-        source, the nearest. The grid holds no frame from before the picture starts or after it ends.
-      first_frame_seconds: where the grid begins; 0.5 with one frame per second takes the mid-points of seconds.
-      short_side: shorter side of the frames, pixels; the aspect is kept.
-      sample_rate_hz: of the waveform, which has `round(duration_seconds * sample_rate_hz)` samples, silent where the
-        file holds no sound.
+      path: a file of any container and codec that FFmpeg reads; its first video and audio tracks are used.
+      start_seconds: time from the start of the container, which is the start of its earliest track.
+      duration_seconds: length; None reads to the end of the shorter track.
+      frames_per_second: rate of the frame grid. Frame `k` is the one on screen at `first_frame_seconds + k /
+        frames_per_second`, or the next one if it follows within half an interval of the faster of the grid's and the
+        source's rates; for a fast source this is the nearest frame. The grid has no frame before the video track starts
+        or after it ends.
+      first_frame_seconds: start of the grid; 0.5 with one frame per second takes the mid-points of seconds.
+      short_side: shorter side of the frames, pixels; the aspect ratio is kept.
+      sample_rate_hz: sample rate of the waveform, which has `round(duration_seconds * sample_rate_hz)` samples, silent
+        outside the audio track.
 
     Raises:
-      UnreadableClip: the file is missing, damaged or cut, lacks a track, or has nothing at that time.
-      ValueError: an argument out of its range.
+      UnreadableClip: the file is missing, damaged or truncated, lacks a track, or has nothing at the requested time.
+      ValueError: an argument is out of range.
     """
     _check_time(start_seconds, duration_seconds)
     _check_positive(frames_per_second=frames_per_second, short_side=short_side, sample_rate_hz=sample_rate_hz)
     if not 0 <= first_frame_seconds < math.inf:
-        raise ValueError(f"first_frame_seconds={first_frame_seconds}: want 0 or more, and finite")
+        raise ValueError(f"first_frame_seconds={first_frame_seconds}: use a finite number, 0 or more")
     grid = fractions.Fraction(frames_per_second).limit_denominator(1001)
     first = fractions.Fraction(first_frame_seconds)
     with _opened(path) as container:
         video, audio = _video_track(path, container), _audio_track(path, container)
         zero = _zero(path, container, start_seconds)
-        pictures = tracks.Pictures(video, zero + first, grid, short_side, _expected_frames(duration_seconds, grid))
-        sound = tracks.Sound(audio, zero, sample_rate_hz)
-        _decode(path, container, (pictures, sound), zero, duration_seconds)
-        if not pictures.in_order:  # H.264 with B-frames in AVI, which states no times: libav's guess is frames off
-            raise UnreadableClip(path, "unreadable", "the time stamps of its pictures go back; encode it anew, as mp4")
-        slots, frames = pictures.finish()
-        waveform = sound.finish()
-    covered = float(min(pictures.end, sound.end) - zero)
+        frame_reader = tracks.VideoReader(
+            video, zero + first, grid, short_side, _expected_frames(duration_seconds, grid)
+        )
+        audio_reader = tracks.AudioReader(audio, zero, sample_rate_hz)
+        _decode(path, container, (frame_reader, audio_reader), zero, duration_seconds)
+        if not frame_reader.in_order:  # H.264 with B-frames in AVI, which has no time stamps: libav's guess is wrong
+            raise UnreadableClip(path, "unreadable", "the time stamps of its frames go back; re-encode it as mp4")
+        slots, frames = frame_reader.finish()
+        waveform = audio_reader.finish()
+    covered = float(min(frame_reader.end, audio_reader.end) - zero)
     duration_seconds = covered if duration_seconds is None else duration_seconds
     times = [first_frame_seconds + slot / frames_per_second for slot in slots]
     shown = sum(time < duration_seconds - 1e-6 for time in times)
     if not shown or duration_seconds <= 0:
-        raise UnreadableClip(path, "empty", f"no picture in what is asked for, from {start_seconds} s on")
+        raise UnreadableClip(path, "empty", f"no frame in the requested part, from {start_seconds} s on")
     return DecodedClip(
         frames=frames[:shown],
         frame_times_ms=np.array([round(1000 * time) for time in times[:shown]], np.int64),
@@ -115,30 +118,30 @@ def read_clip(
     )
 
 
-def read_sound(
+def read_audio(
     path: str | os.PathLike,
     *,
     start_seconds: int | float = 0.0,
     duration_seconds: int | float | None = None,
     sample_rate_hz: int = 48_000,
 ) -> Float32[np.ndarray, " samples"]:
-    """Reads the sound of a file, which needs no picture; arguments, waveform and errors as of `read_clip`."""
+    """Read the audio of a file with or without video; arguments, waveform and errors as for `read_clip`."""
     _check_time(start_seconds, duration_seconds)
     _check_positive(sample_rate_hz=sample_rate_hz)
     with _opened(path) as container:
         zero = _zero(path, container, start_seconds)
-        sound = tracks.Sound(_audio_track(path, container), zero, sample_rate_hz)
-        _decode(path, container, (sound,), zero, duration_seconds)
-        waveform = sound.finish()
-    if sound.end <= zero:
-        raise UnreadableClip(path, "empty", f"no sound in what is asked for, from {start_seconds} s on")
+        reader = tracks.AudioReader(_audio_track(path, container), zero, sample_rate_hz)
+        _decode(path, container, (reader,), zero, duration_seconds)
+        waveform = reader.finish()
+    if reader.end <= zero:
+        raise UnreadableClip(path, "empty", f"no audio in the requested part, from {start_seconds} s on")
     return _of_length(
-        waveform, float(sound.end - zero) if duration_seconds is None else duration_seconds, sample_rate_hz
+        waveform, float(reader.end - zero) if duration_seconds is None else duration_seconds, sample_rate_hz
     )
 
 
 def declared_seconds(path: str | os.PathLike) -> float | None:
-    """Length of a file as its container states it, without decoding; None where it does not.
+    """Return the length that a file's container states, or None if it states none; nothing is decoded.
 
     Raises:
       UnreadableClip: the file is missing or damaged.
@@ -148,13 +151,13 @@ def declared_seconds(path: str | os.PathLike) -> float | None:
 
 
 def _expected_frames(duration_seconds, frames_per_second) -> int:
-    """Frames to make room for; what a container declares of itself is not to be trusted with memory."""
+    """Return how many frames to allocate; a container's declared length is not trusted with memory."""
     return USUAL_FRAMES if duration_seconds is None else math.ceil(duration_seconds * frames_per_second) + 1
 
 
 def _check_time(start_seconds, duration_seconds):
     if not 0 <= start_seconds < math.inf:
-        raise ValueError(f"start_seconds={start_seconds}: want 0 or more, and finite")
+        raise ValueError(f"start_seconds={start_seconds}: use a finite number, 0 or more")
     if duration_seconds is not None:
         _check_positive(duration_seconds=duration_seconds)
 
@@ -162,14 +165,14 @@ def _check_time(start_seconds, duration_seconds):
 def _check_positive(**values):
     for name, value in values.items():
         if not 0 < value < math.inf:
-            raise ValueError(f"{name}={value}: want more than 0, and finite")
+            raise ValueError(f"{name}={value}: use a finite number above 0")
 
 
 @contextlib.contextmanager
 def _opened(path):
-    """The container of a file; what libav finds wrong with it within becomes an UnreadableClip."""
+    """Open the container of a file; errors of libav in the context become an UnreadableClip."""
     if not pathlib.Path(path).is_file():
-        raise UnreadableClip(path, "missing", "there is no such file")
+        raise UnreadableClip(path, "missing", "the file does not exist")
     try:
         with av.open(os.fspath(path)) as container:
             yield container
@@ -178,15 +181,15 @@ def _opened(path):
 
 
 def _zero(path, container, start_seconds) -> fractions.Fraction:
-    """Start of the clip on the container's clock, seconds."""
+    """Return the start of the clip on the container's clock, seconds."""
     seconds = _declared_seconds(container)
     if seconds is not None and start_seconds >= seconds:
-        raise UnreadableClip(path, "empty", f"nothing from {start_seconds} s on: it is {seconds:.2f} s long")
+        raise UnreadableClip(path, "empty", f"nothing from {start_seconds} s on: the file is {seconds:.2f} s long")
     return fractions.Fraction(start_seconds) + _start(container)
 
 
 def _start(container) -> fractions.Fraction:
-    """When the earliest track starts on the container's clock, seconds."""
+    """Return the start of the earliest track on the container's clock, seconds."""
     return fractions.Fraction(container.start_time or 0, av.time_base)
 
 
@@ -196,56 +199,56 @@ def _declared_seconds(container) -> float | None:
 
 
 def _declared_end(container) -> fractions.Fraction | None:
-    """When the longest track ends on the container's clock, seconds, as the container states it."""
+    """Return the declared end of the longest track on the container's clock, seconds."""
     if not container.duration:
         return None
     stated = fractions.Fraction(container.duration, av.time_base)
-    # Matroska, WebM and Flash, whose tracks state no length, state the time of the end; the others state the length.
-    of_end = not any(stream.duration for stream in container.streams) and stated > _start(container)
-    return stated if of_end else _start(container) + stated
+    # Matroska, WebM and Flash, whose tracks have no length, state the end time; other containers state the length.
+    states_end = not any(stream.duration for stream in container.streams) and stated > _start(container)
+    return stated if states_end else _start(container) + stated
 
 
 def _video_track(path, container):
-    """First picture track; a cover picture of a music file is none."""
+    """Return the first video track; the cover picture of a music file does not count."""
     videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not videos:
-        raise UnreadableClip(path, "no_video_track", "the file holds no moving picture")
+        raise UnreadableClip(path, "no_video_track", "the file has no video track")
     return _one_thread(videos[0])
 
 
 def _audio_track(path, container):
     if not container.streams.audio:
-        raise UnreadableClip(path, "no_audio_track", "the file holds no sound")
+        raise UnreadableClip(path, "no_audio_track", "the file has no audio track")
     return _one_thread(container.streams.audio[0])
 
 
 def _one_thread(stream):
-    stream.codec_context.thread_count = 1  # datasets are built by a process per core: threads would only contend
+    stream.codec_context.thread_count = 1  # dataset builders run one process per core: threads would only contend
     return stream
 
 
 def _decode(path, container, readers, zero, duration_seconds):
-    """Feeds the readers what the file holds of `[zero, zero + duration_seconds)`, and refuses a file that is cut."""
+    """Decode `[zero, zero + duration_seconds)` of the file into the readers; a truncated file is refused."""
     end = math.inf if duration_seconds is None else zero + fractions.Fraction(duration_seconds)
     if zero > _start(container):
         container.seek(math.floor(zero * av.time_base))
     _demux(path, container, {reader.stream.index: reader for reader in readers}, end)
-    _check_whole(path, container, readers, end)
+    _check_complete(path, container, readers, end)
 
 
 def _of_length(waveform, duration_seconds, sample_rate_hz):
-    """The waveform cut or padded with silence to a length."""
+    """Cut the waveform or pad it with silence to a length."""
     samples = round(duration_seconds * sample_rate_hz)
     return np.pad(waveform[:samples], (0, max(0, samples - waveform.size))).clip(-1, 1)
 
 
 def _demux(path, container, readers, end):
-    """Feeds decoded frames to the readers until both have reached `end` or the file ends."""
+    """Add decoded frames to the readers until all have reached `end` or the file ends."""
     running = set(readers)
     streams = [reader.stream for reader in readers.values()]
     for packet in container.demux(streams):
         if packet.is_corrupt:
-            raise UnreadableClip(path, "truncated", "a packet of it is damaged or cut short; fetch it again")
+            raise UnreadableClip(path, "truncated", "one of its packets is damaged or cut short; download it again")
         reader = readers[packet.stream_index]
         if packet.stream_index not in running:
             continue
@@ -257,18 +260,18 @@ def _demux(path, container, readers, end):
                 return
 
 
-def _check_whole(path, container, readers, end):
-    """Refuses a file that ends before what it declares, as far as it was asked for."""
+def _check_complete(path, container, readers, end):
+    """Refuse a file that ends before its declared end, within the requested part."""
     for reader in readers:
         declared, reached = _declared_end_of_track(reader.stream), reader.end
-        if declared is None:  # of the longest track only
+        if declared is None:  # only the longest track's end is declared
             declared, reached = _declared_end(container), max(reader.end for reader in readers)
         if declared is not None and reached < min(declared, end) - DECLARED_TOLERANCE_SECONDS:
             raise UnreadableClip(
                 path,
                 "truncated",
                 f"its {reader.stream.type} ends at {float(reached):.2f} s of a declared {float(declared):.2f} s; "
-                "fetch it again",
+                "download it again",
             )
 
 

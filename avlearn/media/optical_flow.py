@@ -1,4 +1,4 @@
-"""Optical flow between frames by TV-L1, as grey pictures that compress well."""
+"""Optical flow between frames by TV-L1, coded as grey images that compress well."""
 
 import functools
 import itertools
@@ -7,22 +7,22 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-BOUND_PIXELS = 20  # flow beyond it is clipped, as two-stream networks do
-EPSILON = 0.03  # stops TV-L1's iterations: a third of the time of OpenCV's 0.01 at the same median flow
+BOUND_PIXELS = 20  # flow is clipped to this range, as for two-stream networks
+EPSILON = 0.03  # TV-L1's stopping threshold: a third of the time of OpenCV's 0.01 at the same median flow
 
 
 def tv_l1(frames: UInt8[np.ndarray, "frames height width 3"]) -> Float32[np.ndarray, "fields height width 2"]:
-    """Flow from each frame to the next, (x, y) in pixels: one field less than there are frames.
+    """Compute the flow from each frame to the next, (x, y) in pixels: one field fewer than frames.
 
-    Objects that Sound 4.2 (AVE+OF) feeds ten of them.
+    AVE+OF (Objects that Sound, section 3.1) takes ten fields.
     """
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     fields = [_algorithm().calc(first, second, None) for first, second in itertools.pairwise(grey)]
     return np.stack(fields) if fields else np.zeros((0, *frames.shape[1:3], 2), np.float32)
 
 
-def to_pictures(fields: Float32[np.ndarray, "fields height width 2"]) -> UInt8[np.ndarray, "fields 2*height width 1"]:
-    """Flow as grey pictures, x above y: -20 pixels is 0, 20 pixels is 255."""
+def to_images(fields: Float32[np.ndarray, "fields height width 2"]) -> UInt8[np.ndarray, "fields 2*height width 1"]:
+    """Code flow as grey images, x above y: -20 pixels is 0, 20 pixels is 255."""
     grey = np.clip(np.round((fields / BOUND_PIXELS + 1) * 127.5), 0, 255).astype(np.uint8)
     return np.concatenate([grey[..., :1], grey[..., 1:]], axis=1)
 

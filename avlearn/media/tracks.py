@@ -1,4 +1,4 @@
-"""The two tracks of a clip on their way out of a decoder: pictures to a grid of times, sound to a mono waveform."""
+"""Readers of decoded tracks: video frames onto a grid of times, audio into a mono waveform."""
 
 import fractions
 import math
@@ -7,16 +7,16 @@ import av
 import numpy as np
 from av.sidedata.sidedata import Type
 
-UPRIGHT = (1, 0, 0, 1)
+UPRIGHT = (1, 0, 0, 1)  # the display matrix (a, b, c, d) of a frame stored upright
 
 
-class Pictures:
-    """Puts decoded frames on a grid of times and scales those that are shown, in libav's filters.
+class VideoReader:
+    """A reader that samples decoded frames on a grid of times and scales them, with libav's filters.
 
     Attributes:
       stream: the container's stream.
-      end: when the last frame taken goes off screen, seconds on the container's clock; -inf before the first.
-      in_order: whether no frame's time stamp lay before that of a frame that is shown earlier.
+      end: end of the last frame added, seconds on the container's clock; -inf before the first.
+      in_order: whether the frames' time stamps never go back.
     """
 
     def __init__(
@@ -28,26 +28,26 @@ class Pictures:
         self._rate = frames_per_second
         self._short_side = short_side
         self._graph = None
-        # The filter takes the last frame that is not later. Half an interval of the faster rate makes it the nearest of
-        # a fast source, and leaves a time stamp that its container rounded in its place.
+        # The filter takes the last frame that is not later. Adding half an interval of the faster rate makes this the
+        # nearest frame of a fast source, and tolerates time stamps that the container rounded.
         source_rate = stream.average_rate or frames_per_second
         self._ahead = fractions.Fraction(1, 2) / max(source_rate, frames_per_second)
         self._origin = zero + self._ahead
         self._duration = 1 / source_rate
-        self._capacity = max(1, capacity)  # frames that are expected
-        self._frames = None  # one array from the start: a list to stack in the end would need the memory twice
+        self._capacity = max(1, capacity)  # expected number of frames
+        self._frames = None  # one array from the start: stacking a list at the end would need twice the memory
         self._slots = []
 
     def add(self, frame):
-        """Takes the next frame in order of presentation."""
+        """Add the next frame in order of presentation."""
         if frame.pts is None:
             return
         time = frame.pts * frame.time_base
         duration = frame.duration * frame.time_base or self._duration
-        self.in_order &= time + 3 * duration / 2 > self.end  # a stamp that its container rounded is no disorder
+        self.in_order &= time + 3 * duration / 2 > self.end  # tolerates stamps that the container rounded
         self.end = max(self.end, time + duration)
         frame.pts -= round(self._origin / frame.time_base)
-        frame.duration = round((duration + self._ahead) / frame.time_base)  # the last frame stays until its true end
+        frame.duration = round((duration + self._ahead) / frame.time_base)  # the last frame is shown until its true end
         if self._graph is None:
             self._first_slot = math.ceil((time - self._origin) * self._rate)
             self._matrix = _display_matrix(frame)
@@ -56,7 +56,7 @@ class Pictures:
         self._pull()
 
     def finish(self):
-        """Slots of the grid (0 is the start of the clip) and the frames `[slots, height, width, 3]` in them."""
+        """Return the grid's slots (0 is the start of the clip) and their frames, `[slots, height, width, 3]`."""
         if self._graph is not None:
             self._graph.vpush(None)
             self._pull()
@@ -72,8 +72,8 @@ class Pictures:
         self._graph.link_nodes(
             self._graph.add_buffer(template=self.stream, time_base=frame.time_base),
             self._graph.add("fps", f"fps={self._rate}:round=up:start_time=0"),
-            # In two steps, size and then colours: libswscale has fast code for either, but not for both at once, and
-            # colours are at half resolution in nearly every video (and in the JPEG that a frame becomes) anyway.
+            # Size and colour conversion in two steps: libswscale has fast code for each but not for both at once, and
+            # nearly every video (and the JPEG that a frame becomes) has colours at half resolution anyway.
             self._graph.add("scale", f"w={width}:h={height}:flags=area"),
             self._graph.add("format", "pix_fmts=yuv420p"),
             self._graph.add("scale", f"w={width}:h={height}"),
@@ -83,21 +83,21 @@ class Pictures:
 
     def _pull(self):
         for frame in _drain(self._graph.vpull):
-            if frame.pts >= self._first_slot:  # the filter repeats the first frame back to the start of the clip
-                self._keep(frame.pts, upright(frame.to_ndarray(), self._matrix))
+            if frame.pts >= self._first_slot:  # before it, the filter repeats the first frame
+                self._keep(frame.pts, to_upright(frame.to_ndarray(), self._matrix))
 
-    def _keep(self, slot, picture):
+    def _keep(self, slot, image):
         count = len(self._slots)
         if self._frames is None:
-            self._frames = np.empty((self._capacity, *picture.shape), np.uint8)
+            self._frames = np.empty((self._capacity, *image.shape), np.uint8)
         elif count == len(self._frames):
             self._frames = np.concatenate([self._frames, np.empty_like(self._frames)])
-        self._frames[count] = picture
+        self._frames[count] = image
         self._slots.append(slot)
 
 
 def _display_matrix(frame) -> tuple[int, int, int, int]:
-    """What a file says about how to show its picture: (a, b, c, d) of `upright`."""
+    """Return a frame's display matrix: (a, b, c, d) of `to_upright`."""
     stored = frame.side_data.get(Type.DISPLAYMATRIX)
     if stored is None:
         return UPRIGHT
@@ -105,25 +105,25 @@ def _display_matrix(frame) -> tuple[int, int, int, int]:
     return a, b, c, d
 
 
-def upright(picture: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
-    """A picture as it is to be shown: turned by quarters, and mirrored where the file says so.
+def to_upright(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Rotate an image by quarter turns and mirror it as its display matrix states.
 
     Args:
-      picture: `[height, width, channels]`.
-      matrix: (a, b, c, d), in any unit: a point (x, y) of the picture is shown at (a x + c y, b x + d y).
+      image: `[height, width, channels]`.
+      matrix: (a, b, c, d), in any unit: a point (x, y) of the image is shown at (a x + c y, b x + d y).
     """
     a, b, c, d = matrix
     if abs(b) > abs(a):
-        picture, a, d = picture.swapaxes(0, 1), c, b
-    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+        image, a, d = image.swapaxes(0, 1), c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
-class Sound:
-    """Brings decoded sound to mono, to a rate and to the clip's clock, in libav's filters.
+class AudioReader:
+    """A reader that converts decoded audio to mono, one sample rate and the clip's clock, with libav's filters.
 
     Attributes:
       stream: the container's stream.
-      end: when the last piece taken ends, seconds on the container's clock; -inf before the first.
+      end: end of the last frame added, seconds on the container's clock; -inf before the first.
     """
 
     def __init__(self, stream, zero: fractions.Fraction, sample_rate_hz: int):
@@ -136,21 +136,21 @@ class Sound:
         self._pieces = [np.zeros(0, np.float32)]
 
     def add(self, frame):
-        """Takes the next piece of sound."""
+        """Add the next audio frame."""
         if frame.pts is None:
             return
         self.end = max(self.end, frame.pts * frame.time_base + fractions.Fraction(frame.samples, frame.sample_rate))
-        now = (frame.sample_rate, frame.format.name, frame.layout.name)
-        if now != self._format:  # the first piece, or the sound changes its rate or channels, as in a recording of TV
+        audio_format = (frame.sample_rate, frame.format.name, frame.layout.name)
+        if audio_format != self._format:  # first frame, or a change of rate or channels, as in TV recordings
             self._flush()
             self._build(frame)
-            self._format = now
+            self._format = audio_format
         frame.pts -= round(self._zero / frame.time_base)
         self._graph.push(frame)
         self._pull()
 
     def finish(self) -> np.ndarray:
-        """Samples from the start of the clip on."""
+        """Return the samples from the start of the clip on."""
         self._flush()
         return np.concatenate(self._pieces)
 
@@ -160,10 +160,10 @@ class Sound:
             self._pull()
 
     def _build(self, frame):
-        # first_pts, async: silence before a late start and in gaps of the time stamps; an early start is cut.
-        # rematrix_maxval: channels are averaged, not summed, so that full scale stays 1.
-        taken = sum(piece.size for piece in self._pieces) / self._rate
-        first = round(taken * frame.sample_rate)  # in samples of what comes in
+        # first_pts and async insert silence before a late start and in gaps of the time stamps, and cut an early start.
+        # rematrix_maxval: channels are averaged, not summed, so full scale stays 1.
+        seconds = sum(piece.size for piece in self._pieces) / self._rate
+        first = round(seconds * frame.sample_rate)  # in input samples
         resample = f"sample_rate={self._rate}:async=1:first_pts={first}:rematrix_maxval=1"
         self._graph = av.filter.Graph()
         self._graph.threads = 1
@@ -184,7 +184,7 @@ class Sound:
 
 
 def _drain(pull):
-    """Frames that a filter graph has ready."""
+    """Yield the frames that a filter graph has ready."""
     while True:
         try:
             yield pull()

@@ -1,4 +1,4 @@
-"""Attention by sound without labels: the baseline Attention10k of LVS (Senocak et al., CVPR 2018, section 3)."""
+"""Attention10k, the unsupervised attention network that LVS compares with (Senocak et al., CVPR 2018, section 3)."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from avlearn.losses import distance_ratio
 from avlearn.models.layers.conv_tower import GlobalMaxPool, spectrogram_input
-from avlearn.models.layers.embedding import l2_normalise, strongest_cells
+from avlearn.models.layers.embedding import l2_normalise, max_cell_embedding
 from avlearn.models.layers.resnet import ResNet18, imagenet_input
 from avlearn.types import Batch, InputSpec, Outputs
 
@@ -19,39 +19,40 @@ DISTANCE_EPSILON = 1e-6  # under the square root, whose gradient is infinite at 
 
 
 def identity(key: jax.Array, shape: tuple[int, int], dtype: DTypeLike = jnp.float32) -> Float[Array, "dim dim"]:
-    """Initial weights `[dim, dim]`, the unit matrix, with which a sound looks where the picture is like it.
+    """Return the identity matrix, `[dim, dim]`, as initial weights of the four fully connected layers.
 
-    With random weights in the four layers nothing ties the query to the vectors that are compared, and a training may
-    settle on a map that looks away from what sounds: in miniature, one of two seeds did.
+    With it, a sound starts by attending to the image cells that resemble it. With random weights the attention query is
+    unrelated to the vectors that the loss compares, and training may settle on maps that avoid the sounding object: in
+    miniature, one of two seeds did.
     """
     del key
     return jnp.eye(*shape, dtype=dtype)
 
 
 class Model(nnx.Module):
-    """The sound chooses where to look, and what is seen there must lie nearer to it than to other sounds.
+    """A network in which the sound attends to the image and must match the attended vector better than other sounds do.
 
-    Layers: vision and audio, a ResNet-18 each; audio_pool; sound_fc1 (ReLU) and sound_fc2, from the sound's vector to
-    the query; vision_fc1 (ReLU) and vision_fc2, from what was attended to the vector that is compared with the sound's.
+    Layers: vision and audio, a ResNet-18 each; audio_pool; sound_fc1 (ReLU) and sound_fc2, from the audio vector to the
+    attention query; vision_fc1 (ReLU) and vision_fc2, from the attended vector to the one compared with the audio.
 
     Attributes:
-      inputs: what the network eats.
-      temperature: of the softmax over cells; 1 in the paper.
+      inputs: the inputs that the network takes.
+      temperature: temperature of the softmax over cells; 1 in the paper.
     """
 
     # DIFFERS: (Senocak et al. 3.1) both streams are ResNet-18s from random weights, not trained VGG-16 and SoundNet.
-    # DIFFERS: (Senocak et al. 3.1) the four layers start as the identity: see `identity`.
-    # DIFFERS: (Senocak et al. 3.3) compared vectors are of length 1: both are learnt, and their lengths could grow.
+    # DIFFERS: (Senocak et al. 3.1) the four fully connected layers start as the identity: see `identity`.
+    # DIFFERS: (Senocak et al. 3.3) compared vectors have length 1: both are learnt, so their lengths could grow.
     def __init__(self, config: ConfigDict, inputs: InputSpec, *, rngs: nnx.Rngs):
-        """Builds the network.
+        """Build the network.
 
         Args:
           config: the model section of the config (width, dtype, batch_norm_momentum, attention_temperature).
-          inputs: what the network eats.
-          rngs: source of the initial weights; it is not kept.
+          inputs: the inputs that the network takes.
+          rngs: source of the initial weights; not stored.
 
         Raises:
-          ValueError: a value of the config is not one of those allowed.
+          ValueError: a config value is not allowed.
         """
         if config.attention_temperature <= 0:
             raise ValueError(
@@ -68,70 +69,70 @@ class Model(nnx.Module):
             setattr(self, name, nnx.Linear(dim, dim, dtype=self.vision.dtype, kernel_init=identity, rngs=rngs))
 
     def image_features(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch rows cols dim"]:
-        """A vector for each cell of each frame (512-D at width 1), in float32."""
+        """Return a vector for each cell of each frame (512-D at width 1), in float32."""
         return self.vision(imagenet_input(frames)).astype(jnp.float32)
 
     def audio_features(self, log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch dim"]:
-        """A vector of length 1 for each sound, in float32."""
+        """Return a vector of length 1 for each sound, in float32."""
         return l2_normalise(self.audio_pool(self.audio(spectrogram_input(log_spectrogram))))
 
     def map_of_pairs(
         self, image_features: Float[Array, "*#pairs rows cols dim"], audio_features: Float[Array, "*#pairs dim"]
     ) -> Float[Array, "*pairs rows cols"]:
-        """Cosine of each cell with the sound's query, at least 0; `[b, 1, ...]` and `[1, b, ...]` give all pairs."""
+        """Return each cell's cosine with the query, at least 0; `[b, 1, ...]` and `[1, b, ...]` give all pairs."""
         query = l2_normalise(self.sound_fc2(nnx.relu(self.sound_fc1(audio_features))))
         return nnx.relu(jnp.einsum("...hwd,...d->...hw", l2_normalise(image_features), query))
 
     def attended(
         self, image_features: Float[Array, "*#pairs rows cols dim"], maps: Float[Array, "*#pairs rows cols"]
     ) -> Float[Array, "*pairs dim"]:
-        """What is seen where the map looks, as a vector of length 1: the mean of the cells under the map's softmax."""
+        """Return the attended vector, of length 1: the mean of the cells under the map's softmax, then two layers."""
         attention = jax.nn.softmax(maps / self.temperature, axis=(-2, -1))
-        seen = nnx.relu(jnp.einsum("...hwd,...hw->...d", image_features, attention))
-        return l2_normalise(self.vision_fc2(nnx.relu(self.vision_fc1(seen))))
+        mean = nnx.relu(jnp.einsum("...hwd,...hw->...d", image_features, attention))
+        return l2_normalise(self.vision_fc2(nnx.relu(self.vision_fc1(mean))))
 
     def distance(
         self, image_features: Float[Array, "*#pairs rows cols dim"], audio_features: Float[Array, "*#pairs dim"]
     ) -> Float[Array, "*pairs"]:
-        """Distance of what is seen where the sound looks from that sound, 0 to 2; leading axes broadcast."""
-        seen = self.attended(image_features, self.map_of_pairs(image_features, audio_features))
-        return jnp.sqrt(((seen - audio_features) ** 2).sum(axis=-1) + DISTANCE_EPSILON)
+        """Return the distance between the sound and the vector it attends to, 0 to 2; leading axes broadcast."""
+        attended = self.attended(image_features, self.map_of_pairs(image_features, audio_features))
+        return jnp.sqrt(((attended - audio_features) ** 2).sum(axis=-1) + DISTANCE_EPSILON)
 
-    # DIFFERS: (Senocak et al. 3.3) every sound attends for itself, a negative too: the place would tell the own one.
+    # DIFFERS: (Senocak et al. 3.3) negative sounds attend for themselves: the map of the true sound would reveal it.
     def contrast(
         self, image_features: Float[Array, "batch rows cols dim"], audio_features: Float[Array, "batch dim"]
     ) -> Float[Array, "batch batch"]:
-        """What the loss compares: the distances of all images from all sounds, `[image, sound]`.
+        """Return what the loss compares: the distances of all images from all sounds, `[image, sound]`.
 
-        The paper lets the own sound attend and compares what it saw with both sounds. Where both streams are learnt,
-        the place that was attended then tells which sound it was, whatever is in the picture: the loss falls, and
-        nothing is found.
+        In the paper only the true sound attends, and the attended vector is compared with both sounds. When both
+        streams are learnt, the attended position then reveals the sound whatever the image shows: the loss falls and
+        the network localizes nothing.
         """
         return self.distance(image_features[:, None], audio_features[None, :])
 
     def compare(
         self, image_features: Float[Array, "*#pairs rows cols dim"], audio_features: Float[Array, "*#pairs dim"]
     ) -> Float[Array, "*pairs"]:
-        """Log-odds of correspondence: how far the distance is below that of unrelated vectors, the root of 2.
+        """Return the log-odds of correspondence: sqrt(2), the distance of unrelated vectors, minus the distance.
 
-        Nothing in the training sets this threshold apart from others: compare rankings (roc_auc) before accuracies.
+        Training does not favour this threshold over others: compare rankings (roc_auc) before accuracies.
         """
         return distance_ratio.log_odds(self.distance(image_features, audio_features))
 
-    # DIFFERS: Senocak et al. retrieve nothing; the unit vectors are the maximum over the cells', and the sound's.
+    # DIFFERS: Senocak et al. do no retrieval; vectors are the maximum over the cells and the audio's, of length 1.
     def embed_image(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
-        """Retrieval vectors of frames."""
-        return strongest_cells(self.image_features(frames))
+        """Return retrieval vectors of frames."""
+        return max_cell_embedding(self.image_features(frames))
 
     def embed_audio(self, log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch dim"]:
-        """Retrieval vectors of sound."""
+        """Return retrieval vectors of sounds."""
         return self.audio_features(log_spectrogram)
 
     def __call__(self, batch: Batch) -> Outputs:
-        """Log-odds as of `compare`, embeddings and maps, in float32.
+        """Return log-odds as in `compare`, embeddings and heat maps of a batch of pairs, in float32.
 
-        The heat map is the logarithm of a cell's attention, over that of even attention: above 0 where the sound looks
-        more than anywhere.
+        The heat map is the logarithm of each cell's attention relative to uniform attention: above 0 where the sound
+        attends more than on average.
         """
         image = self.image_features(batch.frames)
         audio = self.audio_features(batch.log_spectrogram)
@@ -139,7 +140,7 @@ class Model(nnx.Module):
         cells = maps.shape[-2] * maps.shape[-1]
         return Outputs(
             logit=self.compare(image, audio),
-            image_embedding=strongest_cells(image),
+            image_embedding=max_cell_embedding(image),
             audio_embedding=audio,
             heat_map=jax.nn.log_softmax(maps / self.temperature, axis=(-2, -1)) + jnp.log(float(cells)),
         )

@@ -12,8 +12,8 @@ loss = avc.logistic
 
 
 class Model(EmbeddingNetwork):
-    """Two towers, their embeddings compared by distance. Layers: vision.conv1_1 ... vision.fc2, audio likewise, fc3."""
+    """Two towers compared by embedding distance. Layers: vision.conv1_1 ... vision.fc2, audio likewise, fc3."""
 
     def __init__(self, config: ConfigDict, inputs: InputSpec, *, rngs: nnx.Rngs):
-        """Builds the network; arguments as for `EmbeddingNetwork`."""
+        """Build the network; arguments as for `EmbeddingNetwork`."""
         super().__init__(EmbeddingTower(3, config, rngs=rngs), config, inputs, rngs=rngs)

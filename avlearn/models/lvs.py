@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from avlearn.losses import tri_map
 from avlearn.models.layers.conv_tower import GlobalMaxPool, spectrogram_input
-from avlearn.models.layers.embedding import l2_normalise, strongest_cells
+from avlearn.models.layers.embedding import l2_normalise, max_cell_embedding
 from avlearn.models.layers.resnet import ResNet18, imagenet_input
 from avlearn.types import Batch, InputSpec, Outputs
 
@@ -16,23 +16,23 @@ check_loss = tri_map.check
 
 
 class Model(nnx.Module):
-    """Each cell of the image is compared with the sound by their cosine; no layer stands between the two streams.
+    """A network that compares each image cell with the sound by their cosine, with no further layers in between.
 
     Layers: vision and audio, a ResNet-18 each (vision.conv1 ... vision.layer4.1.bn2); and audio_pool, the maximum over
-    the map of the sound.
+    the audio map.
 
     Attributes:
-      inputs: what the network eats.
+      inputs: the inputs that the network takes.
     """
 
     # DIFFERS: (LVS 4) the vision stream starts from random weights, as in the released code, not from ImageNet's.
     def __init__(self, config: ConfigDict, inputs: InputSpec, *, rngs: nnx.Rngs):
-        """Builds the network.
+        """Build the network.
 
         Args:
           config: the model section of the config (width, dtype, batch_norm_momentum).
-          inputs: what the network eats.
-          rngs: source of the initial weights; it is not kept.
+          inputs: the inputs that the network takes.
+          rngs: source of the initial weights; not stored.
         """
         self.inputs = inputs
         self.vision = ResNet18(3, config, rngs=rngs)
@@ -40,52 +40,52 @@ class Model(nnx.Module):
         self.audio_pool = GlobalMaxPool()
 
     def image_features(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch rows cols dim"]:
-        """A vector of length 1 for each cell of each frame (512-D at width 1), in float32."""
+        """Return a vector of length 1 for each cell of each frame (512-D at width 1), in float32."""
         return l2_normalise(self.vision(imagenet_input(frames)))
 
     def audio_features(self, log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch dim"]:
-        """A vector of length 1 for each sound, in float32."""
+        """Return a vector of length 1 for each sound, in float32."""
         return l2_normalise(self.audio_pool(self.audio(spectrogram_input(log_spectrogram))))
 
     def map_of_pairs(
         self, image_features: Float[Array, "*#pairs rows cols dim"], audio_features: Float[Array, "*#pairs dim"]
     ) -> Float[Array, "*pairs rows cols"]:
-        """Cosine of each cell with the sound, 0 to 1; `[b, 1, ...]` and `[1, b, ...]` give all pairs."""
+        """Return the cosine of each cell with the sound, 0 to 1; `[b, 1, ...]` and `[1, b, ...]` give all pairs."""
         return jnp.einsum("...hwd,...d->...hw", image_features, audio_features)
 
     def contrast(
         self, image_features: Float[Array, "batch rows cols dim"], audio_features: Float[Array, "batch dim"]
     ) -> Float[Array, "batch batch rows cols"]:
-        """What the loss compares: the maps of every image with every sound, `[image, sound, row, col]`."""
+        """Return what the loss compares: the maps of every image with every sound, `[image, sound, row, col]`."""
         return self.map_of_pairs(image_features[:, None], audio_features[None, :])
 
     def compare(
         self, image_features: Float[Array, "*#pairs rows cols dim"], audio_features: Float[Array, "*#pairs dim"]
     ) -> Float[Array, "*pairs"]:
-        """Log-odds of correspondence, `(P - eps_p) / tau`: positive where P, the mean under the mask, is above .65.
+        """Return the log-odds of correspondence, `(P - eps_p) / tau`: positive if P, the mean under the mask, is > .65.
 
-        Nothing in the training sets this threshold apart from others: compare rankings (roc_auc) before accuracies.
+        Training does not favour this threshold over others: compare rankings (roc_auc) before accuracies.
         """
         maps = self.map_of_pairs(image_features, audio_features)
         return tri_map.positive_log_odds(tri_map.positive_response(maps))
 
-    # DIFFERS: LVS retrieves nothing; the unit vectors for retrieval are the maximum over the cells', and the sound's.
+    # DIFFERS: LVS does no retrieval; vectors are the maximum over the cells and the audio's, of length 1.
     def embed_image(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
-        """Retrieval vectors of frames."""
-        return strongest_cells(self.image_features(frames))
+        """Return retrieval vectors of frames."""
+        return max_cell_embedding(self.image_features(frames))
 
     def embed_audio(self, log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch dim"]:
-        """Retrieval vectors of sound."""
+        """Return retrieval vectors of sounds."""
         return self.audio_features(log_spectrogram)
 
     def __call__(self, batch: Batch) -> Outputs:
-        """Log-odds as of `compare`, embeddings, and the maps as log-odds of the paper's soft mask, in float32."""
+        """Return log-odds as in `compare`, embeddings, and maps as log-odds of the paper's soft mask, in float32."""
         image = self.image_features(batch.frames)
         audio = self.audio_features(batch.log_spectrogram)
         cosines = self.map_of_pairs(image, audio)
         return Outputs(
             logit=tri_map.positive_log_odds(tri_map.positive_response(cosines)),
-            image_embedding=strongest_cells(image),
+            image_embedding=max_cell_embedding(image),
             audio_embedding=audio,
             heat_map=tri_map.positive_log_odds(cosines),
         )

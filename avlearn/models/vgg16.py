@@ -1,7 +1,7 @@
 """VGG16, configuration D, up to its last hidden layer (Simonyan and Zisserman, ICLR 2015, table 1).
 
-Objects that Sound compares with its ImageNet features (OtS table 1: nDCG@30 .600 im-im). It sees and does not hear: it
-has no loss and cannot be trained here. Its weights come from torchvision or Keras (`avlearn import`).
+Objects that Sound compares with its ImageNet features (OtS table 1: nDCG@30 .600 im-im). It takes images only: it has
+no loss and cannot be trained here. Its weights come from torchvision or Keras (`avlearn import`).
 """
 
 import jax.numpy as jnp
@@ -19,38 +19,38 @@ from avlearn.models.layers.conv_tower import (
 from avlearn.models.layers.embedding import l2_normalise
 from avlearn.types import Batch, InputSpec, Outputs
 
-CONVOLUTIONS = {1: (64, 2), 2: (128, 2), 3: (256, 3), 4: (512, 3), 5: (512, 3)}  # of each block: channels, how many
+CONVOLUTIONS = {1: (64, 2), 2: (128, 2), 3: (256, 3), 4: (512, 3), 5: (512, 3)}  # of each block: channels, convolutions
 FC_DIM = 4096  # outputs of fc6 and fc7, before the width factor
 HALVINGS = 5
 
 
 class Model(nnx.Module):
-    """Thirteen 3 x 3 convolutions in five blocks, fc6 and fc7; the features of a frame are those after fc7's ReLU.
+    """Thirteen 3 x 3 convolutions in five blocks, then fc6 and fc7; a frame's features are fc7 after its ReLU.
 
     Layers: conv1_1, conv1_2, pool1 ... conv5_3, pool5, fc6, fc7. They are torchvision's features.0, features.2 ...
     features.28, classifier.0, classifier.3, and Keras's block1_conv1 ... block5_conv3, fc1, fc2. The last layer (1000
-    classes) is left out, and so is dropout, which does nothing outside training. fc6 reads its map as rows x columns x
-    channels, as Keras does; torchvision flattens channels first.
+    classes) is left out, and so is dropout, which does nothing outside training. fc6 flattens its map as rows x columns
+    x channels, as Keras does; torchvision puts channels first.
 
-    conv1_1 takes R, G, B as torchvision's does: less a mean colour, over ImageNet's standard deviation. The mean colour
-    is stored with the weights, because sources differ in it and because the zeros of the padding stand for it: weights
-    trained with another mean are exact here at the borders too.
+    conv1_1 takes R, G, B as in torchvision: minus a mean colour, divided by ImageNet's standard deviation. The mean
+    colour is stored with the weights, because sources differ in it and because zero padding stands for it: weights
+    trained with another mean are exact at the borders too.
 
     Attributes:
-      inputs: what the network eats; it leaves the sound alone.
+      inputs: the inputs that the network takes; it does not use the sound.
       mean_colour: R, G, B from 0 to 255.
     """
 
     def __init__(self, config: ConfigDict, inputs: InputSpec, *, rngs: nnx.Rngs):
-        """Builds the network.
+        """Build the network.
 
         Args:
           config: the model section of the config (width, dtype).
-          inputs: what the network eats; fc6 fits its `frame_pixels` (224 for published weights).
-          rngs: source of the initial weights; it is not kept.
+          inputs: the inputs that the network takes; `frame_pixels` sets fc6's size (224 for published weights).
+          rngs: source of the initial weights; not stored.
 
         Raises:
-          ValueError: a value of the config is not one of those allowed, or the frames are too small.
+          ValueError: a config value is not allowed, or the frames are too small.
         """
         check_config(config)
         self.inputs = inputs
@@ -75,15 +75,15 @@ class Model(nnx.Module):
         self.fc7 = nnx.Linear(hidden, hidden, **layer)
 
     def image_features(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
-        """The last hidden layer after its ReLU (4096-D at width 1), in float32.
+        """Return the last hidden layer after its ReLU (4096-D at width 1), in float32.
 
         Raises:
-          ValueError: the frames are not of the size that fc6 was built for.
+          ValueError: the frames do not have the size that fc6 was built for.
         """
         side = self.inputs.frame_pixels
         if frames.shape[1:3] != (side, side):
             raise ValueError(
-                f"VGG16 takes frames of {side} x {side} pixels and was given {frames.shape[1]} x {frames.shape[2]}; "
+                f"VGG16 takes frames of {side} x {side} pixels but was given {frames.shape[1]} x {frames.shape[2]}; "
                 "leave config.evaluation.frame_pixels at 0"
             )
         colour = self.mean_colour[...].reshape(1, 1, 1, 3)
@@ -97,9 +97,9 @@ class Model(nnx.Module):
         return nnx.relu(self.fc7(x)).astype(jnp.float32)
 
     def embed_image(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
-        """Retrieval vectors of frames: the features, of length 1 as L3-Net's are."""
+        """Return retrieval vectors of frames: the features, scaled to length 1 as L3-Net's are."""
         return l2_normalise(self.image_features(frames))
 
     def __call__(self, batch: Batch) -> Outputs:
-        """The features of a batch's frames; its sounds are not looked at."""
+        """Return the image embeddings of a batch; its sounds are not used."""
         return Outputs(image_embedding=self.embed_image(batch.frames))

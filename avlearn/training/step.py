@@ -106,7 +106,7 @@ def score_all_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
     """Compute the loss over all pairs of frames and audio of the worker's batch; both kinds have equal weight."""
     # DIFFERS: (Objects that Sound 3) pairing `all_pairs` uses the audio of all other clips as negatives, not of one.
     image = model.image_features(*batch.image_inputs)
-    audio = model.audio_features(batch.audio_input)
+    audio = model.audio_features(batch.audio_inputs)
     logit = model.compare(image[:, None], audio[None, :])
     same_clip = jnp.eye(logit.shape[0], dtype=bool)
     other_video = batch.video[:, None] != batch.video[None, :]

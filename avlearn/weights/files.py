@@ -1,4 +1,4 @@
-"""Reads weights from files of other frameworks as named NumPy arrays, and writes safetensors."""
+"""Reads weight files of other frameworks as named NumPy arrays, and writes safetensors."""
 
 import json
 import pathlib
@@ -13,20 +13,20 @@ from safetensors.numpy import save_file
 PYTORCH = (".pth", ".pt", ".bin")
 SAFETENSORS = (".safetensors",)
 KERAS = (".h5", ".hdf5")
-WRAPPERS = ("state_dict", "model_state_dict", "model")  # what training scripts put around a state dict
-PARALLEL = "module."  # what torch.nn.DataParallel puts before every name
+WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts store a state dict
+PARALLEL = "module."  # prefix that torch.nn.DataParallel adds to every name
 
 
 def read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays of a file by name, and its metadata (safetensors only).
+    """Read the arrays of a file by name, and its metadata (safetensors only).
 
-    A file is read by its suffix. Names are those of the state dict, or of Keras's layers with `.kernel` and `.bias`.
+    The suffix selects the format. Names are those of the state dict, or of Keras's layers with `.kernel` and `.bias`.
 
     Raises:
-      ValueError: there is no such file, or it cannot be read.
+      ValueError: the file does not exist or cannot be read.
     """
     if not path.is_file():
-        raise ValueError(f"--from={path} is no file.")
+        raise ValueError(f"--from={path} is not a file.")
     suffix = path.suffix.lower()
     if suffix in SAFETENSORS:
         return _read_safetensors(path)
@@ -38,7 +38,7 @@ def read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def write_safetensors(path: pathlib.Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Writes arrays under their names; `.safetensors` is what `read` knows such a file by.
+    """Write named arrays to a `.safetensors` file, the suffix by which `read` recognises it.
 
     Raises:
       ValueError: the path has another suffix, or its directory does not exist.
@@ -46,7 +46,7 @@ def write_safetensors(path: pathlib.Path, arrays: Mapping[str, np.ndarray], meta
     if path.suffix not in SAFETENSORS:
         raise ValueError(f"--to={path}: name a file that ends in {SAFETENSORS[0]}.")
     if not path.parent.is_dir():
-        raise ValueError(f"--to={path}: there is no directory {path.parent}.")
+        raise ValueError(f"--to={path}: the directory {path.parent} does not exist.")
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path, metadata=dict(metadata))
 
 
@@ -65,38 +65,38 @@ def _read_pytorch(path: pathlib.Path) -> dict[str, np.ndarray]:
         import torch
     except ImportError as error:
         raise ValueError(
-            f"--from={path} is a PyTorch file, and PyTorch is not installed here. Either install it (pip install torch "
-            "--index-url https://download.pytorch.org/whl/cpu) or, where it is, save the state dict as safetensors: "
+            f"--from={path} is a PyTorch file, but PyTorch is not installed. Either install it (pip install torch "
+            "--index-url https://download.pytorch.org/whl/cpu) or save the state dict as safetensors elsewhere: "
             "safetensors.torch.save_file(state_dict, FILE)."
         ) from error
     try:
-        # weights_only: such a file is a pickle, and any other pickle could run code.
+        # weights_only: the file is a pickle, and loading any other pickle could run code.
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         reason = str(error).strip().splitlines()
         raise ValueError(
-            f"--from={path} cannot be read as a state dict, tensors by name ({reason[0] if reason else error!r}). Save "
-            "one with torch.save(model.state_dict(), FILE)."
+            f"--from={path} cannot be read as a state dict ({reason[0] if reason else error!r}). Save one with "
+            "torch.save(model.state_dict(), FILE)."
         ) from error
     for wrapper in WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(
-            f"--from={path} holds no state dict, tensors by name. Save one with torch.save(model.state_dict(), FILE)."
+            f"--from={path} does not contain a state dict. Save one with torch.save(model.state_dict(), FILE)."
         )
     arrays = {name: tensor.to(torch.float32).numpy() for name, tensor in state.items()}
     return _without_wrapping(path, arrays)
 
 
 def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """`layer.kernel` and `layer.bias` of weights (Keras 1 to 3) or of whole models in HDF5."""
+    """Read `layer.kernel` and `layer.bias` from HDF5 weights (Keras 1 to 3) or complete models."""
     arrays = {}
 
     def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
         if not isinstance(item, h5py.Dataset) or "optimizer" in name or item.shape == ():
             return
-        # Keras 3 numbers layers by their class and keeps their name as an attribute; before, groups had their names.
+        # Keras 3 numbers layers by class and stores the name as an attribute; earlier versions name the group.
         parents = name.removeprefix("model_weights/").split("/")
         layer = item.parent.attrs.get("name", parents[0])
         layer = layer.decode() if isinstance(layer, bytes) else str(layer)
@@ -108,18 +108,18 @@ def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise ValueError(f"--from={path} cannot be read as HDF5: {error}") from error
     if not arrays:
-        raise ValueError(f"--from={path} holds no arrays.")
+        raise ValueError(f"--from={path} contains no arrays.")
     return arrays
 
 
 def _without_wrapping(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if not arrays:
-        raise ValueError(f"--from={path} holds no arrays.")
+        raise ValueError(f"--from={path} contains no arrays.")
     if all(name.startswith(PARALLEL) for name in arrays):
         return {name.removeprefix(PARALLEL): array for name, array in arrays.items()}
     return arrays
 
 
 def config_of(metadata: Mapping[str, str]) -> dict | None:
-    """The config that an exported file was trained with, or None where it is not one of ours."""
+    """Return the config that an exported file was trained with, or None if avlearn did not export the file."""
     return json.loads(metadata["config"]) if metadata.get("format") == "avlearn" else None

@@ -1,6 +1,6 @@
-"""Whose weights can be imported into which network, name by name.
+"""Published weights that can be imported, and the name of each of their arrays in our networks.
 
-`replication` is kyuyeonpooh/objects-that-sound, the public PyTorch replication of Objects that Sound (All that Sound):
+`replication` is kyuyeonpooh/objects-that-sound, the public PyTorch replication of Objects that Sound (All that Sound);
 `icn` and `acn` are its vision and audio towers. `torchvision` and `keras` are the published ImageNet weights.
 """
 
@@ -16,22 +16,22 @@ from avlearn.weights import layouts
 from avlearn.weights.layouts import Entry, Layout, Shape
 
 POSITIVE_CLASSES = (0, 1)
-# Keras's preprocessing of VGG16, `caffe`: B, G, R from 0 to 255, less this mean (here R, G, B), over nothing.
+# Keras preprocesses for VGG16 in mode `caffe`: B, G, R from 0 to 255, minus this mean (here R, G, B), not scaled.
 KERAS_MEAN_COLOUR = (123.68, 116.779, 103.939)
 
 
 @dataclasses.dataclass(frozen=True)
 class WeightLayout:
-    """A kind of file for one network.
+    """A file format for one network's weights.
 
     Attributes:
-      name: as `--format` takes it.
-      entries: from the shapes of the network's arrays to what is read for them.
-      unused: pattern of names that a file may hold and that are left unread.
-      constants: path in the network to an array that is not in the file.
-      settings: keys of the config that the weights were trained with and that differ from the network's own.
-      remarks: what to tell the user.
-      check: refuses what the converted arrays show to be wrong.
+      name: value of `--format`.
+      entries: maps the shapes of the network's arrays to the entries to read.
+      unused: pattern of names that a file may contain and that are not read.
+      constants: arrays that are not in the file, by path in the network.
+      settings: config keys with which the weights were trained and that differ from the network's defaults.
+      remarks: notes for the user.
+      check: raises ValueError if the converted arrays are inconsistent.
     """
 
     name: str
@@ -42,25 +42,25 @@ class WeightLayout:
     remarks: Sequence[str] = ()
     check: Callable[[Mapping[str, np.ndarray]], None] = lambda arrays: None
 
-    def leaves_unread(self, name: str) -> bool:
-        """Whether a name in the file is known and not needed."""
+    def is_unused(self, name: str) -> bool:
+        """Return whether a name in the file is known and need not be read."""
         return re.fullmatch(self.unused, name) is not None
 
 
-def sources(network: str, positive_class: int) -> tuple[WeightLayout, ...]:
-    """What can be imported into a network.
+def formats(network: str, positive_class: int) -> tuple[WeightLayout, ...]:
+    """Return the formats that can be imported into a network.
 
     Args:
-      network: of avlearn/models.
-      positive_class: which of the replication's two outputs says that frame and sound correspond.
+      network: name of a module in avlearn/models.
+      positive_class: which of the replication's two outputs means that frame and sound correspond.
 
     Raises:
-      ValueError: `positive_class` is neither.
+      ValueError: `positive_class` is not 0 or 1.
     """
     if positive_class not in POSITIVE_CLASSES:
-        raise ValueError(f"--positive_class is {positive_class}; use 0 or 1, the output that says `corresponds`.")
+        raise ValueError(f"--positive_class is {positive_class}; use 0 or 1, the output that means `corresponds`.")
     known = {
-        "avenet": (_replicated(_avenet, positive_class, check=_falls_with_distance),),
+        "avenet": (_replicated(_avenet, positive_class, check=_check_order_of_classes),),
         "l3net": (_replicated(_l3net, positive_class),),
         "avolnet": (_replicated(_avolnet, positive_class, settings={"model.conv5_activation": "none"}),),
         "vgg16": (_torchvision_vgg16(), _keras_vgg16()),
@@ -84,7 +84,7 @@ def _replicated(
     settings: Mapping[str, object] | None = None,
     check: Callable[[Mapping[str, np.ndarray]], None] = lambda arrays: None,
 ) -> WeightLayout:
-    """Both towers, with the layers after them; as it was trained: padding, frames, 199 columns of sound."""
+    """Build the format of both towers and the layers after them, with the settings of the replication's training."""
 
     def entries(shapes: Mapping[str, Shape]) -> list[Entry]:
         return [*_tower("vision", "icn"), *_tower("audio", "acn"), *last_layers(positive_class)]
@@ -101,8 +101,8 @@ def _replicated(
         unused=r".*\.num_batches_tracked",
         settings=trained_with | dict(settings or {}),
         remarks=(
-            "The replication's spectrograms are decibels of 16-bit samples under a Tukey window, over a constant; "
-            "config.data.spectrogram_scaling has no exact equal. See docs/weights.md.",
+            "The replication's spectrograms are decibels of 16-bit samples under a Tukey window, divided by a "
+            "constant; config.data.spectrogram_scaling has no exact equivalent. See docs/weights.md.",
         ),
         check=check,
     )
@@ -114,14 +114,14 @@ def _tower(stream: str, prefix: str) -> list[Entry]:
         for layer in (f"{block}_1", f"{block}_2"):
             conv, norm = f"{prefix}.conv{layer}", f"{prefix}.bn{layer}"
             entries.append(Entry(f"{stream}.conv{layer}.kernel", f"{conv}.weight", layouts.TORCH_CONV))
-            # Our convolutions have no bias: in the normalisation that follows it is a shift of the running mean.
+            # Our convolutions have no bias: it is subtracted from the running mean of the next normalisation.
             mean = Entry(f"{stream}.bn{layer}.mean", f"{norm}.running_mean", layouts.SAME, subtracted=f"{conv}.bias")
             entries += [mean, *_torch(f"{stream}.bn{layer}", norm, scale="weight", bias="bias", var="running_var")]
     return entries
 
 
 def _torch(target: str, source: str, **names: str) -> list[Entry]:
-    """Vectors of one layer: our name to PyTorch's."""
+    """Return the entries of one layer's vectors; `names` maps our names to PyTorch's."""
     return [Entry(f"{target}.{ours}", f"{source}.{theirs}", layouts.SAME) for ours, theirs in names.items()]
 
 
@@ -132,7 +132,7 @@ def _linear(target: str, source: str, kernel: Layout = layouts.TORCH_LINEAR, bia
 def _two_classes(target: str, source: str, positive_class: int) -> list[Entry]:
     if positive_class == 1:
         return _linear(target, source)
-    return _linear(target, source, layouts.TORCH_LINEAR_EXCHANGED, layouts.EXCHANGED)
+    return _linear(target, source, layouts.TORCH_LINEAR_SWAPPED, layouts.SWAPPED)
 
 
 def _avenet(positive_class: int) -> list[Entry]:
@@ -155,8 +155,8 @@ def _avolnet(positive_class: int) -> list[Entry]:
     return [*convolutions, *_linear("audio.fc1", "aud_fc1"), *_linear("audio.fc2", "aud_fc2")]
 
 
-def _falls_with_distance(arrays: Mapping[str, np.ndarray]) -> None:
-    """AVE-Net's log-odds fall with the distance of its embeddings, or the classes are the other way round."""
+def _check_order_of_classes(arrays: Mapping[str, np.ndarray]) -> None:
+    """Check that AVE-Net's log-odds fall with distance; otherwise the two classes are in the other order."""
     slope = float(arrays["fc3.kernel"][0, 1] - arrays["fc3.kernel"][0, 0])
     if slope > 0:
         raise ValueError(
@@ -175,14 +175,14 @@ def _vgg16_layers() -> list[str]:
 def _torchvision_vgg16() -> WeightLayout:
     numbers, number = {}, 0
     for _, count in vgg16.CONVOLUTIONS.values():
-        numbers |= {len(numbers) + n: number + 2 * n for n in range(count)}  # each with its ReLU
-        number += 2 * count + 1  # and the pooling
+        numbers |= {len(numbers) + n: number + 2 * n for n in range(count)}  # each is followed by a ReLU
+        number += 2 * count + 1  # and a pooling
 
     def entries(shapes: Mapping[str, Shape]) -> list[Entry]:
         convolutions = [
             entry
-            for place, layer in enumerate(_vgg16_layers())
-            for entry in _linear(layer, f"features.{numbers[place]}", kernel=layouts.TORCH_CONV)
+            for index, layer in enumerate(_vgg16_layers())
+            for entry in _linear(layer, f"features.{numbers[index]}", kernel=layouts.TORCH_CONV)
         ]
         channels = shapes[f"{_vgg16_layers()[-1]}.bias"][0]
         fc6 = _linear("fc6", "classifier.0", kernel=layouts.torch_linear_after_map(channels))
@@ -196,7 +196,7 @@ def _torchvision_vgg16() -> WeightLayout:
 
 def _keras_vgg16() -> WeightLayout:
     deviation = [255 * value for value in conv_tower.IMAGENET_STANDARD_DEVIATION]
-    first = layouts.input_colours_exchanged(deviation)
+    first = layouts.swapped_input_colours(deviation)
 
     def entries(shapes: Mapping[str, Shape]) -> list[Entry]:
         names = {layer: re.sub(r"conv(\d)_(\d)", r"block\1_conv\2", layer) for layer in _vgg16_layers()}
@@ -212,18 +212,18 @@ def _keras_vgg16() -> WeightLayout:
 
 
 def _resnet18(stream: str = "vision") -> WeightLayout:
-    """torchvision's resnet18 into the vision stream, whose layers have the same names."""
+    """Build the format of torchvision's resnet18 for one stream, whose layers have the same names."""
     kinds = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
     def entries(shapes: Mapping[str, Shape]) -> list[Entry]:
-        found = []
+        read = []
         for path in shapes:
             name, _, kind = path.removeprefix(f"{stream}.").rpartition(".")
-            # The two heads that Attention10k puts on the trunks are beside the stream, not in it.
+            # The fully connected layers of Attention10k are outside the stream.
             if path.startswith(f"{stream}."):
                 layout = layouts.TORCH_CONV if kind == "kernel" else layouts.SAME
-                found.append(Entry(path, f"{name}.{kinds[kind]}", layout))
-        return found
+                read.append(Entry(path, f"{name}.{kinds[kind]}", layout))
+        return read
 
     return WeightLayout(
         "torchvision",
@@ -236,31 +236,31 @@ def _resnet18(stream: str = "vision") -> WeightLayout:
 def choose(
     network: str, file_format: str, names: Collection[str], shapes: Mapping[str, Shape], positive_class: int
 ) -> WeightLayout:
-    """The source that a file is of.
+    """Return the format of a file.
 
     Args:
-      network: of avlearn/models.
-      file_format: name of a source, or `auto` for the one that shares most names with the file.
-      names: of the file's entries.
-      shapes: path in the network to shape.
-      positive_class: see `sources`.
+      network: name of a module in avlearn/models.
+      file_format: name of a format, or `auto` for the one that shares most names with the file.
+      names: names of the file's entries.
+      shapes: our shapes by path in the network.
+      positive_class: see `formats`.
 
     Raises:
-      ValueError: no such format for this network, or nothing in the file is known.
+      ValueError: the network does not have this format, or no name in the file is known.
     """
-    known = {source.name: source for source in sources(network, positive_class)}
+    known = {each.name: each for each in formats(network, positive_class)}
     if file_format != "auto":
         if file_format not in known:
             raise ValueError(f"--format={file_format} is unknown for {network}; it takes auto or {', '.join(known)}.")
         return known[file_format]
     shared = {
-        name: sum(wanted in names for entry in source.entries(shapes) for wanted in entry.sources)
-        for name, source in known.items()
+        name: sum(source in names for entry in each.entries(shapes) for source in entry.sources)
+        for name, each in known.items()
     }
     best = max(shared, key=lambda name: shared[name])
     if shared[best] == 0:
         raise ValueError(
             f"none of the file's {len(names)} entries is known for {network} ({', '.join(list(names)[:3])}, ...). "
-            f"It can be given weights of {', '.join(known)}: see docs/weights.md."
+            f"It takes weights in the formats {', '.join(known)}: see docs/weights.md."
         )
     return known[best]

@@ -170,12 +170,12 @@ def media_features(clip: decode.DecodedClip, front_end: str) -> dict:
 
 def flow_pictures(frames: np.ndarray) -> list[bytes]:
     """Flow from each of some frames to the next, as the JPEGs that a record holds."""
-    return [jpeg.encode(picture) for picture in optical_flow.to_pictures(optical_flow.tv_l1(frames))]
+    return [jpeg.encode(picture) for picture in optical_flow.to_images(optical_flow.tv_l1(frames))]
 
 
 def stored_waveform(path: pathlib.Path, start_seconds: float, seconds: float, waveform_hz: int) -> np.ndarray:
     """Sound of a file as the int16 samples that a record holds."""
-    waveform = decode.read_sound(
+    waveform = decode.read_audio(
         path, start_seconds=start_seconds, duration_seconds=seconds, sample_rate_hz=waveform_hz
     )
     return np.round(waveform * np.iinfo(np.int16).max).astype(np.int16)
@@ -216,7 +216,7 @@ def _clip(path, start, duration_seconds, settings) -> tuple[dict, float]:
 def _sound(path, start, duration_seconds, settings) -> dict:
     rate = FRONT_ENDS[settings.front_end].sample_rate_hz
     # All there is, and then cut: what is read by its duration is padded with silence that the file does not hold.
-    waveform = decode.read_sound(path, start_seconds=start, sample_rate_hz=rate)
+    waveform = decode.read_audio(path, start_seconds=start, sample_rate_hz=rate)
     if duration_seconds is not None:
         waveform = waveform[: round(duration_seconds * rate)]
     covered = waveform.size / rate

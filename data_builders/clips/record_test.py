@@ -31,16 +31,16 @@ def _moments(made):
 
 
 def _clip(path, seconds=3.0, at=1.4, size=(64, 96), frames_per_second=25, rate=RATE, channels=1, **kwargs):
-    times = np.arange(round(seconds * frames_per_second)) / frames_per_second + kwargs.get("picture_start", 0)
-    sound = clicking(seconds, at - kwargs.get("sound_start", 0), rate=rate, channels=channels)
+    times = np.arange(round(seconds * frames_per_second)) / frames_per_second + kwargs.get("video_start", 0)
+    sound = clicking(seconds, at - kwargs.get("audio_start", 0), rate=rate, channels=channels)
     return write(path, flashing(times, at, size), sound, frames_per_second=frames_per_second, rate=rate, **kwargs)
 
 
 KINDS = {
     "h264 and aac, with its priming samples": ("a.mp4", {}),
-    "first time stamp is not zero": ("a.mp4", {"picture_start": 0.48, "sound_start": 0.48}),
-    "first time stamp is not zero, in Matroska": ("a.mkv", {"picture_start": 0.48, "sound_start": 0.48}),
-    "sound starts later": ("a.mp4", {"sound_start": 0.5}),
+    "first time stamp is not zero": ("a.mp4", {"video_start": 0.48, "audio_start": 0.48}),
+    "first time stamp is not zero, in Matroska": ("a.mkv", {"video_start": 0.48, "audio_start": 0.48}),
+    "sound starts later": ("a.mp4", {"audio_start": 0.5}),
     "hevc": ("a.mp4", {"codecs": ("libx265", "aac")}),
     "vp9 and opus": ("a.webm", {"codecs": ("libvpx-vp9", "libopus")}),
     "av1 and opus": ("a.webm", {"codecs": ("libsvtav1", "libopus")}),
@@ -58,8 +58,8 @@ def test_flash_and_click_are_where_they_were_made(tmp_path, name, kind):
     made, _ = make_record(located(path), CLASSES, Settings(short_side=48))
     with av.open(str(path)) as container:  # where the earliest track starts, AAC's priming included
         start = container.start_time / av.time_base
-    assert start == pytest.approx(kind.get("picture_start", 0.0), abs=0.03)
-    end = 3.0 + max(kind.get("picture_start", 0.0), kind.get("sound_start", 0.0))
+    assert start == pytest.approx(kind.get("video_start", 0.0), abs=0.03)
+    end = 3.0 + max(kind.get("video_start", 0.0), kind.get("audio_start", 0.0))
     assert decode.declared_seconds(path) == pytest.approx(end - start, abs=0.08)
     flash, click = _moments(made)
     assert flash == pytest.approx(1.4 - start, abs=0.02 + 1e-6)  # half a frame

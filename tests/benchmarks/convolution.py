@@ -1,11 +1,10 @@
-"""GFLOP/s of single convolutions, the jaxlib's default and ours: `python tests/benchmarks/convolution.py`.
+"""GFLOP/s of single convolutions, jaxlib's default and ours: `python tests/benchmarks/convolution.py`.
 
-Forward, and the gradients of the input and of the weights, each compiled alone. By default this jaxlib leaves
-convolutions on a CPU to YNNPACK; ours are `avlearn.models.layers.convolution.convolve` under the flags of
-`avlearn.devices.environment`. As these are read once, each has a process of its own, and the two measure in turn,
-shape by shape.
-A shape such as `8x56x64-128k3s2` is 8 square maps of 56 x 56 positions with 64 channels, of which a kernel of 3 x 3 at
-stride 2 makes 128.
+Forward passes and the gradients of input and weights are compiled separately. By default jaxlib leaves convolutions on
+a CPU to YNNPACK; ours are `avlearn.models.layers.convolution.convolve` with the flags of `avlearn.devices.environment`.
+XLA reads its flags once, so each runs in its own process; the two alternate, shape by shape.
+The shape `8x56x64-128k3s2` is 8 square maps of 56 x 56 positions and 64 channels, and a 3 x 3 kernel with stride 2 and
+128 output channels.
 """
 
 import argparse
@@ -42,15 +41,15 @@ SHAPES = [
 ]
 
 
-def shape(text: str) -> tuple[int, ...]:
-    """Images, side, channels before and after, side of the kernel, stride."""
+def parse_shape(text: str) -> tuple[int, ...]:
+    """Return images, side, input and output channels, side of the kernel, stride."""
     return tuple(map(int, re.fullmatch(r"(\d+)x(\d+)x(\d+)-(\d+)k(\d+)s(\d+)", text).groups()))
 
 
 def passes(
     convolution: Callable, images: int, side: int, in_channels: int, out_channels: int, cells: int, stride: int
 ) -> dict[str, Callable]:
-    """Forward and backward passes of a convolution on random maps, compiled."""
+    """Compile the forward and backward passes of a convolution on random maps."""
     keys = jax.random.split(jax.random.key(0), 3)
     x = jax.random.normal(keys[0], (images, side, side, in_channels))
     kernel = jax.random.normal(keys[1], (cells, cells, in_channels, out_channels))
@@ -58,25 +57,27 @@ def passes(
     layout = ("NHWC", "HWIO", "NHWC")
     forward = functools.partial(convolution, window_strides=(stride, stride), padding=padding, dimension_numbers=layout)
     gradient = jax.random.normal(keys[2], forward(x, kernel).shape)
-    of_input = jax.jit(lambda x, kernel, gradient: jax.vjp(lambda x: forward(x, kernel), x)[1](gradient))
-    of_weights = jax.jit(lambda x, kernel, gradient: jax.vjp(lambda kernel: forward(x, kernel), kernel)[1](gradient))
+    input_gradient = jax.jit(lambda x, kernel, gradient: jax.vjp(lambda x: forward(x, kernel), x)[1](gradient))
+    weight_gradient = jax.jit(
+        lambda x, kernel, gradient: jax.vjp(lambda kernel: forward(x, kernel), kernel)[1](gradient)
+    )
     return {
         "forward": functools.partial(jax.jit(forward), x, kernel),
-        "input": functools.partial(of_input, x, kernel, gradient),
-        "weights": functools.partial(of_weights, x, kernel, gradient),
+        "input": functools.partial(input_gradient, x, kernel, gradient),
+        "weights": functools.partial(weight_gradient, x, kernel, gradient),
     }
 
 
 def measure(text: str, convolution: Callable, repeats: int) -> list[float]:
-    """The matrix rate, and the rates of the three passes of a shape."""
-    images, side, in_channels, out_channels, cells, stride = shape(text)
+    """Return the matrix rate, and the rates of the three passes for a shape, GFLOP/s."""
+    images, side, in_channels, out_channels, cells, stride = parse_shape(text)
     gigaflop = 2 * cells**2 * images * (-(-side // stride)) ** 2 * in_channels * out_channels / 1e9
-    seconds = train_step.seconds_each(passes(convolution, *shape(text)), repeats)
-    return [train_step.matrix_rate("float32", repeats), *(gigaflop / each for each in seconds.values())]
+    seconds = train_step.seconds_each(passes(convolution, *parse_shape(text)), repeats)
+    return [train_step.matrix_rate("float32", repeats), *(gigaflop / value for value in seconds.values())]
 
 
-def in_process(text: str, repeats: int, flags: str) -> list[float]:
-    """As `measure`, in a process with these flags."""
+def measure_in_process(text: str, repeats: int, flags: str) -> list[float]:
+    """Run `measure` in a new process with these XLA flags."""
     command = [sys.executable, __file__, f"--repeats={repeats}", f"--measure={text}"]
     return json.loads(
         subprocess.run(
@@ -86,7 +87,7 @@ def in_process(text: str, repeats: int, flags: str) -> list[float]:
 
 
 def main() -> None:
-    """Prints a row for each shape."""
+    """Print a row for each shape."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="NxSIDExIN-OUTkKERNELsSTRIDE")
     parser.add_argument("--repeats", type=int, default=5)
@@ -102,7 +103,7 @@ def main() -> None:
     )
     print(f"{'maps':18}" + f"{'default':>13}{'ours':>7}" * 4)
     for text in arguments.shapes:
-        both = [in_process(text, arguments.repeats, flags) for flags in (DEFAULT, environment.CONVOLUTIONS)]
+        both = [measure_in_process(text, arguments.repeats, flags) for flags in (DEFAULT, environment.CONVOLUTIONS)]
         print(
             f"{text:18}" + "".join(f"{theirs:13.0f}{ours:7.0f}" for theirs, ours in zip(*both, strict=True)), flush=True
         )

@@ -1,8 +1,8 @@
-"""Seconds and memory of the evaluators, beside the field's scripts: `python tests/benchmarks/evaluation.py`.
+"""Seconds and memory of the evaluators, compared with published scripts: `python tests/benchmarks/evaluation.py`.
 
-The scripts' way is a Python loop, one query or one map at a time; it runs on a part of the items and is extrapolated.
-Needs no dataset, no network and no TensorFlow. Each line is measured in a process of its own, for the peak of memory;
-`--only=NAME` runs one.
+Published scripts loop in Python over queries or maps; their loop runs on a part of the items and is extrapolated.
+Needs no dataset, network or TensorFlow. Each line runs in its own process, which gives its peak memory; `--only=NAME`
+runs one line.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from avlearn.ontology import relevance
 
 CLASSES = 110  # of AudioSet-Instruments
 DIM = 128
-PART = 200  # items of the scripts' loops
+PART = 200  # items on which the scripts' loops run
 
 
 def retrieval_items(items: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Unit vectors of both modes, and about two labels an item."""
+    """Draw unit vectors of both modalities, and about two labels for each item."""
     rng = np.random.default_rng(seed)
     vectors = {
         name: rng.normal(size=(items, DIM)).astype(np.float32) for name in ("image_embedding", "audio_embedding")
@@ -42,7 +42,7 @@ def class_relevance() -> np.ndarray:
 
 
 def localisation_items(maps: int) -> dict[str, np.ndarray]:
-    """14 x 14 maps of the frame's own sound and of another, and one or two boxes."""
+    """Draw 14 x 14 maps for each frame with its own and another sound, and one or two boxes."""
     rng = np.random.default_rng(0)
     boxes = np.sort(rng.random((maps, 2, 2, 2)), axis=2).reshape(maps, 2, 4)
     boxes[rng.random(maps) < 0.8, 1] = np.nan
@@ -74,7 +74,7 @@ def evaluate_ciou(maps: int, protocol: str) -> Callable:
 
 
 def loop_ndcg(items: int) -> Callable:
-    """Scripts' nDCG@30 of the four combinations, `PART` queries each: relevance pair by pair of classes, two sorts."""
+    """Return the scripts' nDCG@30 of the four combinations, `PART` queries each: class pairs in a loop, two sorts."""
     arrays, between = retrieval_items(items), class_relevance()
     modes = arrays["image_embedding"], arrays["audio_embedding"]
     names = [np.flatnonzero(row) for row in arrays["labels"]]
@@ -88,34 +88,34 @@ def loop_ndcg(items: int) -> Callable:
                     distance = np.linalg.norm(database - query_mode[query], axis=1)
                     relevance = np.array([max(between[a, b] for a in names[query] for b in each) for each in names])
                     gain = 2.0**relevance - 1
-                    found, best = gain[np.argsort(distance)[:30]], np.sort(gain)[::-1][:30]
-                    scores.append((found @ discounts) / (best @ discounts))
+                    retrieved, best = gain[np.argsort(distance)[:30]], np.sort(gain)[::-1][:30]
+                    scores.append((retrieved @ discounts) / (best @ discounts))
         return float(np.mean(scores))
 
     return loop
 
 
 def loop_ciou(maps: int) -> Callable:
-    """Scripts' cIoU of `PART` maps, without baselines: upsample, sort, threshold, sums over masks."""
+    """Return the scripts' cIoU of `PART` maps, without baselines: upsample, sort, threshold, sum over masks."""
     arrays = localisation_items(maps)
 
     def loop() -> float:
         values = []
         for heat_map, boxes in zip(arrays["heat_map"][:PART], arrays["boxes"], strict=False):
-            big = cv2.resize(heat_map, dsize=(224, 224), interpolation=cv2.INTER_LINEAR)
-            big = (big - big.min()) / (big.max() - big.min())
+            map_224 = cv2.resize(heat_map, dsize=(224, 224), interpolation=cv2.INTER_LINEAR)
+            map_224 = (map_224 - map_224.min()) / (map_224.max() - map_224.min())
             truth = np.zeros((224, 224))
             for top, left, bottom, right in (224 * boxes[~np.isnan(boxes).any(axis=1)]).astype(int):
                 truth[top:bottom, left:right] = 1
             prediction = np.zeros((224, 224))
-            prediction[big >= np.sort(big.flatten())[224 * 224 // 2]] = 1
+            prediction[map_224 >= np.sort(map_224.flatten())[224 * 224 // 2]] = 1
             values.append(np.sum(prediction * truth) / (np.sum(truth) + np.sum(prediction * (truth == 0))))
         return float(np.mean(np.array(values) >= 0.5))
 
     return loop
 
 
-# What is measured; how much of the whole it runs (the rest is extrapolated).
+# Name to the task, and the share of the items that it runs (the rest is extrapolated).
 LINES: dict[str, tuple[Callable[[], Callable], float]] = {
     "relevance_20k": (functools.partial(all_relevances, 20_000), 1.0),
     "ndcg_4k": (functools.partial(evaluate_ndcg, 4361), 1.0),
@@ -131,19 +131,19 @@ LINES: dict[str, tuple[Callable[[], Callable], float]] = {
 
 
 def peak_mib() -> float:
-    """Greatest memory of this process so far."""
+    """Return the peak memory of this process so far, MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measure(name: str) -> None:
-    """Prints one line."""
+    """Measure and print one line."""
     prepare, share = LINES[name]
     run = prepare()
     before = peak_mib()
-    begun = time.perf_counter(), time.process_time()
+    start = time.perf_counter(), time.process_time()
     run()
     wall, cpu = (
-        (now - then) / share for now, then in zip((time.perf_counter(), time.process_time()), begun, strict=True)
+        (now - then) / share for now, then in zip((time.perf_counter(), time.process_time()), start, strict=True)
     )
     note = "" if share == 1 else f"  extrapolated from {share:.1%}"
     print(f"{name:<18}{wall:10.1f}{cpu:10.1f}{peak_mib() - before:12.0f}{note}", flush=True)
@@ -153,7 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=LINES, action="append", help="name of a line; all by default")
     arguments = parser.parse_args()
-    print(f"{'':<18}{'seconds':>10}{'of CPU':>10}{'MiB beyond the input':>22}")
+    print(f"{'':<18}{'seconds':>10}{'CPU s':>10}{'MiB beyond the input':>22}")
     context = multiprocessing.get_context("spawn")
     for name in LINES if arguments.only is None else arguments.only:
         process = context.Process(target=measure, args=(name,))

@@ -1,11 +1,11 @@
-"""Pairs per second of the input pipeline, beside the bare decoding and cropping of the same JPEG frames.
+"""Pairs per second of the input pipeline, compared with only decoding and cropping the same JPEG frames.
 
     python tests/benchmarks/input_pipeline.py --dataset=synthetic_av/miniature --data_dir=data
 
-Several datasets, such as records of 25, 5 and 1 frames per second, are measured one after the other. Of each, all
-streams run in one process on the same threads, in turns, so that what else the machine does falls on all alike; each
-figure is the median of the turns. Bytes are those that are asked for. What the disk delivers, in pages, for one pair of
-each clip when nothing of the files is in memory is printed above (Linux; the files have to be on a disk).
+Several datasets, such as records of 25, 5 and 1 frames per second, are measured one after the other. All streams of a
+dataset run in one process on the same threads. They alternate, so that other load on the machine affects all alike;
+each number is the median of the rounds. Byte counts are requested bytes. The line above the table gives the bytes that
+the disk delivers for one pair of each clip with cold caches (Linux only; the files must be on a disk).
 """
 
 from avlearn.devices import environment
@@ -28,20 +28,20 @@ from avlearn.data import built_dataset, contents, cut, evaluation_pairs, pipelin
 from avlearn.types import InputSpec
 
 DATASETS = flags.DEFINE_list("dataset", ["synthetic_av/miniature"], "Built datasets.")
-DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where it was built.")
-SPLIT = flags.DEFINE_string("split", "train", "Its split.")
+DATA_DIR = flags.DEFINE_string("data_dir", "data", "Directory of the datasets.")
+SPLIT = flags.DEFINE_string("split", "train", "Split of the datasets.")
 FRAME_PIXELS = flags.DEFINE_integer("frame_pixels", 64, "Side of the network's frame.")
 CROP_FRACTION = flags.DEFINE_float("crop_fraction", 112 / 128, "Side of the crop as a share of the shorter side.")
 POOL = flags.DEFINE_integer("pool", 4, "Cells of the log-spectrogram that are averaged.")
-BATCH = flags.DEFINE_integer("batch", 32, "Pairs of a batch.")
-THREADS = flags.DEFINE_integer("threads", 0, "Of the pipeline; 0: as many as there are cores.")
-PAIRS = flags.DEFINE_integer("pairs", 7680, "Pairs of a turn: many, beside those that are made ready before it begins.")
-TURNS = flags.DEFINE_integer("turns", 3, "How often each is measured.")
+BATCH = flags.DEFINE_integer("batch", 32, "Pairs in a batch.")
+THREADS = flags.DEFINE_integer("threads", 0, "Threads of the pipeline; 0: one for each core.")
+PAIRS = flags.DEFINE_integer("pairs", 7680, "Pairs in a round: many more than are prefetched before it starts.")
+TURNS = flags.DEFINE_integer("turns", 3, "Rounds of measurement.")
 DRAWS = (1, 4, 8)  # samples_per_clip
 
 
 def frames(split: built_dataset.Split, count: int) -> tf.Tensor:
-    """An encoded frame of each of some clips."""
+    """Read one encoded frame of each of the first clips."""
     records, jpegs = split.records({}, ["frames"]), []
     for clip in range(min(count, len(split))):
         first = records(tf.constant([clip], tf.int64))["frames"].pick(tf.zeros((1, 1), tf.int64))
@@ -49,8 +49,8 @@ def frames(split: built_dataset.Split, count: int) -> tf.Tensor:
     return tf.stack(jpegs)
 
 
-def bare_decoding(split: built_dataset.Split, inputs: InputSpec) -> Iterator:
-    """Endless batches of crops, decoded from memory and nothing else."""
+def decode_only(split: built_dataset.Split, inputs: InputSpec) -> Iterator:
+    """Yield endless batches of crops decoded from memory, without further work."""
     jpegs = frames(split, 512)
     window, _ = sample.crop_window(jpegs[0], tf.constant(sample.MIDDLE, tf.float64), inputs)
 
@@ -65,7 +65,7 @@ def bare_decoding(split: built_dataset.Split, inputs: InputSpec) -> Iterator:
 
 
 def training(split: built_dataset.Split, inputs: InputSpec, samples_per_clip: int) -> Iterator:
-    """Endless training batches of one worker."""
+    """Yield endless training batches of one worker."""
     sampling = pipeline.Sampling(samples_per_clip=samples_per_clip, threads=THREADS.value)
     return pipeline.training_batches(
         split, inputs, sampling, seed=0, num_workers=1, batch_per_worker=BATCH.value, workers=[0]
@@ -73,7 +73,7 @@ def training(split: built_dataset.Split, inputs: InputSpec, samples_per_clip: in
 
 
 def measure(streams: dict[str, Callable[[], Iterator]]) -> dict[str, list[tuple[float, float]]]:
-    """Pairs per second, and per second of CPU, of each turn; a stream lives for its turn, and works in no other."""
+    """Measure pairs per second and per CPU second in each round; a stream exists only during its own measurement."""
     rates = {name: [] for name in streams}
     batches = PAIRS.value // BATCH.value
     for _ in range(TURNS.value):
@@ -90,7 +90,7 @@ def measure(streams: dict[str, Callable[[], Iterator]]) -> dict[str, list[tuple[
 
 
 def read_bytes(split: built_dataset.Split, inputs: InputSpec, draws: int) -> float:
-    """Bytes that are read for a pair, the mean over the split; of frames, over the first of each clip."""
+    """Return the mean number of bytes read for a pair; frames are represented by the first of each clip."""
     if split.entry_offset is None:
         return sum(map(os.path.getsize, split.files)) / len(split) / draws
     tables = sum(os.path.getsize(file + contents.SUFFIX) for file in split.files) / len(split) / draws
@@ -98,7 +98,7 @@ def read_bytes(split: built_dataset.Split, inputs: InputSpec, draws: int) -> flo
 
 
 def delivered(split: built_dataset.Split, inputs: InputSpec) -> float:
-    """Bytes that the disk delivers for a pair of evaluation, one from each clip, none of them in memory before."""
+    """Return the bytes that the disk delivers for an evaluation pair, one from each clip, with cold caches."""
     pairs = evaluation_pairs.batches(split, inputs, pipeline.Sampling(), pairing="all_positive", batch_size=64)
     for file in split.files:
         with open(file) as opened:
@@ -109,10 +109,10 @@ def delivered(split: built_dataset.Split, inputs: InputSpec) -> float:
 
 
 def table(split: built_dataset.Split, inputs: InputSpec) -> None:
-    """Measures and prints a row for the limit and one for each number of draws, by tables of contents and without."""
-    streams, sizes = {"JPEG decode and crop only": functools.partial(bare_decoding, split, inputs)}, [0.0]
+    """Print rows for the limit and for each number of draws, with and without tables of contents."""
+    streams, sizes = {"JPEG decode and crop only": functools.partial(decode_only, split, inputs)}, [0.0]
     ways = {"by contents": split, "whole records": dataclasses.replace(split, entry_offset=None)}
-    # Before anything is mapped, and whole records first: pages that are mapped stay in memory.
+    # Before files are memory-mapped, and whole records first: mapped pages stay in memory.
     from_disk = {way: delivered(opened, inputs) / 1e3 for way, opened in reversed(ways.items())}
     for way, opened in ways.items():
         for draws in DRAWS:
@@ -128,7 +128,7 @@ def table(split: built_dataset.Split, inputs: InputSpec) -> None:
 
 
 def main(_: list[str]) -> None:
-    """Prints the tables."""
+    """Print the tables."""
     inputs = InputSpec(frame_pixels=FRAME_PIXELS.value, crop_fraction=CROP_FRACTION.value, pool=POOL.value)
     for dataset in DATASETS.value:
         table(built_dataset.open_split(dataset, DATA_DIR.value, SPLIT.value), inputs)

@@ -1,10 +1,10 @@
-"""Kills a run again and again at random moments: `python -m tests.benchmarks.interruption --data_dir=DATA --kills=50`.
+"""Kills runs repeatedly at random times: `python -m tests.benchmarks.interruption --data_dir=DATA --kills=50`.
 
-Builds nothing: the dataset synthetic_av/tiny has to be in DATA. A run of 12 steps with a checkpoint every 2, and its
-evaluation, is started and killed until it ends by itself; its parameters, optimizer state and figures are compared, bit
-by bit, with those of a run left alone; then the next one begins, until there were so many kills. Half of the kills come
-at a moment drawn over the time of a whole run, the others just after a moment that is rarely hit: the beginning of a
-checkpoint's write, or of the evaluation.
+The dataset synthetic_av/tiny must exist in DATA. A run of 12 steps, with a checkpoint every 2 and an evaluation, is
+restarted and killed until it finishes. Its parameters, optimizer state and metrics are then compared, bit by bit, with
+those of an uninterrupted run, and the next run starts, until the number of kills is reached. Half of the kills come at
+a random time within a run, the others just after an event that is rarely hit: the start of a checkpoint's write or of
+the evaluation.
 """
 
 import argparse
@@ -17,17 +17,17 @@ import time
 from tests.helpers.killed_run import EVALUATING, assert_same, checkpoints_of, left, said, send_when, stage, start
 
 
-def moment(rng: random.Random, workdir: pathlib.Path, whole_seconds: float):
-    """When to kill next: a condition."""
-    what = rng.choice(("any", "any", "write", "evaluation"))
-    wait = rng.uniform(0, {"any": whole_seconds, "write": 0.1, "evaluation": 2.0}[what])
+def draw_kill_time(rng: random.Random, workdir: pathlib.Path, run_seconds: float):
+    """Draw when to kill next; return a function that says whether the time has come."""
+    event = rng.choice(("any", "any", "write", "evaluation"))
+    wait = rng.uniform(0, {"any": run_seconds, "write": 0.1, "evaluation": 2.0}[event])
     checkpoints, evaluations, since = checkpoints_of(workdir), said(workdir).count(EVALUATING), []
     more = rng.randint(1, 3)
     reached = {
         "any": lambda: True,
         "write": lambda: len(checkpoints_of(workdir) - checkpoints) >= more,
         "evaluation": lambda: said(workdir).count(EVALUATING) > evaluations,
-    }[what]
+    }[event]
 
     def due() -> bool:
         if not since and reached():
@@ -45,9 +45,9 @@ def main() -> None:
     arguments = parser.parse_args()
     rng, directory = random.Random(arguments.seed), pathlib.Path(tempfile.mkdtemp(prefix="interruption"))
     for name in ("compiles", "alone"):
-        begun = time.monotonic()
+        started = time.monotonic()
         assert start(arguments.data_dir, directory / name).wait() == 0, said(directory / name)
-        whole_seconds = time.monotonic() - begun
+        run_seconds = time.monotonic() - started
     expected = left(directory / "alone")
     kills, runs, starts, stages = 0, 0, 0, collections.Counter()
     while kills < arguments.kills:
@@ -57,7 +57,7 @@ def main() -> None:
         while not finished:
             starts += 1
             process = start(arguments.data_dir, workdir)
-            due = moment(rng, workdir, whole_seconds) if kills < arguments.kills else lambda: False
+            due = draw_kill_time(rng, workdir, run_seconds) if kills < arguments.kills else lambda: False
             if send_when(process, due):
                 kills += 1
                 doing = stage(workdir)
@@ -67,9 +67,9 @@ def main() -> None:
                 assert process.returncode == 0, said(workdir)
                 finished = True
         assert_same(left(workdir), expected)
-        print(f"run {runs} ended with the same bits", flush=True)
+        print(f"run {runs} finished bit for bit the same", flush=True)
     print(
-        f"{kills} kills in {runs} runs ({starts} starts), each run ended with the same bits and figures. Killed while:"
+        f"{kills} kills in {runs} runs ({starts} starts); all finished with the same bits and metrics. Killed during:"
     )
     for name, count in stages.most_common():
         print(f"  {name}: {count}")

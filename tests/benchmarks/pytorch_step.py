@@ -1,5 +1,6 @@
-"""The same training steps written plainly in PyTorch: torch.compile, channels-last, autocast, fused Adam."""
+"""The training steps in plain PyTorch, with torch.compile, channels-last, autocast and fused Adam."""
 
+import functools
 import pathlib
 import sys
 from collections.abc import Callable
@@ -11,33 +12,20 @@ from torch.nn import functional as F
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from avlearn.losses import tri_map
 from avlearn.types import InputSpec
-from tests.helpers import torch_networks
+from tests.helpers import reference_networks
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class Lvs(nn.Module):
-    """Both streams; the sound's map is pooled to one vector."""
-
-    def __init__(self):
-        super().__init__()
-        self.vision, self.audio = torch_networks.resnet18(1.0), torch_networks.resnet18(1.0, in_channels=1)
+def correspondence_loss(net: nn.Module, image: torch.Tensor, sound: torch.Tensor) -> torch.Tensor:
+    """Compute the logistic loss of pairs that are alternately positive and negative."""
+    corresponds = (torch.arange(len(image), device=image.device) % 2 == 0).float()
+    return F.binary_cross_entropy_with_logits(net(image, sound)["logit"].float(), corresponds)
 
 
-def correspondence_loss(run: Callable) -> Callable:
-    """Of a network that says for each pair whether it corresponds."""
-
-    def loss(net, image, sound):
-        corresponds = (torch.arange(len(image), device=image.device) % 2 == 0).float()
-        return F.binary_cross_entropy_with_logits(run(net, image, sound)["logit"].float(), corresponds)
-
-    return loss
-
-
-def lvs_loss(net, image, sound) -> torch.Tensor:
-    """The released objective of LVS on the tri-map."""
-    cells = F.normalize(torch_networks.run_resnet18(net.vision, image), dim=1)
-    sound = F.normalize(torch_networks.run_resnet18(net.audio, sound).amax((2, 3)), dim=1)
+def lvs_loss(net: nn.Module, image: torch.Tensor, sound: torch.Tensor) -> torch.Tensor:
+    """Compute the released objective of LVS on the tri-map."""
+    cells, sound = net.vectors(image, sound)
     maps = torch.einsum("idhw,jd->ijhw", cells, sound).float()
     mask = torch.sigmoid((maps - tri_map.POSITIVE_THRESHOLD) / tri_map.TAU)
     positive = (mask * maps).sum((2, 3)) / mask.sum((2, 3))
@@ -50,18 +38,18 @@ def lvs_loss(net, image, sound) -> torch.Tensor:
 
 
 NETWORKS = {
-    "l3net": (torch_networks.l3net, correspondence_loss(torch_networks.run_l3net)),
-    "avenet": (torch_networks.avenet, correspondence_loss(torch_networks.run_avenet)),
-    "avolnet": (torch_networks.avolnet, correspondence_loss(torch_networks.run_avolnet)),
-    "lvs": (lambda width: Lvs(), lvs_loss),
+    "l3net": (functools.partial(reference_networks.L3Net, 1.0, replicated=True), correspondence_loss),
+    "avenet": (functools.partial(reference_networks.avenet, 1.0, replicated=True), correspondence_loss),
+    "avolnet": (functools.partial(reference_networks.AvolNet, 1.0, relu=False, replicated=True), correspondence_loss),
+    "lvs": (functools.partial(reference_networks.Lvs, 1.0), lvs_loss),
 }
 
 
 def step(name: str, inputs: InputSpec, pairs: int, dtype: str) -> Callable[[], None]:
-    """A compiled step on random inputs at width 1, on the GPU where there is one; returns when it is done."""
+    """Return a step on random inputs at width 1, compiled, on the GPU if there is one; it waits for the result."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     make, loss = NETWORKS[name]
-    net = make(1.0).to(device=device, memory_format=torch.channels_last).train()
+    net = make().to(device=device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, weight_decay=1e-5, fused=True)
     image = torch.randn(pairs, 3, inputs.frame_pixels, inputs.frame_pixels, device=device)
     sound = torch.randn(pairs, 1, *reversed(inputs.spectrogram_shape), device=device)
@@ -81,7 +69,7 @@ def step(name: str, inputs: InputSpec, pairs: int, dtype: str) -> Callable[[], N
 
 
 def peak_mib() -> float | None:
-    """Most memory that PyTorch held on the GPU since the last call, MiB; None on a CPU."""
+    """Return the most memory that PyTorch held on the GPU since the last call, MiB; None on a CPU."""
     if not torch.cuda.is_available():
         return None
     peak = torch.cuda.max_memory_allocated() / 2**20

@@ -1,10 +1,10 @@
-"""What a step takes on 16, 64 and 256 chips, and what limits it first: computed from the inputs below.
+"""The time of a step on 16, 64 and 256 chips and its limit, computed from the inputs below.
 
     python tests/benchmarks/scaling.py                             # the table of docs/scaling.md
     python tests/benchmarks/scaling.py --kind=gpu-h100 --utilisation=0.5 --record_mb=5.9 --read_ms=1.92
-    python tests/benchmarks/scaling.py --write                     # puts the tables into docs/scaling.md
+    python tests/benchmarks/scaling.py --write                     # writes the tables into docs/scaling.md
 
-Nothing is measured here: every input is a flag with its unit, and --help says where its default comes from.
+Nothing is measured here: every input is a flag with its unit, and --help gives the source of its default.
 """
 
 import argparse
@@ -33,48 +33,51 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What the table is computed from; each field's metadata says where its default comes from."""
+    """The inputs of the table; each field's metadata gives the source of its default."""
 
-    kind: str = dataclasses.field(default="tpu-v5litepod", metadata={"help": "of chip, a key of topology.KINDS"})
+    kind: str = dataclasses.field(default="tpu-v5litepod", metadata={"help": "kind of chip, a key of topology.KINDS"})
     utilisation: float = dataclasses.field(
         default=0.3, metadata={"help": "share of the chip's published peak that a step reaches; ASSUMED"}
     )
     gflop_per_pair: float = dataclasses.field(
-        default=29.5, metadata={"help": "of a training step, AVE-Net, counted by XLA (docs/scaling.md)"}
+        default=29.5,
+        metadata={"help": "GFLOP of a training step for each pair, AVE-Net, counted by XLA (docs/scaling.md)"},
     )
     exchanged_mib: float = dataclasses.field(
-        default=36.4, metadata={"help": "all-reduced each step, AVE-Net: --mode=dry_run --topology=..."}
+        default=36.4, metadata={"help": "MiB all-reduced in each step, AVE-Net: --mode=dry_run --topology=..."}
     )
     pairs_per_chip: int = dataclasses.field(
         default=128, metadata={"help": "a worker's batch (OtS 3.3), a worker a chip"}
     )
     pairs_per_step: int = dataclasses.field(
-        default=0, metadata={"help": "of all chips together, divided among them; 0: pairs_per_chip on each"}
+        default=0, metadata={"help": "pairs of all chips together; 0: pairs_per_chip on each"}
     )
     decode_ms: float = dataclasses.field(
-        default=0.28, metadata={"help": "of one core a pair: decode and crop at 256 pixels, sound, batches, measured"}
+        default=0.28,
+        metadata={"help": "ms of one core for each pair: decode and crop at 256 pixels, audio, batching; measured"},
     )
     read_ms: float = dataclasses.field(
-        default=0.87, metadata={"help": "of one core a record beyond that: read and parse 10 s at 5 frames/s, measured"}
+        default=0.87,
+        metadata={"help": "further ms of one core for each record: read and parse 10 s at 5 frames/s; measured"},
     )
     record_mb: float = dataclasses.field(
-        default=2.0, metadata={"help": "of 10 s at 5 frames/s and 256 pixels, measured"}
+        default=2.0, metadata={"help": "MB of a record of 10 s at 5 frames/s and 256 pixels; measured"}
     )
     samples_per_clip: int = dataclasses.field(
-        default=1, metadata={"help": "pairs drawn from one read (data.samples_per_clip)"}
+        default=1, metadata={"help": "pairs drawn from each read (data.samples_per_clip)"}
     )
     cores_per_chip: int = dataclasses.field(
-        default=28, metadata={"help": "of the machines: 112 to 4 chips of ct5lp-hightpu-4t, published"}
+        default=28, metadata={"help": "CPU cores: 112 for 4 chips of ct5lp-hightpu-4t; published"}
     )
     storage_gb_per_s: float = dataclasses.field(
-        default=25.0, metadata={"help": "that the store of records delivers to all machines together; ASSUMED"}
+        default=25.0, metadata={"help": "read rate of the storage for all machines together; ASSUMED"}
     )
-    clips: int = dataclasses.field(default=2_000_000, metadata={"help": "of the whole of AudioSet, about"})
+    clips: int = dataclasses.field(default=2_000_000, metadata={"help": "clips of the full AudioSet, approximately"})
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a number of chips takes for one step, seconds, and the rates that follow."""
+    """The seconds that one step takes on a number of chips, and the resulting rates."""
 
     chips: int
     pairs: int
@@ -89,19 +92,19 @@ class Plan:
 
     @property
     def step(self) -> float:
-        """Compute, then exchange; input is made ready meanwhile, and holds the step up where it takes longer."""
+        """Return the seconds of a step: compute, then exchange, or the concurrent input if it takes longer."""
         return max(self.compute + self.exchange, self.decode, self.read)
 
     @property
     def limit(self) -> str:
-        """What takes longest."""
+        """Return the name of the part that takes longest."""
         if self.step == self.compute + self.exchange:
             return "compute" if self.compute >= self.exchange else "exchange"
         return "decode (cores)" if self.step == self.decode else "read (storage)"
 
 
 def plan(inputs: Inputs, chips: int) -> Plan:
-    """One row of the table; cores and bytes are those that keep the chips busy."""
+    """Compute one row of the table; cores and bytes are those that keep the chips busy."""
     kind = topology.KINDS[inputs.kind]
     machine = topology.parse(f"{inputs.kind}-{chips * kind.number_counts}")
     pairs = inputs.pairs_per_step or inputs.pairs_per_chip * chips
@@ -127,12 +130,12 @@ def plan(inputs: Inputs, chips: int) -> Plan:
 
 
 def duration(seconds: float) -> str:
-    """Minutes, or hours from two on."""
+    """Format seconds as minutes, or from two hours on as hours."""
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def table(inputs: Inputs) -> str:
-    """The table in markdown, a row for each number of chips."""
+    """Return the table in Markdown, a row for each number of chips."""
     rows = [list(COLUMNS), ["---"] * len(COLUMNS)]
     for chips in CHIPS:
         row = plan(inputs, chips)
@@ -148,7 +151,7 @@ def table(inputs: Inputs) -> str:
 
 
 def storage_table() -> str:
-    """Size of all clips by how they are stored: MB a record of 10 s at 256 pixels, measured."""
+    """Return the table of dataset sizes by frame rate, from measured sizes of records of 10 s at 256 pixels."""
     clips = Inputs.clips
     lines = ["| stored | MB a clip | all of AudioSet |", "|---|---|---|"]
     for stored, megabytes in (("25 frames/s", 5.9), ("5 frames/s", 2.0), ("1 frame/s", 1.2)):
@@ -156,7 +159,7 @@ def storage_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-# The tables of the page by the name in its markers, and what each changes.
+# The tables of the page: name in its markers, and inputs.
 VARIANTS = {
     "weak": Inputs(),
     "samples_per_clip": Inputs(samples_per_clip=8),
@@ -166,7 +169,7 @@ VARIANTS = {
 
 
 def page(text: str) -> str:
-    """The text of docs/scaling.md with its tables computed anew."""
+    """Return the text of docs/scaling.md with recomputed tables."""
     tables = {name: table(inputs) for name, inputs in VARIANTS.items()} | {"storage": storage_table()}
     for name, content in tables.items():
         before, _, rest = text.partition(f"<!-- {name} -->\n")
@@ -176,7 +179,7 @@ def page(text: str) -> str:
 
 
 def main() -> None:
-    """Prints a table, or writes those of the page."""
+    """Print a table, or write the tables of the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for field in dataclasses.fields(Inputs):
         text = f"{field.metadata['help']}; default: {field.default}"

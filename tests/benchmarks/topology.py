@@ -1,8 +1,8 @@
 """The same run on 1 to 8 devices and 1 to 4 processes: `python -m tests.benchmarks.topology --data_dir=DATA`.
 
-The dataset synthetic_av/tiny has to be in DATA. AVE-Net and LVS train for 50 steps in float32 with the papers' learning
-rate; printed is the length of the difference of all parameters from those of one device, relative to their own length.
-Batches must be the same to the bit; the largest difference of a figure of the evaluation is printed beside.
+The dataset synthetic_av/tiny must exist in DATA. AVE-Net and LVS train for 50 steps in float32 with the papers'
+learning rate. The first column is the norm of the parameters' difference from those on one device, relative to their
+norm; the second is the largest difference of an evaluation metric. Batches must be the same to the bit.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def on_processes(
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
-def largest_difference_of_figures(workdir: pathlib.Path, other: pathlib.Path) -> float:
+def largest_difference_of_metrics(workdir: pathlib.Path, other: pathlib.Path) -> float:
     here, there = (jax.tree.leaves(json.loads((path / "results.json").read_text())) for path in (workdir, other))
     assert [value for value in here if not isinstance(value, float)] == [
         value for value in there if not isinstance(value, float)
@@ -45,34 +45,34 @@ def main() -> None:
     parser.add_argument("--data_dir", type=pathlib.Path, required=True)
     parser.add_argument("--steps", type=int, default=50)
     arguments = parser.parse_args()
-    # XLA_FLAGS, beside what avlearn has set, and PJRT_NPROC, as the processes have them, before a device is asked for.
+    # As in the processes, set XLA_FLAGS (added to avlearn's) and PJRT_NPROC before JAX initialises its devices.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}"
     environment.keep_threads(tiny_run.WORKERS)
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 8)
     directory, steps = pathlib.Path(tempfile.mkdtemp(prefix="topology")), arguments.steps
     worst = 0.0
-    print("network  where                     parameters  figures", flush=True)
+    print("network  where                     parameters  metrics", flush=True)
     for name in tiny_run.CONFIGS:
         first = directory / f"{name}1"
         for count in (1, 2, 4, 8):
             tiny_run.run(name, arguments.data_dir, directory / f"{name}{count}", steps, devices=jax.devices()[:count])
-        places = {f"{devices} devices, this process": f"{name}{devices}" for devices in (2, 4, 8)}
+        settings = {f"{devices} devices, this process": f"{name}{devices}" for devices in (2, 4, 8)}
         for devices, processes in ((1, 1), (8, 2), (8, 4)):
-            place = f"{devices} devices, {processes} processes"
-            places[place] = f"{name}{devices}_{processes}"
-            on_processes(name, arguments.data_dir, directory / places[place], steps, devices, processes)
-        for place, folder in places.items():
+            setting = f"{devices} devices, {processes} processes"
+            settings[setting] = f"{name}{devices}_{processes}"
+            on_processes(name, arguments.data_dir, directory / settings[setting], steps, devices, processes)
+        for setting, folder in settings.items():
             other = directory / folder
-            assert tiny_run.batches_of(other) == tiny_run.batches_of(first), f"{name}: other batches on {place}"
+            assert tiny_run.batches_of(other) == tiny_run.batches_of(first), f"{name}: different batches with {setting}"
             difference = tiny_run.difference(
                 *(tiny_run.params_of(path, name, arguments.data_dir) for path in (other, first))
             )
-            figures = largest_difference_of_figures(other, first)
-            print(f"{name:<7}  {place:<24}  {difference:.1e}     {figures:.1e}", flush=True)
+            metrics = largest_difference_of_metrics(other, first)
+            print(f"{name:<7}  {setting:<24}  {difference:.1e}     {metrics:.1e}", flush=True)
             worst = np.maximum(worst, difference)
     if worst > LIMIT:
-        sys.exit(f"{worst:.1e} is more than {LIMIT:.0e}")
+        sys.exit(f"the largest difference, {worst:.1e}, exceeds {LIMIT:.0e}")
 
 
 if __name__ == "__main__":

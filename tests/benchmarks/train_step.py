@@ -1,9 +1,9 @@
-"""Pairs per second of a training step, beside the machine's matrix rate: `python tests/benchmarks/train_step.py`.
+"""Pairs per second of a training step, and its share of the matrix rate: `python tests/benchmarks/train_step.py`.
 
-Needs no dataset, and of packages JAX, flax, optax, ml_collections and jaxtyping alone, so that it runs on any machine
-with JAX. The share says how much of the measured matrix rate (one large product of the same type, in the same run) the
-step's operations, as XLA counts them before it optimises, come to. `--pytorch` times the same networks written plainly
-in PyTorch, in turn with ours:
+Needs no dataset, and no packages besides JAX, flax, optax, ml_collections and jaxtyping, so that it runs on any machine
+with JAX. The share is the rate of the step's operations, as XLA counts them before optimisation, divided by the rate of
+one large matrix product of the same dtype, measured in the same run. `--pytorch` alternates our steps with those of the
+same networks in plain PyTorch:
 
     python tests/benchmarks/train_step.py --variant= --pairs=8 --repeats=5 --pytorch
 """
@@ -42,7 +42,7 @@ def random_batch(inputs: InputSpec, workers: int, pairs: int) -> Batch:
 
 
 def seconds_each(functions: dict[str, Callable], repeats: int) -> dict[str, float]:
-    """Median seconds of a call of each, called in turn, after one that compiles."""
+    """Return each function's median seconds; the functions alternate, after one call that compiles."""
     for function in functions.values():
         jax.block_until_ready(function())
     times = {name: [] for name in functions}
@@ -55,7 +55,7 @@ def seconds_each(functions: dict[str, Callable], repeats: int) -> dict[str, floa
 
 
 def matrix_rate(dtype: str, repeats: int) -> float:
-    """GFLOP/s of one large matrix product."""
+    """Measure the GFLOP/s of one large matrix product."""
     side = MATRIX_SIDE[jax.default_backend()]
     x = jnp.ones((side, side), dtype)
     product = jax.jit(lambda x: x @ x)
@@ -63,10 +63,10 @@ def matrix_rate(dtype: str, repeats: int) -> float:
 
 
 def our_step(name: str, config: ConfigDict, workers: int, pairs: int) -> tuple[Callable, float, float]:
-    """The compiled step of the workers on one device, its operations by XLA's count, and its memory in MiB.
+    """Return the workers' step on one device, compiled, its operations counted by XLA, and its memory, MiB.
 
-    The operations are those of the program for a TPU: on a CPU some convolutions have fewer, and a share of the matrix
-    rate is of what the network takes, however it is computed.
+    Operations are counted in the program for a TPU: on a CPU some convolutions need fewer, but the share of the matrix
+    rate should not depend on how the network is computed.
     """
     inputs = InputSpec(**config.inputs)
     module = importlib.import_module(f"avlearn.models.{name}")
@@ -83,14 +83,14 @@ def our_step(name: str, config: ConfigDict, workers: int, pairs: int) -> tuple[C
         state["now"], metrics = train_step(state["now"], batch)
         return metrics
 
-    given = sum(leaf.nbytes for leaf in jax.tree.leaves((state["now"], batch)))
-    mib = (given + train_step.working_bytes(state["now"], batch)) / 2**20
+    argument_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves((state["now"], batch)))
+    mib = (argument_bytes + train_step.working_bytes(state["now"], batch)) / 2**20
     flops = workers * train_step.lower_worker(state["now"], batch, "tpu").cost_analysis()["flops"]
     return one_step, flops, mib
 
 
 def measure(name: str, variant: str, dtype: str, workers: int, pairs: int | None, repeats: int, pytorch: bool) -> str:
-    """One line of the table."""
+    """Measure one network; return its line of the table."""
     config = importlib.import_module(f"configs.{name}").get_config(variant)
     config.model.dtype = dtype
     pairs = config.train.batch_per_worker if pairs is None else pairs
@@ -118,10 +118,10 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--variant", default="miniature", help="miniature, or empty for the papers' size")
     parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
-    parser.add_argument("--workers", type=int, default=1, help="that the device carries in turn")
-    parser.add_argument("--pairs", type=int, help="pairs of a worker; default: the config's")
+    parser.add_argument("--workers", type=int, default=1, help="workers that the device runs in turn")
+    parser.add_argument("--pairs", type=int, help="pairs for each worker; default: the config's")
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--pytorch", action="store_true", help="beside PyTorch; at the papers' size only")
+    parser.add_argument("--pytorch", action="store_true", help="compare with PyTorch, at the papers' size only")
     arguments = parser.parse_args()
     if arguments.pytorch and arguments.variant:
         parser.error("--pytorch compares at the papers' size: give --variant= too")

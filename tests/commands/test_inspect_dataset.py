@@ -248,7 +248,7 @@ class Variant(synthetic_records.Coded, skip_registration=True):
                 del record["frames"], record["frame_times_ms"], record["boxes"]
             else:
                 fields = np.full((synthetic_records.FRAMES - 1, 32, 40, 2), (10, -10), np.float32)
-                pictures = optical_flow.to_pictures(fields)
+                pictures = optical_flow.to_images(fields)
                 record["optical_flow"] = [
                     io.BytesIO(cv2.imencode(".jpg", picture)[1].tobytes()) for picture in pictures
                 ]

@@ -1,4 +1,4 @@
-"""The logistic loss: values by hand, gradients by finite differences, and what must not reach it."""
+"""The logistic loss: values by hand, gradients by finite differences, and pairs of weight 0."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ logistic = jax.jit(avc.logistic)
 
 
 def test_by_hand_with_unequal_counts():
-    # Probabilities of corresponding: .5, .75, .25, .75; one positive, three negatives.
+    # Probabilities of correspondence: .5, .75, .25, .75; one positive, three negatives.
     logit = jnp.array([0.0, LN3, -LN3, LN3])
     corresponds = jnp.array([False, True, False, False])
     loss, metrics = logistic(logit, corresponds, jnp.ones(4))
@@ -34,7 +34,7 @@ def test_balanced_is_the_plain_mean_and_softmax_cross_entropy():
 
 
 @pytest.mark.parametrize("garbage", [7.0, np.nan, np.inf])
-def test_pairs_of_weight_zero_count_for_nothing(garbage):
+def test_pairs_of_weight_zero_are_ignored(garbage):
     logit, corresponds = jnp.array([0.3, -1.0, 2.0]), jnp.array([True, False, False])
     padded = jnp.append(logit, garbage), jnp.append(corresponds, True), jnp.array([1.0, 1, 1, 0])
     expected, got = logistic(logit, corresponds, jnp.ones(3)), logistic(*padded)
@@ -44,7 +44,7 @@ def test_pairs_of_weight_zero_count_for_nothing(garbage):
     assert gradient[3] == 0
 
 
-def test_all_pairs_keep_half_for_the_positives():
+def test_positives_weigh_one_half_among_all_pairs():
     logit = jnp.zeros((4, 4)).at[0, 1].set(LN3)
     corresponds = jnp.eye(4, dtype=bool)
     weight = jnp.ones((4, 4)).at[1, 0].set(0)  # 4 positives, 11 negatives
@@ -54,7 +54,7 @@ def test_all_pairs_keep_half_for_the_positives():
     np.testing.assert_allclose(metrics["predicted_positive"], (0 + 1 / 11) / 2, rtol=1e-6)
 
 
-def test_one_kind_alone_and_nothing_at_all():
+def test_one_kind_of_pair_and_no_pairs():
     logit = jnp.array([LN3, LN3])
     for corresponds, expected in ((jnp.array([True, True]), np.log(4 / 3)), (jnp.array([False, False]), np.log(4))):
         np.testing.assert_allclose(logistic(logit, corresponds, jnp.ones(2))[0], expected, rtol=1e-6)
@@ -89,6 +89,6 @@ def test_a_large_batch_of_pairs_in_bfloat16():
     logit = logit.astype(jnp.bfloat16)
     loss, _ = logistic(logit, corresponds, jnp.ones((256, 256)))
     signed = np.where(corresponds, -1, 1) * np.asarray(logit, np.float64)
-    each = np.logaddexp(0, signed)
-    expected = (each[np.eye(256, dtype=bool)].mean() + each[~np.eye(256, dtype=bool)].mean()) / 2
+    losses = np.logaddexp(0, signed)
+    expected = (losses[np.eye(256, dtype=bool)].mean() + losses[~np.eye(256, dtype=bool)].mean()) / 2
     np.testing.assert_allclose(loss, expected, rtol=1e-5)

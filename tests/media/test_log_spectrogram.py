@@ -1,3 +1,5 @@
+"""Log-spectrograms against librosa and by hand."""
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -15,7 +17,7 @@ def test_agrees_with_librosa(front_end):
 
     spec = FRONT_ENDS[front_end]
     waveform = _noise(spec.sample_rate_hz) * np.linspace(0, 1, spec.sample_rate_hz, dtype=np.float32) ** 4
-    side = (spec.fft_samples - spec.window_samples) // 2  # librosa frames by the transform, the window in its middle
+    side = (spec.fft_samples - spec.window_samples) // 2  # librosa centres the window in the transform
     spectrum = librosa.stft(
         np.pad(waveform.astype(np.float64), side),
         n_fft=spec.fft_samples,
@@ -33,17 +35,17 @@ def test_agrees_with_librosa(front_end):
 
 def test_a_column_by_hand():
     waveform = _noise(2000)
-    piece = waveform[3 * 240 : 3 * 240 + 480] * scipy.signal.get_window("hann", 480)
+    windowed = waveform[3 * 240 : 3 * 240 + 480] * scipy.signal.get_window("hann", 480)
     n = np.arange(480)
-    power = [abs(np.sum(piece * np.exp(-2j * np.pi * b * n / 512))) ** 2 for b in (0, 17, 256)]
+    power = [abs(np.sum(windowed * np.exp(-2j * np.pi * b * n / 512))) ** 2 for b in (0, 17, 256)]
     np.testing.assert_allclose(log_spectrogram(waveform)[3, [0, 17, 256]], np.log(power), atol=1e-4)
 
 
-def test_a_tone_stands_in_its_bin():
+def test_a_tone_peaks_in_its_bin():
     tone = np.sin(2 * np.pi * 20 * 93.75 * np.arange(4800) / 48_000).astype(np.float32)
     found = log_spectrogram(tone)
     assert (found.argmax(axis=1) == 20).all()
-    # A sine of amplitude 1 gives half the window's sum.
+    # A sine of amplitude 1 gives half the sum of the window.
     np.testing.assert_allclose(found[:, 20], 2 * np.log(240 / 2), atol=1e-3)
 
 
@@ -51,7 +53,7 @@ def test_silence_is_the_floor():
     np.testing.assert_allclose(log_spectrogram(np.zeros(480, np.float32)), np.full((1, 257), np.log(POWER_FLOOR)))
 
 
-def test_a_cut_of_columns_is_bitwise_the_spectrogram_of_the_cut_samples():
+def test_a_slice_of_columns_is_bitwise_the_spectrogram_of_its_samples():
     waveform = _noise(3 * 48_000)
     full = log_spectrogram(waveform)
     assert full.shape[0] == 599
@@ -69,6 +71,6 @@ def test_a_cut_of_columns_is_bitwise_the_spectrogram_of_the_cut_samples():
         (np.zeros(48_000, np.float32), "mel", "'mel' is not one of l3, lvs"),
     ],
 )
-def test_refuses(waveform, front_end, message):
+def test_bad_arguments_are_refused(waveform, front_end, message):
     with pytest.raises(ValueError, match=message):
         log_spectrogram(waveform, front_end)

@@ -1,4 +1,4 @@
-"""Attention10k: its layers, its forward pass against NumPy, its loss by hand, and what it compares."""
+"""Attention10k: layers, forward pass against PyTorch, attention, and loss by hand."""
 
 import functools
 
@@ -13,13 +13,13 @@ from avlearn.losses import distance_ratio
 from avlearn.models import attention10k
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
-from tests.helpers import reference_network
-from tests.helpers.reference_network import (
+from tests.helpers import model_checks
+from tests.helpers.model_checks import (
     RESNET_PARAMETERS,
     SMALL,
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     features,
     parameter_sum,
     randomised,
@@ -30,7 +30,7 @@ from tests.helpers.reference_network import (
 loss = jax.jit(distance_ratio.loss)
 
 
-make_model = functools.partial(reference_network.make_model, attention10k.Model)
+make_model = functools.partial(model_checks.make_model, attention10k.Model)
 
 
 def test_layers():
@@ -41,26 +41,28 @@ def test_layers():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_forward_pass_agrees_with_numpy(training):
-    assert_agrees("attention10k", randomised(make_model), small_batch(SMALL), training=training)
+def test_forward_pass_agrees_with_pytorch(training):
+    assert_matches_reference(
+        "Attention10k", randomised(make_model), small_batch(SMALL), training=training, scaling="imagenet"
+    )
 
 
 def test_all_pairs_equal_a_loop_over_pairs():
-    assert_all_pairs_equal_loop(randomised(make_model), small_batch(SMALL))
+    assert_all_pairs_match_single_pairs(randomised(make_model), small_batch(SMALL))
 
 
-def test_contrast_is_the_distance_from_each_sound_of_what_that_sound_attends_to():
+def test_contrast_is_the_distance_of_each_sound_from_the_vector_it_attends_to():
     model, batch = randomised(make_model), small_batch(SMALL)
     model.eval()
     image, audio = features(model, batch)
     distance = model.contrast(image, audio)
     assert distance.shape == (4, 4)
     np.testing.assert_allclose(np.sqrt(2) - np.diag(distance), run(model, batch).logit, atol=1e-4)
-    seen = model.attended(image[1:2], model.map_of_pairs(image[1:2], audio[2:3]))
-    np.testing.assert_allclose(distance[1, 2], np.linalg.norm(np.asarray(seen[0] - audio[2])), atol=1e-3)
+    attended = model.attended(image[1:2], model.map_of_pairs(image[1:2], audio[2:3]))
+    np.testing.assert_allclose(distance[1, 2], np.linalg.norm(np.asarray(attended[0] - audio[2])), atol=1e-3)
 
 
-def test_at_first_a_sound_looks_where_the_picture_is_like_it():
+def test_an_untrained_sound_attends_to_the_cells_that_resemble_it():
     model = make_model()
     cells, sound = (
         jax.random.uniform(jax.random.key(seed), shape) for seed, shape in ((0, (2, 3, 3, 32)), (1, (2, 32)))
@@ -69,13 +71,13 @@ def test_at_first_a_sound_looks_where_the_picture_is_like_it():
     cosine /= np.linalg.norm(sound, axis=-1)[:, None, None]
     np.testing.assert_allclose(model.map_of_pairs(cells, sound), cosine, rtol=1e-4)
     weights = np.exp(cosine) / np.exp(cosine).sum(axis=(1, 2), keepdims=True)
-    seen = np.einsum("nijd,nij->nd", cells, weights)
+    attended = np.einsum("nijd,nij->nd", cells, weights)
     np.testing.assert_allclose(
-        model.attended(cells, jnp.array(cosine)), seen / np.linalg.norm(seen, axis=-1)[:, None], rtol=1e-4
+        model.attended(cells, jnp.array(cosine)), attended / np.linalg.norm(attended, axis=-1)[:, None], rtol=1e-4
     )
 
 
-def test_a_low_temperature_attends_to_the_cell_that_agrees_with_the_query():
+def test_a_low_temperature_attends_to_the_best_cell_alone():
     model = randomised(lambda: make_model(attention_temperature=0.01))
     maps = jnp.zeros((1, 2, 2)).at[0, 1, 0].set(1.0)
     cells = jax.random.uniform(jax.random.key(0), (1, 2, 2, 32))
@@ -89,7 +91,7 @@ def test_temperature_of_zero_is_refused():
 
 
 def plain(distance: np.ndarray) -> float:
-    """The loss in float64 where every clip is of another video."""
+    """Compute the loss in float64 for clips of different videos."""
     error = expit(np.diag(distance)[:, None] - distance) ** 2
     return error[~np.eye(len(distance), dtype=bool)].mean()
 
@@ -98,13 +100,13 @@ def test_loss_by_hand():
     distance = jnp.array([[0.5, 1.5, 1.0], [1.2, 0.4, 1.4], [1.0, 1.6, 1.0]])
     value, metrics = loss(distance, jnp.arange(3), jnp.ones(3))
     np.testing.assert_allclose(value, plain(np.asarray(distance)), rtol=1e-5)
-    # Below the root of 2: all three own sounds, and of six others all but 1.5 and 1.6. Sound 0 is as near to image 2.
+    # Below sqrt(2): all three own sounds, and all of the six others except 1.5 and 1.6. Image 2 is as near to sound 0.
     assert float(metrics["predicted_positive"]) == pytest.approx((1 + 4 / 6) / 2)
     assert float(metrics["accuracy"]) == pytest.approx((1 + 2 / 6) / 2)
     assert float(metrics["own_sound_first"]) == pytest.approx(2 / 3)
 
 
-def test_gradient_is_that_of_finite_differences():
+def test_gradient_agrees_with_finite_differences():
     distance = np.random.default_rng(0).uniform(0, 2, (3, 3))
     gradient = jax.grad(lambda x: loss(x, jnp.arange(3), jnp.ones(3))[0])(jnp.asarray(distance, jnp.float32))
     for index in np.ndindex(distance.shape):
@@ -131,7 +133,7 @@ def test_one_video_and_padding_are_left_out_of_the_loss():
     assert np.isfinite(gradient).all()
 
 
-def test_gradient_is_finite_where_what_is_seen_is_the_sound(monkeypatch):
+def test_gradient_is_finite_if_the_attended_vector_equals_the_sound(monkeypatch):
     model = randomised(make_model)
     image, audio = features(model, small_batch(SMALL))
     monkeypatch.setattr(attention10k.Model, "attended", lambda self, cells, maps: jnp.asarray(audio))

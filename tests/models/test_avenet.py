@@ -1,4 +1,4 @@
-"""AVE-Net: its layers as printed, its forward pass against NumPy, its distance, and its use in a pure training step."""
+"""AVE-Net: layers as printed, forward pass against PyTorch, distance, and use in a pure training step."""
 
 import functools
 
@@ -12,14 +12,14 @@ from jax.sharding import PartitionSpec as P
 from avlearn.models import avenet
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
-from tests.helpers import reference_network
-from tests.helpers.reference_network import (
+from tests.helpers import model_checks
+from tests.helpers.model_checks import (
     CONV1_1_PARAMETERS,
     SMALL,
     TOWER_PARAMETERS,
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     embeddings,
     features,
     parameter_sum,
@@ -31,7 +31,7 @@ from tests.helpers.reference_network import (
 TINY = InputSpec(frame_pixels=32, pool=8)
 
 
-make_model = functools.partial(reference_network.make_model, avenet.Model)
+make_model = functools.partial(model_checks.make_model, avenet.Model)
 
 
 @pytest.fixture
@@ -49,27 +49,27 @@ def test_layers_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_forward_pass_agrees_with_numpy(model, training):
-    assert_agrees("avenet", model, small_batch(SMALL), training=training, stride=2)
+def test_forward_pass_agrees_with_pytorch(model, training):
+    assert_matches_reference("avenet", model, small_batch(SMALL), training=training)
 
 
-def test_fc3_starts_with_the_right_sign_and_undecided_at_the_threshold():
+def test_fc3_starts_with_the_right_sign_and_at_zero_at_the_threshold():
     model = make_model(fc3_scale=0.7, fc3_threshold=1.2)
     distances = jnp.array([0.0, 0.6, 1.2, 2.0])
-    there = jnp.zeros((4, 128)).at[:, 0].set(distances)
-    log_odds = model.compare(there, jnp.zeros((4, 128)))
-    # Two logits of -+ .7 (distance - 1.2), so their difference is 1.4 (1.2 - distance).
+    vectors = jnp.zeros((4, 128)).at[:, 0].set(distances)
+    log_odds = model.compare(vectors, jnp.zeros((4, 128)))
+    # The two logits are +-.7 (distance - 1.2), so their difference is 1.4 (1.2 - distance).
     np.testing.assert_allclose(log_odds, [1.68, 0.84, 0.0, -1.12], atol=2e-3)
 
 
-def test_gradient_is_finite_where_the_distance_is_zero(model):
+def test_gradient_is_finite_at_distance_zero(model):
     same = jnp.full((2, 128), 128**-0.5)
     gradient = jax.grad(lambda x: model.compare(x, same).sum())(same)
     assert np.isfinite(gradient).all()
 
 
 def test_all_pairs_equal_a_loop_over_pairs(model):
-    assert_all_pairs_equal_loop(model, small_batch(SMALL))
+    assert_all_pairs_match_single_pairs(model, small_batch(SMALL))
 
 
 def test_embeddings_have_length_one_and_are_what_compare_takes(model):
@@ -95,10 +95,10 @@ def test_bfloat16_is_near_float32(model):
 
 
 def worker_step(graphdef, params, stats, batch):
-    """Loss, new statistics and gradients of one worker, as a pure function."""
+    """Compute the loss, new statistics and gradients of one worker, as a pure function."""
 
     def loss_of(params):
-        # copy: a merged model would otherwise write its statistics into variables of the trace outside.
+        # copy: otherwise the merged model would write its statistics into variables of the outer trace.
         model = nnx.merge(graphdef, params, stats, copy=True)
         loss, _ = avenet.loss(model(batch).logit, batch.corresponds, batch.weight)
         return loss, nnx.state(model, nnx.BatchStat)
@@ -108,9 +108,9 @@ def worker_step(graphdef, params, stats, batch):
 
 
 def test_step_is_pure_under_jit_shard_map_scan_and_grad(model):
-    """Four workers, two to a device: each sees its own batch statistics, wherever it runs."""
+    """Each of four workers, two to a device, uses its own batch statistics."""
     graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-    # Worker 2, the first of the second device, is given the pairs of worker 0.
+    # Worker 2, the first of the second device, gets the pairs of worker 0.
     batches = [small_batch(TINY, seed=seed) for seed in (0, 1, 0, 3)]
     mesh = jax.make_mesh((2,), ("workers",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
 

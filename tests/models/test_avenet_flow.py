@@ -1,4 +1,4 @@
-"""AVE+OF: its layers as printed, and its forward pass against NumPy."""
+"""AVE+OF: layers as printed, and forward pass against PyTorch."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +9,12 @@ from avlearn.models import avenet_flow
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
 from configs.base import get_config
-from tests.helpers.reference_network import (
+from tests.helpers.model_checks import (
     CONV1_1_PARAMETERS,
     TOWER_PARAMETERS,
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     fast_rngs,
     parameter_sum,
     randomised,
@@ -48,26 +48,26 @@ def test_layers_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_forward_pass_agrees_with_numpy(model, training):
-    assert_agrees("avenet_flow", model, small_batch(SMALL), training=training)
+def test_forward_pass_agrees_with_pytorch(model, training):
+    assert_matches_reference("avenet_flow", model, small_batch(SMALL), training=training, flow_fields=SMALL.flow_fields)
 
 
-def test_both_streams_see_alike(model):
-    """With the weights of the image's, the flow's stream makes of the same numbers the same map."""
+def test_both_streams_compute_the_same_function(model):
+    """With equal weights and inputs, the streams of image and flow give the same map."""
     image, flow = model.vision.image, model.vision.flow
     for stream in (image, flow):
         stream.eval()
     weights = nnx.to_pure_dict(nnx.state(image))
     weights["conv1_1"]["kernel"] = jnp.pad(weights["conv1_1"]["kernel"], ((0, 0), (0, 0), (0, 1), (0, 0)))
     nnx.update(flow, weights)
-    seen = np.random.default_rng(0).normal(size=(2, 32, 32, 4)).astype(np.float32)
-    np.testing.assert_allclose(flow(jnp.asarray(seen)), image(jnp.asarray(seen[..., :3])), atol=1e-5)
+    inputs = np.random.default_rng(0).normal(size=(2, 32, 32, 4)).astype(np.float32)
+    np.testing.assert_allclose(flow(jnp.asarray(inputs)), image(jnp.asarray(inputs[..., :3])), atol=1e-5)
 
 
 def test_all_pairs_equal_a_loop_over_pairs(model):
-    assert_all_pairs_equal_loop(model, small_batch(SMALL))
+    assert_all_pairs_match_single_pairs(model, small_batch(SMALL))
 
 
-def test_flow_is_wanted():
+def test_flow_is_required():
     with pytest.raises(ValueError, match=r"inputs.flow_fields is 0; .*--config.inputs.flow_fields=10"):
         make_model(InputSpec())

@@ -1,4 +1,4 @@
-"""AVE+MF: its layers at full size, and its forward pass, with 3D convolutions, against NumPy."""
+"""AVE+MF: layers at full size, and forward pass with 3D convolutions against PyTorch."""
 
 import pytest
 from flax import nnx
@@ -7,11 +7,11 @@ from avlearn.models import avenet_multiframe
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
 from configs.base import get_config
-from tests.helpers.reference_network import (
+from tests.helpers.model_checks import (
     TOWER_PARAMETERS,
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     fast_rngs,
     parameter_sum,
     randomised,
@@ -38,22 +38,22 @@ def test_layers_are_those_of_the_docstring():
     normalisations = 2 * 2 * (64 + 128 + 256 + 512)
     kernels = TOWER_PARAMETERS - normalisations
     fully_connected = (512 * 128 + 128) + (128 * 128 + 128)
-    # Each kernel of the vision subnetwork is three of AVE-Net's, one behind the other.
+    # Each kernel of the vision subnetwork is three of AVE-Net's, stacked in time.
     vision = 3 * (9 * 3 * 64 + kernels) + normalisations + fully_connected
     audio = 9 * 1 * 64 + kernels + normalisations + fully_connected
     assert parameter_sum(table) == vision + audio + (1 * 2 + 2) == 18_904_708
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_forward_pass_agrees_with_numpy(model, training):
-    # Nine frames are five after conv1_1; pool3 drops the fifth.
-    assert_agrees("avenet_multiframe", model, small_batch(SMALL), training=training)
+def test_forward_pass_agrees_with_pytorch(model, training):
+    # Nine frames become five after conv1_1; pool3 drops the fifth.
+    assert_matches_reference("avenet_multiframe", model, small_batch(SMALL), training=training)
 
 
 def test_all_pairs_equal_a_loop_over_pairs(model):
-    assert_all_pairs_equal_loop(model, small_batch(SMALL))
+    assert_all_pairs_match_single_pairs(model, small_batch(SMALL))
 
 
-def test_a_second_of_frames_is_wanted():
+def test_a_second_of_frames_is_required():
     with pytest.raises(ValueError, match=r"inputs.frames is 1; use 3 or more, 25 in the paper"):
         make_model(InputSpec())

@@ -1,4 +1,4 @@
-"""L3-Net: its layers as printed in both papers, its forward pass against NumPy, and its fusion layer."""
+"""L3-Net: layers as printed in both papers, forward pass against PyTorch, and fusion layer."""
 
 import functools
 
@@ -11,14 +11,14 @@ from flax import nnx
 from avlearn.models import l3net
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
-from tests.helpers import reference_network
-from tests.helpers.reference_network import (
+from tests.helpers import model_checks
+from tests.helpers.model_checks import (
     CONV1_1_PARAMETERS,
     SMALL,
     TOWER_PARAMETERS,
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     embeddings,
     features,
     parameter_sum,
@@ -27,7 +27,7 @@ from tests.helpers.reference_network import (
     small_batch,
 )
 
-make_model = functools.partial(reference_network.make_model, l3net.Model)
+make_model = functools.partial(model_checks.make_model, l3net.Model)
 
 
 @pytest.mark.parametrize(
@@ -46,23 +46,23 @@ def test_layers_are_those_of_the_papers(stride, columns):
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("training", [True, False])
-def test_forward_pass_agrees_with_numpy(stride, training):
+def test_forward_pass_agrees_with_pytorch(stride, training):
     model = randomised(lambda: make_model(conv1_stride=stride))
-    assert_agrees("l3net", model, small_batch(SMALL), training=training, stride=stride)
+    assert_matches_reference("L3Net", model, small_batch(SMALL), training=training, stride=stride)
 
 
 def test_all_pairs_equal_a_loop_over_pairs():
-    assert_all_pairs_equal_loop(randomised(make_model), small_batch(SMALL))
+    assert_all_pairs_match_single_pairs(randomised(make_model), small_batch(SMALL))
 
 
-def test_starts_undecided():
+def test_initial_loss_is_that_of_a_guess():
     model = make_model()
     batch = small_batch(SMALL)
     loss, _ = l3net.loss(run(model, batch).logit, batch.corresponds, batch.weight)
     np.testing.assert_allclose(loss, np.log(2), atol=0.1)
 
 
-def test_retrieval_vectors_are_pool4_of_length_one():
+def test_retrieval_vectors_are_normalised_pool4():
     model, batch = randomised(make_model), small_batch(SMALL)
     model.eval()
     outputs = run(model, batch)

@@ -1,4 +1,4 @@
-"""LVS: its layers as printed, its forward pass against NumPy, its maps of all pairs, and a step of 256."""
+"""LVS: layers as printed, forward pass against PyTorch, maps of all pairs, and shapes of a step of 256 pairs."""
 
 import functools
 
@@ -16,13 +16,13 @@ from avlearn.models.layers.layer_table import layer_table
 from avlearn.training import step as steps
 from avlearn.types import InputSpec
 from configs import lvs as lvs_config
-from tests.helpers import reference_network
-from tests.helpers.reference_network import (
+from tests.helpers import model_checks
+from tests.helpers.model_checks import (
     RESNET_PARAMETERS,
     SMALL,
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     embeddings,
     features,
     parameter_sum,
@@ -31,7 +31,7 @@ from tests.helpers.reference_network import (
     small_batch,
 )
 
-make_model = functools.partial(reference_network.make_model, lvs.Model)
+make_model = functools.partial(model_checks.make_model, lvs.Model)
 
 
 def test_layers_are_those_of_the_paper():
@@ -43,16 +43,16 @@ def test_layers_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_forward_pass_agrees_with_numpy(training):
-    # The log-odds are cosines over .03, so 1e-4 there is 3e-6 here.
-    assert_agrees("lvs", randomised(make_model), small_batch(SMALL), training=training)
+def test_forward_pass_agrees_with_pytorch(training):
+    # The log-odds are cosines divided by .03, so 1e-4 in log-odds is 3e-6 in cosines.
+    assert_matches_reference("Lvs", randomised(make_model), small_batch(SMALL), training=training, scaling="imagenet")
 
 
 def test_all_pairs_equal_a_loop_over_pairs():
-    assert_all_pairs_equal_loop(randomised(make_model), small_batch(SMALL))
+    assert_all_pairs_match_single_pairs(randomised(make_model), small_batch(SMALL))
 
 
-def test_contrast_holds_the_cosine_of_each_image_with_each_sound():
+def test_contrast_contains_the_cosines_of_each_image_with_each_sound():
     model, batch = randomised(make_model), small_batch(SMALL)
     model.eval()
     image, audio = (np.asarray(x) for x in features(model, batch))
@@ -68,7 +68,7 @@ def test_contrast_holds_the_cosine_of_each_image_with_each_sound():
     np.testing.assert_allclose(heat_map, (maps[np.arange(4), np.arange(4)] - 0.65) / 0.03, atol=1e-3)
 
 
-def test_retrieval_vectors_are_of_length_one():
+def test_retrieval_vectors_have_length_one():
     model, batch = randomised(make_model), small_batch(SMALL)
     model.eval()
     outputs = run(model, batch)
@@ -89,18 +89,18 @@ def test_bfloat16_is_near_float32():
     assert 0 < difference < 0.05
 
 
-def test_the_loss_that_is_trained_is_that_of_the_config():
+def test_training_uses_the_loss_of_the_config():
     config = lvs_config.get_config()
     config.loss.update({"objective": "paper", "regions": "complement"})
     network = network_of(config, nnx.eval_shape(functools.partial(build_model, config)))
-    given = jax.random.uniform(jax.random.key(0), (3, 3, 2, 2)), jnp.arange(3), jnp.ones(3)
-    value = float(network.loss(*given)[0])
-    assert value == pytest.approx(float(lvs.loss(*given, objective="paper", regions="complement")[0]), rel=1e-6)
-    assert value != pytest.approx(float(lvs.loss(*given)[0]), rel=0.01)
+    arguments = jax.random.uniform(jax.random.key(0), (3, 3, 2, 2)), jnp.arange(3), jnp.ones(3)
+    value = float(network.loss(*arguments)[0])
+    assert value == pytest.approx(float(lvs.loss(*arguments, objective="paper", regions="complement")[0]), rel=1e-6)
+    assert value != pytest.approx(float(lvs.loss(*arguments)[0]), rel=0.01)
 
 
-def test_a_step_at_full_size_fits_together():
-    """256 pairs of the paper's size and width, every shape checked; two are computed in test_full_size.py."""
+def test_shapes_of_a_step_at_full_size():
+    """256 pairs at the paper's size and width, traced only; test_full_size.py computes a step of two."""
     inputs = InputSpec(front_end="lvs")
     model = nnx.eval_shape(lambda: make_model(inputs, width=1.0))
     batch = jax.eval_shape(
@@ -112,7 +112,7 @@ def test_a_step_at_full_size_fits_together():
     state = jax.eval_shape(lambda: steps.initial_state(model, sgd))
     after, metrics = jax.eval_shape(step, state, batch)
     assert jax.tree.structure(after) == jax.tree.structure(state)
-    of_workers = {"worker_loss", "worker_gradient_norm"}
-    assert {name for name, value in metrics.items() if value.shape == (1,)} == of_workers
-    assert {value.shape for name, value in metrics.items() if name not in of_workers} == {()}
+    per_worker = {"worker_loss", "worker_gradient_norm"}
+    assert {name for name, value in metrics.items() if value.shape == (1,)} == per_worker
+    assert {value.shape for name, value in metrics.items() if name not in per_worker} == {()}
     assert set(metrics) >= {"loss", "gradient_norm", "accuracy", "predicted_positive", "own_sound_first"}

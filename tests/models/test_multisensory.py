@@ -1,4 +1,4 @@
-"""The multisensory network: its layers at full size, its forward pass against NumPy, and the parts of its sound."""
+"""The multisensory network: layers at full size, forward pass against PyTorch, and its sound stream."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +11,10 @@ from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
 from configs import multisensory as config_file
 from configs.base import get_config
-from tests.helpers.reference_network import (
-    assert_agrees,
-    assert_all_pairs_equal_loop,
+from tests.helpers.model_checks import (
+    assert_all_pairs_match_single_pairs,
     assert_golden,
+    assert_matches_reference,
     fast_rngs,
     parameter_sum,
     randomised,
@@ -35,9 +35,8 @@ def test_layers_are_those_of_the_released_code():
     table = layer_table(nnx.eval_shape(lambda: make_model(inputs, width=1.0)))
     assert_golden("multisensory", table)
 
-    def block(
-        before, channels, cells
-    ):  # two convolutions, the second with a bias; normalisations of the first and last
+    def block(before, channels, cells):
+        # Two convolutions, the second with a bias; normalisations of the first and of the sum.
         shortcut = before * channels + 2 * channels if before != channels else 0
         return cells * (before + channels) * channels + channels + 2 * 2 * channels + shortcut
 
@@ -50,29 +49,29 @@ def test_layers_are_those_of_the_released_code():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_forward_pass_agrees_with_numpy(training):
-    assert_agrees("multisensory", randomised(make_model), small_batch(SMALL), training=training)
+def test_forward_pass_agrees_with_pytorch(training):
+    assert_matches_reference("Multisensory", randomised(make_model), small_batch(SMALL), training=training)
 
 
 def test_all_pairs_equal_a_loop_over_pairs():
-    assert_all_pairs_equal_loop(randomised(make_model), small_batch(SMALL))
+    assert_all_pairs_match_single_pairs(randomised(make_model), small_batch(SMALL))
 
 
 def test_waveform_is_compressed():
     # ln(1 + 255 / 255) / ln 256 = 1 / 8.
-    given = jnp.array([[0.0, 1 / 255, -1 / 255, 1.0, -1.0]])
-    np.testing.assert_allclose(early_fusion.compressed(given)[0], [0, 0.125, -0.125, 1, -1], rtol=1e-5)
+    waveform = jnp.array([[0.0, 1 / 255, -1 / 255, 1.0, -1.0]])
+    np.testing.assert_allclose(early_fusion.compress(waveform)[0], [0, 0.125, -0.125, 1, -1], rtol=1e-5)
 
 
-def test_sound_is_brought_to_the_steps_of_the_video():
+def test_sound_is_pooled_to_the_steps_of_the_video():
     x = jnp.arange(7.0).reshape(1, 7, 1)
-    # Parts of 2, 2 and 3: 0 1 | 2 3 | 4 5 6.
-    assert early_fusion.pooled_to(x, 3).ravel().tolist() == [1, 3, 6]
-    with pytest.raises(ValueError, match=r"7 steps where it meets 8 of the video"):
-        early_fusion.pooled_to(x, 8)
+    # Segments of 2, 2 and 3: 0 1 | 2 3 | 4 5 6.
+    assert early_fusion.pool_to_steps(x, 3).ravel().tolist() == [1, 3, 6]
+    with pytest.raises(ValueError, match=r"7 steps at the fusion and the video 8"):
+        early_fusion.pool_to_steps(x, 8)
 
 
 @pytest.mark.parametrize("inputs", [InputSpec(frames=25), InputSpec(waveform_samples=8000)])
-def test_frames_and_waveform_are_wanted(inputs):
+def test_frames_and_waveform_are_required(inputs):
     with pytest.raises(ValueError, match=r"takes frames and their waveform.*--config.inputs.frames=105"):
         make_model(inputs)

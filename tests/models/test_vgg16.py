@@ -1,4 +1,4 @@
-"""VGG16: its layers, what it is fed, and its place among networks that hear."""
+"""VGG16: layers, inputs, and evaluation without sound."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,14 +14,14 @@ from avlearn.models import vgg16
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
 from configs.vgg16 import get_config
-from tests.helpers import reference_network
-from tests.helpers.reference_network import assert_golden, parameter_sum, randomised, run, small_batch
+from tests.helpers import model_checks
+from tests.helpers.model_checks import assert_golden, parameter_sum, randomised, run, small_batch
 
 TINY = InputSpec(frame_pixels=64)
 
 
 def make_model(inputs: InputSpec = TINY, **changes) -> vgg16.Model:
-    return reference_network.make_model(vgg16.Model, inputs, **changes)
+    return model_checks.make_model(vgg16.Model, inputs, **changes)
 
 
 def test_layers_are_those_of_configuration_d():
@@ -35,7 +35,7 @@ def test_layers_are_those_of_configuration_d():
     assert total + fc8 == 138_357_544  # VGG16 as published (table 2: 138 million)
 
 
-def test_features_are_those_of_the_last_hidden_layer():
+def test_features_are_the_last_hidden_layer():
     model = randomised(make_model)
     model.mean_colour.set_value(jnp.array([120.0, 110.0, 100.0]))
     batch = small_batch(TINY)
@@ -50,8 +50,8 @@ def test_features_are_those_of_the_last_hidden_layer():
     np.testing.assert_allclose(outputs.image_embedding, expected, atol=1e-6)
 
 
-def test_frames_of_the_mean_colour_are_as_if_there_were_no_image():
-    """The padding's zeros stand for the mean colour: such a frame is 0 everywhere, and every cell is alike."""
+def test_frames_of_the_mean_colour_give_zero_inputs():
+    """Zero padding stands for the mean colour: such a frame is 0 everywhere, so conv1_1's kernel has no effect."""
     model = randomised(make_model)
     model.mean_colour.set_value(jnp.array([120.0, 110.0, 100.0]))
     frames = jnp.broadcast_to(jnp.array([120, 110, 100], jnp.uint8), (1, 64, 64, 3))
@@ -62,7 +62,7 @@ def test_frames_of_the_mean_colour_are_as_if_there_were_no_image():
     np.testing.assert_array_equal(model.image_features(frames), other.image_features(frames))
 
 
-@pytest.mark.parametrize(("built_for", "given", "expected"), [(16, 16, "too small"), (64, 96, "was given 96 x 96")])
+@pytest.mark.parametrize(("built_for", "given", "expected"), [(16, 16, "too small"), (64, 96, "but was given 96 x 96")])
 def test_other_sizes_are_refused(built_for, given, expected):
     with pytest.raises(ValueError, match=expected):
         make_model(InputSpec(frame_pixels=built_for)).image_features(jnp.zeros((1, given, given, 3), jnp.uint8))
@@ -75,7 +75,7 @@ def miniature():
     return config
 
 
-def test_it_is_not_trained():
+def test_training_is_refused():
     network = build_network(miniature())
     assert network.loss is None
     assert network.pairings == ()
@@ -85,7 +85,7 @@ def test_it_is_not_trained():
     assert "none, vgg16 is not trained here" in dry_run.describe(miniature())
 
 
-def test_evaluators_of_sound_are_refused_before_they_run():
+def test_evaluators_that_need_sound_are_refused():
     config = miniature()
     config.evaluation.evaluators = ("ndcg", "avc_accuracy", "cca")
     available = collect.output_names(build_network(config).outputs(2)) | registry.ANNOTATIONS

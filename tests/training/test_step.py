@@ -16,7 +16,7 @@ from avlearn.losses import avc
 from avlearn.training import optimizer
 from avlearn.training import step as steps
 from tests.helpers import tiny_run
-from tests.helpers.reference_network import small_batch
+from tests.helpers.model_checks import small_batch
 from tests.helpers.tiny_network import assert_same_bits, assert_trees_close, avenet_model, random_batch
 
 PAIRS = functools.partial(steps.score_pairs, loss=avc.logistic)

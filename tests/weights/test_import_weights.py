@@ -1,6 +1,7 @@
-"""Imported weights compute what they computed in PyTorch and Keras, and a file that does not fit is refused."""
+"""Imported weights compute the same as in PyTorch and Keras, and files that do not fit are refused."""
 
 import argparse
+import functools
 import importlib
 import json
 import pathlib
@@ -20,25 +21,36 @@ from avlearn.commands import import_weights
 from avlearn.runs.checkpoint import Checkpoints
 from avlearn.training import step as steps
 from avlearn.weights import files, layouts, published
-from tests.helpers.reference_network import run, small_batch
+from tests.helpers.model_checks import run, small_batch
 
 torch = pytest.importorskip("torch")
-from tests.helpers import torch_networks  # noqa: E402
+from tests.helpers import reference_networks  # noqa: E402
 
-REPLICATED = ("avenet", "l3net", "avolnet")
+# By network of the replication: our layers after the towers, and their published names.
+REPLICATED = {
+    "avenet": {"vision.fc1": "img_fc1", "vision.fc2": "img_fc2", "audio.fc1": "aud_fc1", "audio.fc2": "aud_fc2"},
+    "l3net": {},
+    "avolnet": {
+        "vision.conv5": "im_conv5",
+        "vision.conv6": "im_conv6",
+        "audio.fc1": "aud_fc1",
+        "audio.fc2": "aud_fc2",
+        "conv7": "fus_conv7",
+    },
+}
 
 
 @pytest.fixture(autouse=True)
 def fast_draws():
-    """Random weights whose draws compile ten times as fast on a CPU as the default's."""
+    """Draw random weights by a generator that compiles ten times as fast on a CPU as the default."""
     with jax.default_prng_impl("rbg"):
         yield
 
 
 def tiny_config(network: str, data_dir: pathlib.Path | None = None):
-    """The miniature, narrow, on frames of 64 pixels and the tiny world."""
+    """Return the narrow miniature config, on frames of 64 pixels and the tiny dataset."""
     config = importlib.import_module(f"configs.{network}").get_config("miniature")
-    config.model.width = torch_networks.WIDTH
+    config.model.width = reference_networks.WIDTH
     config.inputs.frame_pixels = 64
     config.train.num_workers = 8
     config.evaluation.batch = 8
@@ -48,25 +60,40 @@ def tiny_config(network: str, data_dir: pathlib.Path | None = None):
     return config
 
 
-def state_dict(network: str, seed: int = 0) -> dict[str, np.ndarray]:
-    """The network's, with random values; AVE-Net's log-odds fall with the distance, output 0 for `corresponds`."""
-    net = torch_networks.randomised(getattr(torch_networks, network)(), seed)
-    if network == "avenet":
-        with torch.no_grad():
-            net.fc3.weight.copy_(torch.tensor([[-0.7], [0.6]]))
-    if network == "avolnet":  # log-odds of a few units, not of a hundred
-        with torch.no_grad():
-            net.im_conv6.weight.mul_(0.1)
-            net.aud_fc2.weight.mul_(0.1)
-    return torch_networks.as_numpy(net)
-
-
-def torch_outputs(network: str, found: dict[str, np.ndarray], batch) -> dict[str, np.ndarray]:
-    net = getattr(torch_networks, network)()
-    net.load_state_dict({name: torch.as_tensor(array) for name, array in found.items()})
-    image, sound = torch_networks.image_of(batch.frames), torch_networks.sound_of(batch.log_spectrogram)
+def replicated(network: str) -> torch.nn.Module:
+    """Build a network of the replication with random weights; AVE-Net's output 0 falls with the distance."""
+    make = {
+        "avenet": reference_networks.avenet,
+        "l3net": reference_networks.L3Net,
+        "avolnet": functools.partial(reference_networks.AvolNet, relu=False),
+    }
+    net = reference_networks.randomised(make[network](replicated=True))
     with torch.no_grad():
-        outputs = getattr(torch_networks, f"run_{network}")(net.eval(), image, sound)
+        if network == "avenet":
+            net.fc3.weight.copy_(torch.tensor([[-0.7], [0.6]]))
+        if network == "avolnet":  # log-odds of a few units, not of a hundred
+            net.vision.conv6.weight.mul_(0.1)
+            net.audio.fc2.weight.mul_(0.1)
+    return net
+
+
+def state_dict(network: str) -> dict[str, np.ndarray]:
+    """Return the arrays of `replicated` under their published names."""
+    arrays = {}
+    for name, array in reference_networks.as_numpy(replicated(network)).items():
+        layer, _, kind = name.rpartition(".")
+        published_layer = REPLICATED[network].get(layer, layer.replace("vision", "icn").replace("audio", "acn"))
+        arrays[f"{published_layer}.{kind}"] = array
+    return arrays
+
+
+def torch_outputs(network: str, batch) -> dict[str, np.ndarray]:
+    """Return the outputs of `replicated`; of two outputs the first means `corresponds`."""
+    image = reference_networks.image_of(batch.frames, "imagenet")
+    with torch.no_grad():
+        outputs = replicated(network).double()(image, reference_networks.sound_of(batch.log_spectrogram))
+    if network != "avolnet":
+        outputs["logit"] = -outputs["logit"]
     return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
@@ -83,13 +110,13 @@ def test_replicated_networks_agree_with_pytorch(network):
     assert inputs.columns == 199
     batch = small_batch(inputs)
     outputs = run(model_of(state, config), batch)
-    expected = torch_outputs(network, found, batch)
+    expected = torch_outputs(network, batch)
     assert np.ptp(expected["logit"]) > 1e-3
     for name, value in expected.items():
         np.testing.assert_allclose(getattr(outputs, name), value, atol=1e-4, err_msg=name)
 
 
-def test_the_other_positive_class_turns_the_log_odds():
+def test_the_other_positive_class_negates_the_log_odds():
     config, found = tiny_config("l3net"), state_dict("l3net")
     batch = small_batch(build_network(config).inputs)
     logits = [
@@ -101,7 +128,7 @@ def test_the_other_positive_class_turns_the_log_odds():
         import_weights.imported(found, config, "auto", 2)
 
 
-def test_outputs_of_avenet_in_the_other_order_are_noticed():
+def test_swapped_outputs_of_avenet_are_refused():
     found = state_dict("avenet")
     with pytest.raises(ValueError, match=r"rise with the distance .*by 1\.3 .*Use the other --positive_class"):
         import_weights.imported(found, tiny_config("avenet"), "replication", 1)
@@ -116,8 +143,8 @@ def vgg16_config():
 
 @pytest.fixture(scope="module")
 def vgg16_in_torch():
-    net = torch_networks.randomised(torch_networks.vgg16(side=64))
-    return net, torch_networks.as_numpy(net)
+    net = reference_networks.randomised(reference_networks.Vgg16(side=64))
+    return net, reference_networks.as_numpy(net)
 
 
 def test_torchvision_vgg16_agrees_with_pytorch(vgg16_in_torch):
@@ -126,13 +153,13 @@ def test_torchvision_vgg16_agrees_with_pytorch(vgg16_in_torch):
     state, source = import_weights.imported(found, config, "auto", 0)
     assert source.name == "torchvision"
     with torch.no_grad():
-        expected = torch_networks.run_vgg16(net, torch_networks.image_of(batch.frames)).numpy()
+        expected = net(reference_networks.image_of(batch.frames, "imagenet").float()).numpy()
     assert (expected > 0.1).any(axis=1).all()
     np.testing.assert_allclose(model_of(state, config).image_features(batch.frames), expected, atol=1e-4)
 
 
 def keras_arrays(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same numbers as Keras holds them: block1_conv1 ..., fc1 on rows x columns x channels, fc2, predictions."""
+    """Return the arrays in Keras's layout: block1_conv1 ..., fc1 on rows x columns x channels, fc2, predictions."""
     names = [f"block{b}_conv{n}" for b, count in enumerate((2, 2, 3, 3, 3), start=1) for n in range(1, count + 1)]
     numbers = [int(name.split(".")[1]) for name in found if name.startswith("features") and name.endswith("weight")]
     arrays = {}
@@ -142,30 +169,30 @@ def keras_arrays(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, number in (("fc1", 0), ("fc2", 3), ("predictions", 6)):
         arrays[f"{name}.kernel"] = found[f"classifier.{number}.weight"].T
         arrays[f"{name}.bias"] = found[f"classifier.{number}.bias"]
-    # Of a 2 x 2 map with 32 channels.
+    # fc1 takes a 2 x 2 map with 32 channels.
     flat = arrays["fc1.kernel"].reshape(32, 2, 2, -1)
     arrays["fc1.kernel"] = np.stack([flat[c, r, k] for r in (0, 1) for k in (0, 1) for c in range(32)])
     return arrays
 
 
 def test_keras_vgg16_agrees_with_its_own_preprocessing(vgg16_in_torch):
-    """Fed as Keras feeds it: B, G, R from 0 to 255, less Keras's mean; borders included."""
+    """Compare on Keras's inputs: B, G, R from 0 to 255 minus Keras's mean; borders included."""
     net, found = vgg16_in_torch
     found = found | {"features.0.weight": found["features.0.weight"] / 60}  # for inputs of +-128
     config, batch = vgg16_config()
     state, source = import_weights.imported(keras_arrays(found), config, "auto", 0)
     assert source.name == "keras"
-    net = torch_networks.vgg16(side=64).eval()
+    net = reference_networks.Vgg16(side=64).eval()
     net.load_state_dict({name: torch.as_tensor(array) for name, array in found.items()})
     pixels = np.asarray(batch.frames, np.float32)[..., ::-1] - np.float32([103.939, 116.779, 123.68])
     with torch.no_grad():
-        expected = torch_networks.run_vgg16(net, torch.as_tensor(pixels.transpose(0, 3, 1, 2).copy())).numpy()
+        expected = net(torch.as_tensor(pixels.transpose(0, 3, 1, 2).copy())).numpy()
     assert (expected > 0.1).any(axis=1).all()
     np.testing.assert_allclose(model_of(state, config).image_features(batch.frames), expected, atol=1e-4)
 
 
 def write_keras(path: pathlib.Path, arrays: dict[str, np.ndarray], era: str) -> None:
-    """As Keras 1, 2 or 3 lay out weights, or 2 a whole model."""
+    """Write weights in the layout of Keras 1, 2 or 3, or a complete Keras 2 model."""
     layers = sorted({name.split(".")[0] for name in arrays})
     with h5py.File(path, "w") as file:
         root = file.create_group("model_weights") if era == "keras2_model" else file
@@ -194,21 +221,22 @@ def test_keras_files_of_every_era_are_read(tmp_path, era):
 
 
 def test_torchvision_resnet18_agrees_with_pytorch():
-    net = torch_networks.randomised(torch_networks.resnet18())
+    net = reference_networks.randomised(reference_networks.ResNet18())
+    found = reference_networks.as_numpy(net) | {"fc.weight": np.zeros((1000, 32)), "fc.bias": np.zeros(1000)}
     config = tiny_config("lvs")
     batch = small_batch(build_network(config).inputs)
-    state, source = import_weights.imported(torch_networks.as_numpy(net), config, "auto", 0)
+    state, source = import_weights.imported(found, config, "auto", 0)
     assert source.name == "torchvision"
-    image = torch_networks.image_of(batch.frames)
+    image = reference_networks.image_of(batch.frames, "imagenet").float()
     with torch.no_grad():
-        expected = torch_networks.run_resnet18(net, image).permute(0, 2, 3, 1).numpy()
+        expected = net(image).permute(0, 2, 3, 1).numpy()
     vision = model_of(state, config).vision
     given = jnp.asarray(image.permute(0, 2, 3, 1).numpy())
     np.testing.assert_allclose(run(vision, given), expected, atol=1e-4 * expected.max())
     assert "Only the vision stream is imported" in source.remarks[0]
 
 
-def test_a_file_that_does_not_fit_is_refused_with_everything_that_is_wrong():
+def test_a_file_that_does_not_fit_is_refused_with_all_its_errors():
     found = state_dict("avenet")
     del found["icn.bn1_1.running_var"], found["acn.conv2_1.bias"]
     found["icn.conv1_1.weight"] = np.zeros((4, 3, 5, 5), np.float32)
@@ -236,9 +264,9 @@ def test_unknown_names_and_formats_are_refused():
 
 @pytest.mark.parametrize("network", [*REPLICATED, "vgg16"])
 def test_every_array_of_a_network_comes_from_its_file(network):
-    """Nothing stays at random, and nothing in the file is read into two places."""
+    """No array keeps its random values, and no array of the file is read twice."""
     shapes = import_weights.weight_shapes(import_weights.initial_state(tiny_config(network)))
-    for source in published.sources(network, 0):
+    for source in published.formats(network, 0):
         entries = source.entries(shapes)
         targets = [entry.target for entry in entries] + list(source.constants)
         assert sorted({*targets}) == sorted(shapes)
@@ -249,7 +277,7 @@ def test_every_array_of_a_network_comes_from_its_file(network):
 
 
 def test_layout_of_the_first_linear_layer_by_hand():
-    # Two outputs on a map of 2 x 2 cells and 3 channels; the value says channel, row, column.
+    # Two outputs on a map of 2 x 2 cells and 3 channels; the digits of a value are its channel, row and column.
     array = np.array([[100 * c + 10 * r + k for c in range(3) for r in (0, 1) for k in (0, 1)]] * 2)
     ours = layouts.torch_linear_after_map(3).convert(array)
     assert ours[:, 0].tolist() == [0, 100, 200, 1, 101, 201, 10, 110, 210, 11, 111, 211]
@@ -257,7 +285,7 @@ def test_layout_of_the_first_linear_layer_by_hand():
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}])
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_pytorch_files_are_read_in_their_wrappings(tmp_path, wrap, prefix):
+def test_wrapped_pytorch_files_are_read(tmp_path, wrap, prefix):
     torch.save(wrap({f"{prefix}a.weight": torch.ones(2, 3, dtype=torch.float16)}), tmp_path / "w.pth")
     found, _ = files.read(tmp_path / "w.pth")
     assert found.keys() == {"a.weight"}
@@ -269,7 +297,7 @@ class Exploit:
         return (pathlib.Path.touch, (pathlib.Path("harm"),))
 
 
-def test_files_that_are_no_weights_are_refused(tmp_path, monkeypatch):
+def test_files_that_are_not_weights_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"a": Exploit()}, "code.pth")
     torch.save({"a": 3}, "number.pth")
@@ -277,18 +305,18 @@ def test_files_that_are_no_weights_are_refused(tmp_path, monkeypatch):
         pathlib.Path(name).write_bytes(b"junk of some bytes")
     for name, expected in {
         "code.pth": "cannot be read as a state dict",
-        "number.pth": "holds no state dict",
+        "number.pth": "does not contain a state dict",
         "junk.pth": "cannot be read as a state dict",
         "junk.safetensors": "cannot be read as safetensors",
         "junk.h5": "cannot be read as HDF5",
         "weights.npz": "'.npz' is unknown",
-        "absent.pth": "is no file",
+        "absent.pth": "is not a file",
     }.items():
         with pytest.raises(ValueError, match=expected):
             files.read(pathlib.Path(name))
     assert not pathlib.Path("harm").exists()
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ValueError, match=r"PyTorch is not installed here\. Either install it \(pip install torch"):
+    with pytest.raises(ValueError, match=r"PyTorch is not installed\. Either install it \(pip install torch"):
         files.read(pathlib.Path("number.pth"))
 
 
@@ -299,14 +327,14 @@ def arguments(**named):
 
 
 def test_the_command_writes_a_run_that_evaluation_restores(tmp_path, tiny_world, monkeypatch):
-    """From a file to results.json, by the command line's functions; and out again, and in again, bit for bit."""
+    """Import a file, evaluate it, export it and import the export: the weights stay the same bit for bit."""
     monkeypatch.setattr(configs, "load", lambda network, variant="": tiny_config(network, tiny_world))
     torch.save({name: torch.as_tensor(a) for name, a in state_dict("avolnet").items()}, tmp_path / "avol.pt")
     workdir = tmp_path / "run"
     text = import_weights.run(arguments(network="avolnet", to=workdir, **{"from": tmp_path / "avol.pt"}))
     assert "from replication weights" in text
     config = tiny_config("avolnet", tiny_world)
-    # The command's settings are exactly what differs from the config's file.
+    # The command's settings are exactly the differences from the config file.
     changes = [word for word in text.splitlines()[-1].split() if word.startswith("--config.")]
     assert sorted(changes) == [
         "--config.inputs.columns=199",
@@ -317,7 +345,7 @@ def test_the_command_writes_a_run_that_evaluation_restores(tmp_path, tiny_world,
     config.evaluation.evaluators = ("avc_accuracy",)
     with pytest.raises(ValueError, match=r"model\.conv1_padding: both there, after now"):
         main.run(config, workdir, "evaluate", None)
-    config.update_from_flattened_dict(dict(published.sources("avolnet", 0)[0].settings))
+    config.update_from_flattened_dict(dict(published.formats("avolnet", 0)[0].settings))
     main.run(config, workdir, "evaluate", None)
     assert json.loads((workdir / "results.json").read_text())["avc_accuracy"]["checkpoint_step"] == 0
     with pytest.raises(ValueError, match="holds a run already"):

@@ -13,12 +13,12 @@ from avlearn.models.layers.convolution import convolve
 from avlearn.models.layers.convolve_video import convolve_video
 from avlearn.models.layers.maximum import larger, largest
 
-CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}  # of the two convolutions of each block, before the width factor
+CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}  # of each block's two convolutions, before the width factor
 DTYPES = ("float32", "bfloat16")
-LAST = f"{max(CHANNELS)}_2"
 CONV1_STRIDES = (1, 2)  # Look, Listen and Learn; Objects that Sound
+LAST_LAYER = f"{max(CHANNELS)}_2"
 CONV1_PADDINGS = ("after", "both")
-# Mean and standard deviation of ImageNet's pixels, R, G, B from 0 to 1: what torchvision's weights were trained on.
+# Mean and standard deviation of ImageNet's pixels, R, G, B from 0 to 1, as torchvision's weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 FRAME_SCALINGS = ("symmetric", "imagenet")
@@ -30,20 +30,20 @@ class MaxPool2x2(nnx.Module):
     """Maximum over 2 x 2 cells, stride 2, no padding: the remainder of an odd map is dropped (257 -> 128 in L3).
 
     Attributes:
-      frames: over so many frames too, where there are several.
+      frames: how many frames are pooled together.
     """
 
     def __init__(self, frames: int = 1):
-        """Sets how many frames are pooled."""
+        """Set how many frames are pooled together."""
         self.frames = frames
 
     def __call__(
         self, x: Float[Array, "batch *frames height width channels"]
     ) -> Float[Array, "batch *times rows cols channels"]:
-        """Halves the map."""
+        """Halve the map."""
         _, *times, height, width, _ = x.shape
         rows, cols = height // 2, width // 2
-        # By slices: on a CPU the gradient of a window reduction is a scatter, and slow.
+        # By slices: on a CPU the gradient of a window reduction is a slow scatter.
         x = x[..., : 2 * rows, : 2 * cols, :]
         x = larger(x[..., ::2, :, :], x[..., 1::2, :, :])
         x = larger(x[..., ::2, :], x[..., 1::2, :])
@@ -54,42 +54,42 @@ class MaxPool2x2(nnx.Module):
 
 
 class GlobalMaxPool(nnx.Module):
-    """Maximum over the whole map: pool4 of the papers, whose window is the map (14 x 14, 16 x 12, ...)."""
+    """Maximum over the whole map: the papers' pool4, whose window is the map (14 x 14, 16 x 12, ...)."""
 
     def __call__(self, x: Float[Array, "batch *cells channels"]) -> Float[Array, "batch channels"]:
-        """One vector for each map."""
+        """Reduce each map to one vector."""
         return largest(x, first_axis=1, axes=x.ndim - 2)
 
 
 class ConvTower(nnx.Module):
     """Four blocks of two 3 x 3 convolutions, each with batch normalisation and ReLU; 2 x 2 max pooling between blocks.
 
-    Or a part of it: the first blocks with their pooling, or the last one.
+    `blocks` selects a part of the tower: the first blocks with their pooling, or the last block.
 
-    Layers are the attributes conv1_1, bn1_1, conv1_2, bn1_2, pool1 ... conv4_2, bn4_2. Convolutions have no bias: the
-    normalisation that follows subtracts it again, in training and in evaluation (a bias of foreign weights is folded
-    exactly into the running mean, `mean - bias`). Batch statistics are those of the batch of the call. Parameters,
-    statistics and the normalisation are float32; convolutions compute in `config.dtype`.
+    Layers are the attributes conv1_1, bn1_1, conv1_2, bn1_2, pool1 ... conv4_2, bn4_2. Convolutions have no bias, since
+    the normalisation would subtract it again (a bias in imported weights is folded exactly into the running mean,
+    `mean - bias`). Batch statistics are computed over the batch of the call. Parameters, statistics and the
+    normalisation are float32; convolutions compute in `config.dtype`.
 
     Attributes:
-      blocks: the blocks that there are.
-      channels: channels of the map that comes out (512 at width 1).
-      dtype: of the convolutions.
+      blocks: the blocks present.
+      channels: channels of the output map (512 at width 1).
+      dtype: dtype of the convolutions.
     """
 
     def __init__(
         self, in_channels: int, config: ConfigDict, *, blocks: tuple[int, ...] = tuple(CHANNELS), rngs: nnx.Rngs
     ):
-        """Builds the layers.
+        """Build the layers.
 
         Args:
           in_channels: channels of the input: 3 for a frame, 1 for a log-spectrogram.
           config: the model section: `width`, `conv1_stride`, `batch_norm_momentum`, `dtype`.
-          blocks: consecutive ones of 1 to 4.
-          rngs: source of the initial weights (He normal); it is not kept.
+          blocks: consecutive numbers from 1 to 4.
+          rngs: source of the initial weights (He normal); not stored.
 
         Raises:
-          ValueError: a value of the config is not one of those allowed.
+          ValueError: a config value is not allowed.
         """
         check_config(config)
         self.blocks = blocks
@@ -108,18 +108,18 @@ class ConvTower(nnx.Module):
     def convolution(
         self, in_channels: int, out_channels: int, stride: int, config: ConfigDict, rngs: nnx.Rngs
     ) -> nnx.Module:
-        """A convolution of the tower; another kind of tower has another."""
+        """Build one convolution; subclasses override it."""
         return conv3x3(in_channels, out_channels, stride, config, rngs)
 
     def pooling(self, block: int) -> nnx.Module:
-        """What follows a block; another kind of tower has another."""
+        """Build the pooling after a block; subclasses override it."""
         return MaxPool2x2()
 
     def __call__(self, x: Num[Array, "batch *size channels"]) -> Float[Array, "batch *cells {self.channels}"]:
-        """The map after conv4_2 and its ReLU: 14 x 14 x 512 for a frame, 16 x 12 x 512 for a second of sound.
+        """Return conv4_2's map after its ReLU: 14 x 14 x 512 for a frame, 16 x 12 x 512 for a second of sound.
 
-        The centre of cell (row, col) is at ((row + .5) / rows, (col + .5) / cols) of the input; the centre of its
-        receptive field lies half a pixel further down and right where conv1_1 has stride 2.
+        The centre of cell (row, col) is at ((row + .5) / rows, (col + .5) / cols) of the input; with stride 2 in
+        conv1_1 the centre of its receptive field lies half a pixel further down and to the right.
 
         Raises:
           ValueError: see `before_last_relu`.
@@ -127,12 +127,12 @@ class ConvTower(nnx.Module):
         return nnx.relu(self.before_last_relu(x))
 
     def before_last_relu(self, x: Num[Array, "batch *size channels"]) -> Float[Array, "batch *cells {self.channels}"]:
-        """The map after conv4_2 and its normalisation, before its ReLU (L3 3.4 classifies sounds by it).
+        """Return conv4_2's normalised map before its ReLU (L3 3.4 classifies sounds with it).
 
-        Of a part of the tower without conv4_2 it is what comes out, after ReLU and pooling.
+        A part of the tower without conv4_2 returns its output after ReLU and pooling.
 
         Raises:
-          ValueError: the input is so small that nothing is left of it after pool3.
+          ValueError: the input is too small to leave a cell after pool3.
         """
         height, width = x.shape[-3:-1]
         smallest = 8 * self.conv1_stride
@@ -144,7 +144,7 @@ class ConvTower(nnx.Module):
         names = [f"{block}_{number}" for block in self.blocks for number in (1, 2)]
         for name in names:
             x = getattr(self, f"bn{name}")(getattr(self, f"conv{name}")(x)).astype(self.dtype)
-            if name == LAST:
+            if name == LAST_LAYER:
                 break
             x = nnx.relu(x)
             if name.endswith("_2") and hasattr(self, f"pool{name[0]}"):
@@ -153,61 +153,59 @@ class ConvTower(nnx.Module):
 
 
 class PooledTower(ConvTower):
-    """The tower with pool4: one vector for each input."""
+    """The tower followed by pool4, which gives one vector for each input."""
 
     def __init__(
         self, in_channels: int, config: ConfigDict, *, blocks: tuple[int, ...] = tuple(CHANNELS), rngs: nnx.Rngs
     ):
-        """Builds the layers; arguments as for `ConvTower`."""
+        """Build the layers; arguments as for `ConvTower`."""
         super().__init__(in_channels, config, blocks=blocks, rngs=rngs)
         self.pool4 = GlobalMaxPool()
 
     def __call__(self, x: Num[Array, "batch *size channels"]) -> Float[Array, "batch {self.channels}"]:
-        """The pool4 features (512-D at width 1)."""
+        """Return the pool4 features (512-D at width 1)."""
         return self.pool4(super().__call__(x))
 
 
 def channels_of_block(block: int, config: ConfigDict) -> int:
-    """Channels of a block of the tower at the config's width."""
+    """Return the channels of a block at the config's width."""
     return max(1, round(CHANNELS[block] * config.width))
 
 
 def image_input(
     frames: UInt8[Array, "batch *frames height width 3"], scaling: str = "symmetric"
 ) -> Float[Array, "batch *frames height width 3"]:
-    """Frames as the vision subnetwork takes them.
+    """Scale frames to the inputs of the vision subnetwork.
 
     Args:
       frames: RGB, 0 to 255.
-      scaling: `symmetric` brings them to -1 to 1; `imagenet` is torchvision's: less the mean of ImageNet's pixels, over
-        their standard deviation.
+      scaling: `symmetric` scales them to -1 to 1; `imagenet`, as in torchvision, subtracts the mean of ImageNet's
+        pixels and divides by their standard deviation.
     """
     frames = frames.astype(jnp.float32)
     if scaling == "symmetric":
         return frames / 127.5 - 1
-    of_channels = (1,) * (frames.ndim - 1) + (3,)
-    mean = jnp.array(IMAGENET_MEAN).reshape(of_channels)
-    standard_deviation = jnp.array(IMAGENET_STANDARD_DEVIATION).reshape(of_channels)
+    channels_last = (1,) * (frames.ndim - 1) + (3,)
+    mean = jnp.array(IMAGENET_MEAN).reshape(channels_last)
+    standard_deviation = jnp.array(IMAGENET_STANDARD_DEVIATION).reshape(channels_last)
     return (frames / 255 - mean) / standard_deviation
 
 
 def flow_input(flow: UInt8[Array, "batch height width channels"]) -> Float[Array, "batch height width channels"]:
-    """Optical flow as a network takes it: 20 pixels of the stored frame to the right or down are 1, to the left -1."""
+    """Scale optical flow to -1 to 1: 20 pixels of the stored frame to the right or down are 1, to the left or up -1."""
     return flow.astype(jnp.float32) / 127.5 - 1
 
 
 def spectrogram_input(log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch bins columns 1"]:
-    """A log-spectrogram as the audio subnetwork takes it: a one-channel image, frequency x time as the papers print."""
+    """Make a log-spectrogram a one-channel image, frequency x time as in the papers' figures."""
     return log_spectrogram.swapaxes(1, 2)[..., None]
 
 
 def centred_he_normal(centre_share: float) -> nnx.initializers.Initializer:
-    """He normal weights for 3 x 3 (or 3 x 3 x 3) kernels, with this share of the variance in the centre of each 3 x 3.
+    """Return an He normal initializer for 3 x 3 (x 3) kernels with this share of the variance at each 3 x 3's centre.
 
-    1/9: all cells alike.
-
-    A large share keeps what a cell sees near the cell, so that a short training does not learn maps whose peaks stand
-    beside the objects.
+    1/9 treats all cells alike. A larger share concentrates each cell's effective receptive field around the cell, so
+    that short training does not learn maps whose peaks lie beside the objects.
     """
     around = (1 - centre_share) / 8
     variance = 9 * np.array([[around, around, around], [around, centre_share, around], [around, around, around]])
@@ -222,10 +220,10 @@ def centred_he_normal(centre_share: float) -> nnx.initializers.Initializer:
 def conv3x3(
     in_channels: int, out_channels: int, stride: int, config: ConfigDict, rngs: nnx.Rngs, *, in_time: bool = False
 ) -> nnx.Conv:
-    """A convolution of 3 x 3 cells, or with `in_time` of 3 x 3 x 3, without bias; the stride is that of every axis."""
-    # Only this padding gives the sizes that OtS prints: with stride 2, one row and one column after the last and none
-    # before the first halve 224 to 112, 257 to 128 and 200 to 100. One on either side would make 129 of 257.
-    # `both` is what PyTorch's padding=1 does, for weights that were trained so.
+    """Build a 3 x 3 convolution, 3 x 3 x 3 with `in_time`, without bias; the stride applies to every axis."""
+    # Only this padding gives the sizes that OtS prints: with stride 2, one row and column after the last and none
+    # before the first halve 224 to 112, 257 to 128 and 200 to 100. Padding on both sides would give 129 for 257.
+    # `both` is PyTorch's padding=1, for weights that were trained with it.
     padding = (0, 1) if stride == 2 and config.conv1_padding == "after" else (1, 1)
     axes = 3 if in_time else 2
     return nnx.Conv(
@@ -249,7 +247,7 @@ def batch_norm(
     *,
     scale_init: nnx.initializers.Initializer = nnx.initializers.ones,
 ) -> nnx.BatchNorm:
-    """Batch normalisation in float32 whatever the convolutions compute in.
+    """Build batch normalisation in float32, whatever the dtype of the convolutions.
 
     bfloat16 would round running means and scales to 8 bits.
     """
@@ -259,10 +257,10 @@ def batch_norm(
 
 
 def check_config(config: ConfigDict) -> None:
-    """Refuses values of the model section that no network can be built with.
+    """Check the values of the model section.
 
     Raises:
-      ValueError: names the key, its value and what is allowed.
+      ValueError: names the key, its value and the allowed values.
     """
     one_of(config.dtype, DTYPES, "model.dtype")
     one_of(config.conv1_stride, CONV1_STRIDES, "model.conv1_stride")

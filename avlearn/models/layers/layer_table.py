@@ -1,4 +1,4 @@
-"""A network as a text table: layer, output shape, parameters. Kept as golden files and printed by a dry run."""
+"""A network as a text table of layers, output shapes and parameters, for golden files and dry runs."""
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +8,12 @@ from avlearn.types import Batch, InputSpec
 
 
 def layer_table(model: nnx.Module) -> str:
-    """The layers of a network in the order in which they run, for one pair of the size that `model.inputs` names.
+    """Return a table of a network's layers in execution order, for one pair of the size in `model.inputs`.
 
-    Nothing is computed: shapes come from a trace, so a full-size network takes about a second.
+    Shapes come from a trace without computation: a full-size network takes about a second.
 
     Args:
-      model: a network of this package; `nnx.eval_shape` of one will do.
+      model: a network of this package, or `nnx.eval_shape` of one.
 
     Returns:
       A line for each layer (its path, its output without the batch axis, its trainable parameters) and the total.
@@ -28,13 +28,13 @@ def layer_table(model: nnx.Module) -> str:
 
 
 def _layers(model: nnx.Module) -> dict[str, nnx.Module]:
-    """The modules that contain no other, by dotted path."""
+    """Return the modules that contain no other module, by dotted path."""
     modules = {".".join(map(str, path)): module for path, module in nnx.iter_modules(model)}
     return {path: module for path, module in modules.items() if len(list(nnx.iter_modules(module))) == 1}
 
 
 def _output_shapes(model: nnx.Module) -> dict[str, tuple[int, ...]]:
-    """Output shape of each layer that runs, without the batch axis, in the order of the program."""
+    """Return the output shape of each layer that runs, without the batch axis, in execution order."""
     graphdef, state = nnx.split(model)
 
     def run(state, batch):
@@ -45,8 +45,8 @@ def _output_shapes(model: nnx.Module) -> dict[str, tuple[int, ...]]:
         return {path: calls[path][0] for path in layers if path in calls}
 
     program, shapes = jax.make_jaxpr(run, return_shape=True)(state, _one_pair(model.inputs))
-    made_at = {variable: line for line, equation in enumerate(program.eqns) for variable in equation.outvars}
-    paths = sorted(zip(shapes, program.jaxpr.outvars, strict=True), key=lambda pair: made_at[pair[1]])
+    created_at = {variable: line for line, equation in enumerate(program.eqns) for variable in equation.outvars}
+    paths = sorted(zip(shapes, program.jaxpr.outvars, strict=True), key=lambda pair: created_at[pair[1]])
     return {path: shapes[path].shape[1:] for path, _ in paths}
 
 

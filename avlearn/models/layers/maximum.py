@@ -1,8 +1,8 @@
-"""Maxima whose gradient goes to exactly one of the values, however a program is compiled.
+"""Maxima whose gradient goes to exactly one of the values, however the program is compiled.
 
-JAX's own gradient of a maximum asks which values equal it. XLA may compute the values once more for that question, with
-another rounding, and then none equals the maximum, or another one does: in a compiled step parts of the gradient were
-lost. Here a comparison decides, and whichever way it falls, one value is chosen.
+JAX's own gradient of a maximum tests which values equal it. XLA may recompute the values for this test with different
+rounding; then none of them, or a wrong one, equals the maximum, and compiled steps lost parts of the gradient. Here a
+comparison selects one value, whatever the rounding.
 """
 
 import jax
@@ -11,19 +11,19 @@ from jaxtyping import Array, Float
 
 
 def larger(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The larger of each two values, the first where they are equal; NaN where one of them is."""
+    """Return the elementwise maximum, `a` if both are equal; NaN if either is NaN."""
     return jnp.where((a >= b) | jnp.isnan(a), a, b)
 
 
 def largest(x: Float[Array, "..."], first_axis: int, axes: int = 1) -> Float[Array, "..."]:
-    """The largest value over so many neighbouring axes, which go; NaN where there is one.
+    """Return the maximum over consecutive axes, which are removed; NaN if any value is NaN.
 
     Args:
       x: any array.
-      first_axis: the first of the axes, counted from the front.
-      axes: how many.
+      first_axis: the first axis, not negative.
+      axes: the number of axes.
     """
     x = x.reshape(*x.shape[:first_axis], -1, *x.shape[first_axis + axes :])
-    place = jnp.argmax(x, axis=first_axis, keepdims=True)
-    places = jax.lax.broadcasted_iota(place.dtype, x.shape, first_axis)
-    return jnp.where(places == place, x, 0).sum(axis=first_axis)
+    index = jnp.argmax(x, axis=first_axis, keepdims=True)
+    indices = jax.lax.broadcasted_iota(index.dtype, x.shape, first_axis)
+    return jnp.where(indices == index, x, 0).sum(axis=first_axis)

@@ -1,4 +1,4 @@
-"""The residual block of the multisensory network, of the same form for sound (one axis) and for video (three)."""
+"""The residual block of the multisensory network, for sound (one axis) and for video (three axes)."""
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,10 @@ from avlearn.models.layers.convolve_video import convolve_video
 
 
 class NormalisedConv(nnx.Module):
-    """A convolution without bias and its batch normalisation; padded so that only the stride makes the map smaller.
+    """A convolution without bias, padded so that only the stride shrinks the map, and its batch normalisation.
 
     Attributes:
-      dtype: of the convolution.
+      dtype: dtype of the convolution.
     """
 
     def __init__(
@@ -27,22 +27,22 @@ class NormalisedConv(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
-        """Builds the layers; a side of n becomes n / stride, rounded up."""
+        """Build the layers; a side of n becomes n / stride, rounded up."""
         self.dtype = jnp.dtype(config.dtype)
         self.conv = same_conv(in_channels, channels, kernel, strides, config, use_bias=False, rngs=rngs)
         self.bn = batch_norm(channels, config.batch_norm_momentum, rngs)
 
     def __call__(self, x: Num[Array, "batch *size in_channels"]) -> Float[Array, "batch *cells channels"]:
-        """The normalised map, before any ReLU."""
+        """Return the normalised map, before any ReLU."""
         return self.bn(self.conv(x)).astype(self.dtype)
 
 
 class ResidualBlock(nnx.Module):
-    """Two convolutions beside a shortcut, and one normalisation of their sum.
+    """Two convolutions with a shortcut, and one normalisation of the sum.
 
-    Layers: first (convolution and normalisation, ReLU), second (convolution alone), bn (of the sum, ReLU); and shortcut
-    where the channels change, a convolution of one cell with its normalisation. Where the stride alone changes the
-    shape, the shortcut takes every so many cells.
+    Layers: first (convolution, normalisation, ReLU), second (convolution), bn (on the sum, followed by ReLU); and
+    shortcut, a normalised 1 x 1 convolution, if the number of channels changes. If only the stride changes the shape,
+    the shortcut subsamples the input.
     """
 
     def __init__(
@@ -55,26 +55,26 @@ class ResidualBlock(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
-        """Builds the layers.
+        """Build the layers.
 
         Args:
           in_channels: channels of the input.
           channels: channels of the output.
-          kernel: sides of both convolutions' kernels.
-          strides: of the first convolution and of the shortcut.
+          kernel: kernel size of both convolutions.
+          strides: strides of the first convolution and of the shortcut.
           config: the model section: `dtype`, `batch_norm_momentum`.
-          rngs: source of the initial weights (He normal); it is not kept.
+          rngs: source of the initial weights (He normal); not stored.
         """
         self.strides = strides
-        once, one_cell = (1,) * len(kernel), (1,) * len(kernel)
+        ones = (1,) * len(kernel)
         self.first = NormalisedConv(in_channels, channels, kernel, strides, config, rngs=rngs)
-        self.second = same_conv(channels, channels, kernel, once, config, use_bias=True, rngs=rngs)
+        self.second = same_conv(channels, channels, kernel, ones, config, use_bias=True, rngs=rngs)
         if in_channels != channels:
-            self.shortcut = NormalisedConv(in_channels, channels, one_cell, strides, config, rngs=rngs)
+            self.shortcut = NormalisedConv(in_channels, channels, ones, strides, config, rngs=rngs)
         self.bn = batch_norm(channels, config.batch_norm_momentum, rngs)
 
     def __call__(self, x: Num[Array, "batch *size in_channels"]) -> Float[Array, "batch *cells channels"]:
-        """The sum of both ways after its normalisation and ReLU."""
+        """Return the normalised sum of convolutions and shortcut after its ReLU."""
         out = self.second(nnx.relu(self.first(x)))
         if hasattr(self, "shortcut"):
             x = self.shortcut(x)
@@ -93,7 +93,7 @@ def same_conv(
     use_bias: bool,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
-    """A convolution over as many axes as the kernel has sides; a side of n becomes n / stride, rounded up."""
+    """Build a convolution over the kernel's number of axes; a side of n becomes n / stride, rounded up."""
     return nnx.Conv(
         in_channels,
         channels,

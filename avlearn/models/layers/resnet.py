@@ -1,6 +1,6 @@
 """ResNet-18 whose last stage keeps its resolution: both streams of Localizing Visual Sounds the Hard Way (LVS, 3.1).
 
-Layers carry torchvision's names, so that its weights map one to one: `layer2.0.downsample.1` is
+Layers have torchvision's names, so its weights map one to one: `layer2.0.downsample.1` is
 `tower.layer2.0.downsample.1`.
 """
 
@@ -16,19 +16,19 @@ from avlearn.models.layers.conv_tower import batch_norm, check_config, image_inp
 from avlearn.models.layers.convolution import convolve
 from avlearn.models.layers.maximum import larger
 
-CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}  # of each stage, before the width factor
+CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}  # by stage, before the width factor
 BLOCKS = 2  # in each stage of ResNet-18
-# The last stage keeps stride 1 and is not dilated in return, as in LVS's released code: 14 x 14 cells of 224 pixels.
+# As in LVS's released code the last stage has stride 1 and no dilation: 14 x 14 cells for 224 pixels.
 STRIDES = {1: 1, 2: 2, 3: 2, 4: 1}
 KAIMING_FAN_OUT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class MaxPool3x3(nnx.Module):
-    """Maximum over 3 x 3 cells, stride 2, one cell of padding on either side: 112 -> 56, 129 -> 65."""
+    """Maximum over 3 x 3 cells with stride 2 and one cell of padding on each side: 112 -> 56, 129 -> 65."""
 
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch rows cols channels"]:
-        """Halves the map, rounded up."""
-        # Rows, then columns, by slices: on a CPU the gradient of a window reduction is a scatter, and slow.
+        """Halve the map, rounded up."""
+        # Rows, then columns, by slices: on a CPU the gradient of a window reduction is a slow scatter.
         for axis in (1, 2):
             length = x.shape[axis]
             padding = [(0, 0)] * 4
@@ -41,37 +41,37 @@ class MaxPool3x3(nnx.Module):
 
 
 class Numbered(nnx.Module):
-    """Layers that run one after the other, named by their numbers from 0 on as in torchvision."""
+    """Layers that run in sequence, named 0, 1, ... as in torchvision."""
 
     def __init__(self, *layers: nnx.Module):
-        """Takes the layers in the order in which they run."""
+        """Store the layers, given in execution order."""
         self.length = len(layers)
         for number, layer in enumerate(layers):
             setattr(self, str(number), layer)
 
     def __call__(self, x: Num[Array, "batch height width channels"]) -> Num[Array, "batch rows cols out_channels"]:
-        """The output of the last layer."""
+        """Return the output of the last layer."""
         for number in range(self.length):
             x = getattr(self, str(number))(x)
         return x
 
 
 class BasicBlock(nnx.Module):
-    """Two 3 x 3 convolutions beside a shortcut: conv1, bn1, conv2, bn2, and downsample.0, .1 where the shape changes.
+    """Two 3 x 3 convolutions with a shortcut: conv1, bn1, conv2, bn2, and downsample.0, .1 if the shape changes.
 
     Attributes:
-      dtype: of the convolutions.
+      dtype: dtype of the convolutions.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, config: ConfigDict, *, rngs: nnx.Rngs):
-        """Builds the layers.
+        """Build the layers.
 
         Args:
           in_channels: channels of the input.
           channels: channels of the output.
-          stride: of conv1 and of the shortcut.
+          stride: stride of conv1 and of the shortcut.
           config: the model section.
-          rngs: source of the initial weights; it is not kept.
+          rngs: source of the initial weights; not stored.
         """
         self.dtype = jnp.dtype(config.dtype)
         self.conv1 = _conv(in_channels, channels, 3, stride, config, rngs)
@@ -83,7 +83,7 @@ class BasicBlock(nnx.Module):
             self.downsample = Numbered(shortcut, _batch_norm(channels, config, rngs))
 
     def __call__(self, x: Num[Array, "batch height width in_channels"]) -> Float[Array, "batch rows cols channels"]:
-        """The sum of both ways after its ReLU."""
+        """Return the sum of convolutions and shortcut after its ReLU."""
         out = nnx.relu(self.bn1(self.conv1(x))).astype(self.dtype)
         out = self.bn2(self.conv2(out))
         shortcut = self.downsample(x) if hasattr(self, "downsample") else x
@@ -93,25 +93,25 @@ class BasicBlock(nnx.Module):
 class ResNet18(nnx.Module):
     """ResNet-18 up to its last map, with output stride 16: conv1, bn1, maxpool, layer1 ... layer4; no fc.
 
-    Convolutions have no bias and start by Kaiming's rule for the fan-out, scales of the normalisations from N(1, .02),
-    as in LVS's released code, which loads no ImageNet weights. Batch statistics are those of the batch of the call.
-    Parameters, statistics and the normalisation are float32; convolutions compute in `config.dtype`.
+    Convolutions have no bias and Kaiming fan-out initial weights; the normalisations' scales are drawn from N(1, .02),
+    as in LVS's released code, which does not load ImageNet weights. Batch statistics are computed over the batch of the
+    call. Parameters, statistics and the normalisation are float32; convolutions compute in `config.dtype`.
 
     Attributes:
-      channels: channels of the map that comes out (512 at width 1).
-      dtype: of the convolutions.
+      channels: channels of the output map (512 at width 1).
+      dtype: dtype of the convolutions.
     """
 
     def __init__(self, in_channels: int, config: ConfigDict, *, rngs: nnx.Rngs):
-        """Builds the layers.
+        """Build the layers.
 
         Args:
           in_channels: channels of the input: 3 for a frame, 1 for a log-spectrogram.
           config: the model section: `width`, `batch_norm_momentum`, `dtype`.
-          rngs: source of the initial weights; it is not kept.
+          rngs: source of the initial weights; not stored.
 
         Raises:
-          ValueError: a value of the config is not one of those allowed.
+          ValueError: a config value is not allowed.
         """
         check_config(config)
         self.dtype = jnp.dtype(config.dtype)
@@ -129,10 +129,11 @@ class ResNet18(nnx.Module):
             setattr(self, f"layer{stage}", Numbered(*blocks))
 
     def __call__(self, x: Num[Array, "batch height width channels"]) -> Float[Array, "batch rows cols {self.channels}"]:
-        """The map after the last ReLU: 14 x 14 x 512 for a frame, 17 x 13 x 512 for 257 x 200 cells of sound.
+        """Return the map after the last ReLU: 14 x 14 x 512 for a frame, 17 x 13 x 512 for 257 x 200 cells of sound.
 
-        Values are never negative. Every halving rounds up and keeps the first row: what cell (row, col) sees is centred
-        on pixel (16 row, 16 col), counted from 0, 7.5 pixels above and to the left of the cell's share of the picture.
+        Values are never negative. Every halving rounds up and keeps the first row: the receptive field of cell
+        (row, col) is centred on pixel (16 row, 16 col), counted from 0, 7.5 pixels above and to the left of the centre
+        of the image region that the cell stands for.
         """
         x = nnx.relu(self.bn1(self.conv1(x))).astype(self.dtype)
         x = self.maxpool(x)
@@ -142,7 +143,7 @@ class ResNet18(nnx.Module):
 
 
 def imagenet_input(frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch height width 3"]:
-    """Frames as torchvision's networks take them: less the mean of ImageNet, over its standard deviation."""
+    """Scale frames as for torchvision's networks: minus ImageNet's mean, divided by its standard deviation."""
     return image_input(frames, "imagenet")
 
 

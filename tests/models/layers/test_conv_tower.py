@@ -1,15 +1,16 @@
-"""The conv tower: printed sizes, where its cells look, its normalisation, and what it refuses."""
+"""The conv tower: printed sizes, receptive fields, normalisation and errors."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from numpy.lib.stride_tricks import sliding_window_view
 
 from avlearn.models.layers.conv_tower import ConvTower, PooledTower, centred_he_normal, image_input, spectrogram_input
 from avlearn.models.layers.embedding import l2_normalise
 from configs.base import get_config
-from tests.helpers.reference_network import convolve, fast_rngs, run
+from tests.helpers.model_checks import fast_rngs, run
 
 
 def make_tower(in_channels: int = 1, tower: type[ConvTower] = ConvTower, **changes) -> ConvTower:
@@ -31,7 +32,7 @@ def make_tower(in_channels: int = 1, tower: type[ConvTower] = ConvTower, **chang
         (2, (16, 17), (8, 8), (1, 1)),
     ],
 )
-def test_sizes_are_those_printed(stride, size, after_conv1, after_conv4):
+def test_sizes_are_as_printed(stride, size, after_conv1, after_conv4):
     def run(x):
         tower = make_tower(conv1_stride=stride, width=1.0)
         return tower.conv1_1(x), tower(x)
@@ -42,14 +43,14 @@ def test_sizes_are_those_printed(stride, size, after_conv1, after_conv4):
 
 
 @pytest.mark.parametrize(("width", "channels"), [(1.0, 512), (0.25, 128), (1 / 64, 8), (0.001, 1)])
-def test_width_scales_channels_but_leaves_one(width, channels):
+def test_width_scales_channels_to_at_least_one(width, channels):
     vectors = nnx.eval_shape(lambda x: make_tower(3, PooledTower, width=width)(x), jnp.zeros((2, 32, 32, 3)))
     assert vectors.shape == (2, channels)
 
 
 @pytest.mark.parametrize(("stride", "offset"), [(2, 0.5), (1, 0.0)])
-def test_cells_look_where_they_lie(stride, offset):
-    """With positive kernels one bright row lights exactly the cells that look at it: 133 (68) about a cell's centre."""
+def test_receptive_fields_are_centred_on_their_cells(stride, offset):
+    """With positive kernels a bright row activates exactly the cells whose field of 133 (68) rows contains it."""
     rows, cell_rows = 112 * stride, 8 * stride
     receptive_rows = {2: 133, 1: 68}[stride]
     tower = nnx.eval_shape(lambda: make_tower(conv1_stride=stride, width=1 / 256))
@@ -58,22 +59,24 @@ def test_cells_look_where_they_lie(stride, offset):
         value = {"kernel": 1.0, "scale": 1.0, "var": 1.0, "bias": 0.0, "mean": 0.0}[path[-1]]
         variable.set_value(jnp.full(variable.get_value().shape, value))
     bright_row = jnp.broadcast_to(jnp.eye(rows)[:, :, None, None], (rows, rows, cell_rows, 1))  # one image for each row
-    lit = np.asarray(run(tower, bright_row) > 0).any((2, 3))  # [image, cell]
+    active = np.asarray(run(tower, bright_row) > 0).any((2, 3))  # [image, cell]
     cell = rows // cell_rows // 2
-    seen = np.flatnonzero(lit[:, cell])
-    assert len(seen) == receptive_rows == seen[-1] - seen[0] + 1
-    centre_of_field = (seen[0] + seen[-1] + 1) / 2
+    field = np.flatnonzero(active[:, cell])
+    assert len(field) == receptive_rows == field[-1] - field[0] + 1
+    centre_of_field = (field[0] + field[-1] + 1) / 2
     centre_of_cell = (cell + 0.5) / (rows // cell_rows) * rows
     assert centre_of_field - centre_of_cell == offset
 
 
-def test_batch_statistics_are_of_the_call_and_float32_in_bfloat16_too():
+def test_batch_statistics_are_computed_in_the_call_and_stay_float32():
     x = np.random.default_rng(0).normal(3, 1, (2, 16, 16, 1)).astype(np.float32)
     tower = make_tower(dtype="bfloat16", batch_norm_momentum=0.9)
     map_in_training = run(tower, x)
     assert map_in_training.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(tower))} == {jnp.dtype("float32")}
-    first = convolve(x.astype(np.float64), np.asarray(tower.conv1_1.kernel[...]), stride=2, before=0)
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 1), (0, 1), (0, 0)))
+    windows = sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]
+    first = np.einsum("nhwijk,jkio->nhwo", windows, tower.conv1_1.kernel[...])
     np.testing.assert_allclose(tower.bn1_1.mean[...], 0.1 * first.mean((0, 1, 2)), atol=2e-3)
     np.testing.assert_allclose(tower.bn1_1.var[...], 0.9 + 0.1 * first.var((0, 1, 2)), rtol=2e-2)
     stats = jax.tree.map(np.asarray, nnx.state(tower, nnx.BatchStat))
@@ -82,7 +85,7 @@ def test_batch_statistics_are_of_the_call_and_float32_in_bfloat16_too():
     jax.tree.map(np.testing.assert_array_equal, jax.tree.map(np.asarray, nnx.state(tower, nnx.BatchStat)), stats)
 
 
-def test_normalisation_is_float32_in_bfloat16_too():
+def test_normalisation_is_float32_in_a_bfloat16_tower():
     tower = make_tower(dtype="bfloat16")
     tower.eval()
     tower.bn1_1.mean[...] = jnp.full(4, 100.3)  # bfloat16 would make it 100.5
@@ -90,7 +93,7 @@ def test_normalisation_is_float32_in_bfloat16_too():
     np.testing.assert_allclose(normalised.ravel(), -0.3, rtol=1e-4)
 
 
-def test_inputs_as_the_papers_print_them():
+def test_inputs_by_hand():
     frames = jnp.array([0, 51, 255], jnp.uint8).reshape(1, 1, 1, 3)
     np.testing.assert_allclose(image_input(frames).ravel(), [-1, -0.6, 1], rtol=1e-6)
     log_spectrogram = jnp.arange(6.0).reshape(1, 3, 2)  # three columns (time), two bins (frequency)
@@ -102,7 +105,7 @@ def test_l2_normalise_by_hand_and_at_zero():
     assert np.isfinite(jax.grad(lambda x: l2_normalise(x).sum())(jnp.zeros((1, 4)))).all()
 
 
-def test_too_small_an_input_is_refused():
+def test_inputs_that_are_too_small_are_refused():
     with pytest.raises(ValueError, match=r"15 x 40 is too small.*at least 16"):
         make_tower()(jnp.zeros((1, 15, 40, 1)))
 
@@ -121,7 +124,7 @@ def test_bad_config_is_refused(key, value, message):
         make_tower(**{key: value})
 
 
-def test_centre_share_is_the_share_of_the_variance_at_the_centre():
+def test_centre_share_sets_the_variance_at_the_centre():
     kernels = centred_he_normal(0.5)(jax.random.key(0), (3, 3, 64, 512))
     variance = np.asarray(kernels).var(axis=(2, 3))
     assert variance.sum() == pytest.approx(9 * 2 / (9 * 64), rel=0.02)  # He: 2 / fan-in at each of nine cells

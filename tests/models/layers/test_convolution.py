@@ -1,4 +1,4 @@
-"""The convolution that is a product of matrices on small maps: the same values as XLA's."""
+"""Convolution by a matrix product on small maps gives the same values as XLA's."""
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,7 @@ def plain(x, kernel, strides, padding):
 
 @pytest.mark.parametrize("sides", [(1, 1), (2, 2), (2, 5), (7, 1)])
 @pytest.mark.parametrize(("strides", "padding"), [((1, 1), "SAME"), ((2, 1), ((1, 1), (1, 2))), ((2, 2), "SAME")])
-def test_maps_smaller_than_the_kernel(sides, strides, padding):
-    """They are a product of matrices."""
+def test_maps_smaller_than_the_kernel_use_a_matrix_product(sides, strides, padding):
     x, kernel = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(4, *sides, 5), (3, 3, 5, 6)]))
 
     def ours(x, kernel):
@@ -35,5 +34,5 @@ def test_maps_smaller_than_the_kernel(sides, strides, padding):
 def test_dilation_and_groups_are_refused():
     x, kernel = jnp.ones((1, 8, 8, 2)), jnp.ones((3, 3, 2, 2))
     for setting in ({"rhs_dilation": (2, 2)}, {"lhs_dilation": (2, 1)}, {"feature_group_count": 2}):
-        with pytest.raises(ValueError, match="convolve takes neither dilation nor groups; it got"):
+        with pytest.raises(ValueError, match="convolve supports neither dilation nor groups; got"):
             convolution.convolve(x, kernel, (1, 1), "SAME", dimension_numbers=NHWC, **setting)

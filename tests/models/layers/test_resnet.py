@@ -1,4 +1,4 @@
-"""ResNet-18: torchvision's names and shapes, its initial weights, what it is fed, and its pooling."""
+"""ResNet-18: torchvision's names and shapes, initial weights, inputs and pooling."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from scipy.ndimage import maximum_filter
 
 from avlearn.models.layers.resnet import BasicBlock, MaxPool3x3, ResNet18, imagenet_input
 from configs.base import get_config
-from tests.helpers.reference_network import RESNET_PARAMETERS, fast_rngs, run
+from tests.helpers.model_checks import RESNET_PARAMETERS, fast_rngs, run
 
 
 def make_resnet(in_channels: int = 3, **changes) -> ResNet18:
@@ -19,7 +19,7 @@ def make_resnet(in_channels: int = 3, **changes) -> ResNet18:
 
 
 def torchvision_shapes(in_channels: int) -> dict[str, tuple[int, ...]]:
-    """Parameters of torchvision's resnet18 without fc, by its names; convolutions as (out, in, height, width)."""
+    """Return the shapes of torchvision's resnet18 without fc; convolutions are (out, in, height, width)."""
     shapes = {"conv1.weight": (64, in_channels, 7, 7), "bn1.weight": (64,), "bn1.bias": (64,)}
     before = 64
     for stage, channels in enumerate((64, 128, 256, 512), start=1):
@@ -46,12 +46,12 @@ def test_names_and_shapes_are_torchvisions(in_channels):
         found[".".join([*layer, kind])] = shape if len(shape) == 1 else (shape[3], shape[2], *shape[:2])
     assert found == torchvision_shapes(in_channels)
     total = sum(int(np.prod(shape)) for shape in found.values())
-    # torchvision's resnet18 has 11,689,512 parameters, of which fc has 512 x 1000 + 1000.
+    # torchvision's resnet18 has 11,689,512 parameters, and its fc 512 x 1000 + 1000.
     conv1 = 49 * in_channels * 64
     assert total == conv1 + RESNET_PARAMETERS == 11_689_512 - 513_000 - 49 * (3 - in_channels) * 64
 
 
-def test_max_pool_is_that_of_scipy():
+def test_max_pool_agrees_with_scipy():
     x = np.random.default_rng(0).normal(size=(2, 7, 10, 3)).astype(np.float32)
     expected = maximum_filter(x, size=(1, 3, 3, 1), mode="constant", cval=-np.inf)[:, ::2, ::2]
     np.testing.assert_array_equal(MaxPool3x3()(jnp.asarray(x)), expected)
@@ -63,7 +63,7 @@ def test_initial_weights_are_those_of_the_released_code():
     block = BasicBlock(64, 256, 2, get_config().model, rngs=fast_rngs())
     first, second = np.asarray(block.conv1.kernel[...]), np.asarray(block.conv2.kernel[...])
     assert (first.shape, second.shape) == ((3, 3, 64, 256), (3, 3, 256, 256))
-    for kernel in (first, second):  # the fan-out counts, not the fan-in
+    for kernel in (first, second):  # fan-out, not fan-in
         assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * 256)), rel=0.01)
     layers = [block.bn1, block.bn2, getattr(block.downsample, "1")]
     scales = np.concatenate([np.asarray(layer.scale[...]) for layer in layers])
@@ -78,21 +78,21 @@ def test_imagenet_input_by_hand():
     np.testing.assert_allclose(imagenet_input(frames)[0, 0], expected, rtol=1e-5)
 
 
-def test_centre_of_a_cells_field_is_at_16_times_its_number():
-    """Without weights of one sign nothing would cancel: what a cell sees is what its gradient reaches."""
+def test_receptive_field_of_cell_n_is_centred_on_pixel_16_n():
+    """The receptive field is where the gradient is not 0; weights of one sign keep it from cancelling."""
     tower = make_resnet(1)
     tower.eval()
     for _, variable in nnx.to_flat_state(nnx.state(tower, nnx.Param)):
         variable.set_value(jnp.abs(variable.get_value()))
-    x = jax.random.normal(jax.random.key(0), (8, 400, 16, 1))  # a cell sees 339 rows
+    x = jax.random.normal(jax.random.key(0), (8, 400, 16, 1))  # the receptive field has 339 rows
     row = 12
     graphdef, state = nnx.split(tower)
 
     @jax.jit
-    def seen(x):
+    def gradient(x):
         return jax.grad(lambda x: nnx.merge(graphdef, state)(x)[:, row].sum())(x)
 
-    rows = np.flatnonzero(np.abs(np.asarray(seen(x))).max((0, 2, 3)))
+    rows = np.flatnonzero(np.abs(np.asarray(gradient(x))).max((0, 2, 3)))
     assert len(rows) == rows[-1] - rows[0] + 1 == 339
     assert (rows[0] + rows[-1]) / 2 == 16 * row
 

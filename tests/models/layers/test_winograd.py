@@ -1,4 +1,4 @@
-"""Convolutions by Winograd's minimal filtering: values and gradients in float64's company, and which are taken."""
+"""Winograd convolution: values and gradients against float64, and which convolutions use it."""
 
 import functools
 import importlib
@@ -14,7 +14,7 @@ from avlearn.commands import costs
 from avlearn.models.layers import convolution, winograd
 
 NHWC = ("NHWC", "HWIO", "NHWC")
-WIDE = (4, 14, 14, 64), (3, 3, 64, 128)  # a map and a kernel that are just large enough
+WIDE = (4, 14, 14, 64), (3, 3, 64, 128)  # a map and a kernel just large enough
 
 
 def normal(*shapes):
@@ -23,24 +23,24 @@ def normal(*shapes):
 
 
 def in_float64(x, kernel, gradient, padding):
-    """The sum over the kernel's cells, and its derivatives, in NumPy."""
+    """Compute the convolution and its gradients in NumPy, as a sum over the kernel's cells."""
     x, kernel, gradient = (np.asarray(array, np.float64) for array in (x, kernel, gradient))
     padded = np.pad(x, [(0, 0), *padding, (0, 0)])
     rows, cols = gradient.shape[1:3]
-    out, of_padded, of_kernel = np.zeros_like(gradient), np.zeros_like(padded), np.zeros_like(kernel)
+    out, padded_gradient, kernel_gradient = np.zeros_like(gradient), np.zeros_like(padded), np.zeros_like(kernel)
     for row, col in np.ndindex(3, 3):
-        seen = np.s_[:, row : row + rows, col : col + cols]
-        out += padded[seen] @ kernel[row, col]
-        of_padded[seen] += gradient @ kernel[row, col].T
-        of_kernel[row, col] = np.einsum("nhwi,nhwo->io", padded[seen], gradient)
+        shifted = np.s_[:, row : row + rows, col : col + cols]
+        out += padded[shifted] @ kernel[row, col]
+        padded_gradient[shifted] += gradient @ kernel[row, col].T
+        kernel_gradient[row, col] = np.einsum("nhwi,nhwo->io", padded[shifted], gradient)
     (above, _), (left, _) = padding
-    return out, of_padded[:, above : above + x.shape[1], left : left + x.shape[2]], of_kernel
+    return out, padded_gradient[:, above : above + x.shape[1], left : left + x.shape[2]], kernel_gradient
 
 
 @pytest.mark.parametrize("sides", [(8, 4), (5, 7), (13, 6)])
 @pytest.mark.parametrize("padding", [((1, 1), (1, 1)), ((0, 0), (0, 0)), ((2, 0), (0, 1))])
 def test_values_and_gradients(sides, padding):
-    """Of maps that are whole tiles and of others, to a few roundings of the largest value."""
+    """Maps of complete and incomplete tiles agree to a few roundings of the largest value."""
     rows, cols = (side + sum(cells) - 2 for side, cells in zip(sides, padding, strict=True))
     x, kernel, gradient = normal((2, *sides, 5), (3, 3, 5, 6), (2, rows, cols, 6))
     out, pull = jax.vjp(jax.jit(functools.partial(winograd.convolve, padding=padding)), x, kernel)
@@ -50,9 +50,9 @@ def test_values_and_gradients(sides, padding):
 
 
 def test_error_at_full_width():
-    """Sums of 1,152 products: the largest error is some ten times that of XLA's convolution, 5e-6 of the largest value.
+    """With sums of 1,152 products the largest error is 5e-6 of the largest value, ten times that of XLA.
 
-    At the points 0, +-1, +-2 of the paper it is more.
+    With the paper's points 0, +-1, +-2 it would be larger.
     """
     x, kernel, gradient = normal((1, 12, 12, 128), (3, 3, 128, 128), (1, 12, 12, 128))
     padding = ((1, 1), (1, 1))
@@ -62,7 +62,7 @@ def test_error_at_full_width():
 
 
 def lowered(x, kernel, platform, differentiated=False, **settings):
-    """The text of the convolution's program for a platform."""
+    """Return the convolution's program for a platform as text."""
     convolve = functools.partial(
         convolution.convolve, **{"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": NHWC} | settings
     )
@@ -75,7 +75,7 @@ def shapes(x, kernel, dtype="float32"):
 
 
 @pytest.mark.parametrize("differentiated", [False, True])
-def test_taken_on_a_cpu_only(differentiated):
+def test_used_on_cpus_only(differentiated):
     assert "stablehlo.convolution" not in lowered(*shapes(*WIDE), "cpu", differentiated)
     other = lowered(*shapes(*WIDE), "tpu", differentiated)
     assert "stablehlo.convolution" in other
@@ -97,30 +97,30 @@ def test_taken_on_a_cpu_only(differentiated):
         ((4, 14, 14, 64), (3, 3, 64, 128), {"precision": jax.lax.Precision.HIGHEST}),
     ],
 )
-def test_narrow_small_and_other_convolutions_are_not_taken(x, kernel, settings):
+def test_not_used_for_narrow_small_or_other_convolutions(x, kernel, settings):
     assert "stablehlo.convolution" in lowered(*shapes(x, kernel), "cpu", **settings)
 
 
-def test_bfloat16_is_not_taken():
+def test_not_used_for_bfloat16():
     assert "stablehlo.convolution" in lowered(*shapes(*WIDE, "bfloat16"), "cpu")
 
 
-def test_no_miniature_network_has_one(monkeypatch):
-    """They are computed as they were before, to the bit, and so what was measured of them holds."""
-    taken = []
-    pays = winograd.pays
-    monkeypatch.setattr(winograd, "pays", lambda *arguments: taken.append(pays(*arguments)) or taken[-1])
+def test_not_used_in_miniature_networks(monkeypatch):
+    """Their results stay the same to the bit."""
+    used = []
+    is_faster = winograd.is_faster
+    monkeypatch.setattr(winograd, "is_faster", lambda *arguments: used.append(is_faster(*arguments)) or used[-1])
     for name in ("attention10k", "avenet", "avenet_multiframe", "lvs", "multisensory"):
         config = importlib.import_module(f"configs.{name}").get_config("miniature")
         network = network_of(config, nnx.eval_shape(functools.partial(build_model, config)))
         graph, state = nnx.split(network.evaluation)
         batch = empty_batch(network.inputs, (256,))
         jax.eval_shape(lambda state, batch, graph=graph: nnx.merge(graph, state)(batch), state, batch)
-    assert taken
-    assert not any(taken)
+    assert used
+    assert not any(used)
 
 
-def test_operations_are_those_of_the_direct_convolution():
+def test_operations_are_counted_as_of_the_direct_convolution():
     convolve = functools.partial(
         convolution.convolve, window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC, precision=None
     )
@@ -128,8 +128,8 @@ def test_operations_are_those_of_the_direct_convolution():
     assert costs.multiply_adds(program) == 4 * 14 * 14 * 9 * 64 * 128
 
 
-def test_kept_output_is_not_computed_twice():
-    """Where only what comes out of convolutions is kept, the backward pass takes it from there."""
+def test_saved_outputs_are_not_recomputed():
+    """If only the outputs of convolutions are saved, the backward pass uses them."""
     policy = jax.checkpoint_policies.save_only_these_names(convolution.NAME)
     convolve = functools.partial(convolution.convolve, window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC)
     x, kernel = shapes(*WIDE)

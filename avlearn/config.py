@@ -1,7 +1,8 @@
-"""Loads the config files of experiments by their names."""
+"""Loads the config files of experiments by their names, and checks values of their keys."""
 
 import importlib.util
 import pathlib
+from collections.abc import Collection
 
 from ml_collections import ConfigDict
 
@@ -31,3 +32,18 @@ def load(name: str, variant: str = "") -> ConfigDict:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config(variant)
+
+
+def one_of(value: str, allowed: Collection[str], key: str) -> None:
+    """Check the value of a key that takes one of several names.
+
+    Args:
+      value: value to check.
+      allowed: names that the key takes.
+      key: dotted key of the config, such as `evaluation.ndcg.gain`.
+
+    Raises:
+      ValueError: the value is not allowed.
+    """
+    if value not in allowed:
+        raise ValueError(f"{key} is {value!r}; --config.{key} takes {', '.join(allowed)}.")

@@ -61,7 +61,7 @@ class Model(nnx.Module):
     ) -> Float[Array, "*pairs"]:
         """Log-odds of the scalar product of the two softmax outputs; leading axes broadcast.
 
-        The paper's threshold on the product is to be chosen: --config.evaluation.threshold=validation.
+        The paper's threshold on the product is to be chosen: --config.evaluation.avc_accuracy.threshold=validation.
         """
         return classification.agreement_log_odds(image_features, audio_features)
 

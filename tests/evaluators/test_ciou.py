@@ -152,9 +152,9 @@ def test_agrees_with_one_map_at_a_time(protocol):
 
 
 def test_a_value_on_a_threshold_reaches_it():
-    np.testing.assert_allclose(ciou.figures(np.array([0.5, 0.49]))["ciou"], 0.5)
+    np.testing.assert_allclose(ciou.scores(np.array([0.5, 0.49]))["ciou"], 0.5)
     # Successes at 0, .05, .1, .15 of 1 = 4 of 21 thresholds: the trapezoid is 3 whole steps and a half.
-    assert ciou.figures(np.array([3 / 20]))["auc"] == pytest.approx(3.5 * 0.05)
+    assert ciou.scores(np.array([3 / 20]))["auc"] == pytest.approx(3.5 * 0.05)
 
 
 @pytest.mark.parametrize("rank", [0, 1, 300, 5000, 9998, 9999])
@@ -263,7 +263,7 @@ def test_average_precision_agrees_with_scikit_learn():
     confidence = np.round(rng.normal(size=200) + sounding, 1)  # with ties
     precision, recall, _ = metrics.precision_recall_curve(sounding, confidence)
     best = np.maximum.accumulate(precision)  # scikit-learn goes from the lowest threshold up
-    found = detection.figures(confidence, sounding, np.ones(200, bool))
+    found = detection.scores(confidence, sounding, np.ones(200, bool))
     assert found["average_precision"] == pytest.approx(-np.sum(np.diff(recall) * best[:-1]))
     assert found["average_precision"] >= metrics.average_precision_score(sounding, confidence)
     f1 = [metrics.f1_score(sounding, confidence >= threshold) for threshold in np.unique(confidence)]
@@ -271,7 +271,7 @@ def test_average_precision_agrees_with_scikit_learn():
 
 
 def test_nothing_in_the_right_place():
-    found = detection.figures(np.arange(3.0), np.array([True, True, False]), np.zeros(3, bool))
+    found = detection.scores(np.arange(3.0), np.array([True, True, False]), np.zeros(3, bool))
     assert found == {"average_precision": 0, "max_f1": 0}
 
 
@@ -336,6 +336,6 @@ def test_baselines_on_vggss_with_pixels_above_the_threshold_only():
         centre.append((above & truth).sum() / (above | truth).sum())
         whole.append(covered / AREA)
         ceiling.append(min(most, covered) / max(most, covered))
-    found = [tuple(ciou.figures(np.array(values)).values()) for values in (centre, whole, ceiling)]
+    found = [tuple(ciou.scores(np.array(values)).values()) for values in (centre, whole, ceiling)]
     assert [tuple(np.round(figures, 3)) for figures in found] == [(0.340, 0.374), (0.220, 0.313), (0.505, 0.495)]
     assert sum(value == 1 for value in whole) == 3

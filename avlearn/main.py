@@ -25,7 +25,7 @@ from ml_collections import ConfigDict, config_flags
 from avlearn import experiment, train
 from avlearn.commands import dry_run, inspect_dataset, report
 from avlearn.devices import compilation, processes
-from avlearn.evaluation import array_files, assembly, follow, scoring
+from avlearn.evaluation import array_files, assembly, follow, registry, scoring
 from avlearn.runs import non_finite
 from avlearn.runs.checkpoint import Checkpoints
 from avlearn.runs.damage import is_full_disk
@@ -184,8 +184,8 @@ def check_flags(mode: str, checkpoint: str | None, arrays: str | None) -> None:
 def evaluate_checkpoint(built: assembly.Evaluation, checkpoints: Checkpoints, workdir: pathlib.Path) -> None:
     """Figures of a checkpoint, written to the workdir with the arrays that they are from, and the report."""
     found = built.run(checkpoints, built.config.evaluation.checkpoint)
-    array_files.save(workdir, found.results, found.arrays)
-    say(score_table.table({workdir.name: found.results}))
+    array_files.save(workdir, found.results, found.arrays, found.further_arrays)
+    say(table_of(workdir, found.results))
     if built.report_arrays is not None:
         shown = built.report_arrays.collect(found.state, found.arrays)
         array_files.save_arrays(workdir / array_files.FOR_REPORT, shown)
@@ -199,9 +199,15 @@ def score(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> None
     """Figures from saved arrays alone, written to the workdir."""
     results, _ = assembly.score_arrays(config, path)
     array_files.save_results(workdir, results)
-    say(f"{score_table.table({workdir.name: results})}\n\nResults: {workdir / 'results.json'}")
+    say(f"{table_of(workdir, results)}\n\nResults: {workdir / 'results.json'}")
     if jax.process_index() == 0:
         scoring.check_refused(results)
+
+
+def table_of(workdir: pathlib.Path, results: dict) -> str:
+    """Format the table of a run's scores, each with its baseline."""
+    by_run = {workdir.name: results}
+    return score_table.table(by_run, registry.table_rows(by_run))
 
 
 def say(text: str) -> None:

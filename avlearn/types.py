@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 Array = Any
 Arrays = dict[str, np.ndarray]  # name to array; those of an evaluation have one row for each pair
 
+ALSO_ON = "also_on"  # key in results.json: further dataset (config.evaluation.also_on) to its evaluators' results
+
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:

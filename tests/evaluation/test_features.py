@@ -59,9 +59,9 @@ def test_names_are_those_of_conv4_2_before_and_after_its_relu():
     np.testing.assert_allclose(found["image_conv4_2"], np.maximum(vision, 0), atol=1e-5)
     np.testing.assert_allclose(found["audio_conv4_2"], np.maximum(sound, 0), atol=1e-5)
     np.testing.assert_allclose(found["logit"], model(batch).logit, atol=1e-5)
-    alone = jax.jit(functools.partial(features.of_sounds, model=model, names=("audio_features",)))
-    of_sounds = alone(state, batch.log_spectrogram)
-    np.testing.assert_allclose(of_sounds["audio_features"], found["audio_features"], atol=1e-5)
+    alone = jax.jit(functools.partial(features.of_audio, model=model, names=("audio_features",)))
+    of_audio = alone(state, batch.log_spectrogram)
+    np.testing.assert_allclose(of_audio["audio_features"], found["audio_features"], atol=1e-5)
 
 
 def test_only_the_papers_towers_on_single_frames_have_them():

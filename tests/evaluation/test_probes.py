@@ -89,9 +89,9 @@ def tiny(name, data_dir):
     config.train.num_workers = 8
     config.data.data_dir = str(data_dir)
     config.evaluation.batch = 16
-    config.evaluation.sound_windows = 3
-    config.evaluation.image_dataset = "pictures"
-    config.evaluation.image_split = "test"
+    config.evaluation.sound_classification.windows = 3
+    config.evaluation.linear_probe.dataset = "pictures"
+    config.evaluation.linear_probe.split = "test"
     return config
 
 
@@ -149,21 +149,22 @@ def test_esc50_from_wav_files_to_folds(data_dir, checkpoint, tmp_path):
     cut = whole[99:299].reshape(25, 8, 257)[:, :, :256].reshape(25, 8, 32, 8).mean(axis=(1, 3)) / 12
     for name, seed in (("audio_features", 1), ("untrained_audio_features", 0)):
         model, state = of_seed(config, seed)
-        of_sounds = jax.jit(functools.partial(features.of_sounds, model=model, names=("audio_features",)))
-        expected = of_sounds(state, cut[None])["audio_features"]
+        of_audio = jax.jit(functools.partial(features.of_audio, model=model, names=("audio_features",)))
+        expected = of_audio(state, cut[None])["audio_features"]
         np.testing.assert_allclose(of_windows[name][3 * clip + 1], expected[0], atol=2e-3)
 
 
 def test_dcase_tests_on_one_split(data_dir, checkpoint, tmp_path):
     config = tiny("dcase2013", data_dir)
-    assert (config.evaluation.sound_windows, config.evaluation.sound_dataset) == (3, "dcase2013/scenes")
-    config.evaluation.sound_dataset, config.evaluation.sound_test_splits = "esc50/all", ("fold2", "fold5")
+    options = config.evaluation.sound_classification
+    assert (options.windows, options.dataset) == (3, "dcase2013/scenes")
+    options.dataset, options.test_splits = "esc50/all", ("fold2", "fold5")
     built = assembly.build_evaluation(config)
     source = built.sources["windows"]
     assert (source.split, source.clips) == ("fold2, fold5", 4)
     arrays = source.collect(built.passes.initial, {"audio_features"})
     assert arrays["tested"].tolist() == [fold in (2, 5) for fold in arrays["fold"]]
-    config.evaluation.sound_test_splits = ("fold6",)
+    options.test_splits = ("fold6",)
     with pytest.raises(ValueError, match=r"esc50/all has no split fold6; .*takes some of fold1, fold2"):
         assembly.build_evaluation(config)
 
@@ -219,7 +220,7 @@ def test_following_a_training(data_dir, checkpoint, tmp_path, caplog, monkeypatc
     with caplog.at_level(logging.INFO, "avlearn"):
         follow.follow(built, follower, tmp_path / "evaluation", wait)
     assert [line.split()[:5] for line in caplog.text.splitlines() if line.startswith("step ")] == [
-        ["step", str(step), "Linear", "probe,", "top-1"] for step in (4, 9)
+        ["step", str(step), "pictures/test", "Linear", "probe,"] for step in (4, 9)
     ]
     assert waited == [before]  # evaluating step 4 has touched nothing of the training's
     rows = metrics_log.read_rows(tmp_path / "evaluation" / "results.jsonl")

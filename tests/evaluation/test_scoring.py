@@ -1,4 +1,4 @@
-"""Every evaluator on plain arrays: what its result states, and figures from a file of another system."""
+"""Every evaluator on plain arrays: facts in its results, metrics from a file of another system, a new evaluator."""
 
 import inspect
 import json
@@ -78,8 +78,9 @@ def arrays():
 def config_of(*names):
     config = base.get_config()
     config.evaluation.evaluators = names
-    config.evaluation.nmi_clusters = 3
-    config.evaluation.probe_epochs = 1
+    config.evaluation.nmi.clusters = 3
+    config.evaluation.linear_probe.epochs = 1
+    config.evaluation.tsne.perplexity = 3.0
     return config
 
 
@@ -90,22 +91,7 @@ def score(config, given, directory):
     return json.loads((directory / "run" / "results.json").read_text())
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """t-SNE of a dozen clips."""
-    found = registry.build_evaluators
-
-    def build(config, relevance, mesh=None):
-        small = {"tsne": {"perplexity": 3.0, "neighbours": 2}, "unit_preference": {"random_draws": 2}}
-        return tuple(
-            scoring.Evaluator(**(vars(each) | {"options": {**each.options, **small.get(each.name, {})}}))
-            for each in found(config, relevance, mesh)
-        )
-
-    monkeypatch.setattr(registry, "build_evaluators", build)
-
-
-def test_every_result_states_what_it_is_of(quick, tmp_path):
+def test_every_result_states_the_data_behind_it(tmp_path):
     given = arrays()
     facts = {
         "network": "other",
@@ -119,7 +105,7 @@ def test_every_result_states_what_it_is_of(quick, tmp_path):
         assert set(found) >= STATED, name
         module = by_name(avlearn.evaluators, name, "")
         assert (found["dataset"], found["split"]) == (f"{module.PAIRING}/set", "test"), name
-        own_seed = not {"seed", "options"}.isdisjoint(inspect.signature(module.evaluate).parameters)
+        own_seed = "seed" in inspect.signature(module.evaluate).parameters
         assert (found["network"], found["checkpoint_step"]) == ("other", 3), name
         assert found["seed"] == (0 if own_seed else 4), name
         # Items are pairs here: a positive and two negatives (one, if shifted) of each clip.
@@ -130,7 +116,7 @@ def test_every_result_states_what_it_is_of(quick, tmp_path):
         assert ("fit" in found) == hasattr(module, "FIT_NEEDS"), name
 
 
-def test_what_is_not_said_is_stated_as_such(tmp_path):
+def test_missing_facts_are_not_stated(tmp_path):
     found = score(config_of("avc_accuracy"), {"avc_draws": arrays()["avc_draws"]}, tmp_path)["avc_accuracy"]
     assert {found[name] for name in ("network", "checkpoint_step", "dataset", "split")} == {"not stated"}
     assert (found["items"], found["items_expected"]) == (36, 36)
@@ -164,7 +150,7 @@ def test_classes_are_compared_as_the_file_says(tmp_path):
     [
         ("class_relevance", np.eye(3), r"about/class_relevance is float64 \[3, 3\]; it holds integers"),
         ("class_relevance", np.ones((3, 2), int), r"about/class_relevance is int64 \[3, 2\]; .* a row and a column"),
-        ("facts", np.array("{network}"), "about/facts is no JSON"),
+        ("facts", np.array("{network}"), "about/facts is not JSON"),
     ],
 )
 def test_what_stands_beside_the_arrays_is_checked(name, array, message, tmp_path):
@@ -175,7 +161,8 @@ def test_what_stands_beside_the_arrays_is_checked(name, array, message, tmp_path
 
 def test_options_of_the_config_reach_their_evaluators(tmp_path):
     config = config_of("nmi", "tsne", "linear_probe")
-    config.evaluation.update(nmi_average="max", nmi_label_rule="only", tsne_perplexity=3.0, probe_label_smoothing=0.25)
+    nmi, probe = {"average": "max", "label_rule": "only"}, {"label_smoothing": 0.25}
+    config.evaluation.update({"nmi": nmi, "linear_probe": probe})
     found = score(config, arrays(), tmp_path)
     assert (found["nmi"]["average"], found["nmi"]["label_rule"]) == ("max", "only")
     assert found["tsne"]["perplexity"] == 3
@@ -185,7 +172,7 @@ def test_options_of_the_config_reach_their_evaluators(tmp_path):
 def test_own_clips_are_left_out_across_modes_where_the_config_says_so(tmp_path):
     given = {"all_positive": arrays()["all_positive"], "fit": arrays()["fit"]}
     config = config_of("ndcg", "cca")
-    config.evaluation.own_item_across = "excluded"
+    config.evaluation.ndcg.own_item_across = config.evaluation.cca.own_item_across = "excluded"
     for found in score(config, given, tmp_path).values():
         assert found["protocol"].startswith(
             "nDCG@30, exponential gain; own item excluded within a mode, excluded across"
@@ -207,7 +194,7 @@ def test_an_array_that_is_missing_or_cut_or_no_numbers_or_not_finite_is_named(na
     config = config_of(name)
     (evaluator,) = registry.build_evaluators(config, np.eye(CLASSES, dtype=int))
     given = arrays()
-    of_pairing = given[evaluator.pairing]
+    of_pairing = given[evaluator.needs.pairing]
     whole = of_pairing.pop(field)
     with pytest.raises(ValueError, match=rf"^{name}: missing \['{field}'\]; it needs .* was given"):
         scoring.run((evaluator,), given, clips={})
@@ -230,11 +217,12 @@ def test_an_array_that_is_missing_or_cut_or_no_numbers_or_not_finite_is_named(na
 def test_an_empty_split_and_a_pairing_that_is_not_there(name):
     (evaluator,) = registry.build_evaluators(config_of(name), np.eye(CLASSES, dtype=int))
     given = arrays()
-    given[evaluator.pairing] = {field: array[:0] for field, array in given[evaluator.pairing].items()}
+    pairing = evaluator.needs.pairing
+    given[pairing] = {field: array[:0] for field, array in given[pairing].items()}
     with pytest.raises(ValueError, match=rf"^{name}: no items: .* have 0 rows; is the evaluation split empty"):
         scoring.run((evaluator,), given, clips={})
-    del given[evaluator.pairing]
-    with pytest.raises(ValueError, match=rf"^{name}: no arrays {evaluator.pairing}/\.\.\., 0 rows; there are"):
+    del given[pairing]
+    with pytest.raises(ValueError, match=rf"^{name}: no arrays {pairing}/\.\.\., 0 rows; given: "):
         scoring.run((evaluator,), given, clips={})
 
 
@@ -242,7 +230,7 @@ def test_an_empty_split_and_a_pairing_that_is_not_there(name):
     ("content", "message"),
     [
         (b"no zip", "cannot be read as an .npz"),
-        ({"logit": np.zeros(2)}, r"\['logit'\] are no names like all_positive"),
+        ({"logit": np.zeros(2)}, r"\['logit'\] are not names like all_positive"),
         ({"avc/logit": np.array([None])}, "arrays.npz: avc/logit cannot be read .*see docs/scoring.md"),
     ],
 )
@@ -263,3 +251,57 @@ def test_flags_that_do_not_go_together(tmp_path):
     for mode, checkpoint in (("train", None), ("evaluate", str(tmp_path / "checkpoints"))):
         with pytest.raises(ValueError, match="--arrays goes with --mode=evaluate and without --checkpoint"):
             main.run(config_of("ndcg"), tmp_path, mode, checkpoint, "arrays.npz")
+
+
+NEW_EVALUATOR = """
+from avlearn.config import one_of
+from avlearn.types import TableRow
+
+NEEDS = ("labels",)
+PAIRING = "all_positive"
+COUNTS = {"classes": 1, "clips": 0}
+TABLE = (TableRow("largest", "Largest number of {count}", "mean", "mean number", decimals=1),)
+
+
+def check_options(*, count):
+    one_of(count, COUNTS, "evaluation.label_counts.count")
+
+
+def evaluate(test, fit=None, *, count="classes", items_expected=None):
+    found = test["labels"].sum(axis=COUNTS[count])
+    return {
+        "largest": int(found.max()),
+        "baselines": {"mean": float(found.mean())},
+        "count": count,
+        "protocol": "sums of the labels",
+        "items": len(test["labels"]),
+        "items_expected": items_expected or len(test["labels"]),
+    }
+"""
+
+
+def test_a_new_evaluator_is_a_file_and_a_section(tmp_path, monkeypatch, capsys):
+    (tmp_path / "label_counts.py").write_text(NEW_EVALUATOR)
+    monkeypatch.setattr(avlearn.evaluators, "__path__", [*avlearn.evaluators.__path__, str(tmp_path)])
+    config = config_of("label_counts")
+    with config.unlocked():
+        config.evaluation.label_counts = {"count": "classes"}
+    config.evaluation.label_counts.count = "clips"
+    found = score(config, {"all_positive": arrays()["all_positive"]}, tmp_path)["label_counts"]
+    assert (found["largest"], found["count"], found["network"]) == (CLIPS // CLASSES, "clips", "not stated")
+    row = "Largest number of clips  4.0    mean number  4.0               12/12"
+    assert row in capsys.readouterr().out
+    config.evaluation.label_counts.count = "pairs"
+    message = "label_counts.count is 'pairs'; --config.evaluation.label_counts.count takes classes, clips"
+    with pytest.raises(ValueError, match=message):
+        registry.needs(config)
+
+
+def test_a_section_has_options_of_its_evaluator_alone():
+    config = config_of("tsne")
+    with config.unlocked():
+        config.evaluation.tsne.colour = "blue"
+    with pytest.raises(
+        TypeError, match=r"config\.evaluation\.tsne has colour; evaluate\(\) of .*tsne does not take it"
+    ):
+        registry.build_evaluators(config, None)

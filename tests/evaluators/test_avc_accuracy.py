@@ -69,7 +69,7 @@ def test_threshold_is_chosen_on_other_clips_by_hand():
         "corresponds": np.array([True, False, True, False]),
         "image_item": np.array([0, 0, 1, 1]),
     }
-    found = avc_accuracy.evaluate(arrays, fit)
+    found = avc_accuracy.evaluate(arrays, fit, threshold="validation")
     assert found["threshold"] == 2.5
     assert found["accuracy"] == 2 / 4  # exactly the threshold is below it
     assert found["fit"] == {"accuracy": pytest.approx(5 / 6), "items": 6}

@@ -282,9 +282,9 @@ def test_constant_maps_are_counted():
 
 def test_what_cannot_be_is_refused():
     given = arrays([np.zeros((2, 2))], [[LEFT]])
-    with pytest.raises(ValueError, match=r"ciou: protocol = 'mean'; allowed: median, adaptive, half .*ciou_protocol"):
+    with pytest.raises(ValueError, match=r"ciou\.protocol is 'mean'; .*ciou\.protocol takes median, adaptive, half"):
         ciou.evaluate(given, protocol="mean")
-    with pytest.raises(ValueError, match=r"ciou: ground_truth = 'box'; allowed: union, consensus"):
+    with pytest.raises(ValueError, match=r"ciou\.ground_truth is 'box'; .*ciou\.ground_truth takes union, consensus"):
         ciou.evaluate(given, ground_truth="box")
     del given["box_annotator"]
     ciou.evaluate(given)

@@ -116,7 +116,7 @@ def test_half_of_the_expected_pairs_correspond(by_hand):
 
 def test_nothing_to_score_is_refused(by_hand):
     by_hand["box_sounding"][:] = False
-    with pytest.raises(ValueError, match="pointing: none of 7 corresponding pairs has a sounding box in the picture"):
+    with pytest.raises(ValueError, match="pointing: none of 7 corresponding pairs has a sounding box in the image"):
         pointing.evaluate(by_hand)
 
 

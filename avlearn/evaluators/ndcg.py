@@ -74,8 +74,8 @@ def evaluate(
       ValueError: arrays that are missing or wrong, labels that do not fit `class_relevance`, an unknown option.
     """
     check_options(k=k, curve=curve, gain=gain, own_item_across=own_item_across)
-    heard = ("audio_embedding",) if "audio_embedding" in test else ()
-    labels, *embeddings = array_checks.arrays("ndcg", test, ("labels", "image_embedding", *heard))
+    audio = ("audio_embedding",) if "audio_embedding" in test else ()
+    labels, *embeddings = array_checks.arrays("ndcg", test, ("labels", "image_embedding", *audio))
     labels = single_label.marked("ndcg", labels)
     depths = sorted({k, *curve})
     _check_arrays(embeddings[0], embeddings[-1], labels, class_relevance)
@@ -86,7 +86,7 @@ def evaluate(
     by_k: dict[int, dict[str, Any]] = {each: {"chance": {}} for each in depths}
     without: dict[str, int] = {}
     for name, (query, database) in COMBINATIONS.items():
-        if not heard and name != "im-im":
+        if not audio and name != "im-im":
             continue
         own_item = "excluded" if query == database else own_item_across
         items = nearest(modes[query], modes[database], depths[-1], own_item=own_item)

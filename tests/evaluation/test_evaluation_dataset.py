@@ -55,8 +55,7 @@ def test_evaluates_on_the_other_dataset(config, tmp_path):
     built.checkpoints.save(built.initial_state(), metrics={"validation/loss": 1.0})
     built.checkpoints.wait()
     found = built.evaluation.run(built.checkpoints, "best")
-    figures, arrays = found.results, found.arrays
-    array_files.save(tmp_path, figures, arrays)
+    array_files.save(tmp_path, found.results, found.arrays)
     results = json.loads((tmp_path / "results.json").read_text())["ndcg"]
     assert (results["dataset"], results["split"]) == ("synthetic_av/tiny_unheard", "test")
     assert results["items"] == results["items_expected"] == CLIPS
@@ -64,7 +63,7 @@ def test_evaluates_on_the_other_dataset(config, tmp_path):
     assert labels.shape == (CLIPS, 16)
     assert not labels[:, [instrument_classes.NAMES.index(name) for name in HEARD]].any()
     assert labels.any(axis=1).all()
-    # The page shows the clips that were evaluated, whatever the run's config says.
+    # The page shows the evaluated clips, even if the run's config names others.
     config.evaluation.dataset = ""
     (tmp_path / "config.json").write_text(config.to_json())
     shown = report.load(tmp_path)
@@ -100,7 +99,7 @@ def test_one_evaluation_on_several_datasets(config, tmp_path, capsys):
     assert unheard["ndcg"]["items"] == unheard["ndcg"]["items_expected"] == CLIPS
     assert (unheard["ndcg"]["k"], set(unheard["ndcg"]["by_k"])) == (3, {"1", "2", "3"})
     assert (list(validation), validation["avc_accuracy"]["draws"]) == (["avc_accuracy"], 2)
-    # By itself the second dataset gives the same numbers, and so do its arrays.
+    # Evaluated alone, the second dataset gives the same results, and so do its arrays.
     config.evaluation.also_on = ()
     config.evaluation.dataset = "synthetic_av/tiny_unheard"
     config.evaluation.ndcg.update({"k": 3, "curve": (1, 2)})
@@ -194,7 +193,7 @@ def test_a_dry_run_states_both_datasets(config):
     )
 
 
-def test_evaluators_that_learn_classes_need_the_same_list(data_dir):
+def test_evaluators_fitted_on_classes_need_the_same_list(data_dir):
     train = built_dataset.open_split("synthetic_av/tiny", data_dir, "train")
     test = built_dataset.open_split("synthetic_av/tiny_unheard", data_dir, "test")
     learns = scoring.Needs("probe", ("labels",), "all_positive", fit_needs=("labels",))
@@ -208,7 +207,7 @@ def test_evaluators_that_learn_classes_need_the_same_list(data_dir):
 
 
 def test_open_set_is_lvs_on_other_clips():
-    open_set, whole = lvs_open_set.get_config(), lvs.get_config()
+    open_set, full = lvs_open_set.get_config(), lvs.get_config()
     assert open_set.data.dataset == "vgg_sound/heard_110_lvs"
     assert open_set.evaluation.dataset == "vgg_ss/heard_lvs"
     builders = {"vgg_sound": vgg_sound_dataset_builder, "vgg_ss": vgg_ss_dataset_builder}
@@ -216,7 +215,7 @@ def test_open_set_is_lvs_on_other_clips():
         builder, name = dataset.split("/")
         assert name in {config.name for config in builders[builder].Builder.BUILDER_CONFIGS}
     for section in ("model", "loss", "inputs", "train"):
-        assert open_set[section].to_dict() == whole[section].to_dict()
+        assert open_set[section].to_dict() == full[section].to_dict()
     miniature = lvs_open_set.get_config("miniature")
     assert miniature.data.dataset == "synthetic_av/miniature_heard"
     assert miniature.evaluation.dataset == ""

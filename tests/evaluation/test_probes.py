@@ -1,4 +1,4 @@
-"""Look, Listen and Learn's tables 2 to 4 from a checkpoint: datasets of sounds alone and of pictures alone."""
+"""Tables 2 to 4 of Look, Listen and Learn from a checkpoint: datasets of audio alone and of images alone."""
 
 import dataclasses
 import functools
@@ -38,7 +38,7 @@ PICTURES = {"train": 40, "test": 12}
 
 
 class Pictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Red and green pictures of 48 x 64 pixels; the class is the colour of the middle square."""
+    """Red and green images of 48 x 64 pixels; the class is the colour of the centre square."""
 
     VERSION = tfds.core.Version("1.2.0")
 
@@ -58,13 +58,13 @@ class Pictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self, count):
         for number in range(count):
             image = np.full((48, 64, 3), 40, np.uint8)
-            image[3:45, 11:53, number % 2] = 255 - number  # the square of 42 pixels in the middle: 7/8 of 48
+            image[3:45, 11:53, number % 2] = 255 - number  # the centre square of 42 pixels: 7/8 of 48
             yield number, {"image": image, "label": number % 2}
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """ESC-50 with two recordings in each fold, tones of two pitches, and the pictures."""
+    """Build ESC-50 with two recordings in each fold, tones of two pitches, and the images."""
     directory = tmp_path_factory.mktemp("data")
     manual = directory / "manual"
     manual.mkdir()
@@ -97,7 +97,7 @@ def tiny(name, data_dir):
 
 @pytest.fixture(scope="module")
 def checkpoint(data_dir, tmp_path_factory):
-    """Of a network with the initial weights of another seed."""
+    """Save a checkpoint of the initial weights of another seed."""
     config = tiny("esc50", data_dir)
     config.seed = 1
     network = build_network(config)
@@ -109,7 +109,7 @@ def checkpoint(data_dir, tmp_path_factory):
 
 
 def save(checkpoints, network, step):
-    """What training saves after a step."""
+    """Save a checkpoint as training does after a step."""
     state = steps.initial_state(network.training, optax.identity())
     checkpoints.save(dataclasses.replace(state, step=state.step + step), metrics={"validation/loss": 0.5})
     checkpoints.wait()
@@ -121,7 +121,7 @@ def evaluated(config, checkpoint, workdir):
 
 
 def of_seed(config, seed):
-    """The network with its initial weights of a seed, and its state."""
+    """Build the network with the initial weights of a seed, and its state."""
     model = l3net.Model(config.model, build_network(config).inputs, rngs=nnx.Rngs(seed))
     model.eval()
     return model, steps.initial_state(model, optax.identity())
@@ -131,7 +131,7 @@ def test_esc50_from_wav_files_to_folds(data_dir, checkpoint, tmp_path):
     config = tiny("esc50", data_dir)
     results, arrays = evaluated(config, checkpoint, tmp_path)
     found = results["sound_classification"]
-    # Tones of two pitches are told apart by any features.
+    # Any features separate tones of two pitches.
     assert found["accuracy"] == 1.0
     assert found["fold_clips"] == {str(fold): 2 for fold in range(1, 6)}
     assert found["baselines"]["untrained"] == 1.0
@@ -169,7 +169,7 @@ def test_dcase_tests_on_one_split(data_dir, checkpoint, tmp_path):
         assembly.build_evaluation(config)
 
 
-def test_imagenet_style_pictures(data_dir, checkpoint, tmp_path):
+def test_images_as_in_imagenet(data_dir, checkpoint, tmp_path):
     results, arrays = evaluated(tiny("imagenet", data_dir), checkpoint, tmp_path)
     found = results["linear_probe"]
     assert found["top1"] == 1.0
@@ -180,7 +180,7 @@ def test_imagenet_style_pictures(data_dir, checkpoint, tmp_path):
     assert (found["fit"]["items"], found["fit"]["clips_of_split"]) == (40, 40)
     assert arrays["images"]["image_features"].shape == (12, 4 * 4 * 32)
     assert arrays["images_fit"]["image_features"].dtype == np.float16
-    # The pictures as the network sees them: the middle square, resized.
+    # Inputs of the network: the centre square, resized.
     config = tiny("imagenet", data_dir)
     frames, rows = next(
         images.image_batches(
@@ -231,7 +231,7 @@ def test_following_a_training(data_dir, checkpoint, tmp_path, caplog, monkeypatc
     assert rows[0]["results"] == json.loads(json.dumps(alone))
     assert len(list((tmp_path / "evaluation" / "tensorboard").iterdir())) == 1
     assert dict(follow.scalars(alone))["linear_probe/baselines/majority"] == 0.5
-    # Started again it is done at once; with more steps to come it waits, until Ctrl-C.
+    # A restart finds nothing to do; with more steps to come it waits until Ctrl-C.
     follow.follow(built, follower, tmp_path / "evaluation", wait)
     config.train.steps = 20
     longer = dataclasses.replace(built, config=FrozenConfigDict(config))
@@ -274,7 +274,7 @@ def test_tables_take_any_networks_config():
         importlib.import_module("configs.esc50").get_config("l3-net")
 
 
-def test_pictures_that_are_not_there(data_dir):
+def test_missing_images(data_dir):
     with pytest.raises(ValueError, match=r"imagenet2012 are not in .*tfds build imagenet2012 --data_dir="):
         images.open_images("imagenet2012", data_dir, "train")
     with pytest.raises(ValueError, match=r"pictures has no split 'validation'; it has .*test"):
@@ -306,7 +306,7 @@ def test_window_starts_by_hand():
     assert windows.starts(200, 200, 3).tolist() == [0, 0, 0]
 
 
-def test_windows_that_cannot_be(data_dir):
+def test_clips_shorter_than_a_window(data_dir):
     config = tiny("esc50", data_dir)
     config.inputs.columns = 400
     built = assembly.build_evaluation(config)

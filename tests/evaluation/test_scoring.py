@@ -31,7 +31,7 @@ def clip_arrays(rng, rows):
 
 
 def pair_arrays(rng, kinds):
-    """Each clip with its own sound, with another one's, and (of three kinds) with silence."""
+    """Pair each clip with its own audio, with another clip's, and (with three kinds) with silence."""
     boxes = np.tile([0.1, 0.1, 0.7, 0.7], (kinds * CLIPS, 1, 1))
     return {
         "corresponds": np.arange(kinds * CLIPS) < CLIPS,
@@ -46,7 +46,7 @@ def pair_arrays(rng, kinds):
 
 
 def arrays():
-    """What every pairing has, of a system that wrote its outputs by itself."""
+    """Return the arrays of every pairing, as another system would write them."""
     rng = np.random.default_rng(0)
     windows = {
         "audio_features": rng.normal(size=(2 * CLIPS, 4)),
@@ -60,7 +60,7 @@ def arrays():
         "image_item": np.array([0, 0, 1, 1]),
         "source": np.array([0, 1, 0, 1]),
     }
-    pictures = {"image_features": rng.normal(size=(CLIPS, 4)), "labels": windows["labels"]}
+    images = {"image_features": rng.normal(size=(CLIPS, 4)), "labels": windows["labels"]}
     return {
         "all_positive": clip_arrays(rng, CLIPS),
         "fit": clip_arrays(rng, 20),
@@ -70,8 +70,8 @@ def arrays():
         "negatives": pair_arrays(rng, 3),
         "sources": sources,
         "windows": windows,
-        "images": pictures,
-        "images_fit": pictures,
+        "images": images,
+        "images_fit": images,
     }
 
 
@@ -122,7 +122,7 @@ def test_missing_facts_are_not_stated(tmp_path):
     assert (found["items"], found["items_expected"]) == (36, 36)
 
 
-def test_an_evaluator_that_refuses_does_not_cost_the_others(tmp_path):
+def test_a_refusal_keeps_the_results_of_the_others(tmp_path):
     given = arrays()
     given["avc"]["boxes"][:] = np.nan
     with pytest.raises(ValueError, match=r"^pointing: none of 12 corresponding pairs has a sounding box") as refusal:
@@ -132,13 +132,13 @@ def test_an_evaluator_that_refuses_does_not_cost_the_others(tmp_path):
     assert results["ndcg"]["items"] == CLIPS
 
 
-def test_classes_are_compared_as_the_file_says(tmp_path):
+def test_the_file_gives_the_relevance_of_classes(tmp_path):
     given = {"all_positive": arrays()["all_positive"]}
     strict = score(config_of("ndcg"), given, tmp_path / new("strict", tmp_path))["ndcg"]
     relevance = np.array([[5, 4, 0], [4, 5, 0], [0, 0, 5]])
     kinship = given | {"about": {"class_relevance": relevance}}
     related = score(config_of("ndcg"), kinship, tmp_path / new("related", tmp_path))["ndcg"]
-    # Of eleven others three are of the same class; by the second table two of the three classes are alike.
+    # Three of the eleven others have the same class; in the second table two of the three classes are related.
     assert related["baselines"]["chance"]["im-im"] > strict["baselines"]["chance"]["im-im"]
     wrong = given | {"about": {"class_relevance": relevance[:2, :2]}}
     with pytest.raises(ValueError, match=r"^ndcg: labels has 3 classes in 12 rows, class_relevance 2"):
@@ -153,7 +153,7 @@ def test_classes_are_compared_as_the_file_says(tmp_path):
         ("facts", np.array("{network}"), "about/facts is not JSON"),
     ],
 )
-def test_what_stands_beside_the_arrays_is_checked(name, array, message, tmp_path):
+def test_facts_about_the_arrays_are_checked(name, array, message, tmp_path):
     given = {"all_positive": arrays()["all_positive"], "about": {name: array}}
     with pytest.raises(ValueError, match=message):
         score(config_of("ndcg"), given, tmp_path)
@@ -169,7 +169,7 @@ def test_options_of_the_config_reach_their_evaluators(tmp_path):
     assert found["linear_probe"]["label_smoothing"] == 0.25
 
 
-def test_own_clips_are_left_out_across_modes_where_the_config_says_so(tmp_path):
+def test_the_config_excludes_own_clips_across_modes(tmp_path):
     given = {"all_positive": arrays()["all_positive"], "fit": arrays()["fit"]}
     config = config_of("ndcg", "cca")
     config.evaluation.ndcg.own_item_across = config.evaluation.cca.own_item_across = "excluded"
@@ -177,7 +177,7 @@ def test_own_clips_are_left_out_across_modes_where_the_config_says_so(tmp_path):
         assert found["protocol"].startswith(
             "nDCG@30, exponential gain; own item excluded within a mode, excluded across"
         )
-        # Of eleven others three are of the same class, in either direction.
+        # Three of the eleven others have the same class, in both directions.
         assert found["baselines"]["chance"]["im-aud"] == found["baselines"]["chance"]["im-im"]
 
 
@@ -190,7 +190,7 @@ NEEDED = [(name, field) for name in NAMES for field in by_name(avlearn.evaluator
 
 
 @pytest.mark.parametrize(("name", "field"), NEEDED)
-def test_an_array_that_is_missing_or_cut_or_no_numbers_or_not_finite_is_named(name, field):
+def test_a_missing_or_short_or_non_numeric_or_infinite_array_is_named(name, field):
     config = config_of(name)
     (evaluator,) = registry.build_evaluators(config, np.eye(CLASSES, dtype=int))
     given = arrays()
@@ -214,7 +214,7 @@ def test_an_array_that_is_missing_or_cut_or_no_numbers_or_not_finite_is_named(na
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_empty_split_and_a_pairing_that_is_not_there(name):
+def test_an_empty_split_and_a_missing_pairing(name):
     (evaluator,) = registry.build_evaluators(config_of(name), np.eye(CLASSES, dtype=int))
     given = arrays()
     pairing = evaluator.needs.pairing
@@ -234,7 +234,7 @@ def test_an_empty_split_and_a_pairing_that_is_not_there(name):
         ({"avc/logit": np.array([None])}, "arrays.npz: avc/logit cannot be read .*see docs/scoring.md"),
     ],
 )
-def test_a_file_that_is_none(content, message, tmp_path):
+def test_a_file_that_is_not_an_npz_of_arrays(content, message, tmp_path):
     path = tmp_path / "arrays.npz"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -244,7 +244,7 @@ def test_a_file_that_is_none(content, message, tmp_path):
         main.run(config_of("ndcg"), tmp_path / "run", "evaluate", None, str(path))
 
 
-def test_flags_that_do_not_go_together(tmp_path):
+def test_flags_that_exclude_each_other(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(ValueError, match=r"--arrays=.*none.npz is no file"):
         main.run(config_of("ndcg"), tmp_path, "evaluate", None, str(tmp_path / "none.npz"))
@@ -297,7 +297,7 @@ def test_a_new_evaluator_is_a_file_and_a_section(tmp_path, monkeypatch, capsys):
         registry.needs(config)
 
 
-def test_a_section_has_options_of_its_evaluator_alone():
+def test_a_section_has_only_options_of_its_evaluator():
     config = config_of("tsne")
     with config.unlocked():
         config.evaluation.tsne.colour = "blue"

@@ -1,4 +1,4 @@
-"""Pictures of which all sources must be found, worked by hand."""
+"""Frames whose sources must all be found, worked by hand."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ MAPS = {"left": [[1.0, 0.0], [1.0, 0.0]], "right": [[0.0, 1.0], [0.0, 1.0]]}
 
 
 def by_hand():
-    """Three frames with a source on the left and one on the right: both found, one found, and one map for both."""
+    """Return three frames with a left and a right source: both found, one found, and one map for both."""
     return {
         "heat_map": np.array([MAPS[side] for side in ("left", "right", "left", "left", "right", "left")]),
         "boxes": np.array([[LEFT], [RIGHT], [LEFT], [RIGHT], [LEFT], [RIGHT]]),

@@ -11,6 +11,7 @@ which describe the data to collect. `check_options(**options)`, if defined, chec
 """
 
 import inspect
+import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -94,13 +95,14 @@ def _options(name: str, config: ConfigDict) -> dict[str, Any]:
 
 
 def table_rows(results_by_run: Mapping[str, Mapping]) -> dict[str, Sequence[TableRow]]:
-    """Return the table rows of every evaluator in the runs' results.
+    """Return the table rows of every evaluator in the runs' results; an evaluator that no longer exists has none.
 
     Args:
       results_by_run: name of the run to the content of its `results.json`.
     """
+    present = {module.name for module in pkgutil.iter_modules(avlearn.evaluators.__path__)}
     names = {name for results in results_by_run.values() for name, _ in per_evaluator(results)}
-    return {name: getattr(_module(name), "TABLE", ()) for name in sorted(names)}
+    return {name: getattr(_module(name), "TABLE", ()) for name in sorted(names & present)}
 
 
 def available(config: ConfigDict, network: Network) -> set[str]:

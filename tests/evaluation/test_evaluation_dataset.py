@@ -179,7 +179,10 @@ def test_the_report_reads_a_run_of_an_older_config(config, tmp_path):
         del written["evaluation"][name]
     written["evaluation"] |= {"k": 30, "gain": "exponential", "cca_components": 128}
     (tmp_path / "config.json").write_text(json.dumps(written))
-    assert report.load(tmp_path).results["ndcg"]["k"] == 30
+    results = json.loads((tmp_path / "results.json").read_text())
+    (tmp_path / "results.json").write_text(json.dumps(results | {"an_evaluator_of_then": {"accuracy": 0.5}}))
+    shown = report.load(tmp_path)
+    assert (shown.results["ndcg"]["k"], set(shown.table_rows)) == (30, {"ndcg"})
     config.evaluation.sounds_from = str(tmp_path)
     assert build_evaluation(config).audio_queries.name == "avenet"
     arrays, _ = export_weights.weights(tmp_path, "best")

@@ -86,7 +86,7 @@ def check_numbers(config: ConfigDict) -> None:
         "keep_checkpoints",
     )
     values = {f"train.{name}": config.train[name] for name in counts}
-    evaluated = ("batch", "fit_clips", "cca_components", "pair_draws", "sound_windows", "nmi_clusters")
+    evaluated = ("batch", "fit_clips")
     values |= {f"evaluation.{name}": config.evaluation[name] for name in evaluated}
     for key, value in values.items():
         if value < 1:

@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 Array = Any
 Arrays = dict[str, np.ndarray]  # name to array; in an evaluation with one row for each pair
 
+ALSO_ON = "also_on"  # key in results.json: further dataset (config.evaluation.also_on) to its evaluators' results
+
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
@@ -117,3 +119,25 @@ class Outputs:
     logit: Float[Array, "*batch"] | None = None
     audio_embedding: Float[Array, "*batch dim"] | None = None
     heat_map: Float[Array, "*batch rows cols"] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TableRow:
+    """One row that an evaluator adds to the table of scores; its module lists them in `TABLE`.
+
+    Attributes:
+      name: key of the metric in the evaluator's results; a path such as `all/max_f1` for a nested metric.
+      title: title of the row; `{k}` is replaced by the value of `k` in the results.
+      baseline: path in the results' `baselines`, to the baseline's value or to a mapping with the metric's name; or
+        the name of another metric in the results.
+      baseline_title: title of the baseline.
+      further_items: key of a count in the results: items that this metric covers beyond `items`.
+      decimals: decimals to show.
+    """
+
+    name: str
+    title: str
+    baseline: str
+    baseline_title: str
+    further_items: str | None = None
+    decimals: int = 3

@@ -56,9 +56,11 @@ def miniature() -> dict:
         "inputs": {"frame_pixels": 64, "pool": 4},
         "data": {"dataset": "synthetic_av/miniature", "pairing": "all_pairs"},
         "evaluation": {
-            "out_of_sight": "negatives",  # the embedded world has a box for all that is seen
-            # Its objects are small: with half of the picture predicted, no map could reach a cIoU above .08.
-            "ciou_protocol": "adaptive",
+            # Objects of the synthetic data are small: with half of the image predicted, no map exceeds a cIoU of .08.
+            "ciou": {"protocol": "adaptive"},
+            "iiou": {"protocol": "adaptive"},
+            # Every visible object of the synthetic data has a box.
+            "negatives": {"protocol": "adaptive", "out_of_sight": "negatives"},
         },
         "train": {
             "num_workers": 1,
@@ -151,43 +153,65 @@ def papers() -> ConfigDict:
     config.evaluation = ConfigDict()
     config.evaluation.dataset = ""  # builder/config that has the split; empty: data.dataset
     config.evaluation.split = "test"
+    # Further datasets to evaluate on, each a string: builder/config/split, then keys of this section that differ there:
+    # ("vgg_ss/full/test evaluators=ciou", "flickr_soundnet/full/test evaluators=ciou ciou.ground_truth=consensus")
+    config.evaluation.also_on = ()
     config.evaluation.evaluators = ("avc_accuracy", "ndcg")  # files of avlearn/evaluators
     config.evaluation.batch = 64  # clips
     config.evaluation.frame_pixels = 0  # side of the frames, resized to it; 0: inputs.frame_pixels
     config.evaluation.checkpoint = "best"  # best | latest
-    # Log-odds above which avc_accuracy calls a pair corresponding. zero: 0 | validation: those of the best accuracy on
-    # the validation split
-    config.evaluation.threshold = "zero"
-    config.evaluation.pair_draws = 5  # of avc_accuracy: other sounds that each frame meets, one in each draw
-    config.evaluation.k = 30  # of nDCG@k
-    config.evaluation.k_curve = (1, 2, 5, 10, 20, 30, 50, 100)  # K of figure 10 (OtS), from the same ranking
-    config.evaluation.gain = "exponential"  # exponential | linear
-    config.evaluation.own_item_across = "kept"  # kept | excluded: across modes, a query's own clip in the database
-    config.evaluation.max_relevance = 20  # C in relevance = C - distance
-    config.evaluation.ciou_protocol = "median"  # median | adaptive | half: from heat map to prediction (docs/ciou.md)
-    config.evaluation.ciou_ground_truth = "union"  # union: of the boxes (VGG-SS) | consensus: of annotators (Flickr)
-    config.evaluation.out_of_sight = "left_out"  # of negatives: left_out | negatives, where all that sounds has a box
-    config.evaluation.fit_clips = 10_000  # training clips at most that evaluators such as cca are fitted on
-    # Directory of another run, whose network embeds the sounds in place of this one ("": this one does): of networks
-    # that do not hear (VGG16 and L3-Net's audio, OtS table 1)
+    config.evaluation.fit_clips = 10_000  # maximum number of training clips that evaluators such as cca are fitted on
+    config.evaluation.max_relevance = 20  # C in relevance = C - distance between classes in the ontology
+    # Directory of another run, whose network embeds the audio in place of this one; empty: none. For networks that take
+    # no audio (VGG16 with L3-Net's audio, OtS table 1)
     config.evaluation.sounds_from = ""
-    config.evaluation.cca_components = 128  # directions of the figures; fewer where the features' rank is lower
-    config.evaluation.cca_curve = (16, 32, 64, 128, 256, 512)  # directions of figure 9 (OtS), from the same fit
-    config.evaluation.cca_regularisation = 0.0  # ridge, in units of the mean variance of a mode's features
-    config.evaluation.nmi_clusters = 64  # of k-means
-    config.evaluation.nmi_average = "arithmetic"  # of the entropies: arithmetic | geometric | min | max (docs/nmi.md)
-    config.evaluation.nmi_label_rule = "expanded"  # expanded | first | only: clips of several classes (docs/nmi.md)
-    config.evaluation.tsne_perplexity = 30.0  # about how many neighbours a point has; below twice the clips
-    config.evaluation.sound_dataset = "esc50/all"  # of sound_classification; builder/config, below data.data_dir
-    config.evaluation.sound_windows = 10  # of one second, equally spaced, of each clip
-    config.evaluation.sound_test_splits = ()  # folds are the dataset's splits; (): each is tested on in turn
-    config.evaluation.image_dataset = "imagenet2012"  # of linear_probe: any TFDS classification set in data.data_dir
-    config.evaluation.image_fit_split = "train"  # what the probe is trained on; a part as TFDS writes it: train[:10%]
-    config.evaluation.image_split = "validation"  # what it is tested on
-    config.evaluation.probe_epochs = 20  # passes over the training pictures
-    config.evaluation.probe_batch = 256  # pictures of one step, on all devices together
-    config.evaluation.probe_learning_rate = 1e-3  # of the first step; falls to 0 along a cosine
-    config.evaluation.probe_label_smoothing = 0.1  # share of the label that is spread over all classes
     config.evaluation.films = 3  # clips that the report shows moment by moment (OtS figure 7); 0: none
     config.evaluation.after_training = True  # --mode=train ends with --mode=evaluate
+    # One section for each evaluator with options; a section is named after the evaluator's file.
+    config.evaluation.avc_accuracy = ConfigDict()
+    # Log-odds above which a pair is predicted to correspond. zero: 0 | validation: the threshold of best accuracy on
+    # the validation split
+    config.evaluation.avc_accuracy.threshold = "zero"
+    config.evaluation.avc_accuracy.pair_draws = 5  # negatives of each frame, one in each draw
+    config.evaluation.ndcg = ConfigDict()
+    config.evaluation.ndcg.k = 30  # ranks
+    config.evaluation.ndcg.curve = (1, 2, 5, 10, 20, 30, 50, 100)  # k of OtS figure 10, from the same ranking
+    config.evaluation.ndcg.gain = "exponential"  # exponential | linear
+    config.evaluation.ndcg.own_item_across = (
+        "kept"  # kept | excluded: the query's own clip in the other mode's database
+    )
+    config.evaluation.cca = ConfigDict()
+    config.evaluation.cca.components = 128  # directions; at most the rank of the features
+    config.evaluation.cca.curve = (16, 32, 64, 128, 256, 512)  # directions of OtS figure 9, from the same fit
+    config.evaluation.cca.regularisation = 0.0  # ridge, in units of the mean variance of a mode's features
+    config.evaluation.cca.k = 30  # as of ndcg
+    config.evaluation.cca.gain = "exponential"
+    config.evaluation.cca.own_item_across = "kept"
+    config.evaluation.ciou = ConfigDict()
+    config.evaluation.ciou.protocol = "median"  # median | adaptive | half: from heat map to prediction (docs/ciou.md)
+    config.evaluation.ciou.ground_truth = "union"  # union: of the boxes (VGG-SS) | consensus: of annotators (Flickr)
+    config.evaluation.iiou = ConfigDict()
+    config.evaluation.iiou.protocol = "median"  # as of ciou
+    config.evaluation.negatives = ConfigDict()
+    config.evaluation.negatives.protocol = "median"  # as of ciou
+    # left_out | negatives, if every visible sounding object has a box
+    config.evaluation.negatives.out_of_sight = "left_out"
+    config.evaluation.nmi = ConfigDict()
+    config.evaluation.nmi.clusters = 64  # k of k-means
+    config.evaluation.nmi.average = "arithmetic"  # of the entropies: arithmetic | geometric | min | max (docs/nmi.md)
+    config.evaluation.nmi.label_rule = "expanded"  # expanded | first | only: clips of several classes (docs/nmi.md)
+    config.evaluation.tsne = ConfigDict()
+    config.evaluation.tsne.perplexity = 30.0  # about the number of neighbours of a point; below twice the clips
+    config.evaluation.sound_classification = ConfigDict()
+    config.evaluation.sound_classification.dataset = "esc50/all"  # builder/config, below data.data_dir
+    config.evaluation.sound_classification.windows = 10  # of one second, equally spaced, of each clip
+    config.evaluation.sound_classification.test_splits = ()  # splits to test on, each a fold; (): all in turn
+    config.evaluation.linear_probe = ConfigDict()
+    config.evaluation.linear_probe.dataset = "imagenet2012"  # any TFDS classification dataset in data.data_dir
+    config.evaluation.linear_probe.fit_split = "train"  # to train the probe on; a part as TFDS writes it: train[:10%]
+    config.evaluation.linear_probe.split = "validation"  # split to test it on
+    config.evaluation.linear_probe.epochs = 20  # passes over the training images
+    config.evaluation.linear_probe.batch = 256  # images of one step, on all devices together
+    config.evaluation.linear_probe.learning_rate = 1e-3  # of the first step; falls to 0 along a cosine
+    config.evaluation.linear_probe.label_smoothing = 0.1  # share of the label that is spread over all classes
     return config.lock()

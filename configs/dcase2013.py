@@ -15,7 +15,7 @@ def get_config(network: str = "l3net") -> ConfigDict:
     """Return the config of a network, evaluated on the test set of DCASE 2013."""
     config = base.of_network(network)
     config.evaluation.evaluators = ("sound_classification",)
-    config.evaluation.sound_dataset = "dcase2013/scenes"
-    config.evaluation.sound_windows = 60
-    config.evaluation.sound_test_splits = ("test",)
+    config.evaluation.sound_classification.dataset = "dcase2013/scenes"
+    config.evaluation.sound_classification.windows = 60
+    config.evaluation.sound_classification.test_splits = ("test",)
     return config

@@ -16,6 +16,6 @@ def get_config(network: str = "l3net") -> ConfigDict:
     """Return the config of a network, evaluated on ESC-50."""
     config = base.of_network(network)
     config.evaluation.evaluators = ("sound_classification",)
-    config.evaluation.sound_dataset = "esc50/all"
-    config.evaluation.sound_windows = 10
+    config.evaluation.sound_classification.dataset = "esc50/all"
+    config.evaluation.sound_classification.windows = 10
     return config

@@ -4,7 +4,8 @@
         --config.data.data_dir=~/tensorflow_datasets
 
 After the colon goes the config that the checkpoint was trained with. The paper reports a top-1 accuracy of 32.3 %,
-and 12.9 % for the network with its initial weights. --config.evaluation.image_dataset=cifar10 is another dataset.
+and 12.9 % for the network with its initial weights. For another dataset:
+--config.evaluation.linear_probe.dataset=cifar10
 """
 
 from ml_collections import ConfigDict

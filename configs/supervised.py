@@ -18,7 +18,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = base.get_config(variant)
     config.model.name = "supervised"
     config.data.pairing = "labelled"
-    config.evaluation.threshold = "validation"
+    config.evaluation.avc_accuracy.threshold = "validation"
     if variant == "miniature":
         config.inputs.classes = 16
         config.train.steps = 1500

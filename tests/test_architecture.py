@@ -23,7 +23,7 @@ ROOMS = {
     "logs": "",
     "losses": "types",
     "media": "types",
-    "evaluators": "types ontology",
+    "evaluators": "types ontology config",
     "data": "types ontology media",
     "visuals": "types ontology media",
     "models/layers": "types",

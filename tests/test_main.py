@@ -110,7 +110,7 @@ def test_features_negatives_and_sources_of_a_checkpoint(runs, tiny_world, tmp_pa
     """Collect arrays that only some evaluators read, from clips with silent, invisible and several sources."""
     config = tiny("avolnet", tiny_world)
     config.evaluation.evaluators = ("negatives", "nmi", "unit_preference", "tsne")
-    config.evaluation.nmi_clusters = 4
+    config.evaluation.nmi.clusters = 4
     main.run(config, tmp_path, "evaluate", str(runs / "avolnet" / "checkpoints"))
     results = json.loads((tmp_path / "results.json").read_text())
     arrays = array_files.load_arrays(tmp_path / "arrays.npz")

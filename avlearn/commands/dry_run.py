@@ -8,7 +8,7 @@ from avlearn.commands import costs
 from avlearn.data import built_dataset
 from avlearn.data.augment import empty_cuts
 from avlearn.devices import placement, topology
-from avlearn.evaluation import registry, scoring
+from avlearn.evaluation import further_datasets, registry, scoring
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.training import step as steps
 
@@ -123,10 +123,13 @@ def size_in_bytes(shapes) -> int:
 
 def describe_evaluators(config: ConfigDict, network: Network) -> str:
     """What each evaluator reads, checked against what the network delivers."""
-    evaluators = registry.build_evaluators(config, relevance=None)
-    scoring.check_needs(evaluators, registry.available(config, network), network.name)
-    lines = [f"  {e.name:<16} {e.pairing:<14} {', '.join(e.needs)}" for e in evaluators]
-    return "\n".join(["Evaluators, their pairs and what they read:", *lines])
+    lines = []
+    for name, each in {"": config, **further_datasets.configs(config)}.items():
+        needs = registry.needs(each)
+        scoring.check_needs(needs, registry.available(each, network), network.name)
+        lines += [f"Evaluators on {name}:"] if name else ["Evaluators, their pairs and the arrays that they read:"]
+        lines += [f"  {need.evaluator:<16} {need.pairing:<14} {', '.join(need.arrays)}" for need in needs]
+    return "\n".join(lines)
 
 
 def describe_dataset(config: ConfigDict) -> str:
@@ -135,7 +138,11 @@ def describe_dataset(config: ConfigDict) -> str:
     try:
         data, evaluation = config.data, config.evaluation
         trained = [(data.dataset, name) for name in (data.train_split, data.validation_split)]
-        for dataset, name in [*trained, (evaluation.dataset or data.dataset, evaluation.split)]:
+        evaluated = [(evaluation.dataset or data.dataset, evaluation.split)]
+        further = [
+            (each.evaluation.dataset, each.evaluation.split) for each in further_datasets.configs(config).values()
+        ]
+        for dataset, name in [*trained, *evaluated, *further]:
             clips = len(built_dataset.open_split(dataset, config.data.data_dir, name))
             sizes.setdefault(dataset, []).append(f"{name} {clips}")
     except ValueError as error:

@@ -6,7 +6,7 @@ import jax
 from ml_collections import ConfigDict
 
 from avlearn.commands import report
-from avlearn.evaluation import array_files, assembly, scoring
+from avlearn.evaluation import array_files, assembly, registry, scoring
 from avlearn.evaluation.assembly import Evaluation
 from avlearn.runs import workdir as workdirs
 from avlearn.runs.checkpoint import Checkpoints
@@ -21,8 +21,8 @@ def evaluate(built: Evaluation, checkpoints: Checkpoints, workdir: pathlib.Path)
     """
     found = built.run(checkpoints, built.config.evaluation.checkpoint)
     _write_config(workdir, built.config)
-    array_files.save(workdir, found.results, found.arrays)
-    say(score_table.table({workdir.name: found.results}))
+    array_files.save(workdir, found.results, found.arrays, found.further_arrays)
+    say(_table(workdir, found.results))
     if built.report_arrays is not None:
         shown = built.report_arrays.collect(found.state, found.arrays)
         array_files.save_arrays(workdir / array_files.FOR_REPORT, shown)
@@ -41,8 +41,14 @@ def score(config: ConfigDict, workdir: pathlib.Path, arrays: pathlib.Path) -> No
     workdirs.make(workdir)
     _write_config(workdir, config)
     array_files.save_results(workdir, results)
-    say(f"{score_table.table({workdir.name: results})}\n\nResults: {workdir / 'results.json'}")
+    say(f"{_table(workdir, results)}\n\nResults: {workdir / 'results.json'}")
     _check_refused(results)
+
+
+def _table(workdir: pathlib.Path, results: dict) -> str:
+    """Format the table of a run's scores, each with its baseline."""
+    by_run = {workdir.name: results}
+    return score_table.table(by_run, registry.table_rows(by_run))
 
 
 def say(text: str) -> None:

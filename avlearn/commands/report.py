@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from avlearn.data import built_dataset, evaluation_pairs, moments
-from avlearn.evaluation import array_files
+from avlearn.evaluation import array_files, registry
 from avlearn.logs import metrics_log
 from avlearn.losses import tri_map
 from avlearn.types import InputSpec
@@ -40,10 +40,12 @@ def load(workdir: pathlib.Path) -> report_page.Run:
         config["evaluation"] |= {name: about["sources"][pairing][name] for name in ("dataset", "split")}
     evaluated = config["evaluation"].get("dataset") or config["data"]["dataset"]
     split = built_dataset.open_split(evaluated, config["data"]["data_dir"], config["evaluation"]["split"])
+    results = json.loads((workdir / "results.json").read_text())
     return report_page.Run(
         name=workdir.name,
         config=config,
-        results=json.loads((workdir / "results.json").read_text()),
+        results=results,
+        table_rows=registry.table_rows({workdir.name: results}),
         metrics=metrics_log.read_rows(workdir / "metrics.jsonl"),
         arrays=shown,
         class_names=list(split.class_names),
@@ -82,5 +84,6 @@ def run(arguments: argparse.Namespace) -> str:
       ValueError: a run has not been evaluated, or its dataset is gone.
     """
     runs = [load(workdir) for workdir in arguments.runs]
-    table = score_table.table({each.name: each.results for each in runs})
+    results = {each.name: each.results for each in runs}
+    table = score_table.table(results, registry.table_rows(results))
     return f"{table}\n\n{write(runs, arguments.output)}"

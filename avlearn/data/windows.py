@@ -49,7 +49,9 @@ def window_batches(
     """
     requirements.sound(split, inputs)
     if count < 1:
-        raise ValueError(f"{count} windows of a clip; at least 1 is needed (--config.evaluation.sound_windows)")
+        raise ValueError(
+            f"{count} windows of a clip; at least 1 is needed (--config.evaluation.sound_classification.windows)"
+        )
     features = {"clip_id": cut.FEATURES["clip_id"], "labels": annotations.FEATURES["labels"]}
     records = split.records(features, ["log_spectrogram"])
     cut_one = functools.partial(_cut, records=records, inputs=inputs, num_classes=len(split.class_ids), count=count)

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import zipfile
 from collections.abc import Collection, Mapping
 
@@ -10,28 +11,28 @@ import numpy as np
 
 from avlearn.types import Arrays
 
-ABOUT = "about"  # and this: what the arrays are of
-ARRAYS, FOR_REPORT = "arrays.npz", "report.npz"  # what figures are from, and what only the report shows
+ABOUT = "about"  # key of the facts about the arrays
+ARRAYS, FOR_REPORT = "arrays.npz", "report.npz"  # arrays of the metrics, and arrays that only the report shows
 
 
 def about_arrays(about: Mapping, relevance: np.ndarray | None) -> Arrays:
-    """What the arrays are of, as arrays: `facts`, JSON, and `class_relevance` where it was asked for."""
+    """Store facts about the arrays as arrays: `facts`, JSON, and `class_relevance` unless it is None."""
     facts = {"facts": np.array(json.dumps(about))}
     return facts if relevance is None else facts | {"class_relevance": relevance}
 
 
 def read_about(arrays: Mapping[str, Arrays]) -> tuple[np.ndarray, dict]:
-    """Relevance between classes (that of equal classes only, where none is stored), and what the arrays are of.
+    """Return the relevance between classes (the identity matrix if none is stored), and the facts about the arrays.
 
     Raises:
-      ValueError: the relevance is no table of integers, or the facts are no JSON.
+      ValueError: the relevance is not a square matrix of integers, or the facts are not JSON.
     """
     about = arrays.get(ABOUT, {})
     classes = arrays.get("all_positive", {}).get("labels", np.zeros((0, 0))).shape[-1]
     try:
         facts = json.loads(str(about.get("facts", "{}")))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{ABOUT}/facts is no JSON ({error}); see docs/scoring.md") from error
+        raise ValueError(f"{ABOUT}/facts is not JSON ({error}); see docs/scoring.md") from error
     relevance = about.get("class_relevance", np.eye(classes, dtype=int))
     if relevance.dtype.kind not in "iu" or relevance.ndim != 2 or len(relevance) != relevance.shape[1]:
         raise ValueError(
@@ -41,34 +42,53 @@ def read_about(arrays: Mapping[str, Arrays]) -> tuple[np.ndarray, dict]:
     return relevance, facts
 
 
-def save(workdir: pathlib.Path, results: Mapping, arrays: Mapping[str, Arrays]) -> None:
-    """Writes `results.json` and `arrays.npz` on the first process; what an earlier evaluation left to show goes."""
+def save(
+    workdir: pathlib.Path,
+    results: Mapping,
+    arrays: Mapping[str, Arrays],
+    further_arrays: Mapping[str, Mapping[str, Arrays]] | None = None,
+) -> None:
+    """Write `results.json` and `arrays.npz` on the first process; remove the `report.npz` of an earlier evaluation.
+
+    Args:
+      workdir: directory of the run.
+      results: see `scoring.results`.
+      arrays: pairing to arrays.
+      further_arrays: each further dataset to the same; written to `arrays-<dataset>.npz`.
+    """
     if jax.process_index() == 0:
         save_results(workdir, results)
         (workdir / FOR_REPORT).unlink(missing_ok=True)
     save_arrays(workdir / ARRAYS, arrays)
+    for name, further in (further_arrays or {}).items():
+        save_arrays(workdir / further_name(name), further)
+
+
+def further_name(dataset: str) -> str:
+    """Return the name of the file for a further dataset: `vgg_ss/full/test` gives `arrays-vgg_ss-full-test.npz`."""
+    return "arrays-" + re.sub(r"[^\w.+]+", "-", dataset) + ".npz"
 
 
 def save_arrays(path: pathlib.Path, arrays: Mapping[str, Arrays]) -> None:
-    """Writes an `.npz` on the first process; its keys are `pairing/name`, `fit/name` and the like."""
+    """Write an `.npz` on the first process, with keys such as `all_positive/labels`."""
     if jax.process_index() == 0:
         np.savez(path, **{f"{key}/{name}": array for key, named in arrays.items() for name, array in named.items()})
 
 
 def save_results(workdir: pathlib.Path, results: Mapping) -> None:
-    """Writes `results.json`."""
+    """Write `results.json`."""
     (workdir / "results.json").write_text(json.dumps(results, indent=2) + "\n")
 
 
 def load_arrays(path: pathlib.Path, only: Collection[str] | None = None) -> dict[str, Arrays]:
-    """The arrays that `save_arrays` wrote, or another system: pairing (or `FIT`) to name to array.
+    """Load the arrays that `save_arrays`, or another system, wrote: pairing (or `FIT`) to name to array.
 
     Args:
-      path: of the `.npz`.
+      path: path of the `.npz`.
       only: pairings to read; None: all.
 
     Raises:
-      ValueError: it is no such file, or a key is not `pairing/name`.
+      ValueError: the file is not an `.npz`, or a key is not `pairing/name`.
     """
     try:
         stored = np.load(path)
@@ -77,7 +97,7 @@ def load_arrays(path: pathlib.Path, only: Collection[str] | None = None) -> dict
     names = getattr(stored, "files", ["one array"])
     odd = [name for name in names if name.count("/") != 1]
     if odd:
-        raise ValueError(f"{path}: {odd} are no names like all_positive/labels (docs/scoring.md)")
+        raise ValueError(f"{path}: {odd} are not names like all_positive/labels (docs/scoring.md)")
     arrays: dict[str, Arrays] = {}
     with stored:
         for key in names:

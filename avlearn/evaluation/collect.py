@@ -10,25 +10,24 @@ from avlearn.devices import placement
 from avlearn.types import Arrays, Outputs
 
 FIRST_DRAW, DRAWS = "avc", "avc_draws"  # pairings: balanced pairs, and the same with several draws of the negatives
-PAIRS = frozenset(
-    {"all_positive", FIRST_DRAW, DRAWS, "shifted", "negatives", "sources"}
-)  # of the experiment's own dataset
-# These stand beside the pairings, for evaluators that are fitted:
+# Pairings of the evaluation dataset.
+PAIRS = frozenset({"all_positive", FIRST_DRAW, DRAWS, "shifted", "negatives", "sources"})
+# Further sources, for evaluators that are fitted:
 FIT = "fit"  # corresponding pairs of the training split
 VALIDATION = "validation"  # pairs of the validation split, half of them corresponding
-IMAGES_FIT = "images_fit"  # pictures of the training split
+IMAGES_FIT = "images_fit"  # images of the training split
 
 
 @dataclasses.dataclass(frozen=True)
 class ArraySource:
-    """Where the arrays of a pairing come from.
+    """Dataset, split and function that the arrays of a pairing come from.
 
     Attributes:
       dataset: "builder/config".
-      split: its name; of several, all their names.
-      clips: what an evaluation of it covers.
-      collect: state of the network, and names of the arrays that are wanted, to arrays.
-      rule: by which clips of the split were chosen.
+      split: name of the split, or several names.
+      clips: number of clips that an evaluation covers.
+      collect: function from the network's state and the names of the wanted arrays to arrays.
+      rule: rule by which the clips of the split were chosen.
     """
 
     dataset: str
@@ -39,25 +38,25 @@ class ArraySource:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What results say of it."""
+        """Facts about the source that results state."""
         return {"dataset": self.dataset, "split": self.split, "clips": self.clips, "rule": self.rule}
 
 
 def output_names(outputs: Outputs) -> set[str]:
-    """The arrays that a network delivers; `outputs` may hold shapes only."""
+    """Return the names of the arrays that a network delivers; `outputs` may hold shapes only."""
     return {field.name for field in dataclasses.fields(outputs) if getattr(outputs, field.name) is not None}
 
 
 def collect(predict: Callable[[Any], Mapping], batches: Iterable[tuple[Any, Arrays]]) -> Arrays:
-    """One pass over a split, padding dropped.
+    """Run one pass over a split and drop the padding.
 
     Args:
-      predict: batch of NumPy arrays to named arrays on the devices.
+      predict: function from a batch of NumPy arrays to named arrays on the devices.
       batches: batches, padded at their end, with the annotations of their real rows.
 
     Returns:
-      One row a pair: the annotations of the input pipeline (image_item, audio_item, clip_id, labels, boxes ...) and
-      what the network said.
+      One row per pair: the annotations of the input pipeline (image_item, audio_item, clip_id, labels, boxes ...) and
+      the outputs of the network.
     """
     rows = []
     for batch, annotations in batches:
@@ -68,12 +67,12 @@ def collect(predict: Callable[[Any], Mapping], batches: Iterable[tuple[Any, Arra
 
 
 def only(arrays: Arrays, names: Collection[str]) -> Arrays:
-    """The named arrays, and what says whose rows they are."""
+    """Select the named arrays, and those that identify the rows."""
     return {name: array for name, array in arrays.items() if name in {*names, "image_item", "clip_id"}}
 
 
 def first_draw_apart(arrays: Mapping[str, Arrays]) -> dict[str, Arrays]:
-    """Parts pairs of several draws: all arrays of the first as `avc`, of all draws what is one number a pair."""
+    """Split pairs of several draws: all arrays of the first draw as `avc`; of all draws only one number per pair."""
     if DRAWS not in arrays:
         return dict(arrays)
     drawn = arrays[DRAWS]

@@ -1,6 +1,6 @@
-"""Features of conv4_2, which evaluators and the report ask for by name (L3 3.4 and 3.5, tables 2 to 4, figures 3 to 9).
+"""Features of conv4_2, which evaluators and the report request by name (L3 3.4 and 3.5, tables 2 to 4, figures 3 to 9).
 
-They exist for the networks whose streams are the papers' towers, and are computed only where an evaluator reads them.
+Networks whose streams are the papers' towers have them; they are computed only if an evaluator reads them.
 """
 
 import dataclasses
@@ -15,17 +15,17 @@ from avlearn.models.layers.conv_tower import CHANNELS, ConvTower, image_input, s
 from avlearn.training.step import TrainState, with_values
 from avlearn.types import Batch
 
-UNTRAINED = "untrained_"  # begins the names of what the network with the parameters of step 0 gives
+UNTRAINED = "untrained_"  # prefix of the arrays of the network with the parameters of step 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Feature:
-    """How the map of conv4_2 becomes one vector.
+    """Reduction of the map of conv4_2 to one vector.
 
     Attributes:
       stream: `vision` or `audio`.
-      after_relu: whether the map is taken after its ReLU.
-      cells: rows and columns that the map is max-pooled to; None: the map as it is.
+      after_relu: whether the ReLU is applied to the map.
+      cells: rows and columns that the map is max-pooled to; None: the full map.
     """
 
     stream: str
@@ -41,11 +41,11 @@ FEATURES = {
     "image_conv4_2": Feature("vision", True, None),
     "audio_conv4_2": Feature("audio", True, None),  # frequency x time
 }
-MAPS = {"image": "image_conv4_2", "audio": "audio_conv4_2"}  # of each mode (L3 figures 3 to 9)
+MAPS = {"image": "image_conv4_2", "audio": "audio_conv4_2"}  # mode to feature (L3 figures 3 to 9)
 
 
 def delivered(model: nnx.Module) -> set[str]:
-    """Names of the features that a network has: those of its streams that are conv towers on one frame or sound."""
+    """Return the names of the features of those streams that are conv towers on one frame or spectrogram."""
     towers = {name: getattr(model, name, None) for name in ("vision", "audio")}
     streams = {
         name for name, tower in towers.items() if isinstance(tower, ConvTower) and tower.blocks == tuple(CHANNELS)
@@ -56,7 +56,7 @@ def delivered(model: nnx.Module) -> set[str]:
 
 
 def arrays(state: TrainState, batch: Batch, *, model: nnx.Module, names: Collection[str]) -> dict[str, Array]:
-    """The named outputs and features for a batch of pairs, with running statistics (`model` in evaluation mode)."""
+    """Compute the named outputs and features of a batch of pairs, with running statistics (`model` evaluates)."""
     network = with_values(model, state.params, state.batch_stats)
     found = {
         **_of_stream(network, "vision", batch.frames, names),
@@ -68,17 +68,17 @@ def arrays(state: TrainState, batch: Batch, *, model: nnx.Module, names: Collect
     return found | {name: getattr(outputs, name) for name in names if name not in found}
 
 
-def of_sounds(
+def of_audio(
     state: TrainState, log_spectrogram: Float[Array, "batch columns bins"], *, model: nnx.Module, names: Collection[str]
 ) -> dict[str, Float[Array, "batch dim"]]:
-    """The named features of sounds."""
+    """Compute the named features of audio."""
     return _of_stream(with_values(model, state.params, state.batch_stats), "audio", log_spectrogram, names)
 
 
 def of_frames(
     state: TrainState, frames: UInt8[Array, "batch height width 3"], *, model: nnx.Module, names: Collection[str]
 ) -> dict[str, Float[Array, "batch dim"]]:
-    """The named features of frames."""
+    """Compute the named features of frames."""
     return _of_stream(with_values(model, state.params, state.batch_stats), "vision", frames, names)
 
 
@@ -87,13 +87,13 @@ def _of_stream(network: nnx.Module, stream: str, inputs: Array, names: Collectio
     if not wanted:
         return {}
     tower = getattr(network, stream)
-    picture = image_input(inputs, network.frame_scaling) if stream == "vision" else spectrogram_input(inputs)
-    before = tower.before_last_relu(picture).astype(jnp.float32)
+    tower_input = image_input(inputs, network.frame_scaling) if stream == "vision" else spectrogram_input(inputs)
+    before = tower.before_last_relu(tower_input).astype(jnp.float32)
     return {name: _feature(before, feature) for name, feature in wanted.items()}
 
 
 def _feature(before: Float[Array, "batch height width channels"], feature: Feature) -> Float[Array, "batch ..."]:
-    """The map after or before its ReLU: whole, or its cells as one vector."""
+    """Return the map after or before its ReLU, in full or as the vector of its cells."""
     after = nnx.relu(before) if feature.after_relu else before
     return after if feature.cells is None else max_pool_to(after, feature.cells).reshape(len(after), -1)
 
@@ -101,9 +101,9 @@ def _feature(before: Float[Array, "batch height width channels"], feature: Featu
 def max_pool_to(
     maps: Float[Array, "batch height width channels"], cells: tuple[int, int]
 ) -> Float[Array, "batch rows cols channels"]:
-    """Maxima over a grid of cells; cell i of n covers the rows from floor(i height / n) to ceil((i + 1) height / n).
+    """Max-pool to a grid of cells; cell i of n covers the rows from floor(i height / n) to ceil((i + 1) height / n).
 
-    Where n does not divide the height, neighbouring cells share a row (14 to 4: four rows each).
+    If n does not divide the height, neighbouring cells share a row (14 to 4: four rows each).
     """
     for axis, count in zip((1, 2), cells, strict=True):
         size = maps.shape[axis]

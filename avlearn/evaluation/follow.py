@@ -1,7 +1,7 @@
-"""Evaluation beside training: a process of its own that evaluates every checkpoint of a run as it appears.
+"""Follows a training in a separate process: evaluates every checkpoint of a run as it appears.
 
-It reads the run's checkpoints and writes nothing but `evaluation/` beside them: `results.jsonl`, a row for each step,
-and TensorBoard events `evaluation/...`.
+It reads the run's checkpoints and writes only to `evaluation/`: `results.jsonl`, a row for each step, and TensorBoard
+events `evaluation/...`.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from avlearn.evaluation import scoring
+from avlearn.evaluation import registry, scoring
 from avlearn.evaluation.assembly import Evaluation
 from avlearn.logs import metrics_log
 from avlearn.logs.tensorboard_log import TensorboardLog
@@ -28,30 +28,30 @@ def follow(
     output: pathlib.Path,
     wait: Callable[[], None] = lambda: time.sleep(POLL_SECONDS),
 ) -> None:
-    """Evaluates checkpoints, the oldest first, until that of the last step of the training is done, or on Ctrl-C.
+    """Evaluate checkpoints, the oldest first, until the last step of the training is evaluated, or until Ctrl-C.
 
-    Started again, it goes on with those that have no row yet. A checkpoint that training has removed before its turn
-    came is named in the log.
+    A restart continues with the checkpoints that have no row yet. The log names checkpoints that training removed
+    before they could be evaluated.
 
     Args:
-      evaluation: of the config that is trained; its `train.steps` is the last step.
-      checkpoints: of the run.
-      output: directory of what is written.
-      wait: called when there is no new checkpoint.
+      evaluation: evaluation of the training's config; `train.steps` is the last step.
+      checkpoints: checkpoints of the run.
+      output: directory to write to.
+      wait: called if no new checkpoint is present.
     """
     output.mkdir(parents=True, exist_ok=True)
     path = output / "results.jsonl"
-    seen = {row["step"] for row in metrics_log.read_rows(path)}
+    evaluated = {row["step"] for row in metrics_log.read_rows(path)}
     last = evaluation.config.train.steps
-    tensorboard = TensorboardLog(output / "tensorboard", max(seen, default=0))
+    tensorboard = TensorboardLog(output / "tensorboard", max(evaluated, default=0))
     with contextlib.closing(tensorboard), path.open("a") as rows:
         try:
-            while last not in seen:
-                new = [step for step in present(checkpoints) if step not in seen]
+            while last not in evaluated:
+                new = [step for step in present(checkpoints) if step not in evaluated]
                 if not new:
                     wait()
                     continue
-                seen.add(new[0])
+                evaluated.add(new[0])
                 try:
                     results = evaluation.run(checkpoints, new[0]).results
                 except (ValueError, OSError):
@@ -60,16 +60,19 @@ def follow(
                     LOG.warning("Step %d was removed before it could be evaluated: keep_checkpoints.", new[0])
                     continue
                 tensorboard.write(new[0], {f"evaluation/{name}": float(value) for name, value in scalars(results)})
-                rows.write(json.dumps({"step": new[0], "results": results}) + "\n")  # last: it says that all is done
+                rows.write(
+                    json.dumps({"step": new[0], "results": results}) + "\n"
+                )  # last: a row marks its step as done
                 rows.flush()
-                LOG.info("%s", score_table.table({f"step {new[0]}": results}))
+                by_run = {f"step {new[0]}": results}
+                LOG.info("%s", score_table.table(by_run, registry.table_rows(by_run)))
                 scoring.check_refused(results)
         except KeyboardInterrupt:
-            LOG.info("Stopped; the same command goes on with the checkpoints that are not evaluated yet.")
+            LOG.info("Stopped; the same command resumes with the checkpoints that are not evaluated yet.")
 
 
 def present(checkpoints: Checkpoints) -> list[int]:
-    """Steps that are saved by now; none where one is being removed while they are listed, until the next look."""
+    """Return the saved steps; none if one is removed during the listing."""
     try:
         return checkpoints.steps()
     except FileNotFoundError:
@@ -77,7 +80,7 @@ def present(checkpoints: Checkpoints) -> list[int]:
 
 
 def scalars(results: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Numbers of nested results, by their path: `ndcg/baselines/chance/im-aud`."""
+    """Yield the numbers of nested results by path, such as `ndcg/baselines/chance/im-aud`."""
     for name, value in results.items():
         if isinstance(value, Mapping):
             yield from scalars(value, f"{prefix}{name}/")

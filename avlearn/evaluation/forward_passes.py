@@ -1,4 +1,4 @@
-"""Where evaluation's arrays come from: passes of a network over pairs, windows of sound, and pictures."""
+"""Forward passes of a network over pairs, windows of audio, and images, which produce the evaluation arrays."""
 
 import dataclasses
 import functools
@@ -21,18 +21,18 @@ from avlearn.types import Arrays, Batch, InputSpec
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ForwardPasses:
-    """Forward passes of one network; each takes its state and the names of the arrays that are wanted.
+    """Forward passes of one network; each takes its state and the names of the wanted arrays.
 
     Attributes:
-      model: in evaluation mode.
-      outputs: names of what it says about pairs, which are always collected.
+      model: model in evaluation mode.
+      outputs: names of its outputs for pairs, which are always collected.
       initial: its state of step 0, for the arrays of the untrained network.
-      inputs: what it eats.
-      sampling: of it, the scaling of the log-spectrogram, the shift and the threads are used.
-      mesh: where it runs.
-      batch_size: rows of a batch, a multiple of the devices.
-      seed: of the choice of negatives.
-      preemption: who listens for the notice to leave while batches pass.
+      inputs: inputs that it takes.
+      sampling: sampling settings; the spectrogram's scaling, the shift and the threads are used.
+      mesh: devices to run on.
+      batch_size: rows of a batch, a multiple of the number of devices.
+      seed: seed of the choice of negatives.
+      preemption: listener for SIGTERM between batches.
     """
 
     model: nnx.Module
@@ -46,20 +46,20 @@ class ForwardPasses:
     preemption: Preemption
 
     def pairs(self, state: TrainState, names: Collection[str] = (), *, split: built_dataset.Split, **options) -> Arrays:
-        """Pairs of frames and sounds (`options` as for `batches`): every output of the network and the named arrays."""
+        """Collect every output of the network and the named arrays for pairs (`options` as for `batches`)."""
         batches = self.batches(split, **options)
         return collect.collect(self._predict(features.arrays, state, self.outputs | set(names)), batches)
 
     def single_sources(self, state: TrainState, names: Collection[str], *, split: built_dataset.Split) -> Arrays:
-        """Each frame on which several objects sound, with each of their sounds from a clip in which it is alone.
+        """Pair each frame that has several sounding objects with the audio of each, from clips that have it alone.
 
         Returns:
-          As of `pairs`; source, the class of the sound; and of the boxes only those of the source.
+          Arrays as `pairs`; source, the class of the audio; and only the boxes of the source.
         """
         annotated = collect.collect(lambda _: {}, self.batches(split, pairing="all_positive"))
-        seen = annotated["box_sounding"] & np.isfinite(annotated["boxes"]).all(axis=-1)
+        visible = annotated["box_sounding"] & np.isfinite(annotated["boxes"]).all(axis=-1)
         classes = np.arange(annotated["labels"].shape[1])
-        sounding = (seen[..., None] & (annotated["box_label"][..., None] == classes)).any(axis=1)
+        sounding = (visible[..., None] & (annotated["box_label"][..., None] == classes)).any(axis=1)
         rows = pairs.sources(annotated["labels"], sounding, split.videos, self.seed)
         if not len(rows["source"]):
             raise ValueError(
@@ -71,7 +71,7 @@ class ForwardPasses:
         return found | {"boxes": np.where(own[..., None], found["boxes"], np.nan), "box_sounding": own}
 
     def moments(self, state: TrainState, *, split: built_dataset.Split, items: Sequence[int]) -> Arrays:
-        """The heat map of every moment of some clips: image_item, time_ms, heat_map."""
+        """Collect the heat map of every moment of some clips: image_item, time_ms, heat_map."""
         options = {"items": items, "batch_size": self.batch_size}
         batches = self.preemption.checked(moments.batches(split, self.inputs, self.sampling, **options))
         return collect.collect(self._predict(features.arrays, state, ("heat_map",)), batches)
@@ -79,14 +79,14 @@ class ForwardPasses:
     def maps(
         self, state: TrainState, name: str, items: Sequence[int], *, split: built_dataset.Split
     ) -> Float32[np.ndarray, "items rows cols channels"]:
-        """A map of conv4_2, by its name in `features.MAPS`, of some clips."""
+        """Collect a map of conv4_2, by its name in `features.MAPS`, for some clips."""
         batches = self.batches(split, pairing="all_positive", items=items)
         return collect.collect(self._predict(features.arrays, state, (name,)), batches)[name]
 
     def batches(
         self, split: built_dataset.Split, *, inputs: InputSpec | None = None, **options
     ) -> Iterator[tuple[Batch, Arrays]]:
-        """Batches of pairs, see `evaluation_pairs.batches`; of other `inputs` where they are given."""
+        """Yield batches of pairs, see `evaluation_pairs.batches`; `inputs` replaces those of the network."""
         inputs = self.inputs if inputs is None else inputs
         options |= {"batch_size": self.batch_size, "seed": self.seed}
         return self.preemption.checked(evaluation_pairs.batches(split, inputs, self.sampling, **options))
@@ -100,13 +100,13 @@ class ForwardPasses:
         count: int,
         tested: Collection[str],
     ) -> Arrays:
-        """Windows of sound of every clip; each split is a fold, numbered from 1.
+        """Collect features of audio windows of every clip; each split is a fold, numbered from 1.
 
         Returns:
-          The features by window; clip, by window, the number of its clip over all folds; and by clip labels, fold,
-          clip_id, and tested: whether its split is among the `tested` ones.
+          By window: the features, and clip, the number of its clip over all folds. By clip: labels, fold, clip_id, and
+          tested: whether its split is among `tested`.
         """
-        predict = self._predict(features.of_sounds, state, names)
+        predict = self._predict(features.of_audio, state, names)
         folds, clips = [], 0
         for number, split in enumerate(splits, start=1):
             batches = windows.window_batches(split, self.inputs, self.sampling, count=count, batch_size=self.batch_size)
@@ -118,7 +118,7 @@ class ForwardPasses:
         return {name: np.concatenate([fold[name] for fold in folds]) for name in folds[0]}
 
     def images(self, state: TrainState, names: Collection[str], *, split: images.ImageSplit) -> Arrays:
-        """Features of single pictures, in float16 (half of the memory: ImageNet's training split takes 21 GB)."""
+        """Collect features of single images, in float16 (half the memory: ImageNet's training split takes 21 GB)."""
         predict = self._predict(features.of_frames, state, names)
         found: Arrays = {}
         done = 0
@@ -127,14 +127,14 @@ class ForwardPasses:
             real = len(rows["labels"])
             half = {name: np.float16(array[:real]) for name, array in placement.to_host(predict(frames)).items()}
             for name, array in (rows | half).items():
-                if name not in found:  # whole at once: joining batches at the end would need the memory twice
+                if name not in found:  # allocated once: concatenating batches at the end would need twice the memory
                     found[name] = np.empty((len(split), *array.shape[1:]), array.dtype)
                 found[name][done : done + real] = array
             done += real
         return found
 
     def _predict(self, function: Callable, state: TrainState, names: Collection[str]) -> Callable:
-        """Batch to the named arrays; those of the untrained network by their prefix."""
+        """Return the function from a batch to the named arrays; a prefix marks those of the untrained network."""
         passes = []
         for prefix, of_state in (("", state), (features.UNTRAINED, self.initial)):
             wanted = {name for name in names if name.startswith(features.UNTRAINED) == bool(prefix)}
@@ -143,18 +143,18 @@ class ForwardPasses:
                 passes.append((prefix, of_state, self._compiled(function, own)))
 
         def predict(batch) -> dict[str, jax.Array]:
-            laid = placement.whole_to_devices(self.mesh, batch)
+            on_devices = placement.whole_to_devices(self.mesh, batch)
             return {
                 prefix + name: array
                 for prefix, of_state, compiled in passes
-                for name, array in compiled(of_state, laid).items()
+                for name, array in compiled(of_state, on_devices).items()
             }
 
         return predict
 
     @functools.cached_property
     def _compiled(self) -> Callable:
-        """Function of the state and a batch, once for each function and each set of names."""
+        """Compiled function of the state and a batch, once for each function and set of names."""
         return functools.cache(
             lambda function, names: jax.jit(functools.partial(function, model=self.model, names=names))
         )

@@ -1,7 +1,20 @@
-"""The evaluators that a config names, with their options, and what they ask of the network and the datasets."""
+"""The evaluators that a config names: what they need, their options, and their rows in the table of scores.
+
+A file of avlearn/evaluators is an evaluator. It defines `evaluate` and
+
+  NEEDS, PAIRING: arrays that it reads, and the rows that it is computed on (`scoring.Needs`)
+  OPTIONAL, FIT_NEEDS, FIT_ON: optional. `fit_needs(**options)` replaces FIT_NEEDS if it depends on options
+  TABLE: its rows in the table of scores
+
+Its options stand in `config.evaluation.<name>`. `evaluate` takes them as keyword arguments, except for SOURCE_OPTIONS,
+which describe the data to collect. `check_options(**options)`, if defined, checks them all before the first step.
+"""
 
 import inspect
-from collections.abc import Sequence
+import pkgutil
+from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -11,129 +24,136 @@ import avlearn.evaluators
 from avlearn.build import Network, by_name
 from avlearn.data import built_dataset
 from avlearn.evaluation import collect, features, scoring
-from avlearn.evaluators import avc_accuracy, ciou, ndcg, nmi
-from avlearn.evaluators.numerics import pixel_maps, single_label
 from avlearn.ontology import Ontology
+from avlearn.types import TableRow
+from avlearn.visuals.score_table import per_evaluator
 
-# What the records say of each pair, for the evaluators.
+# Annotations of each pair in the records, for the evaluators.
 ANNOTATIONS = {"corresponds", "labels", "boxes", "box_label", "box_sounding", "box_annotator"}
 ANNOTATIONS |= {"image_item", "audio_item", "clip_id", "pair_draw", "clip", "fold", "tested", "silent", "source"}
 
 
-def build_evaluators(
-    config: ConfigDict, relevance: np.ndarray | None, mesh: Mesh | None = None
-) -> tuple[scoring.Evaluator, ...]:
-    """The evaluators that the config names.
-
-    Args:
-      config: its section `evaluation`, and the seed.
-      relevance: between classes; may be None where nothing is retrieved, or only the evaluators' needs are asked.
-      mesh: of the devices that an evaluator may train on; None: of all of them.
+def needs(config: ConfigDict) -> tuple[scoring.Needs, ...]:
+    """Return what the evaluators of the config need, and check their options.
 
     Raises:
-      ValueError: an unknown evaluator or option.
+      ValueError: an unknown evaluator, or an option that is unknown or out of range.
     """
-    settings = config.evaluation
-    choices = {
-        "threshold": avc_accuracy.THRESHOLDS,
-        "gain": ndcg.GAINS,
-        "own_item_across": ndcg.OWN_ITEM,
-        "nmi_average": nmi.AVERAGES,
-        "nmi_label_rule": single_label.RULES,
-        "ciou_protocol": ciou.PROTOCOLS,
-        "ciou_ground_truth": pixel_maps.GROUND_TRUTHS,
-    }
-    for key, allowed in choices.items():
-        if settings[key] not in allowed:
-            use = f"use --config.evaluation.{key}={' or '.join(allowed)}"
-            raise ValueError(f"{key} {settings[key]!r} is unknown; {use}.")
-    retrieval = {name: settings[name] for name in ("k", "gain", "own_item_across")} | {"class_relevance": relevance}
-    places = {"curve": settings.k_curve}
-    alignment = {name: settings[f"cca_{name}"] for name in ("components", "curve", "regularisation")}
-    options = {
-        "ndcg": retrieval | places,
-        "cca": retrieval | alignment,
-        "ciou": {"protocol": settings.ciou_protocol, "ground_truth": settings.ciou_ground_truth},
-        "iiou": {"protocol": settings.ciou_protocol},
-        "negatives": {"protocol": settings.ciou_protocol, "out_of_sight": settings.out_of_sight},
-        "nmi": {name: settings[f"nmi_{name}"] for name in ("clusters", "average", "label_rule")},
-        "tsne": {"perplexity": settings.tsne_perplexity},
-        "linear_probe": {
-            name: settings[f"probe_{name}"] for name in ("epochs", "batch", "learning_rate", "label_smoothing")
-        }
-        | {"mesh": mesh},
-    }
+    return tuple(_needs(name, config) for name in config.evaluation.evaluators)
+
+
+def _needs(name: str, config: ConfigDict) -> scoring.Needs:
+    module, options = _module(name), _options(name, config)
+    if hasattr(module, "check_options"):
+        module.check_options(**options)
+    return scoring.Needs(
+        evaluator=name,
+        arrays=module.NEEDS,
+        pairing=module.PAIRING,
+        optional=getattr(module, "OPTIONAL", ()),
+        fit_needs=module.fit_needs(**options) if hasattr(module, "fit_needs") else getattr(module, "FIT_NEEDS", ()),
+        fit_on=getattr(module, "FIT_ON", collect.FIT),
+    )
+
+
+def build_evaluators(
+    config: ConfigDict, class_relevance: np.ndarray | None, mesh: Mesh | None = None
+) -> tuple[scoring.Evaluator, ...]:
+    """Build the evaluators of the config.
+
+    Args:
+      config: config with its section `evaluation`, and the seed.
+      class_relevance: relevance between classes; None if no evaluator takes it (`retrieves`).
+      mesh: mesh of the devices that an evaluator may train on; None: all devices.
+
+    Raises:
+      ValueError: an unknown evaluator, or an option that is unknown or out of range.
+    """
+    given = {"class_relevance": class_relevance, "seed": config.seed, "mesh": mesh}
     evaluators = []
-    for name in settings.evaluators:
-        module = by_name(avlearn.evaluators, name, "evaluation.evaluators")
+    for each in needs(config):
+        module = _module(each.evaluator)
         taken = inspect.signature(module.evaluate).parameters
-        seed = {} if {"seed", "options"}.isdisjoint(taken) else {"seed": config.seed}
-        fit_needs, fit_on = getattr(module, "FIT_NEEDS", ()), getattr(module, "FIT_ON", collect.FIT)
-        if module is avc_accuracy and settings.threshold == "validation":
-            fit_needs, fit_on = avc_accuracy.THRESHOLD_NEEDS, collect.VALIDATION
-        evaluators.append(
-            scoring.Evaluator(
-                name,
-                module.NEEDS,
-                module.PAIRING,
-                module.evaluate,
-                options.get(name, {}) | seed,
-                optional=getattr(module, "OPTIONAL", ()),
-                fit_needs=fit_needs,
-                fit_on=fit_on,
+        sources = getattr(module, "SOURCE_OPTIONS", ())
+        options = {key: value for key, value in _options(each.evaluator, config).items() if key not in sources}
+        if unknown := options.keys() - taken:
+            names = ", ".join(sorted(unknown))
+            raise TypeError(
+                f"config.evaluation.{each.evaluator} has {names}; evaluate() of {module.__name__} does not take it"
             )
-        )
+        options |= {key: value for key, value in given.items() if key in taken}
+        evaluators.append(scoring.Evaluator(each, module.evaluate, options))
     return tuple(evaluators)
 
 
+def _module(name: str) -> ModuleType:
+    return by_name(avlearn.evaluators, name, "evaluation.evaluators")
+
+
+def _options(name: str, config: ConfigDict) -> dict[str, Any]:
+    return dict(config.evaluation.get(name, {}))
+
+
+def table_rows(results_by_run: Mapping[str, Mapping]) -> dict[str, Sequence[TableRow]]:
+    """Return the table rows of every evaluator in the runs' results; an evaluator that no longer exists has none.
+
+    Args:
+      results_by_run: name of the run to the content of its `results.json`.
+    """
+    present = {module.name for module in pkgutil.iter_modules(avlearn.evaluators.__path__)}
+    names = {name for results in results_by_run.values() for name, _ in per_evaluator(results)}
+    return {name: getattr(_module(name), "TABLE", ()) for name in sorted(names & present)}
+
+
 def available(config: ConfigDict, network: Network) -> set[str]:
-    """Names of the arrays that evaluators can read of a network and of the records."""
-    heard = {"audio_embedding"} if config.evaluation.sounds_from else set()
-    return heard | collect.output_names(network.outputs(2)) | features.delivered(network.evaluation) | ANNOTATIONS
+    """Return the names of the arrays that a network and the records deliver to evaluators."""
+    other_network = {"audio_embedding"} if config.evaluation.sounds_from else set()
+    own = collect.output_names(network.outputs(2)) | features.delivered(network.evaluation)
+    return other_network | own | ANNOTATIONS
 
 
 def retrieves(config: ConfigDict) -> bool:
-    """Whether an evaluator of the config asks for the relevance between classes."""
-    return not {"ndcg", "cca"}.isdisjoint(config.evaluation.evaluators)
+    """Return whether an evaluator of the config takes the relevance between classes."""
+    modules = [_module(name) for name in config.evaluation.evaluators]
+    return any("class_relevance" in inspect.signature(module.evaluate).parameters for module in modules)
 
 
 def class_relevance(split: built_dataset.Split, max_relevance: int) -> np.ndarray:
-    """Relevance between classes: by the dataset's ontology, or 1 for the same class where it has none."""
+    """Compute the relevance between classes by the dataset's ontology; without one, equal classes have 1, others 0."""
     if not split.ontology:
         return np.eye(len(split.class_ids), dtype=int)
     return Ontology.from_nodes(split.ontology).class_relevance(split.class_ids, max_relevance=max_relevance)
 
 
-def check_classes(
-    evaluators: Sequence[scoring.Evaluator], train: built_dataset.Split, evaluation: built_dataset.Split
-) -> None:
-    """Refuses evaluators that learn classes from one dataset and meet other classes in another.
+def check_classes(needs: Iterable[scoring.Needs], train: built_dataset.Split, evaluation: built_dataset.Split) -> None:
+    """Refuse evaluators that are fitted on the classes of one dataset and tested on other classes.
 
     Raises:
-      ValueError: names the evaluators, the datasets and how many classes they share.
+      ValueError: names the evaluators, the datasets and the number of shared classes.
     """
-    fitted = [each.name for each in evaluators if each.fit_on == collect.FIT and "labels" in each.fit_needs]
+    fitted = [each.evaluator for each in needs if each.fit_on == collect.FIT and "labels" in each.fit_needs]
     if fitted and train.class_ids != evaluation.class_ids:
         shared = len(set(train.class_ids) & set(evaluation.class_ids))
         raise ValueError(
             f"{', '.join(fitted)} would be fitted on the {len(train.class_ids)} classes of {train.dataset} and tested "
-            f"on the {len(evaluation.class_ids)} of {evaluation.dataset}, of which {shared} are the same; their lists "
-            "must be equal. Leave it out of --config.evaluation.evaluators, or evaluate on data.dataset "
+            f"on the {len(evaluation.class_ids)} of {evaluation.dataset}; {shared} are the same, but their lists must "
+            "be equal. Leave it out of --config.evaluation.evaluators, or evaluate on data.dataset "
             "(--config.evaluation.dataset=)."
         )
 
 
 def tested_splits(config: ConfigDict, splits: Sequence[str]) -> tuple[str, ...]:
-    """Splits of the sound dataset, each a fold, that sounds are classified on.
+    """Return the splits of the sound dataset, each a fold, that sounds are classified on.
 
     Raises:
-      ValueError: the config names a split that there is not.
+      ValueError: the config names an unknown split.
     """
-    tested = tuple(config.evaluation.sound_test_splits) or tuple(splits)
+    options = config.evaluation.sound_classification
+    tested = tuple(options.test_splits) or tuple(splits)
     unknown = [name for name in tested if name not in splits]
     if unknown:
         raise ValueError(
-            f"{config.evaluation.sound_dataset} has no split {', '.join(unknown)}; --config.evaluation."
-            f"sound_test_splits takes some of {', '.join(splits)}"
+            f"{options.dataset} has no split {', '.join(unknown)}; "
+            f"--config.evaluation.sound_classification.test_splits takes some of {', '.join(splits)}"
         )
     return tested

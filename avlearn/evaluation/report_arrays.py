@@ -1,4 +1,4 @@
-"""What the report shows beside the figures: films of the heat map, and what single units answer to."""
+"""Collects arrays that only the report shows: heat maps over time, and maps of single units."""
 
 import dataclasses
 import functools
@@ -13,12 +13,12 @@ from avlearn.visuals import localization, unit_gallery
 
 @dataclasses.dataclass(frozen=True)
 class ReportArrays:
-    """Collects them for some clips of the evaluated split, chosen from the arrays of all.
+    """Collector of these arrays, for some clips of the evaluated split.
 
     Attributes:
-      passes: of the network.
-      split: that is evaluated.
-      films: clips shown as films (OtS figure 7); of a network without heat maps none are.
+      passes: forward passes of the network.
+      split: evaluated split.
+      films: number of clips shown as animations (OtS figure 7), if the network has heat maps.
     """
 
     passes: ForwardPasses
@@ -26,11 +26,11 @@ class ReportArrays:
     films: int
 
     def collect(self, state: TrainState, arrays: dict[str, Arrays]) -> dict[str, Arrays]:
-        """The arrays of films and units, where those of the evaluation hold heat maps and activations.
+        """Collect the arrays of animations and units, if the evaluation's arrays hold heat maps and activations.
 
         Returns:
-          moments: heat maps of each moment of the films' clips; image_units and audio_units: see
-          `unit_gallery.collect`, of the units that `unit_preference` has counted.
+          moments: heat maps of each moment of the animated clips; image_units and audio_units: see
+          `unit_gallery.collect`, for the units that `unit_preference` counted.
         """
         found = {}
         filmed = localization.filmed(arrays.get("avc", {}), self.films)

@@ -1,4 +1,4 @@
-"""Runs evaluators on collected arrays and states what each metric was computed on."""
+"""Runs evaluators on collected arrays and states the data behind each metric."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,9 +6,37 @@ from typing import Any
 
 from avlearn.evaluation.collect import FIT
 from avlearn.types import Arrays
+from avlearn.visuals.score_table import per_evaluator
 
 NOT_STATED = "not stated"
-REFUSED = "refused"  # in place of figures: why an evaluator has none
+REFUSED = "refused"  # the reason, in place of metrics, if an evaluator refuses its arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """Arrays that an evaluator needs; `registry.needs` reads them from its module.
+
+    Attributes:
+      evaluator: name of its file.
+      arrays: names of the arrays it reads.
+      pairing: rows it is computed on: a key of the sources.
+      optional: names of arrays it reads if they are present.
+      fit_needs: names of the arrays that it is fitted on; empty if nothing is fitted.
+      fit_on: key of the sources of these: `FIT`, `VALIDATION` or `IMAGES_FIT`.
+    """
+
+    evaluator: str
+    arrays: Sequence[str]
+    pairing: str
+    optional: Sequence[str] = ()
+    fit_needs: Sequence[str] = ()
+    fit_on: str = FIT
+
+    @property
+    def by_source(self) -> dict[str, set[str]]:
+        """Keys of the sources that it reads (its pairing, and `fit_on`), each with the names of the arrays."""
+        fit = {self.fit_on: {*self.fit_needs, *self.optional}} if self.fit_needs else {}
+        return {self.pairing: {*self.arrays, *self.optional}} | fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,87 +44,72 @@ class Evaluator:
     """One of avlearn/evaluators with its options.
 
     Attributes:
-      name: of its file.
-      needs: names of the arrays it reads.
-      pairing: rows it is computed on: a key of the sources.
-      evaluate: arrays to figures.
+      needs: arrays that it needs.
+      evaluate: function from arrays to metrics.
       options: keyword arguments of `evaluate`.
-      optional: names of the arrays it reads where they are there.
-      fit_needs: names of the arrays that it is fitted on; none where nothing is fitted.
-      fit_on: which arrays those are: `FIT`, `VALIDATION` or `IMAGES_FIT`.
     """
 
-    name: str
-    needs: Sequence[str]
-    pairing: str
+    needs: Needs
     evaluate: Callable[..., dict]
     options: Mapping[str, Any]
-    optional: Sequence[str] = ()
-    fit_needs: Sequence[str] = ()
-    fit_on: str = FIT
-
-    @property
-    def reads(self) -> dict[str, set[str]]:
-        """Key of the arrays that it uses (its pairing, and what it is fitted on) to their names."""
-        fit = {self.fit_on: {*self.fit_needs, *self.optional}} if self.fit_needs else {}
-        return {self.pairing: {*self.needs, *self.optional}} | fit
 
 
-def check_needs(evaluators: Iterable[Evaluator], available: set[str], network: str) -> None:
-    """Checks before the first step that the network and the records deliver what evaluators read.
+def check_needs(needs: Iterable[Needs], available: set[str], network: str) -> None:
+    """Check before the first step that the network and the records deliver what evaluators read.
 
     Raises:
-      ValueError: names the evaluator and what is missing.
+      ValueError: names the evaluator and the missing arrays.
     """
-    for evaluator in evaluators:
-        missing = [name for name in (*evaluator.needs, *evaluator.fit_needs) if name not in available]
+    for each in needs:
+        missing = [name for name in (*each.arrays, *each.fit_needs) if name not in available]
         if missing:
             raise ValueError(
-                f"the evaluator {evaluator.name} needs {', '.join(missing)}, which {network} does not deliver "
+                f"the evaluator {each.evaluator} needs {', '.join(missing)}, which {network} does not deliver "
                 f"(it delivers {', '.join(sorted(available))}). Leave it out of config.evaluation.evaluators."
             )
 
 
 def results(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], about: Mapping) -> dict[str, dict]:
-    """Figures, each with what it is of.
+    """Compute the metrics of evaluators, each with the network and the data behind it.
 
     Args:
-      evaluators: what to compute.
+      evaluators: evaluators to run.
       arrays: see `run`.
-      about: network, checkpoint_step, seed, and sources: key of the arrays to dataset, split and clips (`Source`).
-        What is not there is stated as such.
+      about: network, checkpoint_step, seed, and sources: key of the arrays to dataset, split, clips and rule
+        (`ArraySource.facts`). Missing facts are stated as `NOT_STATED`.
 
     Returns:
-      Evaluator's name to its figures; of one that refuses its arrays, to the reason under `REFUSED`: it must not cost
-      the others' figures (`check_refused`).
+      Evaluator's name to its metrics; or to the reason under `REFUSED`, if it refuses its arrays: the others' metrics
+      must not be lost (`check_refused`).
     """
     sources = about.get("sources", {})
     clips = {name: source.get("clips") for name, source in sources.items()}
-    figures = {}
     stated = {name: about.get(name, NOT_STATED) for name in ("network", "checkpoint_step", "seed")}
+    found = {}
     for evaluator in evaluators:
-        source = sources.get(evaluator.pairing, {})
+        needs = evaluator.needs
+        source = sources.get(needs.pairing, {})
         try:
-            # An evaluator that draws says its own seed.
-            found = stated | run((evaluator,), arrays, clips=clips)[evaluator.name]
+            # An evaluator that draws states its own seed.
+            metrics = stated | run((evaluator,), arrays, clips=clips)[needs.evaluator]
         except ValueError as error:
-            figures[evaluator.name] = {REFUSED: str(error)}
+            found[needs.evaluator] = {REFUSED: str(error)}
             continue
-        figures[evaluator.name] = found | {name: source.get(name, NOT_STATED) for name in ("dataset", "split")}
-        if evaluator.fit_needs:
-            fit = sources.get(evaluator.fit_on, {})
+        if needs.fit_needs:
+            fit = sources.get(needs.fit_on, {})
             names = {"dataset": "dataset", "split": "split", "clips": "clips_of_split", "rule": "rule"}
-            found["fit"] |= {title: fit.get(name, NOT_STATED) for name, title in names.items()}
-    return figures
+            metrics["fit"] |= {title: fit.get(name, NOT_STATED) for name, title in names.items()}
+        found[needs.evaluator] = metrics | {name: source.get(name, NOT_STATED) for name in ("dataset", "split")}
+    return found
 
 
 def check_refused(results: Mapping[str, Mapping]) -> None:
-    """Raises what evaluators had to say against their arrays, once the figures of the others are safe.
+    """Raise the reasons of evaluators that refused their arrays; call it after the results are saved.
 
     Raises:
       ValueError: an evaluator has refused its arrays.
     """
-    reasons = [figures[REFUSED] for figures in results.values() if REFUSED in figures]
+    reasons = [found[REFUSED] for _, found in per_evaluator(results) if REFUSED in found]
     if reasons:
         raise ValueError("\n".join(reasons))
 
@@ -104,39 +117,39 @@ def check_refused(results: Mapping[str, Mapping]) -> None:
 def run(
     evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], *, clips: Mapping[str, int | None]
 ) -> dict[str, dict]:
-    """Runs evaluators on collected arrays.
+    """Run evaluators on collected arrays.
 
     Args:
-      evaluators: what to compute.
-      arrays: pairing to arrays; under `fit_on`, what evaluators with `fit_needs` are fitted on. Arrays
-        that an evaluator makes, such as positions on a map, are added as `<evaluator>_<name>`.
-      clips: pairing to the clips there should be; None: as many as are given.
+      evaluators: evaluators to run.
+      arrays: pairing to arrays; under `fit_on`, the arrays that evaluators with `fit_needs` are fitted on. Arrays that
+        an evaluator makes, such as positions on a map, are added as `<evaluator>_<name>`.
+      clips: pairing to the expected number of clips; None: the clips given.
 
     Returns:
-      Evaluator's name to its figures.
+      Evaluator's name to its metrics.
 
     Raises:
       ValueError: the arrays of a pairing are missing, or an evaluator refuses them.
     """
-    results = {}
+    found = {}
     for evaluator in evaluators:
-        figures = evaluator.evaluate(
-            _of_pairing(evaluator, arrays, evaluator.pairing),
-            _of_pairing(evaluator, arrays, evaluator.fit_on) if evaluator.fit_needs else None,
-            items_expected=clips.get(evaluator.pairing),
+        needs = evaluator.needs
+        metrics = evaluator.evaluate(
+            _arrays_of(needs, needs.arrays, arrays, needs.pairing),
+            _arrays_of(needs, needs.fit_needs, arrays, needs.fit_on) if needs.fit_needs else None,
+            items_expected=clips.get(needs.pairing),
             **evaluator.options,
         )
-        for name, array in figures.pop("arrays", {}).items():
-            arrays[evaluator.pairing][f"{evaluator.name}_{name}"] = array
-        results[evaluator.name] = figures
-    return results
+        for name, array in metrics.pop("arrays", {}).items():
+            arrays[needs.pairing][f"{needs.evaluator}_{name}"] = array
+        found[needs.evaluator] = metrics
+    return found
 
 
-def _of_pairing(evaluator: Evaluator, arrays: Mapping[str, Arrays], pairing: str) -> Arrays:
-    if pairing not in arrays:
-        needs = evaluator.needs if pairing == evaluator.pairing else evaluator.fit_needs
+def _arrays_of(needs: Needs, names: Sequence[str], arrays: Mapping[str, Arrays], source: str) -> Arrays:
+    if source not in arrays:
         raise ValueError(
-            f"{evaluator.name}: no arrays {pairing}/..., 0 rows; there are {', '.join(sorted(arrays)) or 'none'}. They "
-            f"should hold {', '.join(needs)} (docs/scoring.md)"
+            f"{needs.evaluator}: no arrays {source}/..., 0 rows; given: {', '.join(sorted(arrays)) or 'none'}. They "
+            f"should hold {', '.join(names)} (docs/scoring.md)"
         )
-    return arrays[pairing]
+    return arrays[source]

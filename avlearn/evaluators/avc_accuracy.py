@@ -1,4 +1,4 @@
-"""Audio-visual correspondence: is this sound of this moment? (Look, Listen and Learn 3.1; Objects that Sound 3.1)."""
+"""AVC accuracy: do a frame and a second of audio correspond? (Look, Listen and Learn 3.1; Objects that Sound 3.1)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,65 +7,88 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import stats
 
+from avlearn.config import one_of
 from avlearn.evaluators.numerics import array_checks, bootstrap
+from avlearn.types import TableRow
 
 NEEDS = ("logit", "corresponds", "image_item")
 OPTIONAL = ("pair_draw",)
 PAIRING = "avc_draws"
+FIT_ON = "validation"
+SOURCE_OPTIONS = ("pair_draws",)
 THRESHOLDS = ("zero", "validation")
 THRESHOLD_NEEDS = ("logit", "corresponds")
+TABLE = (TableRow("accuracy", "AVC accuracy", "chance", "chance"),)
+
+
+def fit_needs(threshold: str, **_: Any) -> tuple[str, ...]:
+    """Return the arrays that the threshold is fitted on, by the options of the config."""
+    return THRESHOLD_NEEDS if threshold == "validation" else ()
+
+
+def check_options(*, threshold: str, pair_draws: int) -> None:
+    """Check the options of the config.
+
+    Raises:
+      ValueError: an unknown threshold, or less than 1 draw.
+    """
+    one_of(threshold, THRESHOLDS, "evaluation.avc_accuracy.threshold")
+    if pair_draws < 1:
+        raise ValueError(
+            f"avc_accuracy: pair_draws = {pair_draws}; --config.evaluation.avc_accuracy.pair_draws is at least 1"
+        )
 
 
 def evaluate(
     test: Mapping[str, np.ndarray],
     fit: Mapping[str, np.ndarray] | None = None,
     *,
+    threshold: str = "zero",
     items_expected: int | None = None,
     resamples: int = 1000,
     seed: int = 0,
     evaluator: str = "avc_accuracy",
 ) -> dict[str, Any]:
-    """Accuracy of the two-way decision on pairs of which exactly half correspond, the mean over draws of the negatives.
+    """Compute the accuracy of the two-way decision, the mean over balanced draws of the negatives.
 
-    A pair is called corresponding where its logit is above the threshold; at exactly the threshold it is not. The
-    positives belong to every draw.
+    A pair is predicted to correspond if its logit is above the threshold. The positives belong to every draw.
 
     Args:
-      test: the arrays of `NEEDS` (see `parts/check.py`); pair_draw where there are several draws.
-      fit: the arrays of `THRESHOLD_NEEDS` for pairs of other clips, on which the threshold is chosen
-        (`best_threshold`); None: it is 0.
-      items_expected: clips of the split, of which each has a positive and a negative of each draw; None: as many pairs
-        as are given.
+      test: arrays of `NEEDS` (see `numerics/array_checks.py`); pair_draw if there are several draws.
+      fit: arrays of `THRESHOLD_NEEDS` for pairs of other clips; used by the threshold `validation`.
+      threshold: `zero`, or `validation`: the threshold of best accuracy on `fit` (`best_threshold`).
+      items_expected: clips of the split, each with a positive and one negative per draw; None: the pairs given.
       resamples: bootstrap samples of clips, each with all its pairs.
-      seed: of the bootstrap.
-      evaluator: name in the messages.
+      seed: seed of the bootstrap.
+      evaluator: name of the evaluator in messages.
 
     Returns:
-      accuracy, accuracy_interval (95 %), predicted_positive (share of pairs called corresponding) and roc_auc, means
+      accuracy, accuracy_interval (95 %), predicted_positive (share of pairs predicted to correspond) and roc_auc, means
       over draws; threshold; draws; accuracy_of_draws; items (pairs), items_expected; baselines: chance, and constant,
-      the better of the two constant answers; protocol, seed. Where the threshold was chosen, `fit`: its accuracy on the
-      pairs that it was chosen on, and how many they are.
+      the better of the two constant answers; protocol, seed. With the threshold `validation` also `fit`: accuracy and
+      number of the pairs in `fit`.
 
     Raises:
-      ValueError: arrays that are missing or wrong, or pairs that are not balanced.
+      ValueError: an unknown threshold, arrays that are missing or wrong, or pairs that are not balanced.
     """
+    one_of(threshold, THRESHOLDS, "evaluation.avc_accuracy.threshold")
     optional = [name for name in OPTIONAL if name in test]
     logit, corresponds, image_item, *others = array_checks.arrays(evaluator, test, (*NEEDS, *optional))
     corresponds = corresponds.astype(bool)
     draw = others[0] if others else np.where(corresponds, -1, 0)
     draws = _draws(evaluator, corresponds, draw)
-    threshold, chosen_on = 0.0, {}
-    if fit is not None:
-        fit_logit, fit_corresponds = array_checks.arrays(f"{evaluator}, threshold", fit, THRESHOLD_NEEDS)
-        threshold, accuracy = best_threshold(fit_logit, fit_corresponds.astype(bool))
-        chosen_on = {"fit": {"accuracy": accuracy, "items": len(fit_logit)}}
-    predicted = logit > threshold
+    least, fitted = 0.0, {}
+    if threshold == "validation":
+        fit_logit, fit_corresponds = array_checks.arrays(f"{evaluator}, threshold", fit or {}, THRESHOLD_NEEDS)
+        least, accuracy = best_threshold(fit_logit, fit_corresponds.astype(bool))
+        fitted = {"fit": {"accuracy": accuracy, "items": len(fit_logit)}}
+    predicted = logit > least
     right = predicted == corresponds
     of_draws = [corresponds | (draw == number) for number in draws]
     weight = np.where(corresponds, 1.0, 1 / len(draws))  # of a pair in the mean over draws
     positives = float(np.average(corresponds, weights=weight))
     return {
-        "threshold": threshold,
+        "threshold": least,
         "accuracy": float(np.average(right, weights=weight)),
         "accuracy_interval": bootstrap.interval(right, image_item, resamples=resamples, seed=seed, weight=weight),
         "predicted_positive": float(np.average(predicted, weights=weight)),
@@ -75,17 +98,17 @@ def evaluate(
         "baselines": {"chance": 0.5, "constant": max(positives, 1 - positives)},
         "items": len(logit),
         "items_expected": len(logit) if items_expected is None else items_expected * (1 + len(draws)),
-        "protocol": f"corresponding above {'0' if fit is None else 'a chosen threshold'}; mean over balanced draws",
+        "protocol": f"corresponding above {'a chosen threshold' if fitted else '0'}; mean over balanced draws",
         "seed": seed,
-        **chosen_on,
+        **fitted,
     }
 
 
 def best_threshold(logit: Float[np.ndarray, " n"], corresponds: Bool[np.ndarray, " n"]) -> tuple[float, float]:
-    """The threshold with the most right decisions, and its accuracy.
+    """Return the threshold with the most correct decisions, and its accuracy.
 
-    It lies halfway between two neighbouring values of `logit`, or beyond the last; of several that are as good it is
-    the middle one.
+    The threshold is halfway between two neighbouring values of `logit`, or beyond the last. If several are equally
+    good, it is the middle one.
     """
     order = np.argsort(logit, kind="stable")
     values, positive = logit[order].astype(np.float64), corresponds[order]
@@ -99,7 +122,7 @@ def best_threshold(logit: Float[np.ndarray, " n"], corresponds: Bool[np.ndarray,
 
 
 def roc_auc(score: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> float:
-    """Probability that a positive scores above a negative, ties counted half (the Mann-Whitney statistic)."""
+    """Compute the probability that a positive scores above a negative; ties count half (Mann-Whitney statistic)."""
     positives = int(positive.sum())
     negatives = len(positive) - positives
     ranks = stats.rankdata(score)
@@ -107,7 +130,7 @@ def roc_auc(score: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) ->
 
 
 def _draws(evaluator: str, corresponds: Bool[np.ndarray, " n"], draw: Int[np.ndarray, " n"]) -> list[int]:
-    """Numbers of the draws, each of which has as many negatives as there are positives."""
+    """Return the numbers of the draws; check that each has as many negatives as there are positives."""
     positives = int(corresponds.sum())
     numbers, negatives = np.unique(draw[~corresponds], return_counts=True)
     if len(numbers) and (negatives == positives).all():

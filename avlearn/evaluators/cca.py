@@ -1,7 +1,7 @@
 """Retrieval after canonical correlation analysis has aligned the two modes (Objects that Sound 3.2, table 1, figure 9).
 
-CCA finds directions of either mode along which the pairs of the training split correlate most. Both modes are projected
-on the first of them, brought to length 1, and retrieved from one another by `ndcg.py`: the row "L3-Net with CCA".
+CCA finds the directions of both modes along which the pairs of the training split correlate most. Both modes are
+projected on the first directions, scaled to length 1, and scored by `ndcg.py`: the row "L3-Net with CCA".
 """
 
 import dataclasses
@@ -17,19 +17,20 @@ from avlearn.evaluators.numerics import array_checks
 
 NEEDS = ("image_embedding", "audio_embedding", "labels")
 PAIRING = ndcg.PAIRING
-FIT_NEEDS = ("image_embedding", "audio_embedding")  # read from the training split
+FIT_NEEDS = ("image_embedding", "audio_embedding")
+TABLE = tuple(dataclasses.replace(row, title=f"{row.title}, CCA {{components}}") for row in ndcg.TABLE)
 
 
 @dataclasses.dataclass(frozen=True)
 class Alignment:
-    """A fitted CCA; column c of either matrix is the direction of canonical correlation c, the greatest first.
+    """A fitted CCA; column c of both matrices is the direction of canonical correlation c, the greatest first.
 
     Attributes:
-      image_mean, audio_mean: of the features that it was fitted on.
+      image_mean, audio_mean: means of the features that it was fitted on.
       image_directions, audio_directions: on the training split the projections have a variance of 1 (without
         regularisation) and are uncorrelated.
-      correlations: canonical correlations, of the regularised problem.
-      image_rank, audio_rank: of the centred features.
+      correlations: canonical correlations of the regularised problem.
+      image_rank, audio_rank: ranks of the centred features.
     """
 
     image_mean: Float[np.ndarray, " image_dim"]
@@ -41,11 +42,11 @@ class Alignment:
     audio_rank: int
 
     def image(self, features: Float[np.ndarray, "n image_dim"], components: int) -> Float[np.ndarray, "n components"]:
-        """Image features on the first directions, of length 1 (a vector of zeros stays one)."""
+        """Project image features on the first directions and scale them to length 1; zero vectors stay zero."""
         return _length_one((features - self.image_mean) @ self.image_directions[:, :components])
 
     def audio(self, features: Float[np.ndarray, "n audio_dim"], components: int) -> Float[np.ndarray, "n components"]:
-        """Audio features on the first directions, of length 1 (a vector of zeros stays one)."""
+        """Project audio features on the first directions and scale them to length 1; zero vectors stay zero."""
         return _length_one((features - self.audio_mean) @ self.audio_directions[:, :components])
 
 
@@ -62,36 +63,41 @@ def evaluate(
     own_item_across: str = "kept",
     items_expected: int | None = None,
 ) -> dict[str, Any]:
-    """Mean nDCG@k of the four combinations of query and database, on features aligned by CCA.
+    """Compute mean nDCG@k of the four combinations of query and database, on features aligned by CCA.
 
     Args:
-      test: the arrays of `NEEDS` (see `parts/check.py`).
-      fit: the arrays of `FIT_NEEDS` for corresponding pairs of the training split, row by row.
+      test: arrays of `NEEDS` (see `numerics/array_checks.py`).
+      fit: arrays of `FIT_NEEDS` for corresponding pairs of the training split, row by row.
       class_relevance: relevance of class to class, see `ndcg.evaluate`.
-      components: directions that the figures are for; fewer where a mode's features have a lower rank.
+      components: number of directions; at most the lower rank of the two modes' features.
       curve: numbers of directions for `by_components` (OtS figure 9), all from the one fit.
       regularisation: see `align`.
-      k: places that count.
-      gain: `exponential` or `linear`.
-      own_item_across: `kept` or `excluded`, see `ndcg.evaluate`.
-      items_expected: items there should be, one for each clip of the split; None: as many as are given.
+      k, gain, own_item_across: see `ndcg.evaluate`.
+      items_expected: clips of the split; None: the items given.
 
     Returns:
-      What `ndcg.evaluate` returns, for `components` (stated, as clipped); by_components: number of directions to the
-      four figures; fit: items, image_rank, audio_rank, correlations (the first, the one at `components`);
+      Results of `ndcg.evaluate` for `components`; components (as clipped); by_components: number of directions to the
+      four metrics; fit: items, image_rank, audio_rank, correlations (the first, and the one at `components`);
       regularisation.
 
     Raises:
-      ValueError: arrays that are missing or wrong, no training features, or an option that cannot be.
+      ValueError: arrays that are missing or wrong, no training features, or an option out of range.
     """
     image, audio, labels = array_checks.arrays("cca", test, NEEDS)
     if fit is None:
         raise ValueError(
-            "cca: no training features (fit); it is fitted on pairs of the training split, as many as "
-            "--config.evaluation.fit_clips"
+            "cca: no training features (fit); it is fitted on --config.evaluation.fit_clips clips of the training split"
         )
     fit_image, fit_audio = array_checks.arrays("cca (fit)", fit, FIT_NEEDS)
-    _check_options(components, curve, regularisation, (image, audio), (fit_image, fit_audio))
+    check_options(
+        components=components,
+        curve=curve,
+        regularisation=regularisation,
+        k=k,
+        gain=gain,
+        own_item_across=own_item_across,
+    )
+    _check_shapes((image, audio), (fit_image, fit_audio))
     alignment = align(fit_image, fit_audio, regularisation)
     most = len(alignment.correlations)
     counts = sorted({min(count, most) for count in (components, *curve)})
@@ -128,16 +134,16 @@ def evaluate(
 def align(
     image: Float[np.ndarray, "n image_dim"], audio: Float[np.ndarray, "n audio_dim"], regularisation: float
 ) -> Alignment:
-    """Fits CCA on pairs, row by row; all components at once, in float64.
+    """Fit CCA on pairs, row by row; all components at once, in float64.
 
-    Each mode is whitened and the singular value decomposition of the whitened covariance gives the directions.
-    Directions in which a mode does not vary, to the precision of the type it comes in, are left out.
+    Each mode is whitened, and the singular value decomposition of the whitened covariance gives the directions.
+    Directions in which a mode does not vary, to the precision of its type, are left out.
 
     Args:
-      image: features of frames.
-      audio: features of their sounds.
-      regularisation: a ridge on both covariances, in units of the mean variance of that mode's features; 0: the
-        textbook's CCA.
+      image: features of the frames.
+      audio: features of the audio.
+      regularisation: ridge on both covariances, in units of the mean variance of that mode's features; 0: textbook
+        CCA.
 
     Raises:
       ValueError: a mode has the same features in all rows.
@@ -159,7 +165,7 @@ def align(
 def _whitened(
     name: str, features: Float[np.ndarray, "n dim"], regularisation: float
 ) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, "n rank"], Float[np.ndarray, "dim rank"]]:
-    """Mean; centred features times the whitening matrix; that matrix, `[dim, rank]`."""
+    """Return the mean, the centred features times the whitening matrix, and that matrix, `[dim, rank]`."""
     exact = features.astype(np.float64)
     mean = exact.mean(axis=0)
     exact -= mean
@@ -181,25 +187,33 @@ def _length_one(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim
     return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
 
 
-def _check_options(
-    components: int,
-    curve: Sequence[int],
-    regularisation: float,
-    test: tuple[Float[np.ndarray, "n image_dim"], Float[np.ndarray, "n audio_dim"]],
-    fit: tuple[Float[np.ndarray, "m fit_image_dim"], Float[np.ndarray, "m fit_audio_dim"]],
+def check_options(
+    *, components: int, curve: Sequence[int], regularisation: float, k: int, gain: str, own_item_across: str
 ) -> None:
+    """Check the options of the config.
+
+    Raises:
+      ValueError: an option is unknown or out of range.
+    """
+    ndcg.check_options(k=k, gain=gain, own_item_across=own_item_across, evaluator="cca")
     if min((components, *curve)) < 1:
         raise ValueError(
             f"cca: components = {components}, curve = {tuple(curve)}; at least 1 direction is needed "
-            "(--config.evaluation.cca_components, --config.evaluation.cca_curve)"
+            "(--config.evaluation.cca.components, --config.evaluation.cca.curve)"
         )
     if not 0 <= regularisation < np.inf:
-        raise ValueError(f"cca: regularisation = {regularisation}; 0 or more (--config.evaluation.cca_regularisation)")
+        raise ValueError(f"cca: regularisation = {regularisation}; 0 or more (--config.evaluation.cca.regularisation)")
+
+
+def _check_shapes(
+    test: tuple[Float[np.ndarray, "n image_dim"], Float[np.ndarray, "n audio_dim"]],
+    fit: tuple[Float[np.ndarray, "m fit_image_dim"], Float[np.ndarray, "m fit_audio_dim"]],
+) -> None:
     dims = [features.shape[1] for features in (*test, *fit)]
     if dims[:2] != dims[2:]:
         raise ValueError(
             f"cca: features have {dims[0]} (image) and {dims[1]} (audio) dimensions, those of fit {dims[2]} and "
-            f"{dims[3]}; both have to come from one network"
+            f"{dims[3]}; both must come from one network"
         )
     if len(fit[0]) < 2:
         raise ValueError("cca: 1 row in fit; at least 2 are needed (--config.evaluation.fit_clips)")

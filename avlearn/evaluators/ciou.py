@@ -1,9 +1,8 @@
-"""Localisation by cIoU and AUC: how well does the heat map cover the object that sounds? (LVS 4.3, tables 3 and 5).
+"""Localization by cIoU and AUC: how well does the heat map cover the sounding object? (LVS 4.3, tables 3 and 5).
 
-The map is brought to 224 x 224 pixels, turned into a prediction p of 0 and 1 by one of `PROTOCOLS`, and laid over the
-ground truth g: cIoU = sum(p g) / (sum(g) + sum(p [g = 0])). A third of VGG-SS is won by a disc in the middle of the
-picture, and no map can win more than half of it under the median threshold: read a score beside its baselines
-(docs/ciou.md).
+The map is resized to 224 x 224 pixels, binarised to a prediction p by one of `PROTOCOLS`, and compared with the ground
+truth g: cIoU = sum(p g) / (sum(g) + sum(p [g = 0])). A centred disc succeeds on a third of VGG-SS, and under the median
+threshold no map succeeds on more than half: compare a score with its baselines (docs/ciou.md).
 """
 
 from collections.abc import Mapping
@@ -12,8 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from avlearn.config import one_of
 from avlearn.evaluators.numerics import array_checks, bootstrap, detection, pixel_maps
 from avlearn.evaluators.numerics.pixel_maps import PIXELS
+from avlearn.types import TableRow
 
 NEEDS = ("heat_map", "corresponds", "boxes", "box_sounding", "image_item")
 PAIRING = "avc"
@@ -22,10 +23,14 @@ PROTOCOLS = {
     "adaptive": "pixels >= the sorted value that keeps as many pixels as the ground truth covers",
     "half": "pixels >= 0.5 after min-max normalisation",
 }
+TABLE = (
+    TableRow("ciou", "cIoU ({protocol})", "centre", "centre disc"),
+    TableRow("auc", "AUC of cIoU ({protocol})", "centre", "centre disc"),
+)
 SUCCESS = 0.5  # least cIoU value of a success
-HALF = 0.5  # threshold of the protocol of that name
+HALF = 0.5  # threshold of the protocol `half`
 THRESHOLDS = np.arange(21) / 20
-# Pixels of 224 x 224 that the ground truth covers, at least: the classes of Mo and Morgado (2022).
+# Least number of the 224 x 224 pixels that the ground truth covers: the classes of Mo and Morgado (2022).
 SIZES = {"small": 0, "medium": 32**2, "large": 96**2, "huge": 144**2}
 _BLOCK = 32  # maps at a time: 13 MB in float64
 
@@ -40,36 +45,36 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """cIoU (share of frames with a value of at least .5) and AUC of the heat maps.
+    """Compute cIoU (share of frames with a value of at least .5) and AUC of the heat maps.
 
-    Scored are corresponding pairs with at least one usable sounding box. The map's scale and offset do not matter.
+    Corresponding pairs with at least one usable sounding box are scored. The map's scale and offset do not matter.
 
     Args:
-      test: the arrays of `NEEDS` (see `parts/check.py`), and `box_annotator` for `consensus`. Mismatched pairs may be
-        among them.
-      fit: not used: nothing is fitted.
-      protocol: from map to prediction, a name in `PROTOCOLS`.
+      test: arrays of `NEEDS` (see `numerics/array_checks.py`), and `box_annotator` for `consensus`. Mismatched pairs
+        are used by `negatives` only.
+      fit: not used.
+      protocol: rule from map to prediction, a name in `PROTOCOLS`.
       ground_truth: `union` of the boxes (VGG-SS), or `consensus`: the sum of the annotators' maps / 2, at most 1
         (Flickr-SoundNet).
-      items_expected: clips of the split, of which each has one corresponding pair; None: as many as are given.
+      items_expected: clips of the split, each with one corresponding pair; None: the corresponding pairs given.
       resamples: bootstrap samples of clips.
-      seed: of the bootstrap and of the random maps.
+      seed: seed of the bootstrap and of the random maps.
 
     Returns:
-      ciou, ciou_interval (95 %), auc (area under the rate of successes over the thresholds 0, .05, ... 1), items.
-      by_size: the same by the pixels that the ground truth covers, each with its bounds as shares of the picture.
-      negatives: average_precision and max_f1 with mismatched sounds as negatives, the map's maximum being the
-        confidence (`parts/detection.py`); None where there are none.
-      baselines: ciou and auc of centre (values fall with the distance from the middle), whole_image, random_map (of
+      ciou, ciou_interval (95 %), auc (area under the success rate over the thresholds 0, .05, ... 1), items.
+      by_size: the same by the pixels that the ground truth covers, each with its bounds as shares of the image.
+      negatives: average_precision and max_f1 with mismatched pairs as negatives and the map's maximum as confidence
+        (`numerics/detection.py`); None without mismatched pairs.
+      baselines: ciou and auc of centre (values fall with the distance from the centre), whole_image, random_map (on
         the map's grid, uniform) and ceiling (the best prediction that the protocol allows).
-      degenerate_boxes (sounding boxes of corresponding pairs that are not finite or cover no pixel: they count as
-        none), without_usable_box (corresponding pairs not scored), constant_maps, items_expected (corresponding pairs
-        there should be), and protocol, rule, ground_truth, interpolation.
+      degenerate_boxes (sounding boxes of corresponding pairs that are not finite or cover no pixel; they are ignored),
+        without_usable_box (corresponding pairs not scored), constant_maps, items_expected (expected corresponding
+        pairs), and protocol, rule, ground_truth, interpolation.
 
     Raises:
       ValueError: arrays that are missing or wrong, an unknown option, or nothing to score.
     """
-    _check_options(protocol, ground_truth)
+    check_options(protocol=protocol, ground_truth=ground_truth)
     heat_map, corresponds, boxes, box_sounding, image_item = array_checks.arrays("ciou", test, NEEDS)
     annotator = _annotators(test, ground_truth, boxes.shape[:2])
     corresponds, box_sounding = corresponds.astype(bool), box_sounding.astype(bool)
@@ -112,7 +117,7 @@ def overlaps(
     ground_truth: str,
     seed: int,
 ) -> tuple[dict[str, Float[np.ndarray, " n"]], Int[np.ndarray, " n"]]:
-    """cIoU values of the heat maps and of each baseline, and the pixels that the ground truth covers."""
+    """Compute cIoU values of the heat maps and of each baseline, and count the pixels that the ground truth covers."""
     rng = np.random.default_rng(seed)
     names = ("heat_map", "centre", "whole_image", "random_map", "ceiling")
     values = {name: np.empty(len(heat_map)) for name in names}
@@ -134,12 +139,12 @@ def overlaps(
 def predict(
     maps: Float[np.ndarray, "n 224 224"], covered: Int[np.ndarray, " n"], protocol: str
 ) -> Bool[np.ndarray, "n 224 224"]:
-    """Pixels that each map predicts. Where pixels equal the threshold, all of them are.
+    """Binarise each map; pixels that equal the threshold are predicted.
 
     Args:
-      maps: each from 0 to 1.
+      maps: maps, each from 0 to 1.
       covered: pixels that the ground truth covers.
-      protocol: a name in `PROTOCOLS`.
+      protocol: name in `PROTOCOLS`.
     """
     if protocol == "half":
         return maps >= HALF
@@ -150,24 +155,24 @@ def predict(
 
 
 def nth_smallest(values: Float[np.ndarray, " n"], rank: int) -> float:
-    """The value at place `rank` (from 0) of the sorted values, in a third of the time of `np.partition`.
+    """Return the value at index `rank` of the sorted values, in a third of the time of `np.partition`.
 
-    Every 61st value says between which two it should lie, so that few are left to be sorted.
+    A sample of every 61st value gives bounds for it, so that few values remain to be sorted.
     """
     sample = np.sort(values[::61])
-    place, margin = rank // 61, 60
-    low, high = sample[max(place - margin, 0)], sample[min(place + margin, len(sample) - 1)]
+    index, margin = rank // 61, 60
+    low, high = sample[max(index - margin, 0)], sample[min(index + margin, len(sample) - 1)]
     between = values[(low <= values) & (values <= high)]
-    place = rank - np.count_nonzero(values < low)
-    if 0 <= place < len(between):
-        return float(np.partition(between, place)[place])
+    index = rank - np.count_nonzero(values < low)
+    if 0 <= index < len(between):
+        return float(np.partition(between, index)[index])
     return float(np.partition(values, rank)[rank])
 
 
 def predict_same(
     one_map: Float[np.ndarray, "224 224"], covered: Int[np.ndarray, " n"], protocol: str
 ) -> Bool[np.ndarray, "n 224 224"]:
-    """`predict` of one map for every frame, sorted once."""
+    """Apply `predict` to one map for every frame, sorting it once."""
     if protocol == "half":
         return np.broadcast_to(one_map >= HALF, (len(covered), *one_map.shape))
     least = np.sort(one_map, axis=None)[one_map.size - kept(covered, protocol)]
@@ -175,50 +180,50 @@ def predict_same(
 
 
 def kept(covered: Int[np.ndarray, " n"], protocol: str) -> Int[np.ndarray, " n"]:
-    """Pixels that a map without equal values predicts; for `half` the number that is best."""
+    """Return the number of pixels that a map without equal values predicts; for `half` the best number."""
     return np.full_like(covered, PIXELS**2 - PIXELS**2 // 2) if protocol == "median" else covered
 
 
 def overlap(
     prediction: Bool[np.ndarray, "n 224 224"], truth: Float[np.ndarray, "n 224 224"]
 ) -> Float[np.ndarray, " n"]:
-    """cIoU value of each prediction: sum(p g) / (sum(g) + sum(p [g = 0]))."""
+    """Compute the cIoU value of each prediction: sum(p g) / (sum(g) + sum(p [g = 0]))."""
     inside = _dot(prediction.astype(np.float32), truth)
     outside = np.count_nonzero(prediction & (truth == 0), axis=(1, 2))
     return inside / (_total(truth) + outside)
 
 
 def _total(truth: Float[np.ndarray, "n 224 224"]) -> Float[np.ndarray, " n"]:
-    """Sum of each map; exact in float32 for multiples of 1/2."""
+    """Sum each map; exact in float32 for multiples of 1/2."""
     return truth.reshape(len(truth), -1).sum(axis=1).astype(np.float64)
 
 
 def _dot(one: Float[np.ndarray, "n 224 224"], other: Float[np.ndarray, "n 224 224"]) -> Float[np.ndarray, " n"]:
-    """Sum of the products of each pair of maps; exact in float32 for multiples of 1/2, and by far the fastest."""
+    """Sum the products of each pair of maps; exact in float32 for multiples of 1/2, and by far the fastest."""
     return (one.reshape(len(one), 1, -1) @ other.reshape(len(other), -1, 1))[:, 0, 0].astype(np.float64)
 
 
 def best_overlap(
     truth: Float[np.ndarray, "n 224 224"], covered: Int[np.ndarray, " n"], protocol: str
 ) -> Float[np.ndarray, " n"]:
-    """The greatest cIoU value that so many pixels can have: they are put where the ground truth is highest."""
+    """Compute the greatest cIoU value for `kept` pixels: they are put where the ground truth is highest."""
     left = kept(covered, protocol)
     outside = np.maximum(left - covered, 0)
     inside = np.zeros(len(truth))
-    for level in (1.0, 0.5):  # all that there is above 0
+    for level in (1.0, 0.5):  # the only values above 0
         taken = np.minimum(left, np.count_nonzero(truth == level, axis=(1, 2)))
         inside, left = inside + level * taken, left - taken
     return inside / (_total(truth) + outside)
 
 
-def figures(values: Float[np.ndarray, " n"]) -> dict[str, float]:
-    """ciou and auc of the cIoU values of frames."""
+def scores(values: Float[np.ndarray, " n"]) -> dict[str, float]:
+    """Compute ciou and auc from the cIoU values of frames."""
     rate = (values[None, :] >= THRESHOLDS[:, None]).mean(axis=1)
     return {"ciou": float((values >= SUCCESS).mean()), "auc": float(np.trapezoid(rate, THRESHOLDS))}
 
 
 def by_size(values: Mapping[str, Float[np.ndarray, " n"]], covered: Int[np.ndarray, " n"]) -> dict[str, dict[str, Any]]:
-    """The figures of the frames of each class of `SIZES`, with `share_of_picture` from (included) and to."""
+    """Compute the scores for each class of `SIZES`, with `share_of_picture` from (included) and to."""
     bounds = [*SIZES.values(), PIXELS**2 + 1]
     found = {}
     for name, least, below in zip(SIZES, bounds[:-1], bounds[1:], strict=True):
@@ -233,17 +238,17 @@ def negatives(
     scored: Bool[np.ndarray, " n"],
     hit: Bool[np.ndarray, " scored"],
 ) -> dict[str, Any] | None:
-    """`detection.figures` of scored and mismatched pairs, beside those of a confidence that is always the same."""
+    """Compute `detection.scores` of scored and mismatched pairs, and of a constant confidence as the baseline."""
     if corresponds.all():
         return None
     used = scored | ~corresponds
-    right_place = np.zeros(len(scored), bool)
-    right_place[scored] = hit
-    sounding, right_place = scored[used], right_place[used]
+    localized = np.zeros(len(scored), bool)
+    localized[scored] = hit
+    sounding, localized = scored[used], localized[used]
     confidence = heat_map.max(axis=(1, 2)).astype(np.float64)[used]
-    constant = detection.figures(np.zeros(len(sounding)), sounding, right_place)
+    constant = detection.scores(np.zeros(len(sounding)), sounding, localized)
     return {
-        **detection.figures(confidence, sounding, right_place),
+        **detection.scores(confidence, sounding, localized),
         "confidence": "maximum of the map",
         "baselines": {"constant": constant},
         "items": len(sounding),
@@ -252,27 +257,26 @@ def negatives(
 
 
 def _with_baselines(values: Mapping[str, Float[np.ndarray, " n"]], chosen: Bool[np.ndarray, " n"]) -> dict[str, Any]:
-    """Figures of the chosen frames and of the baselines on them; None where no frame is chosen."""
+    """Compute the scores of the chosen frames and of the baselines on them; None without chosen frames."""
     nothing = {"ciou": None, "auc": None}
-    found = {name: figures(each[chosen]) if chosen.any() else dict(nothing) for name, each in values.items()}
+    found = {name: scores(each[chosen]) if chosen.any() else dict(nothing) for name, each in values.items()}
     return {**found.pop("heat_map"), "baselines": found, "items": int(chosen.sum())}
 
 
 def _annotators(
     test: Mapping[str, np.ndarray], ground_truth: str, shape: tuple[int, int]
 ) -> Shaped[np.ndarray, "n boxes"]:
-    """Number of who drew each box; `union` does not ask."""
+    """Return the annotator of each box; `union` does not need it."""
     if ground_truth == "union":
         return np.zeros(shape, np.int64)
     return array_checks.arrays("ciou", test, ("boxes", "box_annotator"))[1]
 
 
-def _check_options(protocol: str, ground_truth: str) -> None:
-    for option, value, allowed in (
-        ("protocol", protocol, PROTOCOLS),
-        ("ground_truth", ground_truth, pixel_maps.GROUND_TRUTHS),
-    ):
-        if value not in allowed:
-            raise ValueError(
-                f"ciou: {option} = {value!r}; allowed: {', '.join(allowed)} (--config.evaluation.ciou_{option})"
-            )
+def check_options(*, protocol: str, ground_truth: str) -> None:
+    """Check the options of the config.
+
+    Raises:
+      ValueError: an option is unknown.
+    """
+    one_of(protocol, PROTOCOLS, "evaluation.ciou.protocol")
+    one_of(ground_truth, pixel_maps.GROUND_TRUTHS, "evaluation.ciou.ground_truth")

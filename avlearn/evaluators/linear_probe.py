@@ -1,4 +1,4 @@
-"""Image classification by one linear layer on the vision network's features (Look, Listen and Learn, table 3)."""
+"""Linear probe: image classification by one linear layer on the vision features (Look, Listen and Learn, table 3)."""
 
 import functools
 from collections.abc import Mapping
@@ -12,13 +12,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from avlearn.evaluators.numerics import array_checks, single_label
+from avlearn.types import TableRow
 
 NEEDS = ("image_features", "labels")
 FIT_NEEDS = NEEDS
-FIT_ON = "images_fit"  # the training pictures
+FIT_ON = "images_fit"
 OPTIONAL = ("untrained_image_features",)
 PAIRING = "images"
-_CHUNK = 4096  # rows at a time of what is done with all rows
+SOURCE_OPTIONS = ("dataset", "fit_split", "split")
+TABLE = (TableRow("top1", "Linear probe, top-1", "majority", "most frequent class"),)
+_CHUNK = 4096  # rows at a time
 
 Layer = tuple[Float[np.ndarray, "dim classes"], Float[np.ndarray, " classes"]]
 
@@ -35,35 +38,34 @@ def evaluate(
     mesh: Mesh | None = None,
     items_expected: int | None = None,
 ) -> dict[str, Any]:
-    """Top-1 accuracy of a linear layer that was trained on the training split's features.
+    """Compute the top-1 accuracy of a linear layer that is trained on the training split's features.
 
     Features are scaled to zero mean and unit variance over the training split. The layer starts at zero and is trained
-    by Adam, its learning rate falling to zero along a cosine, on the cross-entropy with smoothed labels. Nothing is
-    chosen by the test split.
+    by Adam with a cosine schedule on the cross-entropy with smoothed labels. The test split chooses nothing.
 
     Args:
-      test: the arrays of `NEEDS` (see `parts/check.py`), one class a row.
-      fit: the same of the training split. Where both have untrained_image_features, the same is done with them.
-      epochs: passes over the training split; where its last batch is not full, other rows are left out in each.
-      batch: rows of one step; all of them where there are fewer.
-      learning_rate: of the first step.
+      test: arrays of `NEEDS` (see `numerics/array_checks.py`), one class a row.
+      fit: the same arrays of the training split; if both have untrained_image_features, they give the baseline.
+      epochs: passes over the training split; rows that do not fill the last batch are left out, others in each epoch.
+      batch: rows of one step, at most all rows.
+      learning_rate: learning rate of the first step.
       label_smoothing: share of the label that is spread over all classes.
-      seed: of the order of the rows.
-      mesh: of one axis, the devices that share each step's rows; None: all devices.
-      items_expected: items there should be in the test split; None: as many as are given.
+      seed: seed of the order of the rows.
+      mesh: mesh of one axis, whose devices share each step's rows; None: all devices.
+      items_expected: images of the test split; None: the items given.
 
     Returns:
       top1, training_top1; baselines: chance (1 / classes), majority (the training split's most frequent class),
-      untrained (None where there are no such features); classes, fit (items), epochs, batch, learning_rate,
-      label_smoothing, seed, items, items_expected.
+      untrained (None without such features); classes, fit (items), epochs, batch, learning_rate, label_smoothing, seed,
+      items, items_expected.
 
     Raises:
-      ValueError: arrays that are missing or wrong, no training features, or an option that cannot be.
+      ValueError: arrays that are missing or wrong, no training features, or an option out of range.
     """
-    _check_options(epochs, batch, learning_rate, label_smoothing)
+    check_options(epochs=epochs, batch=batch, learning_rate=learning_rate, label_smoothing=label_smoothing)
     if fit is None:
         raise ValueError(
-            "linear_probe: no training features (fit); the layer is trained on those of the training split"
+            "linear_probe: no training features (fit); the layer is trained on the features of the training split"
         )
     untrained = [name for name in OPTIONAL if name in test and name in fit]
     features, labels, *others = array_checks.arrays("linear_probe", test, (*NEEDS, *untrained))
@@ -104,9 +106,9 @@ def train(
     seed: int,
     mesh: Mesh | None = None,
 ) -> Layer:
-    """Weights and biases of the layer, for features as they are: their scaling is folded in.
+    """Train the layer; returns weights and biases for unscaled features.
 
-    The rows of a step are laid over the devices; those that fill the last device up have weight 0.
+    The devices share the rows of a step; padding rows have weight 0.
     """
     mesh = Mesh(np.array(jax.devices()), ("rows",)) if mesh is None else mesh
     mean, deviation = moments(features)
@@ -115,14 +117,14 @@ def train(
     adam = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     layer = (jnp.zeros((features.shape[1], count)), jnp.zeros(count))
     layer, state = jax.device_put((layer, adam.init(layer)), NamedSharding(mesh, PartitionSpec()))
-    filling = -batch % mesh.size
-    weight = np.repeat(np.array([1, 0], np.float32), [batch, filling])
+    padding = -batch % mesh.size
+    weight = np.repeat(np.array([1, 0], np.float32), [batch, padding])
     step = jax.jit(functools.partial(_step, adam=adam, label_smoothing=label_smoothing))
     rng = np.random.default_rng(seed)
     for _ in range(epochs):
         order = rng.permutation(len(features))
         for start in range(0, len(features) - batch + 1, batch):
-            rows = np.pad(order[start : start + batch], (0, filling))
+            rows = np.pad(order[start : start + batch], (0, padding))
             scaled = (features[rows].astype(np.float32) - mean) / deviation
             layer, state = step(layer, state, *(_shared(mesh, x) for x in (scaled, classes[rows], weight)))
         jax.block_until_ready(layer)
@@ -131,7 +133,7 @@ def train(
 
 
 def top1(layer: Layer, features: Float[np.ndarray, "n dim"], classes: Int[np.ndarray, " n"]) -> float:
-    """Share of rows whose class has the highest score, the first of equal scores."""
+    """Compute the share of rows whose class has the highest score, the first of equal scores."""
     weights, bias = layer
     chunks = (slice(start, start + _CHUNK) for start in range(0, len(features), _CHUNK))
     right = [((features[c] @ weights + bias).argmax(axis=1) == classes[c]).sum() for c in chunks]
@@ -139,7 +141,7 @@ def top1(layer: Layer, features: Float[np.ndarray, "n dim"], classes: Int[np.nda
 
 
 def moments(features: Float[np.ndarray, "n dim"]) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " dim"]]:
-    """Mean and standard deviation of each feature, float32; 1 where it does not vary."""
+    """Compute mean and standard deviation of each feature, float32; the deviation of a constant feature is 1."""
     chunks = [features[start : start + _CHUNK] for start in range(0, len(features), _CHUNK)]
     mean = sum(chunk.sum(axis=0, dtype=np.float64) for chunk in chunks) / len(features)
     variance = sum(np.square(chunk - mean).sum(axis=0) for chunk in chunks) / len(features)
@@ -148,7 +150,7 @@ def moments(features: Float[np.ndarray, "n dim"]) -> tuple[Float[np.ndarray, " d
 
 
 def _shared(mesh: Mesh, rows: np.ndarray) -> Array:
-    """Rows that every process holds whole, laid over the devices."""
+    """Shard rows, of which every process holds all, over the devices."""
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
     return jax.make_array_from_callback(rows.shape, sharding, lambda index: rows[index])
 
@@ -172,11 +174,17 @@ def _step(
     return optax.apply_updates(layer, updates), state
 
 
-def _check_options(epochs: int, batch: int, learning_rate: float, label_smoothing: float) -> None:
+def check_options(*, epochs: int, batch: int, learning_rate: float, label_smoothing: float, **_: str) -> None:
+    """Check the options of the config.
+
+    Raises:
+      ValueError: an option is out of range.
+    """
     if min(epochs, batch) < 1 or learning_rate <= 0 or not 0 <= label_smoothing < 1:
         raise ValueError(
             f"linear_probe: epochs = {epochs}, batch = {batch}, learning_rate = {learning_rate}, label_smoothing = "
-            f"{label_smoothing}; allowed: at least 1, at least 1, above 0, 0 to below 1"
+            f"{label_smoothing}; allowed: at least 1, at least 1, above 0, 0 to below 1 "
+            "(--config.evaluation.linear_probe)"
         )
 
 
@@ -190,5 +198,5 @@ def _check_shapes(
         if one.shape[1] != other.shape[1]:
             raise ValueError(
                 f"linear_probe: {name} has {one.shape[1]} columns in {len(one)} rows, that of fit {other.shape[1]} in "
-                f"{len(other)}; both splits have to be of one network and of the same classes"
+                f"{len(other)}; both splits must be of one network and of the same classes"
             )

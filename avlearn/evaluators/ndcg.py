@@ -1,8 +1,8 @@
 """Retrieval within and across modes, scored by nDCG@k (Objects that Sound 3.2, table 1).
 
 The relevance of a database item to a query comes from their labels; DCG@k is the sum of `gain(relevance) / log2(i + 1)`
-over the first k items (i = 1, 2, ...), and nDCG divides it by the best that any order of the same database could have.
-The published chance level fits the gain `2^relevance - 1` best, but not exactly: read a score beside its chance level.
+over the first k items (i = 1, 2, ...), and nDCG divides it by the DCG of the best order of the same database. The
+published chance level fits the gain `2^relevance - 1` best, but not exactly: compare a score with its chance level.
 """
 
 import dataclasses
@@ -13,16 +13,24 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from avlearn import ontology
+from avlearn.config import one_of
 from avlearn.evaluators.numerics import array_checks, single_label
+from avlearn.types import TableRow
 
-NEEDS = ("image_embedding", "labels")  # and audio_embedding, where the network hears
+NEEDS = ("image_embedding", "labels")  # and audio_embedding, unless the network takes no audio
 PAIRING = "all_positive"
 COMBINATIONS = {"im-im": (0, 0), "im-aud": (0, 1), "aud-im": (1, 0), "aud-aud": (1, 1)}  # query-database
 GAINS = {"exponential": lambda relevance: 2.0**relevance - 1, "linear": lambda relevance: 1.0 * relevance}
 OWN_ITEM = ("kept", "excluded")
+TABLE = (
+    TableRow("im-im", "nDCG@{k} image → image", "chance", "chance"),
+    TableRow("im-aud", "nDCG@{k} image → sound", "chance", "chance"),
+    TableRow("aud-im", "nDCG@{k} sound → image", "chance", "chance"),
+    TableRow("aud-aud", "nDCG@{k} sound → sound", "chance", "chance"),
+)
 _BLOCK_CELLS = 4_000_000  # query-database pairs at a time: 32 MB
-_GROUPS = 8  # groups of items for each place: their minima show how far the last place can be
-_MANY = 64  # candidates for each place, above which the finer type picks them
+_GROUPS = 8  # groups of items for each rank: their minima bound the distance of the last rank
+_MANY = 64  # candidates for each rank, above which the finer type picks them
 _BLOCK_VECTORS = 2000  # pairs of vectors at a time in the exact distances: 2 MB at 128 dimensions, a cache full
 
 
@@ -37,57 +45,59 @@ def evaluate(
     own_item_across: str = "kept",
     items_expected: int | None = None,
 ) -> dict[str, Any]:
-    """Mean nDCG@k of the four combinations of query and database, nearest in Euclidean distance first.
+    """Compute mean nDCG@k of the four combinations of query and database, ranked by Euclidean distance.
 
-    Of a network that does not hear there is one combination, im-im.
+    A network that takes no audio has one combination, im-im.
 
     Row i of both embeddings is item i. Within a mode the query is left out of the database. At equal distance the
-    lower item number comes first. A database of fewer than k items is ranked whole. A query to which nothing in the
-    database is relevant scores 0, as in scikit-learn, and is counted.
+    lower item number comes first. A database of fewer than k items is ranked in full. A query without relevant items
+    in the database scores 0, as in scikit-learn, and counts.
 
     Args:
-      test: the arrays of `NEEDS`, and `audio_embedding` unless the network does not hear (see `parts/check.py`).
-      fit: not used: nothing is fitted.
+      test: arrays of `NEEDS`, and `audio_embedding` unless the network takes no audio (see
+        `numerics/array_checks.py`).
+      fit: not used.
       class_relevance: relevance of class to class (`Ontology.class_relevance`; the identity matrix without an
-        ontology); that of two items is the maximum over their labels.
-      k: places that count.
-      curve: further numbers of places for `by_k` (OtS figure 10), all from the one ranking.
+        ontology); the relevance of two items is the maximum over their labels.
+      k: number of ranks that count.
+      curve: further values of k for `by_k` (OtS figure 10), all from the one ranking.
       gain: `exponential` (2^relevance - 1) or `linear`.
       own_item_across: across modes, the query's own item is `kept` in the database or `excluded`.
-      items_expected: items there should be, one for each clip of the split; None: as many as are given.
+      items_expected: clips of the split; None: the items given.
 
     Returns:
       im-im, im-aud, aud-im, aud-aud (query-database), or im-im alone; baselines.chance with the same keys: the
-      expectation over random orders of the same database; queries_without_relevant with the same keys; by_k:
-      number of places to the figures and their chance; k, gain, own_item_across, items, items_expected.
+      expectation over random orders of the same database; queries_without_relevant with the same keys; by_k: k to
+      the metrics and their chance level; k, gain, own_item_across, items, items_expected.
 
     Raises:
       ValueError: arrays that are missing or wrong, labels that do not fit `class_relevance`, an unknown option.
     """
-    heard = ("audio_embedding",) if "audio_embedding" in test else ()
-    labels, *embeddings = array_checks.arrays("ndcg", test, ("labels", "image_embedding", *heard))
+    check_options(k=k, curve=curve, gain=gain, own_item_across=own_item_across)
+    audio = ("audio_embedding",) if "audio_embedding" in test else ()
+    labels, *embeddings = array_checks.arrays("ndcg", test, ("labels", "image_embedding", *audio))
     labels = single_label.marked("ndcg", labels)
-    places = sorted({k, *curve})
-    _check_options(embeddings[0], embeddings[-1], labels, class_relevance, places[0], gain, own_item_across)
+    depths = sorted({k, *curve})
+    _check_arrays(embeddings[0], embeddings[-1], labels, class_relevance)
     modes = [embedding.astype(np.float64) for embedding in embeddings]
     levels = GAINS[gain](np.arange(class_relevance.max() + 1))
     counts = {"kept": relevance_counts(labels, class_relevance)}
     counts["excluded"] = counts["kept"] - _own(labels, class_relevance, len(levels))
-    by_k: dict[int, dict[str, Any]] = {each: {"chance": {}} for each in places}
+    by_k: dict[int, dict[str, Any]] = {each: {"chance": {}} for each in depths}
     without: dict[str, int] = {}
     for name, (query, database) in COMBINATIONS.items():
-        if not heard and name != "im-im":
+        if not audio and name != "im-im":
             continue
         own_item = "excluded" if query == database else own_item_across
-        items = nearest(modes[query], modes[database], places[-1], own_item=own_item)
+        items = nearest(modes[query], modes[database], depths[-1], own_item=own_item)
         gains = levels[relevance_of(items, labels, class_relevance)]
-        for each in places:
+        for each in depths:
             ideal = ideal_dcg(counts[own_item], levels, each)
             by_k[each][name] = _mean_ratio(discounted(gains[:, :each]), ideal)
             by_k[each]["chance"][name] = _mean_ratio(chance_dcg(counts[own_item], levels, each), ideal)
         without[name] = int((ideal == 0).sum())
-    figures = {name: value for name, value in by_k[k].items() if name != "chance"}
-    return figures | {
+    metrics = {name: value for name, value in by_k[k].items() if name != "chance"}
+    return metrics | {
         "baselines": {"chance": by_k[k]["chance"]},
         "by_k": {str(each): row for each, row in by_k.items()},
         "queries_without_relevant": without,
@@ -103,27 +113,27 @@ def evaluate(
 def nearest(
     query: Float[np.ndarray, "n dim"], database: Float[np.ndarray, "n dim"], k: int, *, own_item: str
 ) -> Int[np.ndarray, "n places"]:
-    """Numbers of the k database items nearest to each query, nearest first, the lower number first at equal distance.
+    """Find the k database items nearest to each query, nearest first; at equal distance the lower number first.
 
     Memory beyond one block is queries x k.
 
     Args:
       query: float64; row i is item i.
       database: float64; row i is item i.
-      k: places; fewer where the database has fewer items.
+      k: number of items to find; at most the items of the database.
       own_item: whether item i is `kept` in the database of query i or `excluded`.
     """
     excluded = own_item == "excluded"
     k = min(k, len(database) - excluded)
-    # A matrix product gives the squared distances fast, but rounded by the place in the block: equal vectors could
-    # differ in the last bits. So it only picks the candidates, all that may be among the first k, and the order is
-    # that of the exact differences. Picking in float32 takes half of the time.
+    # A matrix product computes the squared distances fast, but its rounding depends on the position in the block: equal
+    # vectors can differ in the last bits. It only picks the candidates that may be among the first k; the exact
+    # differences give the order. Picking in float32 takes half the time.
     coarse, fine = _scaled(query, database, np.float32), None
     found = np.empty((len(query), k), np.int64)
     for block in np.array_split(np.arange(len(query)), 1 + len(query) * len(database) // _BLOCK_CELLS):
         left_out = block if excluded else None
         rows, items = _candidates(coarse, block, k, left_out)
-        if len(rows) > _MANY * k * len(block):  # in float32 they can hardly be told apart
+        if len(rows) > _MANY * k * len(block):  # float32 hardly distinguishes them
             fine = _scaled(query, database, np.float64) if fine is None else fine
             rows, items = _candidates(fine, block, k, left_out)
         found[block] = _first(query[block], database, rows, items, k)
@@ -132,10 +142,10 @@ def nearest(
 
 @dataclasses.dataclass(frozen=True)
 class _Scaled:
-    """Vectors divided by the longest of all, so that no square overflows, and what is the same for all blocks."""
+    """Vectors divided by the longest one, so that no square overflows, and terms that all blocks share."""
 
     query: Float[np.ndarray, "n dim"]
-    minus_twice: Float[np.ndarray, "dim n"]  # the database, turned
+    minus_twice: Float[np.ndarray, "dim n"]  # the database, transposed
     squares: Float[np.ndarray, " n"]  # of the database
 
 
@@ -149,20 +159,20 @@ def _scaled(query: Float[np.ndarray, "n dim"], database: Float[np.ndarray, "n di
 def _candidates(
     scaled: _Scaled, block: Int[np.ndarray, " block"], k: int, left_out: Int[np.ndarray, " block"] | None
 ) -> tuple[Int[np.ndarray, " candidates"], Int[np.ndarray, " candidates"]]:
-    """Rows of the block and database items that may be among the row's first k."""
+    """Return rows of the block and the database items that may be among the row's first k."""
     query = scaled.query[block]
-    distance = query @ scaled.minus_twice  # squared, less the square of the query
+    distance = query @ scaled.minus_twice  # squared, minus the square of the query
     distance += scaled.squares[None, :]
     if left_out is not None:
         distance[np.arange(len(query)), left_out] = np.inf
-    # k groups of items have a member within the k-th smallest of the groups' minima, so k items lie within it.
+    # k groups have a member within the k-th smallest of the groups' minima, so at least k items do.
     size = max(1, distance.shape[1] // (_GROUPS * k))
     whole = distance.shape[1] // size * size
     minima = distance[:, :whole].reshape(len(query), size, -1).min(axis=1)
     minima = np.concatenate([minima, distance[:, whole:]], axis=1)
     rounding = 16 * (query.shape[1] + 4) * np.finfo(query.dtype).eps
     farthest = np.partition(minima, k - 1, axis=1)[:, k - 1] + query.dtype.type(rounding)
-    # Forty times as fast as `np.nonzero` of rows and columns.
+    # Forty times as fast as `np.nonzero` on rows and columns.
     return np.divmod(np.flatnonzero(distance <= farthest[:, None]), distance.shape[1])
 
 
@@ -173,7 +183,7 @@ def _first(
     items: Int[np.ndarray, " candidates"],
     k: int,
 ) -> Int[np.ndarray, "block places"]:
-    """The first k candidates of each row, by their exact distance."""
+    """Return the first k candidates of each row, by their exact distance."""
     pieces = np.array_split(np.arange(len(rows)), 1 + len(rows) // _BLOCK_VECTORS)
     exact = np.concatenate([np.square(query[rows[p]] - database[items[p]]).sum(axis=1) for p in pieces])
     items = items[np.lexsort((items, exact, rows))]
@@ -186,7 +196,7 @@ def relevance_of(
     labels: Bool[np.ndarray, "n classes"],
     class_relevance: Int[np.ndarray, "classes classes"],
 ) -> Int[np.ndarray, "n places"]:
-    """Relevance of the items found to their queries."""
+    """Look up the relevance of the found items to their queries."""
     found = np.empty(items.shape, class_relevance.dtype)
     for block in np.array_split(np.arange(len(items)), 1 + items.size * labels.shape[1] // _BLOCK_CELLS):
         to_class = ontology.best_over_labels(labels[block], class_relevance)
@@ -197,7 +207,7 @@ def relevance_of(
 def relevance_counts(
     labels: Bool[np.ndarray, "n classes"], class_relevance: Int[np.ndarray, "classes classes"]
 ) -> Int[np.ndarray, "n levels"]:
-    """How many items (itself included) have relevance 0, 1, 2, ... to each item."""
+    """Count the items (each item itself included) that have relevance 0, 1, 2, ... to each item."""
     levels = int(class_relevance.max()) + 1
     sets, of_item = ontology.label_sets(labels)
     items_of_set = np.bincount(of_item)
@@ -212,14 +222,14 @@ def relevance_counts(
 
 
 def discounted(gains: Float[np.ndarray, "n places"]) -> Float[np.ndarray, " n"]:
-    """DCG of gains in the order of retrieval."""
+    """Compute the DCG of gains in the order of retrieval."""
     return gains @ _discounts(gains.shape[1])
 
 
 def ideal_dcg(
     counts: Int[np.ndarray, "n levels"], gains: Float[np.ndarray, " levels"], k: int
 ) -> Float[np.ndarray, " n"]:
-    """DCG@k of the best order, from how many items have each relevance: the most relevant fill the first places."""
+    """Compute the DCG@k of the best order from `relevance_counts`: the most relevant items fill the first ranks."""
     filled = np.minimum(np.cumsum(counts[:, ::-1], axis=1), k)
     up_to = np.concatenate([[0.0], np.cumsum(_discounts(k))])[filled]
     return np.diff(up_to, axis=1, prepend=0) @ gains[::-1]
@@ -228,7 +238,7 @@ def ideal_dcg(
 def chance_dcg(
     counts: Int[np.ndarray, "n levels"], gains: Float[np.ndarray, " levels"], k: int
 ) -> Float[np.ndarray, " n"]:
-    """Expectation of DCG@k over all orders: every place holds the mean gain of the database."""
+    """Compute the expected DCG@k over all orders: every rank has the mean gain of the database."""
     items = counts.sum(axis=1)
     return counts @ gains / items * _discounts(min(k, int(items[0]))).sum()
 
@@ -240,7 +250,7 @@ def _discounts(k: int) -> Float[np.ndarray, " k"]:
 def _own(
     labels: Bool[np.ndarray, "n classes"], class_relevance: Int[np.ndarray, "classes classes"], levels: int
 ) -> Int[np.ndarray, "n levels"]:
-    """One for the relevance of each item to itself, 0 for every other level."""
+    """Return 1 for the relevance of each item to itself, 0 for every other level."""
     own = relevance_of(np.arange(len(labels))[:, None], labels, class_relevance)
     return (own == np.arange(levels)[None, :]).astype(np.int64)
 
@@ -249,19 +259,34 @@ def _mean_ratio(dcg: Float[np.ndarray, " n"], ideal: Float[np.ndarray, " n"]) ->
     return float(np.divide(dcg, ideal, out=np.zeros_like(dcg), where=ideal > 0).mean())
 
 
-def _check_options(
+def check_options(
+    *, k: int, curve: Sequence[int] = (), gain: str, own_item_across: str, evaluator: str = "ndcg"
+) -> None:
+    """Check the options of the config; `evaluator` names the section.
+
+    Raises:
+      ValueError: an option is unknown or out of range.
+    """
+    one_of(gain, GAINS, f"evaluation.{evaluator}.gain")
+    one_of(own_item_across, OWN_ITEM, f"evaluation.{evaluator}.own_item_across")
+    least = min((k, *curve))
+    if least < 1:
+        raise ValueError(
+            f"{evaluator}: k = {least}; at least 1 rank must count (--config.evaluation.{evaluator}.k, "
+            f"--config.evaluation.{evaluator}.curve)"
+        )
+
+
+def _check_arrays(
     image: Float[np.ndarray, "n image_dim"],
     audio: Float[np.ndarray, "n audio_dim"],
     labels: Bool[np.ndarray, "n label_classes"],
     class_relevance: Int[np.ndarray, "classes classes"],
-    k: int,
-    gain: str,
-    own_item_across: str,
 ) -> None:
     if image.shape != audio.shape:
         raise ValueError(
             f"ndcg: image_embedding has {image.shape[1]} dimensions and audio_embedding {audio.shape[1]}; they are "
-            "compared with each other, so both need as many"
+            "compared with each other, so both need the same number"
         )
     if len(labels) < 2:
         raise ValueError("ndcg: 1 row in labels; retrieval within a mode needs at least 2 items")
@@ -271,8 +296,3 @@ def _check_options(
         )
     if class_relevance.min() < 0:
         raise ValueError(f"ndcg: class_relevance has a value of {class_relevance.min()}; the least allowed is 0")
-    if k < 1:
-        raise ValueError(f"ndcg: k = {k}; at least 1 place has to count")
-    for option, value, allowed in (("gain", gain, GAINS), ("own_item_across", own_item_across, OWN_ITEM)):
-        if value not in allowed:
-            raise ValueError(f"ndcg: {option} = {value!r}; allowed: {', '.join(allowed)}")

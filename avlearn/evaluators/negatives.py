@@ -1,7 +1,7 @@
-"""Does the heat map say when nothing in the picture sounds? (Mo and Morgado 2022, the extended test sets, section 5).
+"""Detection among negatives: is the heat map low if no object in the frame sounds? (Mo and Morgado 2022, section 5).
 
-Pairs of a frame and its own sound are mixed with the same frames and sounds from elsewhere, or silence. A pair's
-confidence is the maximum of its map, and the object counts as found where the map's cIoU value is at least .5.
+Corresponding pairs are mixed with the same frames paired with audio from elsewhere, or silence. A pair's confidence is
+the maximum of its map, and an object is found if the map's cIoU value is at least .5.
 """
 
 from collections.abc import Mapping
@@ -10,11 +10,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from avlearn.config import one_of
 from avlearn.evaluators import ciou
 from avlearn.evaluators.numerics import array_checks, detection, pixel_maps
+from avlearn.types import TableRow
 
 NEEDS = ("heat_map", "corresponds", "silent", "boxes", "box_sounding", "image_item")
 PAIRING = "negatives"
+OUT_OF_SIGHT = ("left_out", "negatives")
+TABLE = (
+    TableRow(
+        "all/average_precision",
+        "Average precision with negatives",
+        "constant/average_precision",
+        "constant confidence",
+    ),
+    TableRow("all/max_f1", "Greatest F1 with negatives", "constant/max_f1", "constant confidence"),
+)
 
 
 def evaluate(
@@ -25,31 +37,31 @@ def evaluate(
     out_of_sight: str = "left_out",
     items_expected: int | None = None,
 ) -> dict[str, Any]:
-    """Average precision and greatest F1 of the heat maps, for each kind of negative and for all together.
+    """Compute average precision and greatest F1 of the heat maps, for each kind of negative and for all together.
 
-    Positives are corresponding pairs with a usable sounding box. Negatives are the pairs with another clip's sound
-    (off-screen), those with silence, and, where it is asked for, corresponding pairs whose sound comes from out of
-    sight: without a sounding box.
+    Positives are corresponding pairs with a usable sounding box. Negatives are pairs with another clip's audio
+    (off-screen), pairs with silence, and optionally corresponding pairs without a sounding box, whose sound comes from
+    out of sight.
 
     Args:
-      test: the arrays of `NEEDS` (see `parts/check.py`).
-      fit: not used: nothing is fitted.
-      protocol: from map to prediction, a name in `ciou.PROTOCOLS`.
-      out_of_sight: `left_out` or `negatives`, for datasets in which everything that sounds in sight has a box.
-      items_expected: clips of the split, of which each has one corresponding pair; None: as many as are given.
+      test: arrays of `NEEDS` (see `numerics/array_checks.py`).
+      fit: not used.
+      protocol: rule from map to prediction, a name in `ciou.PROTOCOLS`.
+      out_of_sight: `left_out` or `negatives`, for datasets in which every visible sounding object has a box.
+      items_expected: clips of the split, each with one corresponding pair; None: the corresponding pairs given.
 
     Returns:
-      off_screen, silence, out_of_sight (None where there are none) and all, each with average_precision, max_f1,
-      negatives (pairs) and baselines.constant: the same figures of a confidence that is always the same; confidence,
-      protocol, items (positives), without_usable_box (corresponding pairs that are no positives), items_expected;
-      baselines: constant, that of `all`.
+      off_screen, silence, out_of_sight (None without such pairs) and all, each with average_precision, max_f1,
+      negatives (pairs) and baselines.constant: the same metrics of a constant confidence; confidence, protocol, items
+      (positives), without_usable_box (corresponding pairs that are not positives), items_expected; baselines: constant,
+      that of `all`.
 
     Raises:
       ValueError: arrays that are missing or wrong, an unknown option, no positives, or no negatives.
     """
+    check_options(protocol=protocol, out_of_sight=out_of_sight)
     heat_map, corresponds, silent, boxes, box_sounding, _ = array_checks.arrays("negatives", test, NEEDS)
     corresponds, silent, box_sounding = corresponds.astype(bool), silent.astype(bool), box_sounding.astype(bool)
-    _check_options(protocol, out_of_sight)
     corners, usable = pixel_maps.pixel_corners(boxes)
     usable &= box_sounding
     positive = corresponds & usable.any(axis=1)
@@ -65,11 +77,11 @@ def evaluate(
             f" in {len(corresponds)} rows of corresponds; both are needed. Collect them with the pairing {PAIRING!r}"
         )
     confidence = heat_map.max(axis=(1, 2)).astype(np.float64)
-    right_place = np.zeros(len(positive), bool)
-    nobody = np.zeros(usable[positive].shape, np.int64)
-    values, _ = ciou.overlaps(heat_map[positive], corners[positive], usable[positive], nobody, protocol, "union", 0)
-    right_place[positive] = values["heat_map"] >= ciou.SUCCESS
-    found = {name: _figures(confidence, positive, right_place, kind) for name, kind in kinds.items()}
+    localized = np.zeros(len(positive), bool)
+    annotator = np.zeros(usable[positive].shape, np.int64)
+    values, _ = ciou.overlaps(heat_map[positive], corners[positive], usable[positive], annotator, protocol, "union", 0)
+    localized[positive] = values["heat_map"] >= ciou.SUCCESS
+    found = {name: _scores(confidence, positive, localized, kind) for name, kind in kinds.items()}
     return found | {
         "baselines": found["all"]["baselines"],
         "confidence": "maximum of the map",
@@ -80,27 +92,28 @@ def evaluate(
     }
 
 
-def _figures(
+def _scores(
     confidence: Float[np.ndarray, " n"],
     positive: Bool[np.ndarray, " n"],
-    right_place: Bool[np.ndarray, " n"],
+    localized: Bool[np.ndarray, " n"],
     negative: Bool[np.ndarray, " n"],
 ) -> dict[str, Any] | None:
     if not negative.any():
         return None
     used = positive | negative
-    sounding, found = positive[used], right_place[used]
+    sounding, found = positive[used], localized[used]
     return {
-        **detection.figures(confidence[used], sounding, found),
-        "baselines": {"constant": detection.figures(np.zeros(len(sounding)), sounding, found)},
+        **detection.scores(confidence[used], sounding, found),
+        "baselines": {"constant": detection.scores(np.zeros(len(sounding)), sounding, found)},
         "negatives": int(negative.sum()),
     }
 
 
-def _check_options(protocol: str, out_of_sight: str) -> None:
-    for option, value, allowed in (
-        ("protocol", protocol, tuple(ciou.PROTOCOLS)),
-        ("out_of_sight", out_of_sight, ("left_out", "negatives")),
-    ):
-        if value not in allowed:
-            raise ValueError(f"negatives: {option} = {value!r}; allowed: {', '.join(allowed)}")
+def check_options(*, protocol: str, out_of_sight: str) -> None:
+    """Check the options of the config.
+
+    Raises:
+      ValueError: an option is unknown.
+    """
+    one_of(protocol, ciou.PROTOCOLS, "evaluation.negatives.protocol")
+    one_of(out_of_sight, OUT_OF_SIGHT, "evaluation.negatives.out_of_sight")

@@ -1,7 +1,7 @@
-"""Do clusters of the features meet the classes? (Look, Listen and Learn 3.5.3, table 4).
+"""NMI: do clusters of the features agree with the classes? (Look, Listen and Learn 3.5.3, table 4).
 
-The features of each mode are clustered by k-means, and the score is the normalised mutual information between the
-clusters and the classes.
+The features of each mode are clustered by k-means; the score is the normalised mutual information between clusters and
+classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,19 @@ from jaxtyping import Float, Int
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 
+from avlearn.config import one_of
 from avlearn.evaluators.numerics import array_checks, single_label
+from avlearn.types import TableRow
 
 NEEDS = ("image_embedding", "audio_embedding", "labels")
 OPTIONAL = ("untrained_image_embedding", "untrained_audio_embedding")
 PAIRING = "all_positive"
 AVERAGES = ("arithmetic", "geometric", "min", "max")
+FEATURES = ("embedding", "pool4")
+TABLE = (
+    TableRow("image", "NMI of image clusters", "random", "random clusters"),
+    TableRow("audio", "NMI of sound clusters", "random", "random clusters"),
+)
 
 
 def evaluate(
@@ -34,34 +41,34 @@ def evaluate(
     seed: int = 0,
     items_expected: int | None = None,
 ) -> dict[str, Any]:
-    """Normalised mutual information between k-means clusters and classes, for each mode.
+    """Compute the normalised mutual information between k-means clusters and classes, for each mode.
 
     Args:
-      test: labels, and for each mode the array `<mode>_<features>` (see `parts/check.py`); where
-        `untrained_<mode>_<features>` is there too, the same is done with it.
-      fit: not used: clusters are those of the evaluated items.
+      test: labels, and for each mode the array `<mode>_<features>` (see `numerics/array_checks.py`); optionally
+        `untrained_<mode>_<features>`, for the baseline.
+      fit: not used: the evaluated items are clustered.
       features: `embedding` (`NEEDS`) or `pool4`.
       modalities: modes to score, `image` and `audio`.
       clusters: k of k-means.
-      restarts: runs of k-means, from different centres; the one of least distance to the centres is scored.
-      average: mean of the two entropies by which the mutual information is divided, `arithmetic`, `geometric`, `min` or
-        `max`.
-      label_rule: of items with several classes, see `parts/single_label.py`; `expanded` counts an item once for each of
-        its classes.
+      restarts: runs of k-means from different centres; the run of least distance to the centres is scored.
+      average: mean of the two entropies that divides the mutual information, one of `AVERAGES`.
+      label_rule: rule for items with several classes, see `numerics/single_label.py`; `expanded` counts an item once
+        for each of its classes.
       random_draws: draws of the random baseline.
-      seed: of k-means and of the draws.
-      items_expected: items there should be, one for each clip of the split; None: as many as are given.
+      seed: seed of k-means and of the draws.
+      items_expected: clips of the split; None: the items given.
 
     Returns:
       image, audio; baselines: random (mean over draws of the same clusters with their items shuffled) and untrained
-      (None where there are no such features), each by mode; clusters_found by mode (fewer than asked for where items
-      coincide); clusters, classes (that occur), average, label_rule, features, restarts, random_draws, seed, items,
+      (None without such features), each by mode; clusters_found by mode (less than `clusters` if items coincide);
+      clusters, classes (that occur), average, label_rule, features, restarts, random_draws, seed, items,
       items_expected.
 
     Raises:
       ValueError: arrays that are missing or wrong, fewer items than clusters, or an unknown option.
     """
-    _check_options(features, modalities, average, clusters, restarts, random_draws)
+    check_options(clusters=clusters, average=average, label_rule=label_rule)
+    _check_arguments(features, modalities, restarts, random_draws)
     names = [f"{mode}_{features}" for mode in modalities]
     optional = [name for name in (f"untrained_{each}" for each in names) if name in test]
     labels, *arrays = array_checks.arrays("nmi", test, ("labels", *names, *optional))
@@ -99,23 +106,30 @@ def evaluate(
 
 
 def cluster(features: Float[np.ndarray, "n dim"], clusters: int, restarts: int, seed: int) -> Int[np.ndarray, " n"]:
-    """Cluster of each row, by k-means."""
+    """Assign each row to a cluster by k-means."""
     return KMeans(clusters, n_init=restarts, random_state=seed).fit_predict(features)
 
 
 def agreement(clusters: Int[np.ndarray, " n"], classes: Int[np.ndarray, " n"], average: str) -> float:
-    """Normalised mutual information of two groupings of the same rows."""
+    """Compute the normalised mutual information of two groupings of the same rows."""
     return float(normalized_mutual_info_score(classes, clusters, average_method=average))
 
 
-def _check_options(
-    features: str, modalities: Sequence[str], average: str, clusters: int, restarts: int, random_draws: int
-) -> None:
+def check_options(*, clusters: int, average: str, label_rule: str) -> None:
+    """Check the options of the config.
+
+    Raises:
+      ValueError: an option is unknown or out of range.
+    """
+    one_of(average, AVERAGES, "evaluation.nmi.average")
+    one_of(label_rule, single_label.RULES, "evaluation.nmi.label_rule")
+    if clusters < 1:
+        raise ValueError(f"nmi: clusters = {clusters}; --config.evaluation.nmi.clusters is at least 1")
+
+
+def _check_arguments(features: str, modalities: Sequence[str], restarts: int, random_draws: int) -> None:
     array_checks.modalities("nmi", modalities)
-    for option, value, allowed in (("features", features, ("embedding", "pool4")), ("average", average, AVERAGES)):
-        if value not in allowed:
-            raise ValueError(f"nmi: {option} = {value!r}; allowed: {', '.join(allowed)}")
-    if min(clusters, restarts, random_draws) < 1:
-        raise ValueError(
-            f"nmi: clusters = {clusters}, restarts = {restarts}, random_draws = {random_draws}; each is at least 1"
-        )
+    if features not in FEATURES:
+        raise ValueError(f"nmi: features = {features!r}; allowed: {', '.join(FEATURES)}")
+    if min(restarts, random_draws) < 1:
+        raise ValueError(f"nmi: restarts = {restarts}, random_draws = {random_draws}; each is at least 1")

@@ -8,10 +8,21 @@ from jaxtyping import Bool, Float, Shaped
 from scipy import special
 
 from avlearn.evaluators.numerics import array_checks, bootstrap
+from avlearn.types import TableRow
 
 NEEDS = ("heat_map", "corresponds", "boxes", "box_sounding", "image_item")
 PAIRING = "avc"
 PROTOCOL = "the centre of the strongest cell lies in a box of a sounding object, borders included"
+TABLE = (
+    TableRow("accuracy", "Pointing accuracy", "centre", "centre"),
+    TableRow(
+        "mean_maximum_matched",
+        "Mean maximum of the heat map",
+        "mean_maximum_mismatched",
+        "mismatched sound",
+        further_items="without_sounding_box",
+    ),
+)
 
 
 def evaluate(
@@ -22,26 +33,26 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Share of frames whose heat map has its mode inside a box of a sounding object.
+    """Compute the share of frames whose heat map has its mode inside a box of a sounding object.
 
-    Scored are corresponding pairs with at least one sounding box in the picture. The mode is the centre of the
-    strongest cell (of equal ones the first, row by row); a box holds its border.
+    Corresponding pairs with at least one sounding box in the image are scored. The mode is the centre of the strongest
+    cell (the first of equal cells, row by row); a box includes its border.
 
     Args:
-      test: the arrays of `NEEDS` (see `parts/check.py`), mismatched pairs among them.
-      fit: not used: nothing is fitted.
-      items_expected: clips of the split, of which each has one corresponding pair; None: as many as are given.
+      test: arrays of `NEEDS` (see `numerics/array_checks.py`), with corresponding and mismatched pairs.
+      fit: not used.
+      items_expected: clips of the split, each with one corresponding pair; None: the corresponding pairs given.
       resamples: bootstrap samples of clips.
-      seed: of the bootstrap.
+      seed: seed of the bootstrap.
 
     Returns:
       accuracy, accuracy_interval (95 %), items (pairs scored), without_sounding_box (corresponding pairs that were
-        not scored), items_expected (corresponding pairs there should be).
-      accuracy_with_distractor, items_with_distractor: on scored pairs that also have a silent box in the picture; the
-        accuracy is None where there are no such pairs.
+        not scored), items_expected (expected corresponding pairs).
+      accuracy_with_distractor, items_with_distractor: on scored pairs that also have a silent box in the image; the
+        accuracy is None if there are no such pairs.
       mean_maximum_matched, mean_maximum_mismatched: the map's maximum as a probability, mean over corresponding and
         over mismatched pairs.
-      baselines: centre (the middle of the picture), random_cell (a cell drawn uniformly, in expectation),
+      baselines: centre (the centre of the image), random_cell (a cell drawn uniformly, in expectation),
         centre_with_distractor.
 
     Raises:
@@ -80,26 +91,26 @@ def evaluate(
 
 
 def in_picture(boxes: Float[np.ndarray, "n boxes 4"]) -> Bool[np.ndarray, "n boxes"]:
-    """Whether a box exists (no NaN) and its part inside the picture has an area."""
+    """Return whether a box exists (no NaN) and its part inside the image has an area."""
     size = np.minimum(boxes[..., 2:], 1) - np.maximum(boxes[..., :2], 0)
     return (size > 0).all(axis=-1)
 
 
 def mode(heat_map: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n 2"]:
-    """Centre (y, x) of each map's strongest cell, as shares of the picture."""
+    """Return the centre (y, x) of each map's strongest cell, as shares of the image."""
     rows, columns = heat_map.shape[1:]
     row, column = np.divmod(heat_map.reshape(len(heat_map), -1).argmax(axis=1), columns)
     return np.stack([(row + 0.5) / rows, (column + 0.5) / columns], axis=1)
 
 
 def inside(points: Float[np.ndarray, "n 2"], boxes: Float[np.ndarray, "n boxes 4"]) -> Bool[np.ndarray, " n"]:
-    """Whether each point (y, x) is in one of its boxes, borders included; NaN boxes hold nothing."""
+    """Return whether each point (y, x) is in one of its boxes, borders included; NaN boxes contain nothing."""
     points = points[:, None]
     return ((boxes[..., :2] <= points) & (points <= boxes[..., 2:])).all(axis=-1).any(axis=-1)
 
 
 def covered_cells(boxes: Float[np.ndarray, "n boxes 4"], grid: tuple[int, int]) -> Float[np.ndarray, " n"]:
-    """Share of a grid's cells (rows, columns) whose centre is in one of the boxes."""
+    """Compute the share of a grid's cells (rows, columns) whose centre is in one of the boxes."""
     centres = np.indices(grid).reshape(2, -1).T
     points = (centres + 0.5) / np.array(grid)
     return np.mean([inside(np.broadcast_to(point, (len(boxes), 2)), boxes) for point in points], axis=0)
@@ -113,7 +124,7 @@ def _enough(corresponds: Bool[np.ndarray, " n"], scored: Bool[np.ndarray, " n"])
         )
     if not scored.any():
         raise ValueError(
-            f"pointing: none of {int(corresponds.sum())} corresponding pairs has a sounding box in the picture "
+            f"pointing: none of {int(corresponds.sum())} corresponding pairs has a sounding box in the image "
             "(boxes, box_sounding); evaluate on a dataset with boxes, or leave this evaluator out"
         )
 

@@ -1,4 +1,4 @@
-"""Sound classification with the audio network's features (Look, Listen and Learn 3.4, table 2): ESC-50, DCASE 2013.
+"""Sound classification on the audio network's features (Look, Listen and Learn 3.4, table 2): ESC-50, DCASE 2013.
 
 Features of equally spaced windows of one second are scaled to zero mean and unit variance, a one-vs-all linear SVM is
 trained on the windows, and a clip's scores are the mean over its windows.
@@ -14,23 +14,26 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from avlearn.evaluators.numerics import array_checks, linear_svm, single_label
+from avlearn.types import TableRow
 
 NEEDS = ("audio_features", "clip", "labels", "fold")
 OPTIONAL = ("untrained_audio_features", "tested")
 PAIRING = "windows"
+SOURCE_OPTIONS = ("dataset", "windows", "test_splits")
+TABLE = (TableRow("accuracy", "Sound classification", "chance", "chance"),)
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
-INNER_FOLDS = 5  # where the training clips are of one fold, as in DCASE 2013
+INNER_FOLDS = 5  # if the training clips are of one fold, as in DCASE 2013
 
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Features of windows, and the classes of the clips that they are of.
+    """Features of windows, and the classes of their clips.
 
     Attributes:
       features: one row a window.
       clip: number of each window's clip; every clip has a window.
       classes: class of each clip.
-      count: classes there are.
+      count: number of classes.
     """
 
     features: Float[np.ndarray, "windows dim"]
@@ -48,26 +51,26 @@ def evaluate(
     seed: int = 0,
     items_expected: int | None = None,
 ) -> dict[str, Any]:
-    """Accuracy on each test fold, trained on all other folds, and the mean over test folds.
+    """Compute the accuracy on each test fold, trained on all other folds, and the mean over test folds.
 
-    C of the SVM is chosen by `choose_penalty` among the training clips.
+    `choose_penalty` chooses C of the SVM among the training clips.
 
     Args:
-      test: the arrays of `NEEDS` (see `parts/check.py`): audio_features and clip have a row for each window, labels and
-        fold one for each clip. With untrained_audio_features the same is done for those of an untrained network, with
-        tested (a row for each clip) only the folds of those clips are tested on.
-      fit: not used: training clips are those of the other folds.
-      test_folds: folds to test on; None: as `tested` says, or each in turn (ESC-50). DCASE: (2,), where the training
+      test: arrays of `NEEDS` (see `numerics/array_checks.py`): audio_features and clip have a row for each window,
+        labels and fold a row for each clip. Optionally untrained_audio_features, for the baseline, and tested (a row
+        for each clip): only the folds of these clips are tested on.
+      fit: not used: the clips of the other folds are trained on.
+      test_folds: folds to test on; None: the folds of `tested`, or each in turn (ESC-50). DCASE: (2,), if the training
         set is fold 1.
-      penalties: values of C to choose from; one value is taken as it is.
-      seed: of the parts, where clips are parted within a fold.
-      items_expected: clips there should be in the test folds; None: as many as are given.
+      penalties: values of C to choose from; a single value is used without choosing.
+      seed: seed of the cross-validation within a single fold.
+      items_expected: clips of the test folds; None: the clips given.
 
     Returns:
       accuracy (mean over test folds); fold_accuracy, fold_penalty (the C chosen) and fold_clips, by fold;
       not_converged (folds whose SVM ran out of steps); baselines: chance (1 / classes), majority (the training clips'
-      most frequent class; mean over test folds), untrained (accuracy of the untrained network's features; None where
-      there are none); classes, windows_per_clip (least and most), penalties, seed, items (test clips), items_expected.
+      most frequent class; mean over test folds), untrained (accuracy of the untrained network's features; None without
+      them); classes, windows_per_clip (least and most), penalties, seed, items (test clips), items_expected.
 
     Raises:
       ValueError: arrays that are missing or wrong, clips without windows or with other than one class, or folds that
@@ -115,13 +118,13 @@ def choose_penalty(
     penalties: Sequence[float],
     seed: int,
 ) -> float:
-    """C of the best mean accuracy in cross-validation among the training clips, the smallest of equally good ones.
+    """Choose the C of best mean accuracy in cross-validation among the training clips, the smallest of equal ones.
 
-    The parts are the training clips' folds (ESC-50's keep recordings of one source together). Where they are all of
-    one fold, they are five parts, or as many as the rarest class has clips, with the classes spread evenly.
+    The parts are the training clips' folds (ESC-50's folds keep recordings of one source together). Clips of a single
+    fold are divided into `INNER_FOLDS` stratified parts, at most one for each clip of the rarest class.
 
     Raises:
-      ValueError: a class has one training clip only, so that the single fold cannot be parted.
+      ValueError: a class has only one training clip, so that a single fold cannot be divided.
     """
     if len(penalties) == 1:
         return penalties[0]
@@ -149,16 +152,16 @@ def accuracies(
     tested: Bool[np.ndarray, " clips"],
     penalties: Sequence[float],
 ) -> tuple[list[float], bool]:
-    """Accuracy on the tested clips for each value of C, in ascending order; and whether every SVM has converged.
+    """Compute the accuracy on the tested clips for each C, in ascending order, and whether every SVM has converged.
 
-    The scaling is fitted on the windows of the clips trained on.
+    The scaling is fitted on the windows of the training clips.
     """
     kind = np.result_type(windows.features.dtype, np.float32)
     scaler = StandardScaler(copy=False)
     train = scaler.fit_transform(windows.features[trained[windows.clip]].astype(kind))
     test = scaler.transform(windows.features[tested[windows.clip]].astype(kind))
     of_window = windows.classes[windows.clip[trained[windows.clip]]]
-    clip = (np.cumsum(tested) - 1)[windows.clip[tested[windows.clip]]]  # from 0 among the tested ones
+    clip = (np.cumsum(tested) - 1)[windows.clip[tested[windows.clip]]]  # numbered from 0 among the tested clips
     found, converged, weights = [], True, None
     for penalty in penalties:
         weights, ended = linear_svm.fit(train, of_window, count=windows.count, penalty=penalty, start=weights)
@@ -171,13 +174,13 @@ def accuracies(
 def clip_scores(
     scores: Float[np.ndarray, "windows classes"], clip: Int[np.ndarray, " windows"]
 ) -> Float[np.ndarray, "clips classes"]:
-    """Mean scores over the windows of each clip; clips are numbered from 0, and each has a window."""
+    """Compute mean scores over the windows of each clip; clips are numbered from 0, and each has a window."""
     sums = [np.bincount(clip, weights=of_class) for of_class in scores.T]
     return np.stack(sums, axis=1) / np.bincount(clip)[:, None]
 
 
 def majority(trained: Int[np.ndarray, " n"], tested: Int[np.ndarray, " m"]) -> float:
-    """Accuracy of always saying the training clips' most frequent class, the first of equally frequent ones."""
+    """Compute the accuracy of the training clips' most frequent class, the first of equally frequent classes."""
     return float((tested == np.bincount(trained).argmax()).mean())
 
 
@@ -190,11 +193,23 @@ def _of_fold(
 
 
 def _tested(test: Mapping[str, np.ndarray], fold: Int[np.ndarray, " clips"]) -> list[int]:
-    """Folds to test on: those of the clips marked so, or all."""
+    """Return the folds to test on: the folds of the clips marked as tested, or all."""
     if "tested" not in test:
         return np.unique(fold).tolist()
     marked = array_checks.arrays("sound_classification", test, ("fold", "tested"))[1]
     return np.unique(fold[marked.astype(bool)]).tolist()
+
+
+def check_options(*, windows: int, **_: Any) -> None:
+    """Check the options of the config.
+
+    Raises:
+      ValueError: less than 1 window.
+    """
+    if windows < 1:
+        raise ValueError(
+            f"sound_classification: windows = {windows}; --config.evaluation.sound_classification.windows is at least 1"
+        )
 
 
 def _check(

@@ -1,7 +1,7 @@
-"""Images and sounds together in a map of two dimensions, by t-SNE (All that Sound, figure 6).
+"""t-SNE map of image and audio embeddings in two dimensions (All that Sound, figure 6).
 
-The map is for looking at. What is scored is how far neighbours on it share a class, beside chance and beside the
-embeddings that it was made of: t-SNE can show clusters where there are none.
+The map is for viewing. The score is the share of neighbours on it that have a class in common, with chance level and
+with the same share in the space of the embeddings: t-SNE can show clusters that do not exist.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,11 @@ from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
 from avlearn.evaluators.numerics import array_checks, single_label
+from avlearn.types import TableRow
 
 NEEDS = ("image_embedding", "audio_embedding", "labels")
 PAIRING = "all_positive"
+TABLE = (TableRow("class_agreement", "Neighbours of one class on the map", "chance", "chance"),)
 
 
 def evaluate(
@@ -27,29 +29,28 @@ def evaluate(
     seed: int = 0,
     items_expected: int | None = None,
 ) -> dict[str, Any]:
-    """The map's coordinates, and how far its neighbours share a class.
+    """Compute the map's coordinates, and the share of neighbours that have a class in common.
 
-    All images and sounds are points of one map. A point's neighbours are the nearest points of other clips.
+    The images and audio of all clips are points of one map. A point's neighbours are the nearest points of other clips.
 
     Args:
-      test: the arrays of `NEEDS` (see `parts/check.py`).
-      fit: not used: the map is of the evaluated items.
-      perplexity: of t-SNE: about how many neighbours a point has.
-      neighbours: points nearest to each point that count.
-      seed: of t-SNE.
-      items_expected: items there should be, one for each clip of the split; None: as many as are given.
+      test: arrays of `NEEDS` (see `numerics/array_checks.py`).
+      fit: not used: the evaluated items are mapped.
+      perplexity: perplexity of t-SNE: about the number of neighbours of a point.
+      neighbours: number of nearest points that count.
+      seed: seed of t-SNE.
+      items_expected: clips of the split; None: the items given.
 
     Returns:
       class_agreement (share of the neighbours on the map that have a class in common with their point);
       class_agreement_of_embeddings (the same by distance between the embeddings); other_mode (share of neighbours on
-      the map that are of the other mode: 0 where images and sounds lie apart, about .5 where they mix); baselines:
-      chance (of class_agreement: the expectation where points are shuffled) and mixed (of other_mode: the same);
-      kl_divergence (that t-SNE ends with), perplexity, neighbours, seed, items, items_expected.
+      the map that are of the other mode: 0 if images and audio are separate, about .5 if they mix); baselines:
+      chance (expected class_agreement of shuffled points) and mixed (expected other_mode); kl_divergence (at the end
+      of t-SNE), perplexity, neighbours, seed, items, items_expected.
       arrays: image_position and audio_position `[items, 2]`, for `visuals/point_map.py` and `arrays.npz`.
 
     Raises:
-      ValueError: arrays that are missing or wrong, embeddings of different length, or options for which there are too
-        few items.
+      ValueError: arrays that are missing or wrong, embeddings of different length, or too few items for the options.
     """
     image, audio, labels = array_checks.arrays("tsne", test, NEEDS)
     labels = single_label.marked("tsne", labels)
@@ -77,16 +78,16 @@ def evaluate(
 
 
 def project(points: Float[np.ndarray, "n dim"], perplexity: float, seed: int) -> tuple[Float[np.ndarray, "n 2"], float]:
-    """Positions on the map, and the Kullback-Leibler divergence that is left."""
+    """Compute positions on the map, and the remaining Kullback-Leibler divergence."""
     tsne = TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed)
     positions = tsne.fit_transform(points)
     return positions.astype(np.float32), float(tsne.kl_divergence_)
 
 
 def nearest_of_other_clips(points: Float[np.ndarray, "n dim"], neighbours: int) -> Int[np.ndarray, "n neighbours"]:
-    """Nearest points to each, where point i and point i + n / 2 are the two of one clip and left out."""
+    """Find the nearest points of other clips to each point; points i and i + n / 2 are of one clip."""
     clips = len(points) // 2
-    # Two points more are asked for: at most the point itself and its counterpart are among them.
+    # Two more, since the point itself and its counterpart may be among them.
     found = NearestNeighbors(n_neighbors=neighbours + 2).fit(points).kneighbors(return_distance=False, X=points)
     own = found % clips == (np.arange(len(points)) % clips)[:, None]
     first = np.argsort(own, axis=1, kind="stable")[:, :neighbours]  # the others, in their order
@@ -94,12 +95,12 @@ def nearest_of_other_clips(points: Float[np.ndarray, "n dim"], neighbours: int) 
 
 
 def share_of_class(found: Int[np.ndarray, "n neighbours"], labels: Bool[np.ndarray, "n classes"]) -> float:
-    """Share of the points found that have a class in common with the point that they were found for."""
+    """Compute the share of the found points that have a class in common with their point."""
     return float((labels[found] & labels[:, None]).any(axis=2).mean())
 
 
 def chance(labels: Bool[np.ndarray, "n classes"]) -> float:
-    """Share of the pairs of different clips that have a class in common."""
+    """Compute the share of pairs of different clips that have a class in common."""
     common = (labels.astype(np.float32) @ labels.T.astype(np.float32)) > 0
     clips = len(labels)
     return float((common.sum() - np.diag(common).sum()) / (clips * (clips - 1)))
@@ -114,10 +115,13 @@ def _check(
     if image.shape != audio.shape:
         raise ValueError(
             f"tsne: image_embedding has {image.shape[1]} dimensions and audio_embedding {audio.shape[1]}; they are "
-            "points of one map, so both need as many"
+            "points of one map, so both need the same number"
         )
     points = 2 * len(image)
     if not 0 < perplexity < points:
-        raise ValueError(f"tsne: perplexity = {perplexity}; above 0 and below the number of points, 2 x {len(image)}")
+        raise ValueError(
+            f"tsne: perplexity = {perplexity}; above 0 and below the number of points, 2 x {len(image)} "
+            "(--config.evaluation.tsne.perplexity)"
+        )
     if not 1 <= neighbours <= points - 2:
         raise ValueError(f"tsne: neighbours = {neighbours}; from 1 to {points - 2}, for {len(image)} rows")

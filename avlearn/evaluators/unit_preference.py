@@ -1,7 +1,7 @@
-"""Do single units answer to single classes? (Look, Listen and Learn 3.5, table 4).
+"""Unit preference: do single units respond to single classes? (Look, Listen and Learn 3.5, table 4).
 
-A unit is a channel of conv4_2, and its activation the maximum over all positions (pool4). It is of high preference for
-a class where at least 4 (or 3) of the 5 clips that activate it most are of that class.
+A unit is a channel of conv4_2, and its activation the maximum over all positions (pool4). It has a high preference for
+a class if at least 4 (or 3) of the 5 clips that activate it most are of that class.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from avlearn.evaluators.numerics import array_checks, single_label
+from avlearn.types import TableRow
 
 NEEDS = ("image_pool4", "audio_pool4", "labels")
 OPTIONAL = ("untrained_image_pool4", "untrained_audio_pool4")
 PAIRING = "all_positive"
+TABLE = tuple(
+    TableRow(f"{mode}/{level}/classes", f"Classes with {level} clips of {unit}", "random", "random ranking", decimals=1)
+    for mode, unit in (("image", "an image unit"), ("audio", "a sound unit"))
+    for level in ("4 of 5", "3 of 5")
+)
 
 
 def evaluate(
@@ -28,31 +34,30 @@ def evaluate(
     seed: int = 0,
     items_expected: int | None = None,
 ) -> dict[str, Any]:
-    """Units of high preference and the classes that they cover, for each mode.
+    """Count the units of high preference and the classes that they cover, for each mode.
 
-    A clip with several classes is of each of them, and a unit counts once. Clips of equal activation rank in one random
-    order, the same for all units, so that the order of a dataset by class makes no preference; a unit of the same
-    activation on all clips (a dead one) has none.
+    A clip with several classes counts for each of them, and a unit counts once. Clips of equal activation rank in one
+    random order, the same for all units, so that a dataset sorted by class creates no preference; a dead unit (equal
+    activation on all clips) has no preference.
 
     Args:
-      test: labels, and `<mode>_pool4` for each mode (see `parts/check.py`); where `untrained_<mode>_pool4` is there
-        too, the same is done with it.
-      fit: not used: nothing is fitted.
+      test: labels, and `<mode>_pool4` for each mode (see `numerics/array_checks.py`); optionally
+        `untrained_<mode>_pool4`, for the baseline.
+      fit: not used.
       modalities: modes to score, `image` and `audio`.
-      top: clips of highest activation that count.
-      agree: how many of them have to be of one class; one result for each.
-      random_draws: of the random baseline.
-      seed: of the order among equals, and of the draws.
-      items_expected: items there should be, one for each clip of the split; None: as many as are given.
+      top: number of clips of highest activation that count.
+      agree: how many of them must be of one class; one result for each.
+      random_draws: draws of the random baseline.
+      seed: seed of the order among equal activations, and of the draws.
+      items_expected: clips of the split; None: the items given.
 
     Returns:
       image and audio, each `"4 of 5"`, ... to units and classes (that at least one such unit prefers); baselines:
-      random (expected of as many units that rank the clips at random) and untrained (None where there are no such
-      features) in the same form; units and dead_units, by mode; classes (that occur), random_draws, seed, items,
-      items_expected.
+      random (expectation for as many units that rank the clips at random) and untrained (None without such features)
+      in the same form; units and dead_units, by mode; classes (that occur), random_draws, seed, items, items_expected.
 
     Raises:
-      ValueError: arrays that are missing or wrong, fewer clips than `top`, or an option that cannot be.
+      ValueError: arrays that are missing or wrong, fewer clips than `top`, or an option out of range.
     """
     array_checks.modalities("unit_preference", modalities)
     names = [f"{mode}_pool4" for mode in modalities]
@@ -93,26 +98,26 @@ def preferred(
     top: int,
     agree: Sequence[int],
 ) -> Bool[np.ndarray, "levels units classes"]:
-    """Whether each unit is of high preference for each class, for each level of agreement.
+    """Return whether each unit has a high preference for each class, for each level of agreement.
 
     Args:
-      activation: of each unit on each clip.
+      activation: activation of each unit on each clip.
       labels: classes of each clip.
       order: clips, in the order in which they rank at equal activation.
-      top: clips of highest activation that count.
-      agree: levels: how many of them have to be of one class.
+      top: number of clips of highest activation that count.
+      agree: levels: how many of them must be of one class.
     """
     strongest = order[np.argsort(-activation[order], axis=0, kind="stable")[:top]]
     return _levels(labels[strongest.T], agree) & alive(activation)[None, :, None]
 
 
 def alive(activation: Float[np.ndarray, "n units"]) -> Bool[np.ndarray, " units"]:
-    """Whether a unit's activation is not the same on all clips."""
+    """Return whether a unit's activation varies over the clips."""
     return activation.max(axis=0) > activation.min(axis=0)
 
 
 def counts(preference: Bool[np.ndarray, "levels units classes"]) -> Float[np.ndarray, "levels 2"]:
-    """Units that prefer a class, and classes that a unit prefers."""
+    """Count the units that prefer a class, and the classes that a unit prefers."""
     units, classes = preference.any(axis=2).sum(axis=1), preference.any(axis=1).sum(axis=1)
     return 1.0 * np.stack([units, classes], axis=1)
 
@@ -120,7 +125,7 @@ def counts(preference: Bool[np.ndarray, "levels units classes"]) -> Float[np.nda
 def at_random(
     units: int, labels: Bool[np.ndarray, "n classes"], top: int, agree: Sequence[int], draws: int, seed: int
 ) -> Float[np.ndarray, "levels 2"]:
-    """Mean of `counts` over draws of units that each rank the clips in a random order of their own."""
+    """Compute the mean of `counts` over draws of units that rank the clips in independent random orders."""
     rng = np.random.default_rng(seed)
     total = np.zeros((len(agree), 2))
     for _ in range(draws):

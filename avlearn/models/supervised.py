@@ -61,7 +61,7 @@ class Model(nnx.Module):
     ) -> Float[Array, "*pairs"]:
         """Return the log-odds of the scalar product of the two softmax outputs; leading axes broadcast.
 
-        The paper tunes a threshold on the product: --config.evaluation.threshold=validation.
+        The paper tunes a threshold on the product: --config.evaluation.avc_accuracy.threshold=validation.
         """
         return classification.agreement_log_odds(image_features, audio_features)
 

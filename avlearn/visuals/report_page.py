@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from avlearn.config import difference, flat
+from avlearn.types import TableRow
 from avlearn.visuals import (
     choice,
     film,
@@ -24,10 +25,8 @@ from avlearn.visuals import (
 )
 from avlearn.visuals.album import Album, Examples
 from avlearn.visuals.localization import Overlay, TriMap
-from avlearn.visuals.score_table import Score, scores, table
+from avlearn.visuals.score_table import Score, per_evaluator, scores
 from avlearn.visuals.tri_map_overlay import NEGATIVE, POSITIVE, Thresholds
-
-__all__ = ["SHOWN", "Run", "table", "write"]
 
 SHOWN = ("all_positive", "avc")  # of the pairings, those that the page reads
 QUERIES = 4
@@ -43,6 +42,7 @@ class Run:
       name: of the run, as the page calls the network.
       config: every key of the run's config.
       results: content of `results.json`.
+      table_rows: name of the evaluator to its rows in the table of scores.
       metrics: rows of `metrics.jsonl`: `step` and some of `train/loss`, `validation/accuracy`, ...
       arrays: evaluation arrays by pairing: `all_positive` for retrieval, `avc` for localization and mismatched sound;
         `moments` for films, `image_units` and `audio_units` (`unit_gallery.collect`) for units, where they are there.
@@ -56,6 +56,7 @@ class Run:
     name: str
     config: Mapping
     results: Mapping
+    table_rows: Mapping[str, Sequence[TableRow]]
     metrics: Sequence[Mapping]
     arrays: Mapping[str, Mapping[str, np.ndarray]]
     class_names: Sequence[str]
@@ -157,8 +158,8 @@ def _section(run: Run, number: int, sounds: dict[str, str]) -> Section:
         name=run.name,
         colour=svg_chart.colour(number),
         album=album,
-        scores=tuple(scores({run.name: run.results})),
-        refused=tuple(figures["refused"] for figures in run.results.values() if "refused" in figures),
+        scores=tuple(scores({run.name: run.results}, run.table_rows)),
+        refused=tuple(found["refused"] for _, found in per_evaluator(run.results) if "refused" in found),
         grids=grids,
         items=tuple(clips["image_item"].tolist()) if queries else (),
         overlays=overlays,

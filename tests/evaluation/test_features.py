@@ -1,4 +1,4 @@
-"""Features of conv4_2, held against windows cut by hand and against the network's own layers."""
+"""Features of conv4_2, compared with windows cut by hand and with the network's own layers."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ def model_of(module):
     return model
 
 
-def test_cells_are_those_of_adaptive_pooling():
+def test_cells_equal_adaptive_pooling():
     maps = np.random.default_rng(0).normal(size=(2, 14, 5, 3)).astype(np.float32)
     found = np.asarray(features.max_pool_to(jnp.asarray(maps), (4, 3)))
     # 14 to 4: rows 0-3, 3-6, 7-10, 10-13; 5 to 3: columns 0-1, 1-3, 3-4.
@@ -31,7 +31,7 @@ def test_cells_are_those_of_adaptive_pooling():
             np.testing.assert_array_equal(found[:, row, col], maps[:, top:bottom, left:right].max(axis=(1, 2)))
 
 
-def test_even_cells_are_windows_side_by_side():
+def test_even_cells_are_disjoint_windows():
     maps = np.random.default_rng(1).normal(size=(2, 16, 12, 3)).astype(np.float32)
     expected = maps.reshape(2, 4, 4, 3, 4, 3).max(axis=(2, 4))
     np.testing.assert_array_equal(features.max_pool_to(jnp.asarray(maps), (4, 3)), expected)
@@ -59,12 +59,12 @@ def test_names_are_those_of_conv4_2_before_and_after_its_relu():
     np.testing.assert_allclose(found["image_conv4_2"], np.maximum(vision, 0), atol=1e-5)
     np.testing.assert_allclose(found["audio_conv4_2"], np.maximum(sound, 0), atol=1e-5)
     np.testing.assert_allclose(found["logit"], model(batch).logit, atol=1e-5)
-    alone = jax.jit(functools.partial(features.of_sounds, model=model, names=("audio_features",)))
-    of_sounds = alone(state, batch.log_spectrogram)
-    np.testing.assert_allclose(of_sounds["audio_features"], found["audio_features"], atol=1e-5)
+    alone = jax.jit(functools.partial(features.of_audio, model=model, names=("audio_features",)))
+    of_audio = alone(state, batch.log_spectrogram)
+    np.testing.assert_allclose(of_audio["audio_features"], found["audio_features"], atol=1e-5)
 
 
-def test_only_the_papers_towers_on_single_frames_have_them():
+def test_only_the_papers_towers_on_single_frames_have_features():
     model = model_of(l3net)
     assert features.delivered(model) == set(features.FEATURES)
     model.inputs = dataclasses.replace(INPUTS, frames=25)

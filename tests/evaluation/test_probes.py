@@ -1,4 +1,4 @@
-"""Look, Listen and Learn's tables 2 to 4 from a checkpoint: datasets of sounds alone and of pictures alone."""
+"""Tables 2 to 4 of Look, Listen and Learn from a checkpoint: datasets of audio alone and of images alone."""
 
 import dataclasses
 import functools
@@ -31,7 +31,7 @@ from tests.helpers import small_datasets
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """ESC-50 with two recordings in each fold, tones of two pitches, and the pictures."""
+    """Build ESC-50 with two recordings in each fold, tones of two pitches, and the images."""
     directory = tmp_path_factory.mktemp("data")
     small_datasets.build_esc50(directory)
     small_datasets.build_pictures(directory)
@@ -46,15 +46,15 @@ def tiny(name, data_dir):
     config.train.num_workers = 8
     config.data.data_dir = str(data_dir)
     config.evaluation.batch = 16
-    config.evaluation.sound_windows = 3
-    config.evaluation.image_dataset = "pictures"
-    config.evaluation.image_split = "test"
+    config.evaluation.sound_classification.windows = 3
+    config.evaluation.linear_probe.dataset = "pictures"
+    config.evaluation.linear_probe.split = "test"
     return config
 
 
 @pytest.fixture(scope="module")
 def checkpoint(data_dir, tmp_path_factory):
-    """Of a network with the initial weights of another seed."""
+    """Save a checkpoint of the initial weights of another seed."""
     config = tiny("esc50", data_dir)
     config.seed = 1
     network = build_network(config)
@@ -66,7 +66,7 @@ def checkpoint(data_dir, tmp_path_factory):
 
 
 def save(checkpoints, network, step):
-    """What training saves after a step."""
+    """Save a checkpoint as training does after a step."""
     state = steps.initial_state(network.training, optax.identity())
     checkpoints.save(dataclasses.replace(state, step=state.step + step), metrics={"validation/loss": 0.5})
     checkpoints.wait()
@@ -78,7 +78,7 @@ def evaluated(config, checkpoint, workdir):
 
 
 def of_seed(config, seed):
-    """The network with its initial weights of a seed, and its state."""
+    """Build the network with the initial weights of a seed, and its state."""
     model = l3net.Model(config.model, build_network(config).inputs, rngs=nnx.Rngs(seed))
     model.eval()
     return model, steps.initial_state(model, optax.identity())
@@ -88,7 +88,7 @@ def test_esc50_from_wav_files_to_folds(data_dir, checkpoint, tmp_path):
     config = tiny("esc50", data_dir)
     results, arrays = evaluated(config, checkpoint, tmp_path)
     found = results["sound_classification"]
-    # Tones of two pitches are told apart by any features.
+    # Any features separate tones of two pitches.
     assert found["accuracy"] == 1.0
     assert found["fold_clips"] == {str(fold): 2 for fold in range(1, 6)}
     assert found["baselines"]["untrained"] == 1.0
@@ -106,26 +106,27 @@ def test_esc50_from_wav_files_to_folds(data_dir, checkpoint, tmp_path):
     cut = whole[99:299].reshape(25, 8, 257)[:, :, :256].reshape(25, 8, 32, 8).mean(axis=(1, 3)) / 12
     for name, seed in (("audio_features", 1), ("untrained_audio_features", 0)):
         model, state = of_seed(config, seed)
-        of_sounds = jax.jit(functools.partial(features.of_sounds, model=model, names=("audio_features",)))
-        expected = of_sounds(state, cut[None])["audio_features"]
+        of_audio = jax.jit(functools.partial(features.of_audio, model=model, names=("audio_features",)))
+        expected = of_audio(state, cut[None])["audio_features"]
         np.testing.assert_allclose(of_windows[name][3 * clip + 1], expected[0], atol=2e-3)
 
 
 def test_dcase_tests_on_one_split(data_dir, checkpoint, tmp_path):
     config = tiny("dcase2013", data_dir)
-    assert (config.evaluation.sound_windows, config.evaluation.sound_dataset) == (3, "dcase2013/scenes")
-    config.evaluation.sound_dataset, config.evaluation.sound_test_splits = "esc50/all", ("fold2", "fold5")
+    options = config.evaluation.sound_classification
+    assert (options.windows, options.dataset) == (3, "dcase2013/scenes")
+    options.dataset, options.test_splits = "esc50/all", ("fold2", "fold5")
     built = assembly.build_evaluation(config)
     source = built.sources["windows"]
     assert (source.split, source.clips) == ("fold2, fold5", 4)
     arrays = source.collect(built.passes.initial, {"audio_features"})
     assert arrays["tested"].tolist() == [fold in (2, 5) for fold in arrays["fold"]]
-    config.evaluation.sound_test_splits = ("fold6",)
+    options.test_splits = ("fold6",)
     with pytest.raises(ValueError, match=r"esc50/all has no split fold6; .*takes some of fold1, fold2"):
         assembly.build_evaluation(config)
 
 
-def test_imagenet_style_pictures(data_dir, checkpoint, tmp_path):
+def test_images_as_in_imagenet(data_dir, checkpoint, tmp_path):
     results, arrays = evaluated(tiny("imagenet", data_dir), checkpoint, tmp_path)
     found = results["linear_probe"]
     assert found["top1"] == 1.0
@@ -136,7 +137,7 @@ def test_imagenet_style_pictures(data_dir, checkpoint, tmp_path):
     assert (found["fit"]["items"], found["fit"]["clips_of_split"]) == (40, 40)
     assert arrays["images"]["image_features"].shape == (12, 4 * 4 * 32)
     assert arrays["images_fit"]["image_features"].dtype == np.float16
-    # The pictures as the network sees them: the middle square, resized.
+    # Inputs of the network: the centre square, resized.
     config = tiny("imagenet", data_dir)
     frames, rows = next(
         images.image_batches(
@@ -176,7 +177,7 @@ def test_following_a_training(data_dir, checkpoint, tmp_path, caplog, monkeypatc
     with caplog.at_level(logging.INFO, "avlearn"):
         follow.follow(built, follower, tmp_path / "evaluation", wait)
     assert [line.split()[:5] for line in caplog.text.splitlines() if line.startswith("step ")] == [
-        ["step", str(step), "Linear", "probe,", "top-1"] for step in (4, 9)
+        ["step", str(step), "pictures/test", "Linear", "probe,"] for step in (4, 9)
     ]
     assert waited == [before]  # evaluating step 4 has touched nothing of the training's
     rows = metrics_log.read_rows(tmp_path / "evaluation" / "results.jsonl")
@@ -187,7 +188,7 @@ def test_following_a_training(data_dir, checkpoint, tmp_path, caplog, monkeypatc
     assert rows[0]["results"] == json.loads(json.dumps(alone))
     assert len(list((tmp_path / "evaluation" / "tensorboard").iterdir())) == 1
     assert dict(follow.scalars(alone))["linear_probe/baselines/majority"] == 0.5
-    # Started again it is done at once; with more steps to come it waits, until Ctrl-C.
+    # A restart finds nothing to do; with more steps to come it waits until Ctrl-C.
     follow.follow(built, follower, tmp_path / "evaluation", wait)
     config.train.steps = 20
     longer = dataclasses.replace(built, config=FrozenConfigDict(config))
@@ -230,7 +231,7 @@ def test_tables_take_any_networks_config():
         importlib.import_module("configs.esc50").get_config("l3-net")
 
 
-def test_pictures_that_are_not_there(data_dir):
+def test_missing_images(data_dir):
     with pytest.raises(ValueError, match=r"imagenet2012 are not in .*tfds build imagenet2012 --data_dir="):
         images.open_images("imagenet2012", data_dir, "train")
     with pytest.raises(ValueError, match=r"pictures has no split 'validation'; it has .*test"):
@@ -262,7 +263,7 @@ def test_window_starts_by_hand():
     assert windows.starts(200, 200, 3).tolist() == [0, 0, 0]
 
 
-def test_windows_that_cannot_be(data_dir):
+def test_clips_shorter_than_a_window(data_dir):
     config = tiny("esc50", data_dir)
     config.inputs.columns = 400
     built = assembly.build_evaluation(config)

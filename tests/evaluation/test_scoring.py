@@ -1,4 +1,4 @@
-"""Every evaluator on plain arrays: what its result states, and figures from a file of another system."""
+"""Every evaluator on plain arrays: facts in its results, metrics from a file of another system, a new evaluator."""
 
 import inspect
 import json
@@ -31,7 +31,7 @@ def clip_arrays(rng, rows):
 
 
 def pair_arrays(rng, kinds):
-    """Each clip with its own sound, with another one's, and (of three kinds) with silence."""
+    """Pair each clip with its own audio, with another clip's, and (with three kinds) with silence."""
     boxes = np.tile([0.1, 0.1, 0.7, 0.7], (kinds * CLIPS, 1, 1))
     return {
         "corresponds": np.arange(kinds * CLIPS) < CLIPS,
@@ -46,7 +46,7 @@ def pair_arrays(rng, kinds):
 
 
 def arrays():
-    """What every pairing has, of a system that wrote its outputs by itself."""
+    """Return the arrays of every pairing, as another system would write them."""
     rng = np.random.default_rng(0)
     windows = {
         "audio_features": rng.normal(size=(2 * CLIPS, 4)),
@@ -60,7 +60,7 @@ def arrays():
         "image_item": np.array([0, 0, 1, 1]),
         "source": np.array([0, 1, 0, 1]),
     }
-    pictures = {"image_features": rng.normal(size=(CLIPS, 4)), "labels": windows["labels"]}
+    images = {"image_features": rng.normal(size=(CLIPS, 4)), "labels": windows["labels"]}
     return {
         "all_positive": clip_arrays(rng, CLIPS),
         "fit": clip_arrays(rng, 20),
@@ -70,16 +70,17 @@ def arrays():
         "negatives": pair_arrays(rng, 3),
         "sources": sources,
         "windows": windows,
-        "images": pictures,
-        "images_fit": pictures,
+        "images": images,
+        "images_fit": images,
     }
 
 
 def config_of(*names):
     config = base.get_config()
     config.evaluation.evaluators = names
-    config.evaluation.nmi_clusters = 3
-    config.evaluation.probe_epochs = 1
+    config.evaluation.nmi.clusters = 3
+    config.evaluation.linear_probe.epochs = 1
+    config.evaluation.tsne.perplexity = 3.0
     return config
 
 
@@ -90,22 +91,7 @@ def score(config, given, directory):
     return json.loads((directory / "run" / "results.json").read_text())
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """t-SNE of a dozen clips."""
-    found = registry.build_evaluators
-
-    def build(config, relevance, mesh=None):
-        small = {"tsne": {"perplexity": 3.0, "neighbours": 2}, "unit_preference": {"random_draws": 2}}
-        return tuple(
-            scoring.Evaluator(**(vars(each) | {"options": {**each.options, **small.get(each.name, {})}}))
-            for each in found(config, relevance, mesh)
-        )
-
-    monkeypatch.setattr(registry, "build_evaluators", build)
-
-
-def test_every_result_states_what_it_is_of(quick, tmp_path):
+def test_every_result_states_the_data_behind_it(tmp_path):
     given = arrays()
     facts = {
         "network": "other",
@@ -119,7 +105,7 @@ def test_every_result_states_what_it_is_of(quick, tmp_path):
         assert set(found) >= STATED, name
         module = by_name(avlearn.evaluators, name, "")
         assert (found["dataset"], found["split"]) == (f"{module.PAIRING}/set", "test"), name
-        own_seed = not {"seed", "options"}.isdisjoint(inspect.signature(module.evaluate).parameters)
+        own_seed = "seed" in inspect.signature(module.evaluate).parameters
         assert (found["network"], found["checkpoint_step"]) == ("other", 3), name
         assert found["seed"] == (0 if own_seed else 4), name
         # Items are pairs here: a positive and two negatives (one, if shifted) of each clip.
@@ -130,13 +116,13 @@ def test_every_result_states_what_it_is_of(quick, tmp_path):
         assert ("fit" in found) == hasattr(module, "FIT_NEEDS"), name
 
 
-def test_what_is_not_said_is_stated_as_such(tmp_path):
+def test_missing_facts_are_not_stated(tmp_path):
     found = score(config_of("avc_accuracy"), {"avc_draws": arrays()["avc_draws"]}, tmp_path)["avc_accuracy"]
     assert {found[name] for name in ("network", "checkpoint_step", "dataset", "split")} == {"not stated"}
     assert (found["items"], found["items_expected"]) == (36, 36)
 
 
-def test_an_evaluator_that_refuses_does_not_cost_the_others(tmp_path):
+def test_a_refusal_keeps_the_results_of_the_others(tmp_path):
     given = arrays()
     given["avc"]["boxes"][:] = np.nan
     with pytest.raises(ValueError, match=r"^pointing: none of 12 corresponding pairs has a sounding box") as refusal:
@@ -146,13 +132,13 @@ def test_an_evaluator_that_refuses_does_not_cost_the_others(tmp_path):
     assert results["ndcg"]["items"] == CLIPS
 
 
-def test_classes_are_compared_as_the_file_says(tmp_path):
+def test_the_file_gives_the_relevance_of_classes(tmp_path):
     given = {"all_positive": arrays()["all_positive"]}
     strict = score(config_of("ndcg"), given, tmp_path / new("strict", tmp_path))["ndcg"]
     relevance = np.array([[5, 4, 0], [4, 5, 0], [0, 0, 5]])
     kinship = given | {"about": {"class_relevance": relevance}}
     related = score(config_of("ndcg"), kinship, tmp_path / new("related", tmp_path))["ndcg"]
-    # Of eleven others three are of the same class; by the second table two of the three classes are alike.
+    # Three of the eleven others have the same class; in the second table two of the three classes are related.
     assert related["baselines"]["chance"]["im-im"] > strict["baselines"]["chance"]["im-im"]
     wrong = given | {"about": {"class_relevance": relevance[:2, :2]}}
     with pytest.raises(ValueError, match=r"^ndcg: labels has 3 classes in 12 rows, class_relevance 2"):
@@ -164,10 +150,10 @@ def test_classes_are_compared_as_the_file_says(tmp_path):
     [
         ("class_relevance", np.eye(3), r"about/class_relevance is float64 \[3, 3\]; it holds integers"),
         ("class_relevance", np.ones((3, 2), int), r"about/class_relevance is int64 \[3, 2\]; .* a row and a column"),
-        ("facts", np.array("{network}"), "about/facts is no JSON"),
+        ("facts", np.array("{network}"), "about/facts is not JSON"),
     ],
 )
-def test_what_stands_beside_the_arrays_is_checked(name, array, message, tmp_path):
+def test_facts_about_the_arrays_are_checked(name, array, message, tmp_path):
     given = {"all_positive": arrays()["all_positive"], "about": {name: array}}
     with pytest.raises(ValueError, match=message):
         score(config_of("ndcg"), given, tmp_path)
@@ -175,22 +161,23 @@ def test_what_stands_beside_the_arrays_is_checked(name, array, message, tmp_path
 
 def test_options_of_the_config_reach_their_evaluators(tmp_path):
     config = config_of("nmi", "tsne", "linear_probe")
-    config.evaluation.update(nmi_average="max", nmi_label_rule="only", tsne_perplexity=3.0, probe_label_smoothing=0.25)
+    nmi, probe = {"average": "max", "label_rule": "only"}, {"label_smoothing": 0.25}
+    config.evaluation.update({"nmi": nmi, "linear_probe": probe})
     found = score(config, arrays(), tmp_path)
     assert (found["nmi"]["average"], found["nmi"]["label_rule"]) == ("max", "only")
     assert found["tsne"]["perplexity"] == 3
     assert found["linear_probe"]["label_smoothing"] == 0.25
 
 
-def test_own_clips_are_left_out_across_modes_where_the_config_says_so(tmp_path):
+def test_the_config_excludes_own_clips_across_modes(tmp_path):
     given = {"all_positive": arrays()["all_positive"], "fit": arrays()["fit"]}
     config = config_of("ndcg", "cca")
-    config.evaluation.own_item_across = "excluded"
+    config.evaluation.ndcg.own_item_across = config.evaluation.cca.own_item_across = "excluded"
     for found in score(config, given, tmp_path).values():
         assert found["protocol"].startswith(
             "nDCG@30, exponential gain; own item excluded within a mode, excluded across"
         )
-        # Of eleven others three are of the same class, in either direction.
+        # Three of the eleven others have the same class, in both directions.
         assert found["baselines"]["chance"]["im-aud"] == found["baselines"]["chance"]["im-im"]
 
 
@@ -203,11 +190,11 @@ NEEDED = [(name, field) for name in NAMES for field in by_name(avlearn.evaluator
 
 
 @pytest.mark.parametrize(("name", "field"), NEEDED)
-def test_an_array_that_is_missing_or_cut_or_no_numbers_or_not_finite_is_named(name, field):
+def test_a_missing_or_short_or_non_numeric_or_infinite_array_is_named(name, field):
     config = config_of(name)
     (evaluator,) = registry.build_evaluators(config, np.eye(CLASSES, dtype=int))
     given = arrays()
-    of_pairing = given[evaluator.pairing]
+    of_pairing = given[evaluator.needs.pairing]
     whole = of_pairing.pop(field)
     with pytest.raises(ValueError, match=rf"^{name}: missing \['{field}'\]; it needs .* was given"):
         scoring.run((evaluator,), given, clips={})
@@ -227,14 +214,15 @@ def test_an_array_that_is_missing_or_cut_or_no_numbers_or_not_finite_is_named(na
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_empty_split_and_a_pairing_that_is_not_there(name):
+def test_an_empty_split_and_a_missing_pairing(name):
     (evaluator,) = registry.build_evaluators(config_of(name), np.eye(CLASSES, dtype=int))
     given = arrays()
-    given[evaluator.pairing] = {field: array[:0] for field, array in given[evaluator.pairing].items()}
+    pairing = evaluator.needs.pairing
+    given[pairing] = {field: array[:0] for field, array in given[pairing].items()}
     with pytest.raises(ValueError, match=rf"^{name}: no items: .* have 0 rows; is the evaluation split empty"):
         scoring.run((evaluator,), given, clips={})
-    del given[evaluator.pairing]
-    with pytest.raises(ValueError, match=rf"^{name}: no arrays {evaluator.pairing}/\.\.\., 0 rows; there are"):
+    del given[pairing]
+    with pytest.raises(ValueError, match=rf"^{name}: no arrays {pairing}/\.\.\., 0 rows; given: "):
         scoring.run((evaluator,), given, clips={})
 
 
@@ -242,11 +230,11 @@ def test_an_empty_split_and_a_pairing_that_is_not_there(name):
     ("content", "message"),
     [
         (b"no zip", "cannot be read as an .npz"),
-        ({"logit": np.zeros(2)}, r"\['logit'\] are no names like all_positive"),
+        ({"logit": np.zeros(2)}, r"\['logit'\] are not names like all_positive"),
         ({"avc/logit": np.array([None])}, "arrays.npz: avc/logit cannot be read .*see docs/scoring.md"),
     ],
 )
-def test_a_file_that_is_none(content, message, tmp_path):
+def test_a_file_that_is_not_an_npz_of_arrays(content, message, tmp_path):
     path = tmp_path / "arrays.npz"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -256,10 +244,64 @@ def test_a_file_that_is_none(content, message, tmp_path):
         main.run(config_of("ndcg"), tmp_path / "run", "evaluate", None, str(path))
 
 
-def test_flags_that_do_not_go_together(tmp_path):
+def test_flags_that_exclude_each_other(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(ValueError, match=r"--arrays=.*none.npz is no file"):
         main.run(config_of("ndcg"), tmp_path, "evaluate", None, str(tmp_path / "none.npz"))
     for mode, checkpoint in (("train", None), ("evaluate", str(tmp_path / "checkpoints"))):
         with pytest.raises(ValueError, match="--arrays goes with --mode=evaluate and without --checkpoint"):
             main.run(config_of("ndcg"), tmp_path, mode, checkpoint, "arrays.npz")
+
+
+NEW_EVALUATOR = """
+from avlearn.config import one_of
+from avlearn.types import TableRow
+
+NEEDS = ("labels",)
+PAIRING = "all_positive"
+COUNTS = {"classes": 1, "clips": 0}
+TABLE = (TableRow("largest", "Largest number of {count}", "mean", "mean number", decimals=1),)
+
+
+def check_options(*, count):
+    one_of(count, COUNTS, "evaluation.label_counts.count")
+
+
+def evaluate(test, fit=None, *, count="classes", items_expected=None):
+    found = test["labels"].sum(axis=COUNTS[count])
+    return {
+        "largest": int(found.max()),
+        "baselines": {"mean": float(found.mean())},
+        "count": count,
+        "protocol": "sums of the labels",
+        "items": len(test["labels"]),
+        "items_expected": items_expected or len(test["labels"]),
+    }
+"""
+
+
+def test_a_new_evaluator_is_a_file_and_a_section(tmp_path, monkeypatch, capsys):
+    (tmp_path / "label_counts.py").write_text(NEW_EVALUATOR)
+    monkeypatch.setattr(avlearn.evaluators, "__path__", [*avlearn.evaluators.__path__, str(tmp_path)])
+    config = config_of("label_counts")
+    with config.unlocked():
+        config.evaluation.label_counts = {"count": "classes"}
+    config.evaluation.label_counts.count = "clips"
+    found = score(config, {"all_positive": arrays()["all_positive"]}, tmp_path)["label_counts"]
+    assert (found["largest"], found["count"], found["network"]) == (CLIPS // CLASSES, "clips", "not stated")
+    row = "Largest number of clips  4.0    mean number  4.0               12/12"
+    assert row in capsys.readouterr().out
+    config.evaluation.label_counts.count = "pairs"
+    message = "label_counts.count is 'pairs'; --config.evaluation.label_counts.count takes classes, clips"
+    with pytest.raises(ValueError, match=message):
+        registry.needs(config)
+
+
+def test_a_section_has_only_options_of_its_evaluator():
+    config = config_of("tsne")
+    with config.unlocked():
+        config.evaluation.tsne.colour = "blue"
+    with pytest.raises(
+        TypeError, match=r"config\.evaluation\.tsne has colour; evaluate\(\) of .*tsne does not take it"
+    ):
+        registry.build_evaluators(config, None)

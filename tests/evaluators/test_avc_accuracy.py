@@ -6,7 +6,7 @@ from avlearn.evaluators import avc_accuracy
 
 
 def test_by_hand():
-    # Called positive: rows 0, 3, 4. Right: 0, 3 (positives), 2, 5 (negatives); 0 exactly counts as negative.
+    # Predicted positive: rows 0, 3, 4. Right: 0, 3 (positives), 2, 5 (negatives); 0 exactly counts as negative.
     arrays = {
         "logit": np.array([0.5, -1.0, 0.0, 2.0, 0.1, -3.0]),
         "corresponds": np.array([True, True, False, True, False, False]),
@@ -44,7 +44,7 @@ def test_draws_are_averaged_by_hand():
         avc_accuracy.evaluate(arrays)
 
 
-def test_a_logit_of_zero_is_negative_for_either_kind_of_pair():
+def test_a_logit_of_zero_is_negative():
     arrays = {
         "logit": np.zeros(4),
         "corresponds": np.array([True, False, True, False]),
@@ -69,7 +69,7 @@ def test_threshold_is_chosen_on_other_clips_by_hand():
         "corresponds": np.array([True, False, True, False]),
         "image_item": np.array([0, 0, 1, 1]),
     }
-    found = avc_accuracy.evaluate(arrays, fit)
+    found = avc_accuracy.evaluate(arrays, fit, threshold="validation")
     assert found["threshold"] == 2.5
     assert found["accuracy"] == 2 / 4  # exactly the threshold is below it
     assert found["fit"] == {"accuracy": pytest.approx(5 / 6), "items": 6}
@@ -77,7 +77,7 @@ def test_threshold_is_chosen_on_other_clips_by_hand():
     assert avc_accuracy.evaluate(arrays)["accuracy"] == 2 / 4
 
 
-def test_threshold_is_the_best_of_all():
+def test_no_threshold_is_better():
     rng = np.random.default_rng(1)
     for _ in range(20):
         corresponds = rng.random(30) < 0.5

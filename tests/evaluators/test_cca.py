@@ -9,7 +9,7 @@ OPTIONS = {"class_relevance": np.eye(4, dtype=int), "k": 5}
 
 
 def pairs(rows, seed=0, image_dim=6, audio_dim=5, shared=3):
-    """Two modes that share some latent numbers, each mixed with noise of its own."""
+    """Return two modes that share latent variables, each with independent noise."""
     mixing, rng = np.random.default_rng(7), np.random.default_rng(seed)
     latent = rng.normal(size=(rows, shared))
     image = latent @ mixing.normal(size=(shared, image_dim)) + 0.5 * rng.normal(size=(rows, image_dim)) + 3
@@ -27,7 +27,7 @@ def centred(features):
 
 
 def parallel(one, other):
-    """Whether columns agree, whatever their sign and length."""
+    """Return whether columns agree up to sign and length."""
     return np.abs(np.sum(one * other, axis=0)) / np.linalg.norm(one, axis=0) / np.linalg.norm(other, axis=0)
 
 
@@ -65,7 +65,7 @@ def test_agrees_with_the_generalised_eigenproblem(regularisation):
 
 
 def test_by_hand():
-    # Audio is the image turned by 90 degrees and stretched: both correlations are 1.
+    # Audio is the image rotated by 90 degrees and stretched: both correlations are 1.
     image = np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     audio = image @ np.array([[0.0, 5.0], [-3.0, 0.0]]) + [10.0, 20.0]
     alignment = cca.align(image, audio, 0.0)
@@ -81,11 +81,11 @@ def test_by_hand():
     np.testing.assert_allclose(ridged.correlations, np.sort(of_pair)[::-1])
 
 
-def test_figures_are_those_of_ndcg_on_the_projections():
+def test_metrics_equal_ndcg_on_the_projections():
     train, test = pairs(300), pairs(80, seed=1)
     found = cca.evaluate(test, train, components=3, curve=(1, 4), gain="linear", items_expected=90, **OPTIONS)
     alignment = fitted(train)
-    for count, figures in found["by_components"].items():
+    for count, metrics in found["by_components"].items():
         image = (test["image_embedding"] - train["image_embedding"].mean(axis=0)) @ alignment.image_directions
         audio = (test["audio_embedding"] - train["audio_embedding"].mean(axis=0)) @ alignment.audio_directions
         projected = {"labels": test["labels"]}
@@ -93,7 +93,7 @@ def test_figures_are_those_of_ndcg_on_the_projections():
             each = each[:, : int(count)]
             projected[name] = each / np.linalg.norm(each, axis=1, keepdims=True)
         expected = ndcg.evaluate(projected, gain="linear", **OPTIONS)
-        assert figures == {name: pytest.approx(expected[name]) for name in ndcg.COMBINATIONS}
+        assert metrics == {name: pytest.approx(expected[name]) for name in ndcg.COMBINATIONS}
         if count == "3":
             assert found["im-aud"] == pytest.approx(expected["im-aud"])
             assert found["baselines"] == expected["baselines"]
@@ -103,8 +103,8 @@ def test_figures_are_those_of_ndcg_on_the_projections():
     assert found["fit"]["correlations"] == pytest.approx([alignment.correlations[0], alignment.correlations[2]])
 
 
-def test_aligned_modes_find_each_other():
-    """Before alignment the modes have nothing in common; after it, items with the same latent numbers are near."""
+def test_alignment_makes_retrieval_work():
+    """Unaligned modes are unrelated; aligned items with the same latent variables are near each other."""
     train, test = pairs(400, audio_dim=6), pairs(100, seed=1, audio_dim=6)
     before = ndcg.evaluate(test, **OPTIONS)
     after = cca.evaluate(test, train, components=3, curve=(), **OPTIONS)

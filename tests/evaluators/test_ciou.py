@@ -19,13 +19,13 @@ AREA = 224 * 224
 
 
 def steps(*rows):
-    """A map of 224 x 224 that repeats the given cells, so that nothing is interpolated."""
+    """Return a map of 224 x 224 that repeats the given cells, so that nothing is interpolated."""
     cells = np.array(rows, float)
     return np.kron(cells, np.ones((224 // cells.shape[0], 224 // cells.shape[1])))
 
 
 def arrays(heat_map, boxes, **changes):
-    """Corresponding pairs, all boxes sounding, drawn by one annotator."""
+    """Return corresponding pairs, all boxes sounding, drawn by one annotator."""
     boxes = np.array(boxes, float)
     rows = len(boxes)
     return {
@@ -46,7 +46,7 @@ def random_arrays(rows=20, seed=0):
 
 
 def value(protocol, heat_map, *boxes, ground_truth="union", annotator=None):
-    """The cIoU value of one map."""
+    """Compute the cIoU value of one map."""
     boxes = np.array([boxes], float)
     corners, usable = pixel_maps.pixel_corners(boxes)
     who = np.arange(boxes.shape[1])[None] if annotator is None else np.array([annotator])
@@ -54,7 +54,7 @@ def value(protocol, heat_map, *boxes, ground_truth="union", annotator=None):
     return {name: float(each[0]) for name, each in values.items()}
 
 
-def test_median_predicts_half_of_the_picture():
+def test_median_predicts_half_of_the_image():
     # Cells of a quarter each; the two strongest are on the left. p = left half.
     heat_map = steps([4, 2], [3, 1])
     assert value("median", heat_map, LEFT)["heat_map"] == 1
@@ -70,7 +70,7 @@ def test_pixels_that_equal_the_threshold_are_predicted():
     assert value("adaptive", steps([2, 2], [2, 1]), LEFT_TOP)["heat_map"] == pytest.approx(1 / 3)
 
 
-def test_adaptive_predicts_as_much_as_the_ground_truth_covers():
+def test_adaptive_predicts_the_area_of_the_ground_truth():
     heat_map = steps([4, 2], [3, 1])
     assert value("adaptive", heat_map, LEFT_TOP)["heat_map"] == 1  # p = the strongest quarter
     assert value("adaptive", heat_map, LEFT)["heat_map"] == 1
@@ -78,7 +78,7 @@ def test_adaptive_predicts_as_much_as_the_ground_truth_covers():
     assert value("adaptive", heat_map, TOP)["heat_map"] == pytest.approx((1 / 4) / (1 / 2 + 1 / 4))
 
 
-def test_half_predicts_what_reaches_half_of_the_range():
+def test_half_predicts_pixels_of_at_least_half_the_range():
     # Scaled to 0 ... 1: 1, 1/2 on the left, .4, 0 on the right.
     heat_map = steps([10, 4], [5, 0])
     assert value("half", heat_map, LEFT)["heat_map"] == 1
@@ -94,7 +94,7 @@ def test_consensus_by_hand():
     assert found["heat_map"] == pytest.approx((1 / 4) / (3 / 8 + 1 / 4))
     assert found["whole_image"] == pytest.approx((3 / 8) / (3 / 8 + 1 / 2))
     assert found["ceiling"] == 1  # half of the picture: all that is above 0
-    # Three annotators of one place count 1, as two do; one alone counts 1/2.
+    # Two or three annotators of one region give 1; one alone gives 1/2.
     thrice = value("median", steps([4, 3], [2, 1]), LEFT, LEFT, LEFT, ground_truth="consensus")
     assert thrice["heat_map"] == pytest.approx((1 / 4) / (1 / 2 + 1 / 4))
     assert value("median", heat_map, LEFT, ground_truth="consensus")["heat_map"] == 1
@@ -129,7 +129,7 @@ def test_no_prediction_is_above_the_ceiling(protocol, ground_truth):
 
 @pytest.mark.parametrize("protocol", ciou.PROTOCOLS)
 def test_agrees_with_one_map_at_a_time(protocol):
-    """The field's scripts, written out: sort, threshold, sums over float masks, a loop over thresholds."""
+    """Compare with the form of published scripts: sort, threshold, sums over float masks, a loop over thresholds."""
     given = random_arrays()
     expected = []
     for heat_map, boxes in zip(given["heat_map"], given["boxes"], strict=True):
@@ -152,16 +152,16 @@ def test_agrees_with_one_map_at_a_time(protocol):
 
 
 def test_a_value_on_a_threshold_reaches_it():
-    np.testing.assert_allclose(ciou.figures(np.array([0.5, 0.49]))["ciou"], 0.5)
+    np.testing.assert_allclose(ciou.scores(np.array([0.5, 0.49]))["ciou"], 0.5)
     # Successes at 0, .05, .1, .15 of 1 = 4 of 21 thresholds: the trapezoid is 3 whole steps and a half.
-    assert ciou.figures(np.array([3 / 20]))["auc"] == pytest.approx(3.5 * 0.05)
+    assert ciou.scores(np.array([3 / 20]))["auc"] == pytest.approx(3.5 * 0.05)
 
 
 @pytest.mark.parametrize("rank", [0, 1, 300, 5000, 9998, 9999])
 @pytest.mark.parametrize("kind", ["random", "sorted", "equal", "two", "striped"])
 def test_nth_smallest(rank, kind):
     values = np.random.default_rng(0).normal(size=10_000)
-    if kind == "striped":  # every 61st value is no sample of the others
+    if kind == "striped":  # every 61st value does not represent the others
         values[::61] = 9
     else:
         values = {"random": values, "sorted": np.sort(values), "equal": 0 * values, "two": 1.0 * (values > 1)}[kind]
@@ -184,7 +184,7 @@ def test_size_of_blocks_does_not_matter(monkeypatch):
     assert ciou.evaluate(given, protocol="adaptive") == whole
 
 
-def test_degenerate_boxes_count_as_none_and_are_counted():
+def test_degenerate_boxes_are_ignored_and_counted():
     boxes = [
         [LEFT, [0.5, 0.4, -2.9e16, 0.6]],  # scored by the first
         [[0.2, 0.3, 0.2, 0.9], [0.1, 0.1, np.inf, 0.5]],  # a line, and not finite: not scored
@@ -208,7 +208,7 @@ def test_boxes_are_rounded_down_to_pixels():
     assert usable.all()
 
 
-def test_silent_boxes_are_no_ground_truth():
+def test_silent_boxes_are_not_ground_truth():
     given = arrays([steps([4, 2], [3, 1])] * 2, [[LEFT, [0.0, 0.5, 1.0, 1.0]]] * 2)
     given["box_sounding"][:, 1] = False
     assert ciou.evaluate(given)["ciou"] == 1
@@ -232,7 +232,7 @@ def test_classes_of_size():
 
 
 def negatives():
-    """Maximum of the map, whether the pair corresponds, whether the map is on the object."""
+    """Return pairs: maximum of the map, whether the pair corresponds, whether the map is on the object."""
     rows = [(5, True, True), (4, False, True), (3, True, True), (2, True, False), (1, False, True), (0, True, True)]
     on, off = np.array([[1.0, 0], [0.9, 0]]), np.array([[0, 1.0], [0, 0.9]])
     given = arrays([(on if right else off) + top for top, _, right in rows], [[LEFT]] * 6)
@@ -263,15 +263,15 @@ def test_average_precision_agrees_with_scikit_learn():
     confidence = np.round(rng.normal(size=200) + sounding, 1)  # with ties
     precision, recall, _ = metrics.precision_recall_curve(sounding, confidence)
     best = np.maximum.accumulate(precision)  # scikit-learn goes from the lowest threshold up
-    found = detection.figures(confidence, sounding, np.ones(200, bool))
+    found = detection.scores(confidence, sounding, np.ones(200, bool))
     assert found["average_precision"] == pytest.approx(-np.sum(np.diff(recall) * best[:-1]))
     assert found["average_precision"] >= metrics.average_precision_score(sounding, confidence)
     f1 = [metrics.f1_score(sounding, confidence >= threshold) for threshold in np.unique(confidence)]
     assert found["max_f1"] == pytest.approx(max(f1))
 
 
-def test_nothing_in_the_right_place():
-    found = detection.figures(np.arange(3.0), np.array([True, True, False]), np.zeros(3, bool))
+def test_no_object_is_localized():
+    found = detection.scores(np.arange(3.0), np.array([True, True, False]), np.zeros(3, bool))
     assert found == {"average_precision": 0, "max_f1": 0}
 
 
@@ -280,11 +280,11 @@ def test_constant_maps_are_counted():
     assert ciou.evaluate(given)["constant_maps"] == 1
 
 
-def test_what_cannot_be_is_refused():
+def test_wrong_options_are_refused():
     given = arrays([np.zeros((2, 2))], [[LEFT]])
-    with pytest.raises(ValueError, match=r"ciou: protocol = 'mean'; allowed: median, adaptive, half .*ciou_protocol"):
+    with pytest.raises(ValueError, match=r"ciou\.protocol is 'mean'; .*ciou\.protocol takes median, adaptive, half"):
         ciou.evaluate(given, protocol="mean")
-    with pytest.raises(ValueError, match=r"ciou: ground_truth = 'box'; allowed: union, consensus"):
+    with pytest.raises(ValueError, match=r"ciou\.ground_truth is 'box'; .*ciou\.ground_truth takes union, consensus"):
         ciou.evaluate(given, ground_truth="box")
     del given["box_annotator"]
     ciou.evaluate(given)
@@ -296,7 +296,7 @@ def test_what_cannot_be_is_refused():
 
 
 def vggss() -> np.ndarray:
-    """Boxes of today's vggss.json, a row for each clip."""
+    """Load the boxes of today's vggss.json, a row for each clip."""
     if not VGGSS.exists():
         pytest.skip("the annotations of VGG-SS are not there")
     clips = json.loads(VGGSS.read_text())
@@ -307,20 +307,20 @@ def vggss() -> np.ndarray:
 
 
 def test_baselines_on_vggss():
-    """The centred disc alone scores what LVS reports for its network (.344, .382, on boxes revised since)."""
+    """The centred disc alone nearly reaches what LVS reports (.344, .382, on boxes that were revised since)."""
     boxes = vggss()
     found = ciou.evaluate(arrays(np.random.default_rng(1).random((len(boxes), 14, 14)), boxes))
     assert (len(boxes), found["items"], found["without_usable_box"], found["degenerate_boxes"]) == (5158, 5156, 2, 18)
     expected = {"centre": (0.3404, 0.3745), "whole_image": (0.2196, 0.3127), "ceiling": (0.5056, 0.4949)}
-    for name, figures in expected.items():
-        assert tuple(found["baselines"][name].values()) == pytest.approx(figures, abs=5e-5)
+    for name, scores in expected.items():
+        assert tuple(found["baselines"][name].values()) == pytest.approx(scores, abs=5e-5)
     noise = found["baselines"]["random_map"]
     assert (noise["ciou"], noise["auc"]) == (pytest.approx(0.001, abs=0.002), pytest.approx(0.215, abs=0.003))
     assert found["ciou"] == pytest.approx(0.001, abs=0.002)
 
 
 def test_baselines_on_vggss_with_pixels_above_the_threshold_only():
-    """As LVS's script has it: where the third digits of docs/ciou.md come from."""
+    """LVS's script predicts these pixels; docs/ciou.md quotes the third digits."""
     corners, usable = pixel_maps.pixel_corners(vggss())
     scored = usable.any(axis=1)
     middle = pixel_maps.centre_map()
@@ -336,6 +336,6 @@ def test_baselines_on_vggss_with_pixels_above_the_threshold_only():
         centre.append((above & truth).sum() / (above | truth).sum())
         whole.append(covered / AREA)
         ceiling.append(min(most, covered) / max(most, covered))
-    found = [tuple(ciou.figures(np.array(values)).values()) for values in (centre, whole, ceiling)]
-    assert [tuple(np.round(figures, 3)) for figures in found] == [(0.340, 0.374), (0.220, 0.313), (0.505, 0.495)]
+    found = [tuple(ciou.scores(np.array(values)).values()) for values in (centre, whole, ceiling)]
+    assert [tuple(np.round(scores, 3)) for scores in found] == [(0.340, 0.374), (0.220, 0.313), (0.505, 0.495)]
     assert sum(value == 1 for value in whole) == 3

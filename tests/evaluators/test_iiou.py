@@ -1,4 +1,4 @@
-"""Pictures of which all sources must be found, worked by hand."""
+"""Frames whose sources must all be found, worked by hand."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ MAPS = {"left": [[1.0, 0.0], [1.0, 0.0]], "right": [[0.0, 1.0], [0.0, 1.0]]}
 
 
 def by_hand():
-    """Three pictures with a source on the left and one on the right: both found, one found, and one map for both."""
+    """Return three frames with a left and a right source: both found, one found, and one map for both."""
     return {
         "heat_map": np.array([MAPS[side] for side in ("left", "right", "left", "left", "right", "left")]),
         "boxes": np.array([[LEFT], [RIGHT], [LEFT], [RIGHT], [LEFT], [RIGHT]]),
@@ -19,15 +19,15 @@ def by_hand():
     }
 
 
-def test_a_picture_succeeds_where_all_its_sources_are_found():
+def test_a_frame_succeeds_if_all_its_sources_are_found():
     found = iiou.evaluate(by_hand(), items_expected=10)
     assert found["iiou"] == pytest.approx(1 / 3)
     assert found["ciou_of_sources"] == pytest.approx(3 / 6)
     assert (found["items"], found["sources"], found["items_expected"]) == (3, 6, 10)
     assert found["without_several_sources"] == 7
-    # Half of the picture, the middle: a quarter is on each box, value (1/4) / (1/2 + 1/4) = 1/3: none is found.
+    # Half of the frame, the middle: a quarter is on each box, value (1/4) / (1/2 + 1/4) = 1/3: none is found.
     assert found["baselines"]["centre"] == {"iiou": 0.0, "ciou_of_sources": 0.0}
-    # The whole picture: (1/2) / (1/2 + 1/2) = 1/2, which counts.
+    # The whole frame: (1/2) / (1/2 + 1/2) = 1/2, which counts.
     assert found["baselines"]["whole_image"] == {"iiou": 1.0, "ciou_of_sources": 1.0}
     assert found["baselines"]["ceiling"] == {"iiou": 1.0, "ciou_of_sources": 1.0}
     low, high = found["iiou_interval"]
@@ -38,8 +38,8 @@ def test_a_picture_succeeds_where_all_its_sources_are_found():
     ("change", "message"),
     [
         ({"boxes": np.full((6, 1, 4), np.nan)}, "of 6 rows 6 have no usable box in boxes, 0 repeat"),
-        ({"source": np.zeros(6, int)}, "0 have no usable box in boxes, 3 repeat the source of their picture"),
-        ({"image_item": np.arange(6)}, "0 repeat .* and 6 pictures have one source only"),
+        ({"source": np.zeros(6, int)}, "0 have no usable box in boxes, 3 repeat the source of their frame"),
+        ({"image_item": np.arange(6)}, "0 repeat .* and 6 frames have one source only"),
     ],
 )
 def test_wrong_input_is_refused(change, message):
@@ -48,5 +48,5 @@ def test_wrong_input_is_refused(change, message):
 
 
 def test_unknown_protocol():
-    with pytest.raises(ValueError, match=r"^iiou: protocol = 'mean'; allowed: median, adaptive, half"):
+    with pytest.raises(ValueError, match=r"iiou\.protocol is 'mean'; .* takes median, adaptive, half"):
         iiou.evaluate(by_hand(), protocol="mean")

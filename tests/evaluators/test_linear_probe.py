@@ -13,8 +13,8 @@ def split(rows=120, noise=1.0, seed=0, classes=3):
     return {"image_features": features.astype(np.float32), "labels": np.eye(classes, dtype=bool)[of_row]}
 
 
-def test_meets_the_optimum_that_scipy_finds():
-    """The smoothed cross-entropy is convex: a long training ends where L-BFGS does."""
+def test_reaches_the_optimum_that_scipy_finds():
+    """The smoothed cross-entropy is convex: a long training reaches the optimum of L-BFGS."""
     data = split()
     classes = data["labels"].argmax(axis=1)
     features = (data["image_features"] - data["image_features"].mean(axis=0)) / data["image_features"].std(axis=0)
@@ -40,7 +40,7 @@ def test_meets_the_optimum_that_scipy_finds():
     np.testing.assert_allclose(special.softmax(logits, axis=1), special.softmax(expected, axis=1), atol=2e-3)
 
 
-def test_figures():
+def test_metrics():
     train, test = split(300), split(90, seed=1)
     found = linear_probe.evaluate(test, train, epochs=30, learning_rate=0.02, items_expected=100)
     assert found["top1"] > found["baselines"]["majority"] + 0.3
@@ -51,7 +51,7 @@ def test_figures():
     assert (found["batch"], found["label_smoothing"]) == (256, 0.1)
 
 
-def test_untrained_features_run_through_the_same():
+def test_untrained_features_give_a_baseline():
     train, test = split(), split(60, seed=1)
     name = "untrained_image_features"
     found = linear_probe.evaluate(

@@ -29,7 +29,7 @@ def test_two_rows_by_hand():
     np.testing.assert_allclose(weights, [[2 / 3, -2 / 3], [0, 0]], atol=1e-8)
 
 
-def test_a_start_from_other_weights_ends_at_the_same_ones():
+def test_other_initial_weights_reach_the_same_optimum():
     features, classes = problem(3)
     once, _ = linear_svm.fit(features, classes, count=3, penalty=1.0, tolerance=1e-8)
     first, _ = linear_svm.fit(features, classes, count=3, penalty=0.01)
@@ -37,7 +37,7 @@ def test_a_start_from_other_weights_ends_at_the_same_ones():
     np.testing.assert_allclose(again, once, atol=1e-6)
 
 
-def test_float32_is_near_enough():
+def test_float32_is_close():
     features, classes = problem(3, dtype=np.float32)
     exact, _ = linear_svm.fit(features.astype(np.float64), classes, count=3, penalty=0.1, tolerance=1e-8)
     weights, converged = linear_svm.fit(features, classes, count=3, penalty=0.1)
@@ -45,12 +45,12 @@ def test_float32_is_near_enough():
     np.testing.assert_allclose(weights, exact, atol=0.01)
 
 
-def test_too_few_steps_are_told():
+def test_too_few_steps_are_reported():
     features, classes = problem(3)
     assert not linear_svm.fit(features, classes, count=3, penalty=10.0, tolerance=1e-8, steps=2)[1]
 
 
-def test_a_class_without_rows_is_never_the_answer():
+def test_a_class_without_rows_is_never_predicted():
     features, classes = problem(3)
     weights, _ = linear_svm.fit(features, classes, count=4, penalty=1.0)
     assert 3 not in linear_svm.scores(features, weights).argmax(axis=1)

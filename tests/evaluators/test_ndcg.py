@@ -11,7 +11,7 @@ RELEVANCE = np.array([[2, 1, 0], [1, 2, 0], [0, 0, 2]])  # of three classes
 
 @pytest.fixture
 def by_hand():
-    """Three items of one class each, on a line."""
+    """Return three items of one class each, on a line."""
     return {
         "image_embedding": np.array([[0.0], [1.0], [3.0]]),
         "audio_embedding": np.array([[2.9], [0.2], [1.1]]),
@@ -37,7 +37,7 @@ def test_across_modes_by_hand(by_hand):
     assert found["queries_without_relevant"]["im-aud"] == 0
 
 
-def test_within_a_mode_the_query_is_no_result(by_hand):
+def test_within_a_mode_the_query_is_not_a_result(by_hand):
     found = ndcg.evaluate(by_hand, class_relevance=RELEVANCE, k=1, gain="linear")
     # Frame 0 finds 1, frame 1 finds 0 (both right); nothing is relevant to frame 2.
     assert found["im-im"] == pytest.approx(2 / 3)
@@ -81,7 +81,7 @@ def test_agrees_with_scikit_learn(gain, k, own_item_across):
 
 
 def test_gain_of_the_papers_relevances_is_exact():
-    # 2^20 - 1 at the second place, 2^18 - 1 at the first.
+    # 2^20 - 1 at the second rank, 2^18 - 1 at the first.
     arrays = {
         "image_embedding": np.array([[0.0], [9.0]]),
         "audio_embedding": np.array([[1.0], [0.5]]),
@@ -110,7 +110,7 @@ def test_chance_is_the_mean_over_random_orders(gain, k):
 
 @pytest.mark.parametrize("own_item", ["kept", "excluded"])
 def test_equal_distances_come_in_the_order_of_item_numbers(own_item):
-    # Points on a coarse grid far from the origin: many equal distances, which a matrix product would round apart.
+    # Points on a coarse grid far from the origin: many equal distances, which a matrix product would round differently.
     rng = np.random.default_rng(0)
     query, database = (1000.1 + rng.integers(0, 3, (200, 40)) * 0.25 for _ in range(2))
     database[rng.integers(200, size=80)] = database[3]
@@ -135,7 +135,7 @@ def test_size_of_blocks_does_not_matter(monkeypatch):
     assert ndcg.evaluate(arrays, class_relevance=class_relevance) == whole
 
 
-def test_many_numbers_of_places_in_one_pass():
+def test_many_values_of_k_in_one_pass():
     arrays, class_relevance = random_items()
     found = ndcg.evaluate(arrays, class_relevance=class_relevance, k=10, curve=(3, 10, 70))
     assert list(found["by_k"]) == ["3", "10", "70"]
@@ -148,7 +148,7 @@ def test_many_numbers_of_places_in_one_pass():
 
 @pytest.mark.parametrize("length", [1e-30, 1.0, 1e25])
 @pytest.mark.parametrize("kind", ["spread", "far outlier", "nearly equal"])
-def test_items_that_float32_cannot_tell_apart_are_ranked_by_float64(length, kind):
+def test_items_that_are_equal_in_float32_are_ranked_by_float64(length, kind):
     rng = np.random.default_rng(3)
     vectors = rng.normal(size=(400, 6))
     if kind == "far outlier":
@@ -178,15 +178,15 @@ def test_result_states_its_definition(by_hand):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 0}, "k = 0; at least 1"),
-        ({"gain": "quadratic"}, "gain = 'quadratic'; allowed: exponential, linear"),
-        ({"own_item_across": "yes"}, "own_item_across = 'yes'; allowed: kept, excluded"),
-        ({"class_relevance": np.eye(2, dtype=int)}, "labels has 3 classes in 3 rows, class_relevance 2"),
-        ({"class_relevance": -np.eye(3, dtype=int)}, "class_relevance has a value of -1; the least allowed is 0"),
+        ({"k": 0}, "ndcg: k = 0; at least 1 rank must count"),
+        ({"gain": "quadratic"}, "ndcg.gain is 'quadratic'; .* takes exponential, linear"),
+        ({"own_item_across": "yes"}, "ndcg.own_item_across is 'yes'; .* takes kept, excluded"),
+        ({"class_relevance": np.eye(2, dtype=int)}, "ndcg: labels has 3 classes in 3 rows, class_relevance 2"),
+        ({"class_relevance": -np.eye(3, dtype=int)}, "ndcg: class_relevance has a value of -1; the least allowed is 0"),
     ],
 )
 def test_wrong_options_are_refused(options, message, by_hand):
-    with pytest.raises(ValueError, match=f"ndcg: {message}"):
+    with pytest.raises(ValueError, match=message):
         ndcg.evaluate(by_hand, **({"class_relevance": RELEVANCE} | options))
 
 

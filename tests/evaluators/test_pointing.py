@@ -19,7 +19,7 @@ def peak(row, column, height=2.0, rows=2, columns=4):
 
 
 def arrays(rows):
-    """Evaluation arrays from (heat map, corresponds, boxes, sounding) of each pair."""
+    """Build evaluation arrays from (heat map, corresponds, boxes, sounding) of each pair."""
     heat_map, corresponds, boxes, sounding = zip(*rows, strict=True)
     return {
         "heat_map": np.stack(heat_map),
@@ -88,13 +88,13 @@ def test_mode_is_the_centre_of_the_strongest_cell():
     np.testing.assert_allclose(pointing.mode(peak(6, 3, rows=14, columns=7)[None]), [[6.5 / 14, 0.5]])
 
 
-def test_a_box_holds_its_border():
+def test_a_box_includes_its_border():
     points = np.array([[0.2, 0.5], [0.2, 0.51], [0.19, 0.5], [0.2, 0.4]])
     boxes = np.full((4, 1, 4), [0.2, 0.4, 0.6, 0.5])
     np.testing.assert_array_equal(pointing.inside(points, boxes), [True, False, False, True])
 
 
-def test_a_box_is_in_the_picture_when_a_part_with_an_area_is():
+def test_a_box_is_in_the_image_if_a_part_with_an_area_is():
     empty, line, left = [0.5, 0.5, 0.5, 0.5], [0.2, 0.3, 0.2, 0.9], [0.2, -0.5, 0.8, 0.0]
     boxes = np.array([[CUT, OUTSIDE, NOTHING], [empty, line, left], [LEFT_TOP, RIGHT, [np.nan, 0.0, 1.0, 1.0]]])
     expected = [[True, False, False], [False, False, False], [True, True, False]]
@@ -116,7 +116,7 @@ def test_half_of_the_expected_pairs_correspond(by_hand):
 
 def test_nothing_to_score_is_refused(by_hand):
     by_hand["box_sounding"][:] = False
-    with pytest.raises(ValueError, match="pointing: none of 7 corresponding pairs has a sounding box in the picture"):
+    with pytest.raises(ValueError, match="pointing: none of 7 corresponding pairs has a sounding box in the image"):
         pointing.evaluate(by_hand)
 
 

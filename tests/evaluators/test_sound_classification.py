@@ -10,7 +10,7 @@ PENALTIES = (1e-3, 1e-1, 10.0)
 
 
 def esc(clips=36, windows=3, classes=3, folds=3, noise=1.5, seed=0):
-    """Windows of clips in no order; the noise is of a clip in part, and features have other means and scales."""
+    """Return windows of clips in random order, noisy per clip and per window; features differ in mean and scale."""
     rng = np.random.default_rng(seed)
     of_clip = np.arange(clips) % classes
     centres = np.random.default_rng(7).normal(size=(classes, 8))
@@ -26,7 +26,7 @@ def esc(clips=36, windows=3, classes=3, folds=3, noise=1.5, seed=0):
 
 
 def by_scikit_learn(arrays, trained, tested, penalty):
-    """Accuracy on the tested clips, window by window and clip by clip."""
+    """Compute the accuracy on the tested clips, window by window and clip by clip."""
     classes = arrays["labels"].argmax(axis=1)
     rows = np.isin(arrays["clip"], np.flatnonzero(trained))
     scaler = StandardScaler().fit(arrays["audio_features"][rows])
@@ -74,8 +74,8 @@ def test_one_division_as_in_dcase():
     assert marked["fold_accuracy"] == found["fold_accuracy"]
 
 
-def test_penalty_within_one_fold_is_chosen_on_whole_clips(monkeypatch):
-    """No clip is on both sides, every training clip is held out once, and the test fold is never seen."""
+def test_penalty_within_one_fold_is_chosen_on_separate_clips(monkeypatch):
+    """No clip is on both sides, every training clip is held out once, and the test fold is never used."""
     arrays = esc(clips=40, windows=2, classes=4)
     windows = sound_classification.Windows(
         arrays["audio_features"], arrays["clip"], arrays["labels"].argmax(axis=1), count=4
@@ -97,8 +97,8 @@ def test_penalty_within_one_fold_is_chosen_on_whole_clips(monkeypatch):
     np.testing.assert_array_equal(np.sum([held_out for _, held_out in seen], axis=0), trained.astype(int))
 
 
-def test_scaling_is_that_of_the_training_windows(monkeypatch):
-    """Test windows far away leave the training windows' scaling as it is."""
+def test_scaling_is_fitted_on_the_training_windows(monkeypatch):
+    """Distant test windows do not change the scaling."""
     arrays = esc()
     fitted = []
     original = linear_svm.fit
@@ -134,7 +134,7 @@ def test_baselines_on_uneven_classes():
     assert sound_classification.majority(np.array([0, 1, 1]), np.array([1, 0, 2, 1])) == 0.5
 
 
-def test_untrained_features_run_through_the_same():
+def test_untrained_features_give_a_baseline():
     arrays, other = esc(), esc(noise=4.0, seed=1)
     other = other | {"clip": arrays["clip"], "audio_features": other["audio_features"]}
     given = arrays | {"untrained_audio_features": other["audio_features"]}
@@ -143,7 +143,7 @@ def test_untrained_features_run_through_the_same():
     assert found["baselines"]["untrained"] == sound_classification.evaluate(other, penalties=PENALTIES)["accuracy"]
 
 
-def test_half_precision_features_are_taken():
+def test_features_may_have_half_precision():
     arrays = esc()
     half = arrays | {"audio_features": arrays["audio_features"].astype(np.float16)}
     found = sound_classification.evaluate(half, penalties=(0.1,))["accuracy"]

@@ -10,14 +10,14 @@ SMALL = {"perplexity": 10.0, "neighbours": 5}
 
 
 def world(clips=30, classes=3, gap=0.0, seed=0):
-    """Clips of a class are near each other in both modes; sounds lie `gap` from images."""
+    """Return clips whose classes are clusters in both modes; audio is at the distance `gap` from images."""
     rng = np.random.default_rng(seed)
     of_clip = np.arange(clips) % classes
     image, audio = (10 * np.eye(classes, 5)[of_clip] + 0.1 * rng.normal(size=(clips, 5)) for _ in range(2))
     return {"image_embedding": image, "audio_embedding": audio + gap, "labels": np.eye(classes, dtype=bool)[of_clip]}
 
 
-def test_classes_that_lie_together_are_found():
+def test_clustered_classes_are_found():
     found = tsne.evaluate(world(), items_expected=31, **SMALL)
     assert found["class_agreement"] == 1
     assert found["class_agreement_of_embeddings"] == 1
@@ -27,7 +27,7 @@ def test_classes_that_lie_together_are_found():
     assert found["kl_divergence"] > 0
 
 
-def test_modes_that_lie_apart_do_not_mix():
+def test_separate_modes_do_not_mix():
     assert tsne.evaluate(world(gap=100.0), **SMALL)["other_mode"] == 0
 
 
@@ -38,14 +38,14 @@ def test_labels_without_meaning_are_at_chance():
     assert found["class_agreement"] == pytest.approx(found["baselines"]["chance"], abs=0.1)
 
 
-def test_the_map_comes_with_the_figures_and_is_the_same_again():
+def test_the_map_is_returned_and_reproducible():
     found = tsne.evaluate(world(), **SMALL)
     positions = found.pop("arrays")
     again = tsne.evaluate(world(), **SMALL)
     for name in ("image_position", "audio_position"):
         assert positions[name].shape == (30, 2)
         np.testing.assert_array_equal(positions[name], again["arrays"][name])
-    # What was scored is that map.
+    # The scores are of that map.
     points = np.concatenate([positions["image_position"], positions["audio_position"]]).astype(np.float64)
     near = brute_force(points, 5)
     of_point = np.tile(np.arange(30) % 3, 2)
@@ -110,7 +110,7 @@ def test_a_point_for_each_image_and_a_cross_for_each_sound():
     assert [body.count("<use ") for body in groups] == [5, 5, 3, 3, 4, 4]
 
 
-def test_rare_classes_are_grey_and_few_clips_are_drawn_of_many():
+def test_rare_classes_are_grey_and_the_number_of_clips_is_limited():
     assert drawn(coloured=1).colours == {"Drum & bass": point_map.hue(0, 1), "other classes": point_map.OTHERS}
     assert drawn(clips=300, most=10).picture.count("<use ") < 60
 
@@ -128,6 +128,6 @@ def test_colours_differ():
     assert point_map.hue(0, 3) == "#b12525"
 
 
-def test_names_that_do_not_fit_are_refused():
+def test_wrong_number_of_names_is_refused():
     with pytest.raises(ValueError, match="a map of 2 clips in 3 classes, with 1 names"):
         point_map.draw(np.ones((2, 2)), np.ones((2, 2)), np.ones((2, 3), bool), ["a"], name="map")

@@ -6,7 +6,7 @@ from avlearn.evaluators import unit_preference
 
 
 def arrays(**changes):
-    """Ten clips, five of each class, in order; four units that rank them in known ways."""
+    """Return ten clips, five of each class, in order, and four units with known ranks."""
     unit = np.zeros((10, 4))
     unit[[0, 1, 2, 3, 4], 0] = [5, 4, 3, 2, 1]  # five of class 0
     unit[[5, 6, 7, 8, 0], 1] = [1, 2, 3, 4, 5]  # four of class 1, and one of class 0
@@ -33,14 +33,14 @@ def test_by_hand():
     assert (found["classes"], found["items"], found["items_expected"]) == (2, 10, 12)
 
 
-def test_a_clip_of_two_classes_is_of_both():
+def test_a_clip_of_two_classes_counts_for_both():
     labels = arrays()["labels"].copy()
     labels[:5, 2] = True
     found = unit_preference.evaluate(arrays(labels=labels), agree=(4,))
     assert found["image"]["4 of 5"] == {"units": 2, "classes": 3}
 
 
-def test_untrained_units_run_through_the_same():
+def test_untrained_units_give_a_baseline():
     given = arrays()
     found = unit_preference.evaluate(
         arrays(untrained_image_pool4=given["audio_pool4"], untrained_audio_pool4=given["image_pool4"])
@@ -48,8 +48,8 @@ def test_untrained_units_run_through_the_same():
     assert found["baselines"]["untrained"] == {"image": found["audio"], "audio": found["image"]}
 
 
-def test_equal_activations_rank_in_an_order_of_their_own():
-    """Units that answer to one clip only: the other four places are no run of neighbours, so that classes are mixed."""
+def test_equal_activations_rank_in_random_order():
+    """For units active on one clip only, the other four clips are not neighbours in the dataset: classes mix."""
     labels = np.eye(20, dtype=bool)[np.arange(400) // 20]
     unit = np.zeros((400, 50))
     unit[np.arange(50) * 8, np.arange(50)] = 1
@@ -60,8 +60,8 @@ def test_equal_activations_rank_in_an_order_of_their_own():
 
 
 @pytest.mark.parametrize("agree", [3, 4])
-def test_random_ranking_meets_the_hypergeometric_distribution(agree):
-    """Top 5 of 60 clips drawn without replacement; units are independent of each other."""
+def test_random_ranking_follows_the_hypergeometric_distribution(agree):
+    """Top 5 of 60 clips drawn without replacement; units are independent."""
     sizes = np.array([30, 20, 10])
     labels = np.eye(3, dtype=bool)[np.repeat(np.arange(3), sizes)]
     share = stats.hypergeom.sf(agree - 1, 60, sizes, 5)  # of units that prefer each class

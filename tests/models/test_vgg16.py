@@ -89,9 +89,9 @@ def test_evaluators_that_need_sound_are_refused():
     config = miniature()
     config.evaluation.evaluators = ("ndcg", "avc_accuracy", "cca")
     available = collect.output_names(build_network(config).outputs(2)) | registry.ANNOTATIONS
-    evaluators = registry.build_evaluators(config, None)
-    scoring.check_needs(evaluators[:1], available, "vgg16")
+    needs = registry.needs(config)
+    scoring.check_needs(needs[:1], available, "vgg16")
     with pytest.raises(ValueError, match="avc_accuracy needs logit, which vgg16 does not deliver"):
-        scoring.check_needs(evaluators[1:2], available, "vgg16")
+        scoring.check_needs(needs[1:2], available, "vgg16")
     with pytest.raises(ValueError, match="cca needs audio_embedding"):
-        scoring.check_needs(evaluators[2:], available, "vgg16")
+        scoring.check_needs(needs[2:], available, "vgg16")

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from avlearn.evaluation import registry
 from avlearn.media.log_spectrogram import log_spectrogram
 from avlearn.visuals import choice, report_page, retrieval_grid
 from avlearn.visuals.album import jpeg
@@ -75,6 +76,7 @@ def run(name: str = "avolnet", *, heat_map: np.ndarray | None = None, **changes)
         "name": name,
         "config": base.get_config().to_dict(),
         "results": {"avc_accuracy": accuracy},
+        "table_rows": registry.table_rows({name: {"avc_accuracy": accuracy}}),
         "metrics": [{"step": 1, "train/loss": 0.69}, {"step": 2, "validation/loss": 0.6}],
         "arrays": {"all_positive": once, "avc": pairs},
         "class_names": CLASSES,

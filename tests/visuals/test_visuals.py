@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from avlearn.evaluation import registry
 from avlearn.evaluators import pointing
 from avlearn.media.log_spectrogram import log_spectrogram
 from avlearn.visuals import (
@@ -265,19 +266,21 @@ def test_table_shows_each_score_beside_its_baseline():
             "items_expected": 32,
         },
     }
-    assert score_table.table({"avolnet": results, "l3net": {"avc_accuracy": results["avc_accuracy"]}}) == (
-        "network  score                         value  baseline          baseline's value  items\n"
-        "-------  ----------------------------  -----  ----------------  ----------------  -----\n"
-        "avolnet  AVC accuracy                  0.812  chance            0.500             64/64\n"
-        "avolnet  nDCG@30 image → image         0.500  chance            0.100             32/32\n"
-        "avolnet  nDCG@30 image → sound         0.250  chance            0.200             32/32\n"
-        "avolnet  nDCG@30 sound → image         0.375  chance            0.300             32/32\n"
-        "avolnet  nDCG@30 sound → sound         0.625  chance            0.400             32/32\n"
-        "avolnet  Pointing accuracy             0.750  centre            0.250             28/32\n"
-        "avolnet  Mean maximum of the heat map  0.900  mismatched sound  0.125             32/32\n"
-        "l3net    AVC accuracy                  0.812  chance            0.500             64/64"
+    results["avc_accuracy"] |= {"dataset": "esc50/all", "split": "fold1"}
+    by_run = {"avolnet": results, "l3net": {"avc_accuracy": results["avc_accuracy"]}}
+    assert score_table.table(by_run, registry.table_rows(by_run)) == (
+        "network  dataset          score                         value  baseline          baseline's value  items\n"
+        "-------  ---------------  ----------------------------  -----  ----------------  ----------------  -----\n"
+        "avolnet  esc50/all/fold1  AVC accuracy                  0.812  chance            0.500             64/64\n"
+        "avolnet  not stated       nDCG@30 image → image         0.500  chance            0.100             32/32\n"
+        "avolnet  not stated       nDCG@30 image → sound         0.250  chance            0.200             32/32\n"
+        "avolnet  not stated       nDCG@30 sound → image         0.375  chance            0.300             32/32\n"
+        "avolnet  not stated       nDCG@30 sound → sound         0.625  chance            0.400             32/32\n"
+        "avolnet  not stated       Pointing accuracy             0.750  centre            0.250             28/32\n"
+        "avolnet  not stated       Mean maximum of the heat map  0.900  mismatched sound  0.125             32/32\n"
+        "l3net    esc50/all/fold1  AVC accuracy                  0.812  chance            0.500             64/64"
     )
-    first = next(score_table.scores({"avolnet": results}))
+    first = next(score_table.scores(by_run, registry.table_rows(by_run)))
     assert first.interval == (0.75, 0.875)
 
 
@@ -295,15 +298,16 @@ def test_table_finds_nested_figures_and_their_baselines():
         "iiou": {"iiou": 0.25, "iiou_interval": [0.1, 0.4], "baselines": {"centre": {"iiou": 0.0}}, **counted},
         "unit_preference": {"audio": level, "baselines": {"random": {"audio": at_random}}, **counted},
     }
-    rows = [line.split("  ") for line in score_table.table({"run": results}).splitlines()[2:]]
+    given = ({"run": results}, registry.table_rows({"run": results}))
+    rows = [line.split("  ") for line in score_table.table(*given).splitlines()[2:]]
     assert [[cell.strip() for cell in row if cell] for row in rows] == [
-        ["run", "Average precision with negatives", "0.750", "constant confidence", "0.250", "10/12"],
-        ["run", "Greatest F1 with negatives", "0.500", "constant confidence", "0.125", "10/12"],
-        ["run", "IIoU", "0.250", "centre disc", "0.000", "10/12"],
-        ["run", "Classes with 4 of 5 clips of a sound unit", "1.0", "random ranking", "0.2", "10/12"],
-        ["run", "Classes with 3 of 5 clips of a sound unit", "12.0", "random ranking", "3.0", "10/12"],
+        ["run", "not stated", "Average precision with negatives", "0.750", "constant confidence", "0.250", "10/12"],
+        ["run", "not stated", "Greatest F1 with negatives", "0.500", "constant confidence", "0.125", "10/12"],
+        ["run", "not stated", "IIoU", "0.250", "centre disc", "0.000", "10/12"],
+        ["run", "not stated", "Classes with 4 of 5 clips of a sound unit", "1.0", "random ranking", "0.2", "10/12"],
+        ["run", "not stated", "Classes with 3 of 5 clips of a sound unit", "12.0", "random ranking", "3.0", "10/12"],
     ]
-    assert [score.interval for score in score_table.scores({"run": results})][2] == (0.1, 0.4)
+    assert [score.interval for score in score_table.scores(*given)][2] == (0.1, 0.4)
 
 
 def test_films_are_of_clips_that_show_what_sounds():

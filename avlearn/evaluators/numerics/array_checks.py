@@ -1,29 +1,29 @@
-"""What evaluators may be given: the names and shapes of the evaluation arrays, checked in one place.
+"""Names and shapes of the evaluation arrays, and their checks.
 
-One row is one pair of a frame and a second of sound, N rows in all. `avlearn/evaluation/collect.py` makes the arrays,
-and an `.npz` with the same names from any other system serves as well:
+One row is one pair of a frame and a second of audio, N rows in all. `avlearn/evaluation/collect.py` makes the arrays;
+an `.npz` of another system may have the same names:
 
-  corresponds [N]: whether frame and sound are of one moment of one video
+  corresponds [N]: whether frame and audio are of one moment of one video
   logit [N]: log-odds that they correspond
   image_item [N]: number of the frame's clip
-  pair_draw [N]: of a pair that does not correspond, the number of the draw that it belongs to; of others -1
+  pair_draw [N]: number of the draw of a negative pair; -1 for a corresponding pair
   labels [N, classes]: classes of the frame's clip, true or false
   image_embedding, audio_embedding [N, dim]: retrieval vectors
   heat_map [N, rows, columns]: log-odds of each cell of the image
-  boxes [N, boxes, 4]: (ymin, xmin, ymax, xmax) as shares of the image, NaN where there is no box
+  boxes [N, boxes, 4]: (ymin, xmin, ymax, xmax) as shares of the image, NaN for a missing box
   box_sounding [N, boxes]: whether the object in the box sounds
-  box_annotator [N, boxes]: number of who drew the box
-  silent [N]: whether the sound is silence
-  source [N]: class of the one source whose sound and boxes the row has
+  box_annotator [N, boxes]: number of the annotator who drew the box
+  silent [N]: whether the audio is silence
+  source [N]: class of the one source whose audio and boxes the row has
   image_pool4, audio_pool4 [N, channels]: maximum of each channel of conv4_2, after its ReLU, over all positions
-  untrained_...: the same of a network with its initial weights
+  untrained_...: the same arrays of the network with its initial weights
 
-Sound classification has W rows of windows, of C clips; linear classification has rows of pictures:
+Sound classification has W rows of windows of C clips; the linear probe has rows of images:
 
   audio_features [W, dim]: conv4_2 before its ReLU, max-pooled to 4 x 3 cells (6,144 numbers)
-  clip [W]: number of the window's clip, a row of the next two
+  clip [W]: number of the window's clip, an index of the next two arrays
   labels [C, classes], fold [C]: class and cross-validation fold of each clip
-  tested [C]: whether the clip is of a fold that is tested on
+  tested [C]: whether the fold of the clip is a test fold
   image_features [N, dim]: conv4_2 after its ReLU, max-pooled to 4 x 4 cells (8,192 numbers)
 """
 
@@ -54,19 +54,19 @@ _DIMENSIONS = {
     "source": 1,
 }
 _MAY_BE_NAN = ("boxes",)
-_MAY_BE_TEXT = ("image_item",)  # clips are told apart, not counted
+_MAY_BE_TEXT = ("image_item",)  # clips are compared, not computed with
 
 
 def arrays(evaluator: str, test: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
-    """Takes the named arrays out of `test`.
+    """Return the named arrays of `test`, checked.
 
     Args:
       evaluator: name of the evaluator, for the messages.
-      test: the evaluation arrays.
-      names: the ones that are needed.
+      test: evaluation arrays.
+      names: names of the arrays that are needed.
 
     Raises:
-      ValueError: one is missing, no numbers, has another number of dimensions or of rows, is empty or not finite. It
+      ValueError: an array is missing, not numeric, of wrong dimensions or another number of rows, empty or not finite;
         names the evaluator, the array and the number of rows.
     """
     missing = [name for name in names if name not in test]
@@ -100,15 +100,15 @@ def _finite(evaluator: str, name: str, array: np.ndarray) -> None:
 
 
 def expected(rows: int, items_expected: int | None) -> int:
-    """How many items an evaluation should have covered: as the caller says, else the rows that it was given."""
+    """Return the number of items that an evaluation should cover: `items_expected`, or `rows` if it is None."""
     return rows if items_expected is None else items_expected
 
 
 def modalities(evaluator: str, given: Sequence[str]) -> None:
-    """Checks which modes are to be scored.
+    """Check the modes to score.
 
     Raises:
-      ValueError: none, one twice, or an unknown one.
+      ValueError: no mode, a repeated mode, or an unknown one.
     """
     if not given or len(set(given)) < len(given) or not set(given) <= {"image", "audio"}:
         raise ValueError(f"{evaluator}: modalities = {tuple(given)}; image, audio or both")

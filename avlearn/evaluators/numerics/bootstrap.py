@@ -1,4 +1,4 @@
-"""How far a share would move on another sample of clips."""
+"""Bootstrap intervals of a share, over clips."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -12,16 +12,16 @@ def interval(
     seed: int,
     weight: Float[np.ndarray, " n"] | None = None,
 ) -> list[float]:
-    """Bootstrap 95 % interval (percentiles) of the share of hits.
+    """Compute the bootstrap 95 % interval (percentiles) of the share of hits.
 
-    Clips are drawn, with all their rows: rows of one clip are not independent.
+    Clips are drawn with all their rows, since rows of one clip are not independent.
 
     Args:
       hits: whether each row is a hit.
-      clip: the clip that each row belongs to.
+      clip: clip of each row.
       resamples: number of bootstrap samples.
-      seed: of the draws.
-      weight: of each row in the share; None: all alike.
+      seed: seed of the draws.
+      weight: weight of each row in the share; None: equal weights.
     """
     clips, of_row = np.unique(clip, return_inverse=True)
     weight = np.ones(len(hits)) if weight is None else weight

@@ -1,30 +1,30 @@
-"""Is there a sounding object at all, and where? Precision and recall over a confidence, with silent pairs among them.
+"""Detection scores: precision and recall over a confidence, on pairs with and without a sounding object.
 
 As on the extended Flickr-SoundNet and VGG-SS test sets (Mo and Morgado, A Closer Look at Weakly-Supervised
-Audio-Visual Source Localization, section 5): above the threshold an object in the right place is found, anything else
-is a false alarm; a sounding object below it is missed. A sounding object that is called in the wrong place is a false
-alarm only.
+Audio-Visual Source Localization, section 5): above the threshold a correctly localized object is found, anything else
+is a false alarm; a sounding object below the threshold is missed. A sounding object localized wrongly is a false alarm
+only.
 """
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 
-def figures(
-    confidence: Float[np.ndarray, " n"], sounding: Bool[np.ndarray, " n"], right_place: Bool[np.ndarray, " n"]
+def scores(
+    confidence: Float[np.ndarray, " n"], sounding: Bool[np.ndarray, " n"], localized: Bool[np.ndarray, " n"]
 ) -> dict[str, float]:
-    """Average precision (interpolated) and the greatest F1, over every threshold that parts the pairs.
+    """Compute the average precision (interpolated) and the greatest F1 over all thresholds.
 
     Args:
-      confidence: of each pair.
-      sounding: whether an object of the picture sounds.
-      right_place: whether it was found there; counts for sounding pairs only.
+      confidence: confidence of each pair.
+      sounding: whether an object in the frame sounds.
+      localized: whether it is localized correctly; counts for sounding pairs only.
 
     Returns:
       average_precision: sum over the steps of recall, each with the best precision at that recall or a higher one;
       max_f1.
     """
-    found, false_alarms, missed = _counts(confidence, sounding, right_place)
+    found, false_alarms, missed = _counts(confidence, sounding, localized)
     precision = found / (found + false_alarms)
     recall = np.divide(found, found + missed, out=np.zeros(len(found)), where=found > 0)
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
@@ -35,12 +35,12 @@ def figures(
 
 
 def _counts(
-    confidence: Float[np.ndarray, " n"], sounding: Bool[np.ndarray, " n"], right_place: Bool[np.ndarray, " n"]
+    confidence: Float[np.ndarray, " n"], sounding: Bool[np.ndarray, " n"], localized: Bool[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " thresholds"], Float[np.ndarray, " thresholds"], Float[np.ndarray, " thresholds"]]:
-    """Found, false alarms and missed when everything down to each distinct confidence is called."""
+    """Count found, false alarms and missed, with each distinct confidence as the threshold."""
     order = np.argsort(-confidence, kind="stable")
-    last = np.flatnonzero(np.diff(confidence[order], append=-np.inf))  # of those with equal confidence
-    found = np.cumsum((sounding & right_place)[order])[last]
-    called = last + 1
+    last = np.flatnonzero(np.diff(confidence[order], append=-np.inf))  # of the pairs of equal confidence
+    found = np.cumsum((sounding & localized)[order])[last]
+    detected = last + 1
     missed = sounding.sum() - np.cumsum(sounding[order])[last]
-    return 1.0 * found, 1.0 * (called - found), 1.0 * missed
+    return 1.0 * found, 1.0 * (detected - found), 1.0 * missed

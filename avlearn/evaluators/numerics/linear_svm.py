@@ -1,8 +1,8 @@
 """One-vs-all linear support vector machines, all classes at once.
 
 Solves the problem of scikit-learn's LinearSVC (L2 regularisation, the intercept included; squared hinge loss), with two
-matrix products for a step of all classes in place of one class and one feature at a time. Of 16,000 windows x 6,144
-features, a training set of ESC-50, LinearSVC takes as long for one class as this does for fifty.
+matrix products per step for all classes. On a training set of ESC-50 (16,000 windows x 6,144 features) LinearSVC takes
+as long for one class as this module for fifty.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def fit(
     tolerance: float = 1e-3,
     steps: int = 1000,
 ) -> tuple[Float[np.ndarray, "coefficients count"], bool]:
-    """Weights of each class, and in the last row its intercept; and whether they are within the tolerance.
+    """Fit the weights of each class, with its intercept in the last row; return them, and whether they have converged.
 
     Minimises `|w|^2 / 2 + penalty * sum(max(0, 1 - y * score)^2)` for each class (L-BFGS), y = 1 for the class and -1
     for all others. Products are computed in the features' type.
@@ -28,11 +28,11 @@ def fit(
     Args:
       features: float32 or float64, scaled.
       classes: class of each row, from 0.
-      count: classes there are.
+      count: number of classes.
       penalty: C of the SVM.
-      start: weights to begin from: those of a smaller penalty save time.
-      tolerance: largest gradient at the end, as a share of the largest at zero weights.
-      steps: of the optimiser, at most.
+      start: initial weights: the weights of a smaller penalty save time.
+      tolerance: largest gradient at the end, as a share of the largest gradient at zero weights.
+      steps: maximum number of steps of the optimiser.
     """
     dim = features.shape[1]
     sign = np.where(classes[:, None] == np.arange(count)[None, :], 1, -1).astype(features.dtype)
@@ -58,6 +58,6 @@ def fit(
 def scores(
     features: Float[np.ndarray, "n dim"], weights: Float[np.ndarray, "coefficients count"]
 ) -> Float[np.ndarray, "n count"]:
-    """How far each row is on a class's side, in units of its margin."""
+    """Compute the score of each row for each class, in units of its margin."""
     weights = weights.astype(features.dtype)
     return features @ weights[:-1] + weights[-1:]

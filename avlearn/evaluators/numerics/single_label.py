@@ -1,4 +1,4 @@
-"""One class for each row, for scores that know only one: which rule, where a clip carries several labels."""
+"""One class for each row, for metrics that take a single class: rules for clips with several labels."""
 
 import numpy as np
 from jaxtyping import Bool, Int, Num
@@ -9,17 +9,17 @@ RULES = ("only", "first", "expanded")
 def classes(
     evaluator: str, labels: Bool[np.ndarray, "n classes"] | Num[np.ndarray, "n classes"], rule: str
 ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
-    """Rows, and the class of each.
+    """Return row indices, and the class of each.
 
     Args:
       evaluator: name of the evaluator, for the messages.
       labels: classes of each row, true or false.
-      rule: `only`: each row has exactly one class; `first`: the one of lowest number; `expanded`: a row for each of its
-        classes.
+      rule: `only`: each row must have exactly one class; `first`: the class of lowest number; `expanded`: a row for
+        each class.
 
     Raises:
       ValueError: an unknown rule, labels that are not true or false, rows without a class, or, with `only`, rows with
-        several.
+        several classes.
     """
     if rule not in RULES:
         raise ValueError(f"{evaluator}: label_rule = {rule!r}; allowed: {', '.join(RULES)}")
@@ -37,7 +37,7 @@ def classes(
 def marked(
     evaluator: str, labels: Bool[np.ndarray, "n classes"] | Num[np.ndarray, "n classes"]
 ) -> Bool[np.ndarray, "n classes"]:
-    """Labels as true and false.
+    """Return labels as booleans.
 
     Raises:
       ValueError: a value is neither 0 nor 1.

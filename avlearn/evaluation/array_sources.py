@@ -1,0 +1,74 @@
+"""Where evaluators' arrays come from: a dataset and split of the config, and forward passes over it."""
+
+import functools
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from avlearn.data import built_dataset, images, order, requirements
+from avlearn.evaluation import collect, registry
+from avlearn.evaluation.collect import ArraySource
+from avlearn.evaluation.forward_passes import ForwardPasses
+
+
+def evaluation_split(config: ConfigDict, open_split: Callable) -> built_dataset.Split:
+    """Open the split of `config.evaluation.dataset`, or of the training dataset if that is empty."""
+    return open_split(config.evaluation.dataset or config.data.dataset, split=config.evaluation.split)
+
+
+def pair_source(config: ConfigDict, passes: ForwardPasses, open_split: Callable, *, pairing: str) -> ArraySource:
+    """Return the source of pairs of the evaluation split."""
+    split = evaluation_split(config, open_split)
+    requirements.fits(split, passes.inputs)
+    gather = functools.partial(passes.pairs, split=split, pairing=pairing)
+    if pairing == collect.DRAWS:
+        draws = config.evaluation.avc_accuracy.pair_draws
+        gather = functools.partial(passes.pairs, split=split, pairing=collect.FIRST_DRAW, draws=draws)
+    if pairing == "sources":
+        gather = functools.partial(passes.single_sources, split=split)
+    return ArraySource(split.dataset, split.name, len(split), gather)
+
+
+def validation_source(config: ConfigDict, passes: ForwardPasses, open_split: Callable) -> ArraySource:
+    """Return the source of balanced pairs of the validation split."""
+    split = open_split(config.data.dataset, split=config.data.validation_split)
+    gather = functools.partial(passes.pairs, split=split, pairing=collect.FIRST_DRAW)
+    return ArraySource(split.dataset, split.name, len(split), gather)
+
+
+def fit_source(config: ConfigDict, passes: ForwardPasses, open_split: Callable) -> ArraySource:
+    """Return the source to fit evaluators on: the first `config.evaluation.fit_clips` clips of the first epoch."""
+    split = open_split(config.data.dataset, split=config.data.train_split)
+    registry.check_classes(registry.needs(config), split, evaluation_split(config, open_split))
+    first = order.epoch_order(len(split), config.seed, 0)[: config.evaluation.fit_clips]
+    options = {"split": split, "pairing": "all_positive", "items": sorted(first.tolist())}
+    rule = "the first clips of the first epoch's order"
+    return ArraySource(split.dataset, split.name, len(split), functools.partial(passes.pairs, **options), rule)
+
+
+def window_source(config: ConfigDict, passes: ForwardPasses, open_split: Callable) -> ArraySource:
+    """Return the source of windows of the sound dataset, a fold for each of its splits."""
+    options = config.evaluation.sound_classification
+    names = built_dataset.split_names(options.dataset, config.data.data_dir)
+    tested = registry.tested_splits(config, names)
+    splits = {name: open_split(options.dataset, split=name) for name in names}
+    gather = functools.partial(passes.windows, splits=tuple(splits.values()), count=options.windows, tested=tested)
+    clips = sum(len(splits[name]) for name in tested)
+    return ArraySource(options.dataset, ", ".join(tested), clips, gather)
+
+
+def image_source(config: ConfigDict, passes: ForwardPasses, _: Callable, *, split_key: str) -> ArraySource:
+    """Return the source of images of the classification dataset."""
+    options = config.evaluation.linear_probe
+    split = images.open_images(options.dataset, config.data.data_dir, options[split_key])
+    return ArraySource(split.dataset, split.name, len(split), functools.partial(passes.images, split=split))
+
+
+SOURCES = {
+    **{pairing: functools.partial(pair_source, pairing=pairing) for pairing in collect.PAIRS},
+    "windows": window_source,
+    "images": functools.partial(image_source, split_key="split"),
+    collect.FIT: fit_source,
+    collect.VALIDATION: validation_source,
+    collect.IMAGES_FIT: functools.partial(image_source, split_key="fit_split"),
+}

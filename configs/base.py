@@ -177,9 +177,8 @@ def papers() -> ConfigDict:
     config.evaluation.ndcg.k = 30  # ranks
     config.evaluation.ndcg.curve = (1, 2, 5, 10, 20, 30, 50, 100)  # k of OtS figure 10, from the same ranking
     config.evaluation.ndcg.gain = "exponential"  # exponential | linear
-    config.evaluation.ndcg.own_item_across = (
-        "kept"  # kept | excluded: the query's own clip in the other mode's database
-    )
+    # kept | excluded: the query's own clip in the other mode's database
+    config.evaluation.ndcg.own_item_across = "kept"
     config.evaluation.cca = ConfigDict()
     config.evaluation.cca.components = 128  # directions; at most the rank of the features
     config.evaluation.cca.curve = (16, 32, 64, 128, 256, 512)  # directions of OtS figure 9, from the same fit

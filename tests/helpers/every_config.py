@@ -57,18 +57,18 @@ def _shrink_evaluation(config: ConfigDict) -> None:
     evaluation = config.evaluation
     evaluation.batch = 8
     evaluation.fit_clips = 40
-    evaluation.nmi_clusters = 4
-    evaluation.sound_windows = 3
-    evaluation.image_dataset, evaluation.image_split = "pictures", "test"
+    evaluation.nmi.clusters = 4
+    evaluation.sound_classification.windows = 3
+    evaluation.linear_probe.dataset, evaluation.linear_probe.split = "pictures", "test"
 
 
 def datasets_of(config: ConfigDict) -> set[str]:
     """Return the names of the datasets that a config reads."""
     names = {config.data.dataset}
     if "sound_classification" in config.evaluation.evaluators:
-        names.add(config.evaluation.sound_dataset)
+        names.add(config.evaluation.sound_classification.dataset)
     if "linear_probe" in config.evaluation.evaluators:
-        names.add(config.evaluation.image_dataset)
+        names.add(config.evaluation.linear_probe.dataset)
     return names
 
 

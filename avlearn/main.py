@@ -178,7 +178,7 @@ def check_flags(mode: str, checkpoint: str | None, arrays: str | None) -> None:
     if arrays is not None and (mode != "evaluate" or checkpoint is not None):
         raise ValueError("--arrays goes with --mode=evaluate and without --checkpoint: figures come from one of them.")
     if arrays is not None and not pathlib.Path(arrays).is_file():
-        raise ValueError(f"--arrays={arrays} is no file; name the arrays.npz of a run (docs/scoring.md).")
+        raise ValueError(f"--arrays={arrays} is no file; name the arrays.npz of a run (docs/metrics/scoring.md).")
 
 
 def evaluate_checkpoint(built: assembly.Evaluation, checkpoints: Checkpoints, workdir: pathlib.Path) -> None:

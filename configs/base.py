@@ -172,7 +172,7 @@ def papers() -> ConfigDict:
     config.evaluation.gain = "exponential"  # exponential | linear
     config.evaluation.own_item_across = "kept"  # kept | excluded: across modes, a query's own clip in the database
     config.evaluation.max_relevance = 20  # C in relevance = C - distance
-    config.evaluation.ciou_protocol = "median"  # median | adaptive | half: from heat map to prediction (docs/ciou.md)
+    config.evaluation.ciou_protocol = "median"  # median | adaptive | half: how a map is cut (docs/metrics/ciou.md)
     config.evaluation.ciou_ground_truth = "union"  # union: of the boxes (VGG-SS) | consensus: of annotators (Flickr)
     config.evaluation.out_of_sight = "left_out"  # of negatives: left_out | negatives, where all that sounds has a box
     config.evaluation.fit_clips = 10_000  # training clips at most that evaluators such as cca are fitted on
@@ -183,8 +183,8 @@ def papers() -> ConfigDict:
     config.evaluation.cca_curve = (16, 32, 64, 128, 256, 512)  # directions of figure 9 (OtS), from the same fit
     config.evaluation.cca_regularisation = 0.0  # ridge, in units of the mean variance of a mode's features
     config.evaluation.nmi_clusters = 64  # of k-means
-    config.evaluation.nmi_average = "arithmetic"  # of the entropies: arithmetic | geometric | min | max (docs/nmi.md)
-    config.evaluation.nmi_label_rule = "expanded"  # expanded | first | only: clips of several classes (docs/nmi.md)
+    config.evaluation.nmi_average = "arithmetic"  # arithmetic | geometric | min | max (docs/metrics/nmi.md)
+    config.evaluation.nmi_label_rule = "expanded"  # expanded | first | only: clips of several classes (nmi.md)
     config.evaluation.tsne_perplexity = 30.0  # about how many neighbours a point has; below twice the clips
     config.evaluation.sound_dataset = "esc50/all"  # of sound_classification; builder/config, below data.data_dir
     config.evaluation.sound_windows = 10  # of one second, equally spaced, of each clip

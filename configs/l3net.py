@@ -6,10 +6,10 @@
 
 Objects that Sound reports an AVC accuracy of 80.8 % and nDCG@30 of .567 im-im, .418 im-aud, .385 aud-im, .653 aud-aud
 (table 1); and .578 .531 .560 .649 for "L3-Net with CCA", which the last command computes for the checkpoints of the
-workdir (docs/cca.md). Look, Listen and Learn's own settings: --config.model.conv1_stride=1 --config.inputs.columns=199
---config.train.batch_per_worker=16 --config.data.dataset=kinetics_sounds/ks34_nearest (31 of its 34 classes have labels
-of Kinetics-400, three their nearest ones). There it reports an AVC accuracy of 74 %, and 78 % on Flickr-SoundNet (its
-table 1).
+workdir (docs/metrics/cca.md). Look, Listen and Learn's settings: --config.model.conv1_stride=1
+--config.inputs.columns=199 --config.train.batch_per_worker=16 --config.data.dataset=kinetics_sounds/ks34_nearest
+(31 of its 34 classes have labels of Kinetics-400, three their nearest ones). There it reports an AVC accuracy of 74 %,
+and 78 % on Flickr-SoundNet (its table 1).
 """
 
 from ml_collections import ConfigDict

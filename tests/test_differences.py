@@ -1,4 +1,4 @@
-"""Each departure from a paper stands in the code as `DIFFERS: ...`, and all of them in docs/differences.md."""
+"""Each departure from a paper is in the code as `DIFFERS: ...`, and they are all in docs/reference/differences.md."""
 
 import re
 
@@ -22,10 +22,10 @@ def collected() -> str:
 
 
 def test_page_is_in_step_with_the_code():
-    page = (ROOT / "docs" / "differences.md").read_text()
+    page = (ROOT / "docs" / "reference" / "differences.md").read_text()
     assert page == collected(), "run: python tests/test_differences.py"
     assert page.count("\n* ") >= 1
 
 
 if __name__ == "__main__":
-    (ROOT / "docs" / "differences.md").write_text(collected())
+    (ROOT / "docs" / "reference" / "differences.md").write_text(collected())

@@ -215,7 +215,7 @@ def restored(passes: ForwardPasses, checkpoints: Checkpoints, which: str | int) 
 
 
 def score_arrays(config: ConfigDict, path: pathlib.Path) -> tuple[dict[str, dict], dict[str, Arrays]]:
-    """Figures of the config's evaluators from saved arrays alone, of this or of any other system (docs/scoring.md).
+    """Scores saved arrays, of this or any other system, by the config's evaluators (docs/metrics/scoring.md).
 
     Raises:
       ValueError: a file that is none, or arrays that an evaluator refuses.

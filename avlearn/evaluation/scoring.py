@@ -137,6 +137,6 @@ def _of_pairing(evaluator: Evaluator, arrays: Mapping[str, Arrays], pairing: str
         needs = evaluator.needs if pairing == evaluator.pairing else evaluator.fit_needs
         raise ValueError(
             f"{evaluator.name}: no arrays {pairing}/..., 0 rows; there are {', '.join(sorted(arrays)) or 'none'}. They "
-            f"should hold {', '.join(needs)} (docs/scoring.md)"
+            f"should hold {', '.join(needs)} (docs/metrics/scoring.md)"
         )
     return arrays[pairing]

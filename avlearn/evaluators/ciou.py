@@ -3,7 +3,7 @@
 The map is brought to 224 x 224 pixels, turned into a prediction p of 0 and 1 by one of `PROTOCOLS`, and laid over the
 ground truth g: cIoU = sum(p g) / (sum(g) + sum(p [g = 0])). A third of VGG-SS is won by a disc in the middle of the
 picture, and no map can win more than half of it under the median threshold: read a score beside its baselines
-(docs/ciou.md).
+(docs/metrics/ciou.md).
 """
 
 from collections.abc import Mapping

@@ -320,7 +320,7 @@ def test_baselines_on_vggss():
 
 
 def test_baselines_on_vggss_with_pixels_above_the_threshold_only():
-    """As LVS's script has it: where the third digits of docs/ciou.md come from."""
+    """As LVS's script has it: where the third digits of docs/metrics/ciou.md come from."""
     corners, usable = pixel_maps.pixel_corners(vggss())
     scored = usable.any(axis=1)
     middle = pixel_maps.centre_map()

@@ -19,8 +19,8 @@ from jaxtyping import Array, Float
 
 TILE = 4  # outputs on a side
 SEEN = TILE + 2  # inputs on a side
-# Where it was measured to be faster than XLA's convolution (docs/performance.md). With few channels the way to the
-# points and back costs more than is saved, of the maps; with few tiles, of the kernel, and the products are slow.
+# Where it was measured to be faster than XLA's convolution (docs/running/performance.md). With few channels the way to
+# the points and back costs more than is saved, of the maps; with few tiles, of the kernel, and the products are slow.
 LEAST_CHANNELS = 64  # in and out
 LEAST_CHANNEL_PAIRS = 64 * 128  # of one in and one out
 LEAST_SIDE = 12

@@ -1,4 +1,4 @@
-"""Each departure from a paper is in the code as `DIFFERS: ...`, and they are all in docs/reference/differences.md."""
+"""Check that docs/reference/differences.md lists every `DIFFERS: ...` comment in the code."""
 
 import re
 
@@ -6,8 +6,8 @@ from tests.helpers.paths import ROOT
 
 INTRODUCTION = """# Where avlearn departs from the papers
 
-Each line stands in the code, where it applies, as a comment `DIFFERS: ...`; `python tests/test_differences.py` collects
-them here, and a test keeps this page in step.
+Each line is a comment `DIFFERS: ...` in the code that it applies to. `python tests/test_differences.py` collects them on
+this page, and a test keeps it up to date. [docs/papers.md](../papers.md) maps the papers to the code.
 
 """
 
@@ -21,7 +21,7 @@ def collected() -> str:
     return INTRODUCTION + "\n".join(lines) + "\n"
 
 
-def test_page_is_in_step_with_the_code():
+def test_page_lists_what_the_code_says():
     page = (ROOT / "docs" / "reference" / "differences.md").read_text()
     assert page == collected(), "run: python tests/test_differences.py"
     assert page.count("\n* ") >= 1

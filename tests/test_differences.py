@@ -6,8 +6,8 @@ from tests.helpers.paths import ROOT
 
 INTRODUCTION = """# Where avlearn departs from the papers
 
-Each line is a comment `DIFFERS: ...` in the code that it applies to. `python tests/test_differences.py` collects them on
-this page, and a test keeps it up to date. [docs/papers.md](../papers.md) maps the papers to the code.
+Each line is a comment `DIFFERS: ...` in the code that it applies to. `python tests/test_differences.py` collects them
+here, and a test keeps the page up to date. [papers.md](../papers.md) maps the papers to the code.
 
 """
 

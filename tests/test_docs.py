@@ -16,7 +16,7 @@ README_WORDS = 900
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-CHANGES = ROOT / "CHANGELOG.md"  # names what is no longer there
+CHANGES = ROOT / "CHANGELOG.md"  # also names former paths
 
 
 def name_of(path: pathlib.Path) -> str:

@@ -1,4 +1,4 @@
-"""Installs avlearn. `pip install -e .` for CPU; extras `cuda`, `tpu`, `test`, `torch` and `wandb`."""
+"""Installs avlearn. `pip install -e .` for CPU; extras `cuda`, `tpu`, `docs`, `test`, `torch` and `wandb`."""
 
 from setuptools import find_packages, setup
 
@@ -48,6 +48,7 @@ setup(
     extras_require={
         "cuda": ["jax[cuda12]>=0.10,<0.12"],
         "tpu": ["jax[tpu]>=0.10,<0.12"],
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings-python>=2,<3", "ruff>=0.14,<0.16"],
         "test": [
             "beartype>=0.18,<1",
             "pytest>=8,<10",

@@ -128,7 +128,7 @@ def check_flags(
     if arrays is not None and (mode != "evaluate" or checkpoint is not None):
         raise ValueError("--arrays goes with --mode=evaluate and without --checkpoint: it scores one or the other.")
     if arrays is not None and not pathlib.Path(arrays).is_file():
-        raise ValueError(f"--arrays={arrays} is not a file; name the arrays.npz of a run (docs/scoring.md).")
+        raise ValueError(f"--arrays={arrays} is not a file; name the arrays.npz of a run (docs/metrics/scoring.md).")
 
 
 def start_up(num_workers: int) -> Preemption:

@@ -4,7 +4,7 @@
     python -m avlearn.main --config=configs/avenet.py:miniature
 
 The paper reports an AVC accuracy of 81.9 % and nDCG@30 of .604 im-im, .561 im-aud, .587 aud-im, .665 aud-aud (table 1,
-chance .407; docs/ndcg.md compares definitions).
+chance .407; docs/metrics/ndcg.md compares definitions).
 """
 
 from ml_collections import ConfigDict

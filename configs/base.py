@@ -187,7 +187,9 @@ def papers() -> ConfigDict:
     config.evaluation.cca.gain = "exponential"
     config.evaluation.cca.own_item_across = "kept"
     config.evaluation.ciou = ConfigDict()
-    config.evaluation.ciou.protocol = "median"  # median | adaptive | half: from heat map to prediction (docs/ciou.md)
+    config.evaluation.ciou.protocol = (
+        "median"  # median | adaptive | half: from heat map to prediction (docs/metrics/ciou.md)
+    )
     config.evaluation.ciou.ground_truth = "union"  # union: of the boxes (VGG-SS) | consensus: of annotators (Flickr)
     config.evaluation.iiou = ConfigDict()
     config.evaluation.iiou.protocol = "median"  # as of ciou
@@ -197,8 +199,12 @@ def papers() -> ConfigDict:
     config.evaluation.negatives.out_of_sight = "left_out"
     config.evaluation.nmi = ConfigDict()
     config.evaluation.nmi.clusters = 64  # k of k-means
-    config.evaluation.nmi.average = "arithmetic"  # of the entropies: arithmetic | geometric | min | max (docs/nmi.md)
-    config.evaluation.nmi.label_rule = "expanded"  # expanded | first | only: clips of several classes (docs/nmi.md)
+    config.evaluation.nmi.average = (
+        "arithmetic"  # of the entropies: arithmetic | geometric | min | max (docs/metrics/nmi.md)
+    )
+    config.evaluation.nmi.label_rule = (
+        "expanded"  # expanded | first | only: clips of several classes (docs/metrics/nmi.md)
+    )
     config.evaluation.tsne = ConfigDict()
     config.evaluation.tsne.perplexity = 30.0  # about the number of neighbours of a point; below twice the clips
     config.evaluation.sound_classification = ConfigDict()

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Chooses who gives out the host's memory: `source launch/allocator.sh` before training, evaluation or `tfds build`.
 # That is tcmalloc where it is installed (Debian, Ubuntu: apt-get install libtcmalloc-minimal4); else glibc, which is
-# told to keep freed memory. By itself it has large buffers mapped anew at every use (docs/performance.md).
+# told to keep freed memory. By itself it has large buffers mapped anew at every use (docs/running/performance.md).
 if [ -n "$(find -L /usr/lib /usr/lib64 -maxdepth 2 -name libtcmalloc_minimal.so.4 -print -quit 2> /dev/null)" ]; then
   case ":${LD_PRELOAD:-}:" in
     *:libtcmalloc_minimal.so.4:*) ;;

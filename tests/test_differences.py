@@ -1,4 +1,4 @@
-"""Departures from the papers are `DIFFERS: ...` comments in the code, collected in docs/differences.md."""
+"""Departures from the papers are `DIFFERS: ...` comments in the code, collected in docs/reference/differences.md."""
 
 import re
 
@@ -20,11 +20,11 @@ def collected() -> str:
     return INTRODUCTION + "\n".join(lines) + "\n"
 
 
-def test_page_is_in_step_with_the_code():
-    page = (ROOT / "docs" / "differences.md").read_text()
+def test_page_lists_what_the_code_says():
+    page = (ROOT / "docs" / "reference" / "differences.md").read_text()
     assert page == collected(), "run: python tests/test_differences.py"
     assert page.count("\n* ") >= 1
 
 
 if __name__ == "__main__":
-    (ROOT / "docs" / "differences.md").write_text(collected())
+    (ROOT / "docs" / "reference" / "differences.md").write_text(collected())

@@ -1,6 +1,6 @@
 """What the networks of the papers cost at full size: parameters, operations and memory of one pair.
 
-    avlearn costs docs/costs.md
+    avlearn costs docs/reference/costs.md
 
 writes the table for every file of configs/. Nothing is compiled.
 """
@@ -31,7 +31,7 @@ PAGE = """# What the networks cost
 At the papers' size, for one pair of frame and sound, in the type of the config (float32). Written by
 
 ```
-avlearn costs docs/costs.md
+avlearn costs docs/reference/costs.md
 ```
 
 * *Forward*: operations of the convolutions and matrix products of one forward pass, two for a product and its addition;
@@ -156,7 +156,7 @@ def page() -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `avlearn costs`."""
-    parser.add_argument("page", type=pathlib.Path, help="file to write, such as docs/costs.md")
+    parser.add_argument("page", type=pathlib.Path, help="file to write, such as docs/reference/costs.md")
 
 
 def run(arguments: argparse.Namespace) -> str:

@@ -41,7 +41,7 @@ def describe(config: ConfigDict, topology_name: str | None = None) -> str:
 
 
 def describe_costs(config: ConfigDict, network: Network) -> str:
-    """Operations and memory of one pair (docs/costs.md)."""
+    """Operations and memory of one pair (docs/reference/costs.md)."""
     cost = costs.cost(config, network)
     kept = "" if cost.kept_mib is None else f", {cost.kept_mib:.1f} MiB kept for the backward pass"
     return f"One pair: {cost.forward_gflop:.3f} GFLOP forward{kept}"

@@ -2,7 +2,7 @@
 
     avlearn export --from=runs/avenet --to=avenet.safetensors
 
-docs/weights.md describes the file. `avlearn import` reads it back bit for bit.
+docs/running/weights.md describes the file. `avlearn import` reads it back bit for bit.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     avlearn import --network=vgg16 --from=vgg16-397923af.pth --to=runs/vgg16
 
-Reads PyTorch state dicts (.pth), safetensors and Keras's .h5 (docs/weights.md lists what from where), writes
+Reads PyTorch state dicts (.pth), safetensors and Keras's .h5 (docs/running/weights.md lists what from where), writes
 RUN/checkpoints and RUN/config.json, and prints the command that evaluates them.
 """
 

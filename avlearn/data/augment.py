@@ -116,7 +116,9 @@ def jitter(
 
     Args:
       frames: RGB; a pair's are changed alike.
-      flip, brightness, saturation: of the pairs, as in `Changes`.
+      flip: whether to flip each pair's frame, as in `Changes`.
+      brightness: offset of each pair, as in `Changes`.
+      saturation: factor of each pair, as in `Changes`.
     """
     turned = jnp.where(_over(flip, frames), frames[..., ::-1, :], frames)
     # Channel by channel: three as a last axis of all arithmetic is ten times as slow on a CPU.

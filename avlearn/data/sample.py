@@ -172,7 +172,9 @@ def moments_at(draws: tf.Tensor, records: dict, inputs: InputSpec, offsets_ms: I
 
     Args:
       draws: uniform in [0, 1), `[clips, draws]`; 0.5 is the middle.
-      records, inputs, offsets_ms: as for `moments`.
+      records: as for `moments`.
+      inputs: as for `moments`.
+      offsets_ms: as for `moments`.
 
     Raises (when it runs):
       tf.errors.InvalidArgumentError: a clip is too short for one cut.

@@ -5,7 +5,7 @@ import importlib.util
 import os
 
 # By default this jaxlib gives convolutions on a CPU to YNNPACK, whose gradients of weights are slow and which puts some
-# shapes on one core (docs/performance.md). XLA's own come back with it.
+# shapes on one core (docs/running/performance.md). XLA's own come back with it.
 CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
 # A version that does not know a flag ends the process: known to have it are these of jaxlib, and none of libtpu, which
 # reads the same variable.

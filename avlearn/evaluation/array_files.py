@@ -1,4 +1,4 @@
-"""Saves and loads evaluation arrays, so that evaluators can run again without the network (docs/scoring.md)."""
+"""Saves and loads evaluation arrays, so that evaluators can run again without the network (docs/metrics/scoring.md)."""
 
 import json
 import pathlib
@@ -32,12 +32,12 @@ def read_about(arrays: Mapping[str, Arrays]) -> tuple[np.ndarray, dict]:
     try:
         facts = json.loads(str(about.get("facts", "{}")))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{ABOUT}/facts is not JSON ({error}); see docs/scoring.md") from error
+        raise ValueError(f"{ABOUT}/facts is not JSON ({error}); see docs/metrics/scoring.md") from error
     relevance = about.get("class_relevance", np.eye(classes, dtype=int))
     if relevance.dtype.kind not in "iu" or relevance.ndim != 2 or len(relevance) != relevance.shape[1]:
         raise ValueError(
             f"{ABOUT}/class_relevance is {relevance.dtype} {list(relevance.shape)}; it holds integers, with a row and "
-            "a column for each class (docs/scoring.md)"
+            "a column for each class (docs/metrics/scoring.md)"
         )
     return relevance, facts
 
@@ -93,11 +93,11 @@ def load_arrays(path: pathlib.Path, only: Collection[str] | None = None) -> dict
     try:
         stored = np.load(path)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read as an .npz of arrays ({error}); see docs/scoring.md") from error
+        raise ValueError(f"{path} cannot be read as an .npz ({error}); see docs/metrics/scoring.md") from error
     names = getattr(stored, "files", ["one array"])
     odd = [name for name in names if name.count("/") != 1]
     if odd:
-        raise ValueError(f"{path}: {odd} are not names like all_positive/labels (docs/scoring.md)")
+        raise ValueError(f"{path}: {odd} are not names like all_positive/labels (docs/metrics/scoring.md)")
     arrays: dict[str, Arrays] = {}
     with stored:
         for key in names:
@@ -106,5 +106,5 @@ def load_arrays(path: pathlib.Path, only: Collection[str] | None = None) -> dict
                 try:
                     arrays.setdefault(pairing, {})[name] = stored[key]
                 except ValueError as error:  # Python objects
-                    raise ValueError(f"{path}: {key} cannot be read ({error}); see docs/scoring.md") from error
+                    raise ValueError(f"{path}: {key} cannot be read ({error}); see docs/metrics/scoring.md") from error
     return arrays

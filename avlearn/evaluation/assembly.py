@@ -237,7 +237,7 @@ def restored(passes: ForwardPasses, checkpoints: Checkpoints, which: str | int) 
 
 
 def score_arrays(config: ConfigDict, path: pathlib.Path) -> tuple[dict[str, dict], dict[str, Arrays]]:
-    """Compute the metrics of the config's evaluators from saved arrays, of this or another system (docs/scoring.md).
+    """Compute the config's metrics from saved arrays, of this or another system (docs/metrics/scoring.md).
 
     Raises:
       ValueError: a file that is not an `.npz` of arrays, or arrays that an evaluator refuses.

@@ -150,6 +150,6 @@ def _arrays_of(needs: Needs, names: Sequence[str], arrays: Mapping[str, Arrays],
     if source not in arrays:
         raise ValueError(
             f"{needs.evaluator}: no arrays {source}/..., 0 rows; given: {', '.join(sorted(arrays)) or 'none'}. They "
-            f"should hold {', '.join(names)} (docs/scoring.md)"
+            f"should hold {', '.join(names)} (docs/metrics/scoring.md)"
         )
     return arrays[source]

@@ -2,7 +2,7 @@
 
 The map is resized to 224 x 224 pixels, binarised to a prediction p by one of `PROTOCOLS`, and compared with the ground
 truth g: cIoU = sum(p g) / (sum(g) + sum(p [g = 0])). A centred disc succeeds on a third of VGG-SS, and under the median
-threshold no map succeeds on more than half: compare a score with its baselines (docs/ciou.md).
+threshold no map succeeds on more than half: compare a score with its baselines (docs/metrics/ciou.md).
 """
 
 from collections.abc import Mapping

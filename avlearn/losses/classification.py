@@ -18,7 +18,8 @@ def agreement_log_odds(
     it, so a threshold on one is a threshold on the other.
 
     Args:
-      image, audio: log-probabilities of the classes.
+      image: log-probabilities of the classes, from the frames.
+      audio: log-probabilities of the classes, from the audio.
     """
     log_product = jax.nn.logsumexp(image + audio, axis=-1)
     return log_product - jnp.log1p(-jnp.minimum(jnp.exp(log_product), 1 - ROUNDING))
@@ -56,7 +57,8 @@ def loss(
     The two streams share no parameters, so the gradient of the sum trains each as if it were alone.
 
     Args:
-      image, audio: log-probabilities of the classes, from the frame and from the sound of each clip.
+      image: log-probabilities of the classes, from the frame of each clip.
+      audio: log-probabilities of the classes, from the audio of each clip.
       labels: classes of each clip.
       video: fingerprints; clips of the same video are not negatives of each other.
       weight: 1 for a clip, 0 for padding.

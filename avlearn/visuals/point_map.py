@@ -33,7 +33,8 @@ def draw(
     """The map: a point for each clip's image, a cross for its sound.
 
     Args:
-      image_position, audio_position: places on the map, of `evaluators/tsne.py`.
+      image_position: positions of the images on the map, from `evaluators/tsne.py`.
+      audio_position: positions of the audio on the map.
       labels: classes of each clip.
       class_names: in the order of the labels.
       name: of the picture, unique on its page.

@@ -173,7 +173,8 @@ def of_sound(
     Args:
       log_spectrogram: natural log of power, of the sound that the network heard.
       level: the unit's map, 0 to 1: frequency upwards from row 0, time to the right.
-      height, width: of the picture, pixels.
+      height: height of the image, pixels.
+      width: width of the image, pixels.
     """
     picture = spectrogram_picture.picture(log_spectrogram, height, width)
     even = heatmap_overlay.interpolated(level, (len(log_spectrogram.T), width))

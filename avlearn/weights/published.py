@@ -102,7 +102,7 @@ def _replicated(
         settings=trained_with | dict(settings or {}),
         remarks=(
             "The replication's spectrograms are decibels of 16-bit samples under a Tukey window, divided by a "
-            "constant; config.data.spectrogram_scaling has no exact equivalent. See docs/weights.md.",
+            "constant; config.data.spectrogram_scaling has no exact equivalent. See docs/running/weights.md.",
         ),
         check=check,
     )
@@ -261,6 +261,6 @@ def choose(
     if shared[best] == 0:
         raise ValueError(
             f"none of the file's {len(names)} entries is known for {network} ({', '.join(list(names)[:3])}, ...). "
-            f"It takes weights in the formats {', '.join(known)}: see docs/weights.md."
+            f"It takes weights in the formats {', '.join(known)}: see docs/running/weights.md."
         )
     return known[best]

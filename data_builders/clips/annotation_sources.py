@@ -21,7 +21,7 @@ def check_local(flag: str, folder: str | os.PathLike | None) -> None:
         raise ValueError(
             f"{flag}={scheme}://{place}: datasets are built from and to folders, and a bucket is none. Mount it on "
             f"every machine that builds, such as: gcsfuse --implicit-dirs {place.partition('/')[0]} MOUNT, and give "
-            f"{flag}=MOUNT/{place.partition('/')[2]} (docs/data_preparation.md, Many machines)"
+            f"{flag}=MOUNT/{place.partition('/')[2]} (docs/data/preparation.md, Many machines)"
         )
 
 

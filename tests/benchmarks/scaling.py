@@ -1,8 +1,8 @@
 """The time of a step on 16, 64 and 256 chips and its limit, computed from the inputs below.
 
-    python tests/benchmarks/scaling.py                             # the table of docs/scaling.md
+    python tests/benchmarks/scaling.py                             # the table of docs/running/scaling.md
     python tests/benchmarks/scaling.py --kind=gpu-h100 --utilisation=0.5 --record_mb=5.9 --read_ms=1.92
-    python tests/benchmarks/scaling.py --write                     # writes the tables into docs/scaling.md
+    python tests/benchmarks/scaling.py --write                     # writes the tables into docs/running/scaling.md
 
 Nothing is measured here: every input is a flag with its unit, and --help gives the source of its default.
 """
@@ -13,7 +13,7 @@ import pathlib
 
 from avlearn.devices import topology
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "scaling.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "running" / "scaling.md"
 CHIPS = (16, 64, 256)
 COLUMNS = (
     "chips",
@@ -41,7 +41,7 @@ class Inputs:
     )
     gflop_per_pair: float = dataclasses.field(
         default=29.5,
-        metadata={"help": "GFLOP of a training step for each pair, AVE-Net, counted by XLA (docs/scaling.md)"},
+        metadata={"help": "GFLOP of a training step for each pair, AVE-Net, counted by XLA (docs/running/scaling.md)"},
     )
     exchanged_mib: float = dataclasses.field(
         default=36.4, metadata={"help": "MiB all-reduced in each step, AVE-Net: --mode=dry_run --topology=..."}
@@ -169,7 +169,7 @@ VARIANTS = {
 
 
 def page(text: str) -> str:
-    """Return the text of docs/scaling.md with recomputed tables."""
+    """Return the text of docs/running/scaling.md with recomputed tables."""
     tables = {name: table(inputs) for name, inputs in VARIANTS.items()} | {"storage": storage_table()}
     for name, content in tables.items():
         before, _, rest = text.partition(f"<!-- {name} -->\n")
@@ -184,7 +184,7 @@ def main() -> None:
     for field in dataclasses.fields(Inputs):
         text = f"{field.metadata['help']}; default: {field.default}"
         parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default, help=text)
-    parser.add_argument("--write", action="store_true", help="write the tables into docs/scaling.md")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/running/scaling.md")
     options = vars(parser.parse_args())
     if options.pop("write"):
         PAGE.write_text(page(PAGE.read_text()))

@@ -12,7 +12,7 @@ from avlearn.commands import costs, dry_run
 from configs import avenet, vgg16
 from tests.helpers.paths import ROOT
 
-PAGE, CONFIGS = ROOT / "docs" / "costs.md", ROOT / "configs"
+PAGE, CONFIGS = ROOT / "docs" / "reference" / "costs.md", ROOT / "configs"
 # Cells of the output, cells of the kernel, channels in, channels out (OtS figure 2).
 VISION = (
     (112 * 112, 9, 3, 64),
@@ -86,7 +86,7 @@ def test_cost_of_a_network_that_is_not_trained_here():
 
 
 def test_page_is_in_step_with_the_networks():
-    assert PAGE.read_text() == costs.page(), "run: avlearn costs docs/costs.md"
+    assert PAGE.read_text() == costs.page(), "run: avlearn costs docs/reference/costs.md"
     of_files = {path.stem for path in CONFIGS.glob("[a-z]*.py")} - {"base"}
     rows = re.findall(r"^\| ([a-z0-9_, ]+) \| \d", PAGE.read_text(), re.MULTILINE)
     assert {name for row in rows for name in row.split(", ")} == of_files

@@ -231,7 +231,7 @@ def test_an_empty_split_and_a_missing_pairing(name):
     [
         (b"no zip", "cannot be read as an .npz"),
         ({"logit": np.zeros(2)}, r"\['logit'\] are not names like all_positive"),
-        ({"avc/logit": np.array([None])}, "arrays.npz: avc/logit cannot be read .*see docs/scoring.md"),
+        ({"avc/logit": np.array([None])}, "arrays.npz: avc/logit cannot be read .*see docs/metrics/scoring.md"),
     ],
 )
 def test_a_file_that_is_not_an_npz_of_arrays(content, message, tmp_path):

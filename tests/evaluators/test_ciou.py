@@ -320,7 +320,7 @@ def test_baselines_on_vggss():
 
 
 def test_baselines_on_vggss_with_pixels_above_the_threshold_only():
-    """LVS's script predicts these pixels; docs/ciou.md quotes the third digits."""
+    """LVS's script predicts these pixels; docs/metrics/ciou.md quotes the third digits."""
     corners, usable = pixel_maps.pixel_corners(vggss())
     scored = usable.any(axis=1)
     middle = pixel_maps.centre_map()

@@ -1,4 +1,4 @@
-"""docs/scaling.md holds what tests/benchmarks/scaling.py computes, and that is what comes out by hand."""
+"""docs/running/scaling.md holds what tests/benchmarks/scaling.py computes, and that is what comes out by hand."""
 
 import dataclasses
 import importlib.util

@@ -19,8 +19,9 @@ from jaxtyping import Array, Float
 
 TILE = 4  # outputs on a side of a tile
 INPUT_TILE = TILE + 2  # inputs on a side of a tile
-# The limits above which it was measured to be faster than XLA's convolution (docs/performance.md). With few channels,
-# transforming the maps costs more than it saves; with few tiles, transforming the kernel does, and products are slow.
+# The limits above which it was measured to be faster than XLA's convolution (docs/running/performance.md). With few
+# channels, transforming the maps costs more than it saves; with few tiles, transforming the kernel does, and products
+# are slow.
 MIN_CHANNELS = 64  # in and out
 MIN_CHANNEL_PAIRS = 64 * 128  # input channels x output channels
 MIN_SIDE = 12

@@ -30,4 +30,4 @@ def load(name: str, variant: str = "") -> ConfigDict:
     spec = importlib.util.spec_from_file_location(f"configs.{name}", FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config(variant)
+    return module.get_config(variant) if variant else module.get_config()  # some configs default to another variant

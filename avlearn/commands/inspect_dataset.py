@@ -125,7 +125,7 @@ def describe(split: built_dataset.Split) -> dict[str, str]:
     stored = {
         "frames": f"{split.frames_per_second:g} per second" if "frames" in split.features else "none, audio only",
         "log-spectrogram": f"{split.front_end}: {spec.sample_rate_hz / 1000:g} kHz, "
-        f"window {spec.window_samples}, hop {spec.hop_samples}",
+        f"window {spec.window_samples} samples, hop {spec.hop_samples}",
         "optical flow": "stored" if "optical_flow" in split.features else "none",
         "waveform": f"{split.waveform_hz:,} Hz" if "waveform" in split.features else "none",
     }

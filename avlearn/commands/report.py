@@ -34,11 +34,11 @@ def load(workdir: pathlib.Path) -> report_page.Run:
     config = json.loads((workdir / "config.json").read_text())
     arrays = array_files.load_arrays(workdir / array_files.ARRAYS, only=(*report_page.PAIRINGS, array_files.ABOUT))
     _, about = array_files.read_about(arrays)
-    shown = {name: arrays[name] for name in report_page.PAIRINGS if name in arrays}
+    page_arrays = {name: arrays[name] for name in report_page.PAIRINGS if name in arrays}
     if (workdir / array_files.FOR_REPORT).exists():
-        shown |= array_files.load_arrays(workdir / array_files.FOR_REPORT)
+        page_arrays |= array_files.load_arrays(workdir / array_files.FOR_REPORT)
     # The last evaluation may have used other clips than the run's config names.
-    for pairing in about["sources"].keys() & shown:
+    for pairing in about["sources"].keys() & page_arrays:
         config["evaluation"] |= {name: about["sources"][pairing][name] for name in ("dataset", "split")}
     evaluated = config["evaluation"].get("dataset") or config["data"]["dataset"]
     split = built_dataset.open_split(evaluated, config["data"]["data_dir"], config["evaluation"]["split"])
@@ -47,7 +47,7 @@ def load(workdir: pathlib.Path) -> report_page.Run:
         config=config,
         results=json.loads((workdir / "results.json").read_text()),
         metrics=metrics_log.read_rows(workdir / "metrics.jsonl"),
-        arrays=shown,
+        arrays=page_arrays,
         class_names=list(split.class_names),
         examples=functools.partial(evaluation_pairs.examples, split, InputSpec(**config["inputs"])),
         load_moments=functools.partial(moments.film, split, InputSpec(**config["inputs"])),

@@ -1,4 +1,4 @@
-"""Writes a table of contents beside each shard of a built dataset, so that training reads clips only in part.
+"""Writes a table of contents next to each shard of a built dataset, so that only the needed parts of clips are read.
 
     avlearn contents data/audioset/instruments/1.0.0
 

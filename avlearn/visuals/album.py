@@ -32,7 +32,7 @@ class Album:
       frames, log_spectrograms: item number to array.
       frame_uris: item number to a JPEG of the frame.
       spectrogram_uris: item number of an audible clip to a JPEG of its second of audio.
-      sound_keys: item number of an audible clip to the key of its audio in `sounds`.
+      sound_keys: item number of an audible clip to the key of its audio in the result of `encode_sounds`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Album:
         return hashlib.sha256(np.ascontiguousarray(self.log_spectrograms[item])).hexdigest()[:12]
 
 
-def sounds(albums: Iterable[Album]) -> dict[str, str]:
+def encode_sounds(albums: Iterable[Album]) -> dict[str, str]:
     """Encode the audible clips of several albums: key to MP3. Equal audio of several albums is encoded once."""
     encoded: dict[str, str] = {}
     for album in albums:

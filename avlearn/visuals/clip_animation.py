@@ -95,7 +95,7 @@ def mp4(
     """Encode images and audio as a file that every browser plays (H.264 and AAC), at most `MAX_SECONDS` long.
 
     Args:
-      images: of equal size, with even height and width in pixels.
+      images: all of one size, with even height and width in pixels.
       frames_per_second: rate of the images.
       waveform: starts with the first image.
       sample_rate_hz: of the waveform.

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from avlearn.visuals import (
-    album,
     clip_animation,
     clip_selection,
     heatmap_overlay,
@@ -22,7 +21,7 @@ from avlearn.visuals import (
     training_curves,
     unit_gallery,
 )
-from avlearn.visuals.album import Album, Examples
+from avlearn.visuals.album import Album, Examples, encode_sounds
 from avlearn.visuals.localization import Overlay, TriMap
 from avlearn.visuals.score_table import Score, scores
 from avlearn.visuals.tri_map_overlay import NEGATIVE, POSITIVE, Thresholds
@@ -74,7 +73,7 @@ class Section:
       no_map: the reason why overlays are missing, or empty.
       preference: metrics of the evaluator `unit_preference`, if the run has them.
       facts: summary of the config.
-      config: the whole config, as JSON.
+      config: the complete config, as JSON.
     """
 
     name: str
@@ -133,7 +132,7 @@ def write(path: pathlib.Path, runs: Sequence[Run], title: str) -> pathlib.Path:
         heat_scale=heatmap_overlay.scale(),
         regions={"positive": POSITIVE, "negative": NEGATIVE},
         map_clips=MAP_CLIPS,
-        sounds=album.sounds(section.album for section in sections),
+        sounds=encode_sounds(section.album for section in sections),
     )
 
 
@@ -244,6 +243,6 @@ def _facts(config: Mapping) -> dict[str, str]:
         "evaluated on": f"{evaluation['dataset'] or config['data']['dataset']}, split {evaluation['split']}",
         "frame": f"{inputs['frame_pixels']} px" + (f", evaluated at {evaluated} px" if evaluated else ""),
         "log-spectrogram": f"{inputs['columns']} x {inputs['bins']}, averaged over {inputs['pool']} x {inputs['pool']}",
-        "training": f"{train['steps']:,} steps of {train['num_workers']} x {train['batch_per_worker']} pairs",
+        "training": f"{train['steps']:,} steps, {train['num_workers']} worker(s) x {train['batch_per_worker']} pairs",
         "seed": str(config["seed"]),
     }

@@ -33,7 +33,8 @@ def draw(
     """Draw a point for each clip's image and a cross for its audio.
 
     Args:
-      image_position, audio_position: positions on the map, from `evaluators/tsne.py`.
+      image_position: positions of the images on the map, from `evaluators/tsne.py`.
+      audio_position: positions of the audio on the map.
       labels: classes of each clip.
       class_names: in label order.
       name: id of the chart, unique on its page.

@@ -24,7 +24,8 @@ def axes(name: str, width: float = 4.0, height: float = 2.7) -> Iterator[Axes]:
 
     Args:
       name: unique among the charts of a page.
-      width, height: inches at 72 pixels; the page stretches the chart.
+      width: inches at 72 pixels; the page stretches the chart.
+      height: inches at 72 pixels.
     """
     style = {"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False, "font.size": 9}
     with matplotlib.rc_context(style):

@@ -173,7 +173,8 @@ def over_spectrogram(
     Args:
       log_spectrogram: natural log of power, the network's input.
       level: the unit's map, 0 to 1: row 0 is the lowest frequency, time runs to the right.
-      height, width: of the image, pixels.
+      height: height of the image, pixels.
+      width: width of the image, pixels.
     """
     image = spectrogram_image.draw(log_spectrogram, height, width)
     by_bin = heatmap_overlay.interpolate(level, (len(log_spectrogram.T), width))

@@ -237,7 +237,7 @@ def test_points_skip_rows_without_the_key():
     assert training_curves.points(rows, "train/loss") == ([1, 3], [0.7, 0.5])
 
 
-def test_table_shows_each_score_with_its_baseline():
+def test_table_shows_each_score_beside_its_baseline():
     combinations = ("im-im", "im-aud", "aud-im", "aud-aud")
     results = {
         "avc_accuracy": {
@@ -281,7 +281,7 @@ def test_table_shows_each_score_with_its_baseline():
     assert first.interval == (0.75, 0.875)
 
 
-def test_table_finds_nested_metrics_and_their_baselines():
+def test_table_finds_nested_figures_and_their_baselines():
     level = {"4 of 5": {"units": 7.0, "classes": 1.0}, "3 of 5": {"units": 9.0, "classes": 12.0}}
     at_random = {"4 of 5": {"units": 0.5, "classes": 0.25}, "3 of 5": {"units": 4.0, "classes": 3.0}}
     counted = {"items": 10, "items_expected": 12}

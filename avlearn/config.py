@@ -72,7 +72,8 @@ def load(name: str, variant: str = "") -> ConfigDict:
     """
     if name not in names():
         raise ValueError(f"configs/ has no file {name!r}; it has {', '.join(names())}.")
-    return _module(name).get_config(variant)
+    get_config = _module(name).get_config
+    return get_config(variant) if variant else get_config()  # some files default to another variant than ""
 
 
 def defaults() -> ConfigDict:

@@ -40,7 +40,7 @@ from avlearn.runs.preemption import Preemption
 from avlearn.training import step as steps
 from avlearn.training.step import TrainState
 from avlearn.types import Arrays
-from avlearn.visuals import training_pictures
+from avlearn.visuals import contact_sheets
 
 LOG = logging.getLogger("avlearn")
 
@@ -118,7 +118,7 @@ class Experiment:
         """Draw contact sheets of a few fixed validation clips from the arrays of `validate`."""
         split = self.splits["validation"]
         examples = functools.partial(evaluation_pairs.examples, split, self.network.inputs)
-        return training_pictures.sheets(pairs, examples, split.class_names)
+        return contact_sheets.sheets(pairs, examples, split.class_names)
 
 
 def build(

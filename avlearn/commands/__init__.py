@@ -1,1 +1,1 @@
-"""One file for each command: the modes of `main` that need no training, and `avlearn COMMAND`."""
+"""One file per command: those of `avlearn`, and the modes of `avlearn.main` that do not train."""

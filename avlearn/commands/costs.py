@@ -1,8 +1,8 @@
-"""What the networks of the papers cost at full size: parameters, operations and memory of one pair.
+"""Computes what the networks cost at full size: parameters, operations and memory of one pair.
 
     avlearn costs docs/reference/costs.md
 
-writes the table for every file of configs/. Nothing is compiled.
+Writes a table of all files in configs/. Counts come from traces: nothing is compiled.
 """
 
 import argparse
@@ -25,36 +25,35 @@ from avlearn.training import step as steps
 from avlearn.types import Batch
 
 MIB = 2.0**20
-BATCHES = (2, 4)  # pairs; the difference leaves out what a batch costs whatever its size
+BATCHES = (2, 4)  # pairs; the difference cancels costs that do not depend on the batch size
 PAGE = """# What the networks cost
 
-At the papers' size, for one pair of frame and sound, in the type of the config (float32). Written by
+Costs of one pair of frame and audio at the papers' size, in the config's type (float32). Written by
 
 ```
 avlearn costs docs/reference/costs.md
 ```
 
-* *Forward*: operations of the convolutions and matrix products of one forward pass, two for a product and its addition;
-  zeros of the padding count as other cells do, as in counts by hand. (XLA's own figure leaves them out, and is some 5 %
-  lower.) A training step computes about three times as many. By hand, from the sizes that Objects that Sound prints,
-  AVE-Net has 5,139,447,810 products, 10.28 GFLOP: 2,564,997,120 in the convolutions of its vision tower, 2,574,286,848
-  in those of its audio tower, the rest in fc1, fc2 and fc3.
-* *Kept*: activations that the backward pass needs of the forward pass, as the program is written, for one more pair in
-  the batch. It depends on no machine; what a compiler makes of it does. `--mode=dry_run` compiles the step of the whole
-  batch for the devices of its machine and states its memory, in all and for each pair. Networks that are not trained
-  here keep nothing.
+* *Forward*: operations in the convolutions and matrix products of one forward pass. A multiply-add counts as two
+  operations; padded zeros count, as they do in counts by hand. (XLA does not count them, and reports about 5 % less.) A
+  training step takes about three times as many. A count by hand, from the sizes printed in Objects that Sound, gives
+  AVE-Net 5,139,447,810 multiply-adds, or 10.28 GFLOP: 2,564,997,120 in the convolutions of its vision tower,
+  2,574,286,848 in those of its audio tower, the rest in fc1, fc2 and fc3.
+* *Kept*: activations that the forward pass keeps for the backward pass, for each pair in the batch, before any compiler
+  optimises the program. `--mode=dry_run` compiles the training step for the devices at hand and prints the memory that
+  it really takes. The column is empty for networks that are not trained here.
 
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Of a network.
+    """Cost of a network.
 
     Attributes:
-      parameters: that are trained.
-      forward_gflop: of one pair, 10^9 operations.
-      kept_mib: of one more pair in a training step, MiB; None where the network is not trained here.
+      parameters: number of trained parameters.
+      forward_gflop: 10^9 operations of a forward pass of one pair.
+      kept_mib: MiB of activations kept for each pair in a training step; None if the network is not trained here.
     """
 
     parameters: int
@@ -62,13 +61,13 @@ class Cost:
     kept_mib: float | None
 
     def cells(self) -> tuple[str, str, str]:
-        """As the table has them."""
+        """Format the table's columns."""
         kept = "" if self.kept_mib is None else f"{self.kept_mib:.0f}"
         return f"{self.parameters:,}", f"{self.forward_gflop:.2f}", kept
 
 
 def cost(config: ConfigDict, network: Network) -> Cost:
-    """Costs of a network, from traces: nothing is computed or compiled."""
+    """Compute the cost of a network from traces; nothing is executed or compiled."""
     graph, state = nnx.split(network.evaluation)
     batch = empty_batch(network.inputs, (1,))
     program = jax.make_jaxpr(lambda state, batch: nnx.merge(graph, state)(batch))(state, batch)
@@ -81,17 +80,17 @@ def cost(config: ConfigDict, network: Network) -> Cost:
 
 
 def multiply_adds(program: core.Jaxpr) -> int:
-    """Products of a program's convolutions and matrix products, those of the programs that it calls included.
+    """Count the multiply-adds in convolutions and matrix products of a program and of the programs that it calls.
 
-    Where a program is chosen from several, those of the one with most: a convolution's where it is chosen by platform
-    how it is computed (avlearn/models/layers/winograd.py).
+    A conditional counts as its most expensive branch: convolutions have one branch per platform
+    (avlearn/models/layers/winograd.py).
     """
     total = 0
     for equation in program.eqns:
         name, output = equation.primitive.name, equation.outvars[0] if equation.outvars else None
         if name == "conv_general_dilated":
             kernel = equation.invars[1].aval.shape
-            outputs = equation.params["dimension_numbers"].rhs_spec[0]  # which axis of the kernel they are
+            outputs = equation.params["dimension_numbers"].rhs_spec[0]  # the kernel's axis of output channels
             total += math.prod(output.aval.shape) * math.prod(kernel) // kernel[outputs]
         elif name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
@@ -103,7 +102,7 @@ def multiply_adds(program: core.Jaxpr) -> int:
 
 
 def _called_by(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
-    """The programs that an equation calls."""
+    """Yield the programs that an equation calls."""
     for value in equation.params.values():
         if isinstance(value, core.ClosedJaxpr):
             yield value.jaxpr
@@ -113,13 +112,13 @@ def _called_by(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
 
 def _bytes_kept(config: ConfigDict, network: Network, pairs: int) -> int:
     objective, params, batch = _objective(config, network, pairs)
-    # The backward function is a tree, whose leaves are what it needs of the forward pass.
+    # The backward function is a tree; its leaves are the arrays kept from the forward pass.
     backward = jax.eval_shape(lambda params, batch: jax.vjp(lambda p: objective(p, batch), params)[1], params, batch)
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(backward))
 
 
 def _objective(config: ConfigDict, network: Network, pairs: int) -> tuple:
-    """The loss as a function of parameters and batch, and the shapes of both."""
+    """Return the loss as a function of parameters and batch, and the shapes of both."""
     score = build_score(config, network)
     _, params, stats = nnx.split(network.training, nnx.Param, nnx.BatchStat)
     params, stats = nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
@@ -133,7 +132,7 @@ def _objective(config: ConfigDict, network: Network, pairs: int) -> tuple:
 
 
 def full_size() -> Iterator[tuple[str, ConfigDict, Network]]:
-    """Yields the networks of configs/ at the papers' size, shapes only: names of config files, a config, a network."""
+    """Yield each distinct network of configs/ at full size, shapes only: its config files, a config, the network."""
     files: dict[str, list[str]] = {}
     found: dict[str, ConfigDict] = {}
     for name in configs.names():
@@ -148,18 +147,20 @@ def full_size() -> Iterator[tuple[str, ConfigDict, Network]]:
 
 
 def page() -> str:
-    """Returns the page with the table of all networks of configs/."""
+    """Return the page with the table of all networks in configs/."""
     lines = ["| configs/ | parameters | forward, GFLOP | kept, MiB |", "|---|---|---|---|"]
     lines += [f"| {name} | {' | '.join(cost(config, network).cells())} |" for name, config, network in full_size()]
     return PAGE + "\n".join(lines) + "\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of `avlearn costs`."""
-    parser.add_argument("page", type=pathlib.Path, help="file to write, such as docs/reference/costs.md")
+    """Add the arguments of `avlearn costs`."""
+    parser.add_argument(
+        "page", type=pathlib.Path, metavar="PAGE", help="Markdown file to write, such as docs/reference/costs.md"
+    )
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """Writes the page that the command line names, and returns its path."""
+    """Write the page; return a line for the terminal."""
     arguments.page.write_text(page())
     return f"Wrote {arguments.page}"

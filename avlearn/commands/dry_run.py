@@ -1,4 +1,4 @@
-"""What a run would do, without its data: parameters, batch, memory, and what its evaluators read."""
+"""Describes a run without its data: parameters, batch, memory, and the inputs of its evaluators."""
 
 import jax
 from ml_collections import ConfigDict
@@ -14,15 +14,15 @@ from avlearn.training import step as steps
 
 
 def describe(config: ConfigDict, topology_name: str | None = None) -> str:
-    """Text of the dry run; compiles the training step for this machine's devices to learn its memory.
+    """Describe a run; the training step is compiled for this machine's devices to measure its memory.
 
     Args:
       config: the experiment.
-      topology_name: a machine that is not at hand (`topology.parse`): what its devices would hold and exchange, in
-        place of this machine's.
+      topology_name: another machine (`topology.parse`): describe what its devices would hold and exchange, instead of
+        this machine's.
 
     Raises:
-      ValueError: something in the config is unknown or does not fit.
+      ValueError: a config value is unknown, or values do not fit each other.
     """
     network = build_network(config)
     if topology_name is None:
@@ -41,19 +41,19 @@ def describe(config: ConfigDict, topology_name: str | None = None) -> str:
 
 
 def describe_costs(config: ConfigDict, network: Network) -> str:
-    """Operations and memory of one pair (docs/reference/costs.md)."""
+    """Describe operations and memory of one pair (docs/reference/costs.md)."""
     cost = costs.cost(config, network)
     kept = "" if cost.kept_mib is None else f", {cost.kept_mib:.1f} MiB kept for the backward pass"
     return f"One pair: {cost.forward_gflop:.3f} GFLOP forward{kept}"
 
 
 def describe_batch(config: ConfigDict, network: Network, mesh) -> str:
-    """Workers, devices and the arrays of one step."""
+    """Describe workers, devices and the arrays of one step."""
     workers, pairs = config.train.num_workers, config.train.batch_per_worker
     cuts = empty_cuts(network.inputs, (workers, pairs))
     lines = [
         f"Batch: {workers} workers x {pairs} = {workers * pairs} pairs; "
-        f"{mesh.size} device(s) ({jax.devices()[0].device_kind}) carry {workers // mesh.size} worker(s) each"
+        f"{mesh.size} device(s) ({jax.devices()[0].device_kind}) with {workers // mesh.size} worker(s) each"
     ]
     lines += [
         f"  {jax.tree_util.keystr(path, simple=True, separator='.'):<18} {field.dtype!s:<8} {list(field.shape)}"
@@ -63,7 +63,7 @@ def describe_batch(config: ConfigDict, network: Network, mesh) -> str:
 
 
 def describe_memory(config: ConfigDict, network: Network, mesh) -> str:
-    """Memory of the compiled step on each device, MiB."""
+    """Describe the memory of the compiled step on each device, MiB."""
     if network.loss is None:
         return f"Memory of a training step: none, {network.name} is not trained here"
     step, state, batch = step_and_shapes(config, network, mesh, config.train.num_workers)
@@ -78,8 +78,8 @@ def describe_memory(config: ConfigDict, network: Network, mesh) -> str:
 
 
 def step_and_shapes(config: ConfigDict, network: Network, mesh, workers: int) -> tuple:
-    """The training step on a mesh that carries so many workers, and the shapes of its state and batch."""
-    # The schedule's epochs do not change shapes: one step an epoch stands for any number.
+    """Return the training step for `workers` workers on a mesh, and the shapes of its state and batch."""
+    # The schedule does not change shapes, so the number of steps per epoch is arbitrary.
     adam = build_optimizer(config, build_schedule(config, steps_per_epoch=1.0))
     step = build_train_step(config, network, adam, mesh, prepare=build_augmentation(config))
     state = jax.eval_shape(lambda: steps.initial_state(network.training, adam))
@@ -87,12 +87,12 @@ def step_and_shapes(config: ConfigDict, network: Network, mesh, workers: int) ->
 
 
 def describe_topology(config: ConfigDict, network: Network, machine: topology.Topology) -> str:
-    """What each device of a machine that is not at hand would hold and exchange.
+    """Describe what each device of another machine would hold and exchange.
 
-    One device here compiles the step for the workers of one device there: but for the exchange, the same program.
+    One device here compiles the step for the workers of one device there: the same program except for the exchange.
 
     Raises:
-      ValueError: its devices do not divide the workers.
+      ValueError: the number of workers is not a multiple of the number of devices.
     """
     workers = topology.workers_per_device(machine, config.train.num_workers)
     if network.loss is None:
@@ -100,7 +100,7 @@ def describe_topology(config: ConfigDict, network: Network, machine: topology.To
     device = jax.devices()[0]
     step, state, batch = step_and_shapes(config, network, placement.make_mesh(workers, [device]), workers)
     _, metrics = jax.eval_shape(step, state, batch)
-    # Each metric is a mean over the workers, but for the norm, which is of what has been exchanged.
+    # Metrics are averaged over the workers, except for the norm, which is computed after the exchange.
     means = {name: metric for name, metric in metrics.items() if metric.ndim == 0 and name != "gradient_norm"}
     load = topology.Load(
         pairs=workers * config.train.batch_per_worker,
@@ -117,7 +117,7 @@ def describe_topology(config: ConfigDict, network: Network, machine: topology.To
 
 
 def size_in_bytes(shapes) -> int:
-    """Bytes of all arrays of a tree."""
+    """Return the total size of a tree of arrays in bytes."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
@@ -133,7 +133,7 @@ def describe_evaluators(config: ConfigDict, network: Network) -> str:
 
 
 def describe_dataset(config: ConfigDict) -> str:
-    """The size of each split, or the command that builds its dataset."""
+    """Describe the size of each split, or name the command that builds the dataset."""
     sizes: dict[str, list[str]] = {}
     try:
         data, evaluation = config.data, config.evaluation

@@ -1,8 +1,8 @@
-"""The weights of a trained run as one safetensors file, for other programs or another machine.
+"""Writes the weights of a trained run to one safetensors file, for other programs or another machine.
 
     avlearn export --from=runs/avenet --to=avenet.safetensors
 
-docs/running/weights.md describes the file. `avlearn import` reads it back bit for bit.
+docs/running/weights.md describes the file. `avlearn import` restores it bit for bit.
 """
 
 import argparse
@@ -20,18 +20,20 @@ from avlearn.weights import files
 
 
 def weights(workdir: pathlib.Path, which: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Parameters and running statistics of a run by path, and what the file says of them.
+    """Return parameters and running statistics of a run by path, and the file's metadata.
 
     Args:
-      workdir: of the run, with `config.json` and `checkpoints/`.
+      workdir: directory of the run, with `config.json` and `checkpoints/`.
       which: the `best` or the `latest` checkpoint.
 
     Raises:
-      ValueError: there is no such run.
+      ValueError: the directory does not hold a trained run.
     """
     for name in ("config.json", "checkpoints"):
         if not (workdir / name).exists():
-            raise ValueError(f"--from={workdir} holds no {name}; name the directory of a trained run.")
+            raise ValueError(
+                f"--from={workdir} has no {name}; name the directory of a trained run, such as runs/avenet."
+            )
     text = (workdir / "config.json").read_text()
     config = ConfigDict(json.loads(text))
     checkpoints = Checkpoints(workdir / "checkpoints", network=config.model.name, keep=config.train.keep_checkpoints)
@@ -47,17 +49,21 @@ def weights(workdir: pathlib.Path, which: str) -> tuple[dict[str, np.ndarray], d
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of `avlearn export`."""
-    parser.add_argument("--from", dest="workdir", type=pathlib.Path, required=True, help="directory of a trained run")
-    parser.add_argument("--to", type=pathlib.Path, required=True, help="a .safetensors file")
-    parser.add_argument("--checkpoint", default="best", help="best (by validation loss) or latest")
+    """Add the arguments of `avlearn export`."""
+    parser.add_argument(
+        "--from", dest="workdir", metavar="RUN", type=pathlib.Path, required=True, help="directory of a trained run"
+    )
+    parser.add_argument("--to", metavar="FILE", type=pathlib.Path, required=True, help=".safetensors file to write")
+    parser.add_argument(
+        "--checkpoint", metavar="WHICH", default="best", help="best (by validation loss, the default) or latest"
+    )
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """Exports what the command line names; returns a line that says what was written.
+    """Export a run; return a line for the terminal.
 
     Raises:
-      ValueError: there is no such run, or the file cannot be written.
+      ValueError: the directory does not hold a trained run, or the file cannot be written.
     """
     arrays, metadata = weights(arguments.workdir, arguments.checkpoint)
     files.write_safetensors(arguments.to, arrays, metadata)

@@ -1,9 +1,9 @@
-"""Weights that people have, into a run that evaluates or goes on training.
+"""Creates a run from published weights, to evaluate it or to train it further.
 
     avlearn import --network=vgg16 --from=vgg16-397923af.pth --to=runs/vgg16
 
-Reads PyTorch state dicts (.pth), safetensors and Keras's .h5 (docs/running/weights.md lists what from where), writes
-RUN/checkpoints and RUN/config.json, and prints the command that evaluates them.
+Reads PyTorch state dicts (.pth), safetensors, and Keras files (.h5); docs/running/weights.md lists them.
+Writes checkpoints/ and config.json in the run's directory, and prints the command that evaluates the run.
 """
 
 import argparse
@@ -24,23 +24,23 @@ from avlearn.training.step import TrainState
 from avlearn.weights import files, layouts, published
 from avlearn.weights.published import WeightLayout
 
-VARIANTS = ("", "miniature")  # of every file of configs/
-NO_VALIDATION = {"validation/loss": float("inf")}  # any training that goes on from here is better
+VARIANTS = ("", "miniature")  # of every file in configs/
+NO_VALIDATION = {"validation/loss": float("inf")}  # any further training is better
 
 
 def imported(
     found: Mapping[str, np.ndarray], config: ConfigDict, file_format: str, positive_class: int
 ) -> tuple[TrainState, WeightLayout]:
-    """The state of step 0 with the arrays of a file in place of the random ones.
+    """Return the state of step 0 with the arrays of a file in place of the random ones, and the file's layout.
 
     Args:
       found: name in the file to array.
-      config: of the network; it takes over the settings that the weights were trained with.
-      file_format: a source's name, or `auto`.
-      positive_class: which of the replication's two outputs says that frame and sound correspond.
+      config: of the network; updated with the settings that the weights were trained with.
+      file_format: name of a layout, or `auto`.
+      positive_class: which of the replication's two outputs means that frame and audio correspond.
 
     Raises:
-      ValueError: the file's entries are not those of the network; lists all that differ.
+      ValueError: the file's entries are not those of the network; the message lists all differences.
     """
     state = initial_state(config)
     shapes = weight_shapes(state)
@@ -59,9 +59,9 @@ def imported(
 
 
 def initial_state(config: ConfigDict, *, abstract: bool = False) -> TrainState:
-    """The state of step 0, or its shapes alone."""
+    """Return the state of step 0, or only its shapes."""
     network = build_network(config)
-    # A network that is not trained here needs no state of an optimizer.
+    # A network that is not trained here has no optimizer state.
     optimizer = optax.identity()
     if network.loss is not None:
         optimizer = build_optimizer(config, build_schedule(config, steps_per_epoch=1.0))
@@ -71,16 +71,16 @@ def initial_state(config: ConfigDict, *, abstract: bool = False) -> TrainState:
 
 
 def weight_shapes(state: TrainState) -> dict[str, tuple[int, ...]]:
-    """Shapes of the parameters and running statistics by their paths."""
+    """Return the shapes of parameters and running statistics by path."""
     shapes = parameter_shapes(state.params) | parameter_shapes(state.batch_stats)
     return {path: tuple(shape) for path, shape in shapes.items()}
 
 
 def write_run(workdir: pathlib.Path, state: TrainState, config: ConfigDict) -> None:
-    """Writes the state as the first checkpoint of a run.
+    """Write the state as the first checkpoint of a run.
 
     Raises:
-      ValueError: the directory holds a run already, or cannot be written.
+      ValueError: the directory cannot be written.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -93,13 +93,13 @@ def write_run(workdir: pathlib.Path, state: TrainState, config: ConfigDict) -> N
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """One import; returns what to tell the user.
+    """Import a file; return lines for the terminal.
 
     Raises:
-      ValueError: something about the file, the network or the directory is wrong.
+      ValueError: the file does not fit the network, or the directory holds a run already or cannot be written.
     """
     if (arguments.to / "checkpoints").exists():
-        raise ValueError(f"--to={arguments.to} holds a run already; name another directory.")
+        raise ValueError(f"--to={arguments.to} already holds a run; name another directory.")
     found, metadata = files.read(arguments.source)
     exported = files.config_of(metadata)
     if exported is not None:
@@ -107,19 +107,19 @@ def run(arguments: argparse.Namespace) -> str:
     elif arguments.network is not None:
         config = configs.load(arguments.network)
     else:
-        raise ValueError("--network is missing: only files of `avlearn export` name their network.")
+        raise ValueError("--network is missing; only files written by `avlearn export` name their network.")
     if arguments.network not in (None, config.model.name):
         raise ValueError(f"{arguments.source} holds {config.model.name}, not --network={arguments.network}.")
     state, source = imported(found, config, arguments.format, arguments.positive_class)
     write_run(arguments.to, state, config)
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     lines = [f"Wrote {config.model.name} ({count:,} parameters) from {source.name} weights: {arguments.to}"]
-    lines += [*source.remarks, "Evaluate them with", f"  {command(config, arguments.to)}"]
+    lines += [*source.remarks, "Evaluate them with:", f"  {command(config, arguments.to)}"]
     return "\n".join(lines)
 
 
 def command(config: ConfigDict, workdir: pathlib.Path) -> str:
-    """The command that evaluates a run with this config: the variant of its file that is nearest, and the rest."""
+    """The command that evaluates a run with this config: the variant of its file that is closest, and the rest."""
     name = config.model.name
     changes = {}
     for variant in VARIANTS:
@@ -127,22 +127,29 @@ def command(config: ConfigDict, workdir: pathlib.Path) -> str:
         both = configs.flat(there).keys() & configs.flat(config).keys()  # files of earlier versions have other keys
         differing = configs.difference(there, config).items()
         changes[variant] = [f"--config.{key}={value}" for key, (_, value) in differing if key in both]
-    nearest = min(changes, key=lambda variant: len(changes[variant]))
-    file = f"configs/{name}.py" + (f":{nearest}" if nearest else "")
+    closest = min(changes, key=lambda variant: len(changes[variant]))
+    file = f"configs/{name}.py" + (f":{closest}" if closest else "")
     start = ["python", "-m", "avlearn.main", f"--config={file}", "--mode=evaluate", f"--workdir={workdir}"]
-    return shlex.join([*start, *changes[nearest]])
+    return shlex.join([*start, *changes[closest]])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of `avlearn import`."""
-    parser.add_argument("--network", help="a file of configs/: avenet, avolnet, l3net, vgg16, lvs, attention10k")
-    parser.add_argument("--from", dest="source", type=pathlib.Path, required=True, help=".pth, .safetensors or .h5")
-    parser.add_argument("--to", type=pathlib.Path, required=True, help="directory of the run that is written")
-    parser.add_argument("--format", default="auto", help="auto, replication, torchvision, keras or avlearn")
+    """Add the arguments of `avlearn import`."""
+    parser.add_argument(
+        "--network", metavar="NAME", help="a file in configs/: avenet, avolnet, l3net, vgg16, lvs, attention10k"
+    )
+    parser.add_argument(
+        "--from", dest="source", metavar="FILE", type=pathlib.Path, required=True, help=".pth, .safetensors or .h5"
+    )
+    parser.add_argument("--to", metavar="RUN", type=pathlib.Path, required=True, help="directory of the new run")
+    parser.add_argument(
+        "--format", default="auto", help="auto (the default), replication, torchvision, keras or avlearn"
+    )
     parser.add_argument(
         "--positive_class",
         type=int,
+        metavar="N",
         default=0,
-        help="which output of the replication's AVE-Net and L3-Net says that frame and sound correspond: 0 in its last "
-        "version, 1 in its first",
+        help="output of the replication's AVE-Net and L3-Net that means 'frame and audio correspond': 0 in its latest "
+        "version (the default), 1 in its first",
     )

@@ -1,4 +1,4 @@
-"""A page about the dataset of a config, so that a person can look at what was built before anything learns from it."""
+"""Writes a page about the dataset of a config, to look at what was built before training on it."""
 
 import json
 import os
@@ -12,23 +12,23 @@ from tqdm import tqdm
 
 from avlearn.data import built_dataset, order, survey
 from avlearn.media.log_spectrogram import FRONT_ENDS
-from avlearn.visuals import choice, dataset_page
-from avlearn.visuals.boxes import drawn
+from avlearn.visuals import clip_selection, dataset_page
+from avlearn.visuals.boxes import frame_boxes
 
-SAMPLES = 12  # clips of each split
-CANDIDATES = 240  # they are chosen among the first so many in the order of the seed
-SILENT_SECONDS = 2  # a count that takes longer shows its progress
+SAMPLES = 12  # clips shown of each split
+CANDIDATES = 240  # number of shuffled clips from which the samples are selected
+SILENT_SECONDS = 2  # a count that takes longer shows a progress bar
 
 
 def write(config: ConfigDict, workdir: pathlib.Path | None) -> str:
-    """Looks at every split of the config's dataset and writes the page; returns its path, for the terminal.
+    """Write the page about the config's dataset; return a line for the terminal.
 
     Args:
-      config: of it, `data.dataset`, `data.data_dir` and the seed are used.
+      config: `data.dataset`, `data.data_dir` and `seed` are used.
       workdir: the page is `workdir/inspect/index.html`; None: `inspect/<dataset>/index.html`.
 
     Raises:
-      ValueError: the dataset is not built, a file of it is damaged, or the page cannot be written.
+      ValueError: the dataset is not built, one of its files is damaged, or the page cannot be written.
     """
     name, data_dir = config.data.dataset, config.data.data_dir
     folder = pathlib.Path("inspect") / name.replace("/", "_") if workdir is None else workdir / "inspect"
@@ -38,19 +38,19 @@ def write(config: ConfigDict, workdir: pathlib.Path | None) -> str:
     first = next(iter(splits.values()))
     dataset = dataset_page.Dataset(
         name=name,
-        facts=facts(first),
+        facts=describe(first),
         class_names=first.class_names,
         front_end=first.front_end,
         waveform_hz=first.waveform_hz,
         seed=config.seed,
-        coverage=coverage(first),
-        splits={split: look_at(opened, config.seed) for split, opened in splits.items()},
+        coverage=read_coverage(first),
+        splits={split: summarise(opened, config.seed) for split, opened in splits.items()},
     )
     return f"Dataset page: {dataset_page.write(folder, dataset)}"
 
 
-def look_at(split: built_dataset.Split, seed: int) -> dataset_page.SplitSummary:
-    """Counts a split, with a bar where it takes long, and fetches the clips to show."""
+def summarise(split: built_dataset.Split, seed: int) -> dataset_page.SplitSummary:
+    """Count the clips of a split, with a progress bar if it takes long, and read the sample clips."""
     with tqdm(
         total=len(split), desc=f"{split.dataset} {split.name}", unit="clip", smoothing=0.05, delay=SILENT_SECONDS
     ) as bar:
@@ -67,24 +67,24 @@ def look_at(split: built_dataset.Split, seed: int) -> dataset_page.SplitSummary:
         boxes=counts.boxes,
         sounding_boxes=counts.sounding_boxes,
         clips_with_boxes=counts.clips_with_boxes,
-        samples=tuple(sample(split, number) for number in chosen(split, seed).tolist()),
+        samples=tuple(read_sample(split, number) for number in select_samples(split, seed).tolist()),
     )
 
 
-def chosen(split: built_dataset.Split, seed: int) -> Int[np.ndarray, " clips"]:
-    """Numbers of the clips to show, by rule: nothing but the seed and the labels decides.
+def select_samples(split: built_dataset.Split, seed: int) -> Int[np.ndarray, " clips"]:
+    """Select the numbers of the clips to show; only the seed and the labels decide.
 
-    Of the first `CANDIDATES` clips in the seed's order, those that `choice.by_class` takes; where there are fewer
-    classes than are wanted, the next ones in that order besides.
+    The seed shuffles the split, and `clip_selection.one_per_class` selects from the first `CANDIDATES` clips. If there
+    are too few classes, the next clips in the shuffled order fill up.
     """
     candidates = order.epoch_order(len(split), seed, epoch=0)[:CANDIDATES]
-    places = np.arange(len(candidates))
-    picked = choice.by_class(survey.labels(split, candidates), places, SAMPLES)
-    return candidates[[*picked, *np.setdiff1d(places, picked)][:SAMPLES]]
+    rank = np.arange(len(candidates))
+    selected = clip_selection.one_per_class(survey.labels(split, candidates), rank, SAMPLES)
+    return candidates[[*selected, *np.setdiff1d(rank, selected)][:SAMPLES]]
 
 
-def sample(split: built_dataset.Split, number: int) -> dataset_page.Sample:
-    """A clip of a split, as the page wants it."""
+def read_sample(split: built_dataset.Split, number: int) -> dataset_page.Sample:
+    """Read one clip for the page."""
     clip = survey.clip(split, number)
     return dataset_page.Sample(
         clip_id=clip.clip_id,
@@ -97,15 +97,15 @@ def sample(split: built_dataset.Split, number: int) -> dataset_page.Sample:
                 seconds=moment.time_ms / 1000,
                 frame=moment.frame,
                 flow=moment.flow,
-                boxes=drawn(moment.boxes, moment.label, moment.sounding, split.class_names),
+                boxes=frame_boxes(moment.boxes, moment.label, moment.sounding, split.class_names),
             )
             for moment in clip.moments
         ),
     )
 
 
-def coverage(split: built_dataset.Split) -> dict | None:
-    """What the builder wrote of the clips that it did and did not build; None where it wrote nothing.
+def read_coverage(split: built_dataset.Split) -> dict | None:
+    """Read the builder's `coverage.json`, which lists the clips that it did and did not build; None if absent.
 
     Raises:
       ValueError: the file cannot be read.
@@ -119,13 +119,13 @@ def coverage(split: built_dataset.Split) -> dict | None:
         raise ValueError(f"{file} is damaged ({error}). {split.mend}") from error
 
 
-def facts(split: built_dataset.Split) -> dict[str, str]:
-    """What a dataset says of itself, in words."""
+def describe(split: built_dataset.Split) -> dict[str, str]:
+    """Summarise a dataset: label to text."""
     spec = FRONT_ENDS[split.front_end]
     stored = {
-        "frames": f"{split.frames_per_second:g} a second" if "frames" in split.features else "none, sound only",
+        "frames": f"{split.frames_per_second:g} per second" if "frames" in split.features else "none, audio only",
         "log-spectrogram": f"{split.front_end}: {spec.sample_rate_hz / 1000:g} kHz, "
-        f"window {spec.window_samples}, hop {spec.hop_samples}",
+        f"window {spec.window_samples} samples, hop {spec.hop_samples}",
         "optical flow": "stored" if "optical_flow" in split.features else "none",
         "waveform": f"{split.waveform_hz:,} Hz" if "waveform" in split.features else "none",
     }

@@ -1,6 +1,8 @@
-"""Writes the report page of one run or of several: `avlearn report --output=D RUN [RUN ...]`.
+"""Writes a page that compares evaluated runs: scores, training curves, retrieval, localization.
 
-Prints the table of scores, each beside its baseline, and the path of the page.
+    avlearn report --output=runs/report runs/l3net runs/avenet
+
+Prints a table of the scores, each with its baseline, and the path of the page, which is one file for any browser.
 """
 
 import argparse
@@ -19,24 +21,24 @@ from avlearn.visuals.tri_map_overlay import Thresholds
 
 
 def load(workdir: pathlib.Path) -> report_page.Run:
-    """What the page shows of a run, read from its directory.
+    """Read what the page shows from the directory of a run.
 
     Raises:
-      ValueError: the run has not been evaluated, or its dataset is gone.
+      ValueError: the run has not been evaluated, or its dataset is missing.
     """
     if not (workdir / "results.json").exists():
         raise ValueError(
-            f"{workdir} holds no results.json. Evaluate the run first: "
+            f"{workdir} has no results.json. Evaluate the run first: "
             f"python -m avlearn.main --mode=evaluate --config=... --workdir={workdir}"
         )
     config = json.loads((workdir / "config.json").read_text())
-    arrays = array_files.load_arrays(workdir / array_files.ARRAYS, only=(*report_page.SHOWN, array_files.ABOUT))
+    arrays = array_files.load_arrays(workdir / array_files.ARRAYS, only=(*report_page.PAIRINGS, array_files.ABOUT))
     _, about = array_files.read_about(arrays)
-    shown = {name: arrays[name] for name in report_page.SHOWN if name in arrays}
+    page_arrays = {name: arrays[name] for name in report_page.PAIRINGS if name in arrays}
     if (workdir / array_files.FOR_REPORT).exists():
-        shown |= array_files.load_arrays(workdir / array_files.FOR_REPORT)
-    # The run's config may name other clips than were evaluated last.
-    for pairing in about["sources"].keys() & shown:
+        page_arrays |= array_files.load_arrays(workdir / array_files.FOR_REPORT)
+    # The last evaluation may have used other clips than the run's config names.
+    for pairing in about["sources"].keys() & page_arrays:
         config["evaluation"] |= {name: about["sources"][pairing][name] for name in ("dataset", "split")}
     evaluated = config["evaluation"].get("dataset") or config["data"]["dataset"]
     split = built_dataset.open_split(evaluated, config["data"]["data_dir"], config["evaluation"]["split"])
@@ -47,16 +49,16 @@ def load(workdir: pathlib.Path) -> report_page.Run:
         results=results,
         table_rows=registry.table_rows({workdir.name: results}),
         metrics=metrics_log.read_rows(workdir / "metrics.jsonl"),
-        arrays=shown,
+        arrays=page_arrays,
         class_names=list(split.class_names),
         examples=functools.partial(evaluation_pairs.examples, split, InputSpec(**config["inputs"])),
-        film=functools.partial(moments.film, split, InputSpec(**config["inputs"])),
+        load_moments=functools.partial(moments.film, split, InputSpec(**config["inputs"])),
         thresholds=thresholds(config),
     )
 
 
 def thresholds(config: Mapping) -> Thresholds | None:
-    """Of the regions that the run's loss tells apart; None of a loss that does not."""
+    """Return the thresholds of the regions in the run's loss; None if the loss has no regions."""
     if config["model"]["name"] != "lvs" or config["loss"]["regions"] == "positives_only":
         return None
     background = {"tri_map": tri_map.NEGATIVE_THRESHOLD, "complement": tri_map.POSITIVE_THRESHOLD}
@@ -64,24 +66,28 @@ def thresholds(config: Mapping) -> Thresholds | None:
 
 
 def write(runs: Sequence[report_page.Run], output: pathlib.Path) -> str:
-    """Writes the page of these runs; returns where it is, for the terminal."""
+    """Write the page of these runs; return a line for the terminal."""
     page = report_page.write(output, runs, title=", ".join(run.name for run in runs))
     return f"Report: {page} ({page.stat().st_size / 1e6:.1f} MB)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of `avlearn report`."""
+    """Add the arguments of `avlearn report`."""
     parser.add_argument(
-        "--output", type=pathlib.Path, default=pathlib.Path("runs/report"), help="directory of the page"
+        "--output",
+        metavar="FOLDER",
+        type=pathlib.Path,
+        default=pathlib.Path("runs/report"),
+        help="folder of the page (default: runs/report)",
     )
     parser.add_argument("runs", type=pathlib.Path, nargs="+", metavar="RUN", help="directory of an evaluated run")
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """Writes one page for the named runs; returns the table of scores and the path of the page.
+    """Write one page about the named runs; return the table of scores and the path of the page.
 
     Raises:
-      ValueError: a run has not been evaluated, or its dataset is gone.
+      ValueError: a run has not been evaluated, or its dataset is missing.
     """
     runs = [load(workdir) for workdir in arguments.runs]
     results = {each.name: each.results for each in runs}

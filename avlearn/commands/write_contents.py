@@ -1,8 +1,8 @@
-"""Writes the tables of contents of a built dataset that has none, so that only what is used of a clip is read.
+"""Writes a table of contents next to each shard of a built dataset, so that only the needed parts of clips are read.
 
     avlearn contents data/audioset/instruments/1.0.0
 
-Every record is read once for that, on all cores. The builders here write the tables themselves.
+Reads every record once, on all cores. Datasets of the builders in data_builders/ already have these tables.
 """
 
 import argparse
@@ -15,20 +15,25 @@ from avlearn.data import contents
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of `avlearn contents`."""
-    parser.add_argument("dataset", type=pathlib.Path, help="the directory of a version of a built dataset")
+    """Add the arguments of `avlearn contents`."""
+    parser.add_argument(
+        "dataset", metavar="FOLDER", type=pathlib.Path, help="version folder of a built dataset, such as the one above"
+    )
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """Writes the tables of all shards of a dataset; returns how many.
+    """Write the tables of all shards of a dataset; return a line for the terminal.
 
     Raises:
-      ValueError: the directory has no shards, or a shard is damaged or cannot be read or written.
+      ValueError: the folder has no shards, a shard is damaged or cannot be read, or a table cannot be written.
     """
     folder = arguments.dataset
     shards = sorted(path for path in folder.glob("*.tfrecord-*") if path.suffix.startswith(".tfrecord-"))
     if not shards:
-        raise ValueError(f"{folder} holds no *.tfrecord-* files; give the directory of a version of a built dataset")
+        raise ValueError(
+            f"{folder} has no *.tfrecord-* files; name the version folder of a built dataset, such as "
+            "data/audioset/instruments/1.0.0"
+        )
     with ProcessPoolExecutor() as processes:
         written = tqdm.tqdm(processes.map(contents.write, shards), total=len(shards), unit="shard")
         try:
@@ -36,4 +41,4 @@ def run(arguments: argparse.Namespace) -> str:
                 pass
         except OSError as error:
             raise ValueError(str(error)) from error
-    return f"Wrote the tables of contents of {len(shards)} shards in {folder}"
+    return f"Wrote {len(shards)} tables of contents in {folder}"

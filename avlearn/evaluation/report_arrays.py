@@ -33,7 +33,7 @@ class ReportArrays:
           `unit_gallery.collect`, for the units that `unit_preference` counted.
         """
         found = {}
-        filmed = localization.filmed(arrays.get("avc", {}), self.films)
+        filmed = localization.select_animated(arrays.get("avc", {}), self.films)
         if filmed:
             found["moments"] = self.passes.moments(state, split=self.split, items=filmed)
         clips = arrays.get("all_positive", {})

@@ -1,4 +1,4 @@
-"""What is making the sound: a network's heat map over the frame (OtS figures 5 and 6)."""
+"""Draws a network's heat map, the answer to "what is making the sound?", over the frame (OtS figures 5 and 6)."""
 
 from collections.abc import Mapping
 
@@ -7,88 +7,91 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
-from avlearn.visuals.boxes import in_picture
+from avlearn.visuals.boxes import in_frame
 
 OPACITY = 0.85
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def probability(heat_map: Float[np.ndarray, "*cells"]) -> Float[np.ndarray, "*cells"]:
-    """Log-odds to the probability, 0 to 1, that a cell shows the source of the sound."""
+    """Convert log-odds to the probability, 0 to 1, that a cell shows the source of the sound."""
     return 0.5 * (1 + np.tanh(0.5 * heat_map.astype(np.float64)))
 
 
 def colours(level: Float[np.ndarray, "*cells"]) -> UInt8[np.ndarray, "*cells 3"]:
-    """The one colour scale of every overlay, over the probability 0 to 1."""
+    """Map probabilities, 0 to 1, to the colour scale that all overlays share."""
     return matplotlib.colormaps["plasma"](level, bytes=True)[..., :3]
 
 
 def overlay(
     frame: UInt8[np.ndarray, "height width 3"], heat_map: Float[np.ndarray, "rows cols"]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The frame in grey, tinted where the probability is high.
+    """Tint the greyscale frame where the probability is high.
 
-    Colour and opacity follow the probability itself, not its rank within this map: an empty map (all near 0) leaves the
-    grey frame, and maps of different sounds can be compared.
+    Colour and opacity follow the probability itself, not its rank within this map: a map that is near 0 everywhere
+    leaves the grey frame, and maps of different sounds can be compared.
 
     Args:
-      frame: RGB, what the network saw.
-      heat_map: log-odds of each cell; the cells divide the frame evenly, and between their centres the probability is
+      frame: RGB, the network's input.
+      heat_map: log-odds of each cell. The cells divide the frame evenly; between their centres the probability is
         interpolated bilinearly.
     """
-    return tinted(frame, interpolated(probability(heat_map), frame.shape[:2]))
+    return tint(frame, interpolate(probability(heat_map), frame.shape[:2]))
 
 
-def tinted(
+def tint(
     frame: UInt8[np.ndarray, "height width 3"], level: Float[np.ndarray, "height width"]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The frame in grey, coloured by a level of 0 to 1 and covered as far."""
+    """Tint the greyscale frame; `level`, 0 to 1, sets both colour and opacity."""
     opacity = OPACITY * level[..., None]
     return ((1 - opacity) * grey(frame) + opacity * colours(level)).round().astype(np.uint8)
 
 
-def interpolated(cells: Float[np.ndarray, "rows cols"], size: tuple[int, int]) -> Float[np.ndarray, "height width"]:
-    """Cells that divide a frame of this height and width evenly, bilinearly between their centres."""
+def interpolate(cells: Float[np.ndarray, "rows cols"], size: tuple[int, int]) -> Float[np.ndarray, "height width"]:
+    """Interpolate cells bilinearly to the height and width of the frame that they divide evenly."""
     height, width = size
-    picture = Image.fromarray(cells.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(picture).astype(np.float64)
+    image = Image.fromarray(cells.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image).astype(np.float64)
 
 
 def grey(frame: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width 3"]:
-    """The frame without its colours, 0 to 255."""
+    """Convert a frame to greyscale, 0 to 255, with three equal channels."""
     return np.repeat((frame @ LUMA)[..., None], 3, axis=-1)
 
 
 def mode(heat_map: Float[np.ndarray, "rows cols"]) -> tuple[float, float]:
-    """Centre of the cell of the highest value (the first of equals) as (y, x), 0 to 1 from the upper left."""
+    """Return the centre (y, x) of the cell with the highest value, 0 to 1 from the upper left; ties: the first."""
     row, col = np.unravel_index(heat_map.argmax(), heat_map.shape)
     return (float(row) + 0.5) / heat_map.shape[0], (float(col) + 0.5) / heat_map.shape[1]
 
 
 def hit(point: tuple[float, float], boxes: Float[np.ndarray, "boxes 4"], sounding: Bool[np.ndarray, " boxes"]) -> bool:
-    """Whether the point (y, x) lies in a box (ymin, xmin, ymax, xmax) of something that sounds; NaN is no box."""
+    """Check whether the point (y, x) lies in a sounding box (ymin, xmin, ymax, xmax); boxes of NaN are padding."""
     y, x = point
     ymin, xmin, ymax, xmax = boxes.T
     return bool(((ymin <= y) & (y <= ymax) & (xmin <= x) & (x <= xmax) & sounding).any())
 
 
-def in_view(arrays: Mapping[str, np.ndarray]) -> Int[np.ndarray, " rows"]:
-    """Rows of a frame with its own sound that shows what sounds: a sounding box is in the picture."""
-    sounding = in_picture(arrays["boxes"]) & arrays["box_sounding"]
+def visible_source_rows(arrays: Mapping[str, np.ndarray]) -> Int[np.ndarray, " rows"]:
+    """Return the rows with matching audio whose frame shows a sounding box."""
+    sounding = in_frame(arrays["boxes"]) & arrays["box_sounding"]
     return np.flatnonzero(sounding.any(axis=1) & arrays["corresponds"])
 
 
 def mismatched(arrays: Mapping[str, np.ndarray]) -> Int[np.ndarray, "frames 2"]:
-    """Frames with their own sound and with another one's: (matched row, mismatched row), in the order of the items.
+    """Return (matched row, mismatched row) for frames that occur with their own and with another clip's audio.
 
-    Taken are the frames that show what sounds and are paired with the sound of a clip of no common class.
+    Only frames that show a sounding box count, paired with the audio of a clip that shares no class.
 
     Args:
-      arrays: an evaluation's arrays of AVC pairs, each clip's own among them: `image_item`, `audio_item`,
+      arrays: an evaluation's arrays of AVC pairs, which include each clip's own pair: `image_item`, `audio_item`,
         `corresponds`, `labels`, `boxes`, `box_sounding`.
+
+    Returns:
+      Pairs of rows, in the order of the item numbers.
     """
     own = {int(arrays["image_item"][row]): int(row) for row in np.flatnonzero(arrays["corresponds"])}
-    visible = set(in_view(arrays).tolist())
+    visible = set(visible_source_rows(arrays).tolist())
     pairs = []
     for row in np.flatnonzero(~arrays["corresponds"]).tolist():
         matched, other = own[int(arrays["image_item"][row])], own[int(arrays["audio_item"][row])]
@@ -99,8 +102,8 @@ def mismatched(arrays: Mapping[str, np.ndarray]) -> Int[np.ndarray, "frames 2"]:
 
 
 def scale(stops: int = 9) -> tuple[str, ...]:
-    """The colour scale as CSS colours from probability 0 to 1, as it looks over a middle grey."""
+    """Return the colour scale, probability 0 to 1 over middle grey, as CSS colours."""
     level = np.linspace(0, 1, stops)
     opacity = OPACITY * level[:, None]
-    tinted = (1 - opacity) * 128 + opacity * colours(level)
-    return tuple("rgb({} {} {})".format(*colour) for colour in tinted.round().astype(int).tolist())
+    blended = (1 - opacity) * 128 + opacity * colours(level)
+    return tuple("rgb({} {} {})".format(*colour) for colour in blended.round().astype(int).tolist())

@@ -1,13 +1,13 @@
-"""Which clips show a network's heat map on the page, and what is shown of each (OtS figures 5 and 6, LVS figure 4)."""
+"""Selects the clips whose heat maps a page shows, and draws them (OtS figures 5 and 6, LVS figure 4)."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from avlearn.visuals import choice, heatmap_overlay, tri_map_overlay
+from avlearn.visuals import clip_selection, heatmap_overlay, tri_map_overlay
 from avlearn.visuals.album import Album, jpeg
-from avlearn.visuals.boxes import DrawnBox, drawn
+from avlearn.visuals.boxes import FrameBox, frame_boxes
 
 LOCALIZATIONS = 9
 TRIPLETS = 6
@@ -18,12 +18,22 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Overlay:
-    """A heat map over a frame, with one clip's sound."""
+    """A heat map over a frame, computed with the audio of a clip.
+
+    Attributes:
+      image_item: number of the frame's clip.
+      audio_item: number of the audio's clip.
+      image: data URI.
+      boxes: annotated objects in the frame.
+      mode: (y, x) of the highest value, 0 to 1.
+      hit: whether the mode lies in a sounding box.
+      maximum: highest probability of the map.
+    """
 
     image_item: int
     audio_item: int
-    picture: str
-    boxes: tuple[DrawnBox, ...]
+    image: str
+    boxes: tuple[FrameBox, ...]
     mode: tuple[float, float]
     hit: bool
     maximum: float
@@ -31,85 +41,92 @@ class Overlay:
 
 @dataclasses.dataclass(frozen=True)
 class TriMap:
-    """The regions of an image with its own sound, over the frame, and how many cells are in each."""
+    """The regions of a frame with its own audio: image as a data URI, and the share of cells in each region."""
 
     overlay: Overlay
-    regions: str
+    image: str
     shares: tri_map_overlay.Shares
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
-    """Rows of the AVC pairs to show: frames with their own sound, and (own sound, another clip's) of one frame."""
+class Selection:
+    """Rows of AVC pairs to show.
 
-    located: tuple[int, ...] = ()
+    Attributes:
+      matched: frames with their own audio.
+      triplets: rows of one frame with its own audio and with another clip's.
+    """
+
+    matched: tuple[int, ...] = ()
     triplets: tuple[tuple[int, int], ...] = ()
 
-    def items(self, pairs: Arrays) -> list[int]:
-        """Numbers of the clips that are seen or heard."""
-        rows = [*self.located, *(row for triplet in self.triplets for row in triplet)]
-        return [int(pairs[of][row]) for row in rows for of in ("image_item", "audio_item")]
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """All rows."""
+        return (*self.matched, *(row for triplet in self.triplets for row in triplet))
 
 
-def choose(pairs: Arrays) -> Chosen:
-    """Frames of different classes, by the rule of `choice.by_class`; none where `why_no_map` says why."""
+def select(pairs: Arrays) -> Selection:
+    """Select frames of different classes (`clip_selection.one_per_class`); none if `why_no_map` gives a reason."""
     if why_no_map(pairs):
-        return Chosen()
-    located = _of_classes(pairs, heatmap_overlay.in_view(pairs)[:, None], LOCALIZATIONS)
-    triplets = _of_classes(pairs, heatmap_overlay.mismatched(pairs), TRIPLETS)
-    return Chosen(tuple(row for (row,) in located), tuple(triplets))
+        return Selection()
+    matched = _one_per_class(pairs, heatmap_overlay.visible_source_rows(pairs)[:, None], LOCALIZATIONS)
+    triplets = _one_per_class(pairs, heatmap_overlay.mismatched(pairs), TRIPLETS)
+    return Selection(tuple(row for (row,) in matched), tuple(triplets))
 
 
-def filmed(pairs: Arrays, count: int) -> list[int]:
-    """Numbers of the clips to show as films, of different classes by the same rule; none where there is no heat map.
+def select_animated(pairs: Arrays, count: int) -> list[int]:
+    """Select the numbers of the clips to animate, one per class; none if the pairs have no heat map.
 
-    They are among the frames that show what sounds, or among all where the split has no boxes.
+    The clips show a sounding box; all clips are candidates if the split has no boxes.
     """
     if "heat_map" not in pairs:
         return []
-    shown = heatmap_overlay.in_view(pairs) if "boxes" in pairs else np.zeros(0, int)
-    shown = shown if shown.size else np.flatnonzero(pairs["corresponds"])
-    return [int(pairs["image_item"][row]) for (row,) in _of_classes(pairs, shown[:, None], count)]
+    rows = heatmap_overlay.visible_source_rows(pairs) if "boxes" in pairs else np.zeros(0, int)
+    rows = rows if rows.size else np.flatnonzero(pairs["corresponds"])
+    return [int(pairs["image_item"][row]) for (row,) in _one_per_class(pairs, rows[:, None], count)]
 
 
 def why_no_map(pairs: Arrays) -> str:
-    """Why no heat map of these pairs can be shown; empty where it can."""
+    """Return the reason why no heat map of these pairs can be shown, or an empty text."""
     if not pairs:
-        return "the run was not evaluated on pairs of frame and sound"
+        return "the run was not evaluated on pairs of frame and audio"
     if "heat_map" not in pairs:
         return "this network has no heat map"
     if "boxes" not in pairs:
         return "the split has no boxes"
-    if not heatmap_overlay.in_view(pairs).size:
-        return "no frame of the split shows what sounds"
+    if not heatmap_overlay.visible_source_rows(pairs).size:
+        return "no frame of the split shows the source of its sound"
     return ""
 
 
-def overlay(album: Album, class_names: Sequence[str], pairs: Arrays, row: int) -> Overlay:
-    """The heat map of one pair over its frame."""
+def draw_overlay(album: Album, class_names: Sequence[str], pairs: Arrays, row: int) -> Overlay:
+    """Draw the heat map of one pair over its frame."""
     item, heat_map = int(pairs["image_item"][row]), pairs["heat_map"][row]
-    drawable = (pairs["boxes"][row], pairs["box_label"][row], pairs["box_sounding"][row])
+    boxes, sounding = pairs["boxes"][row], pairs["box_sounding"][row]
     mode = heatmap_overlay.mode(heat_map)
     return Overlay(
         image_item=item,
         audio_item=int(pairs["audio_item"][row]),
-        picture=jpeg(heatmap_overlay.overlay(album.frames[item], heat_map)),
-        boxes=drawn(*drawable, class_names),
+        image=jpeg(heatmap_overlay.overlay(album.frames[item], heat_map)),
+        boxes=frame_boxes(boxes, pairs["box_label"][row], sounding, class_names),
         mode=mode,
-        hit=heatmap_overlay.hit(mode, pairs["boxes"][row], pairs["box_sounding"][row]),
+        hit=heatmap_overlay.hit(mode, boxes, sounding),
         maximum=float(heatmap_overlay.probability(heat_map).max()),
     )
 
 
-def tri_map(album: Album, of: Overlay, pairs: Arrays, row: int, thresholds: tri_map_overlay.Thresholds) -> TriMap:
-    """The regions of the same pair."""
+def draw_tri_map(
+    album: Album, overlay: Overlay, pairs: Arrays, row: int, thresholds: tri_map_overlay.Thresholds
+) -> TriMap:
+    """Draw the regions of the pair whose overlay is given."""
     heat_map = pairs["heat_map"][row]
-    picture = tri_map_overlay.overlay(album.frames[of.image_item], heat_map, thresholds)
-    return TriMap(of, jpeg(picture), tri_map_overlay.shares(heat_map, thresholds))
+    image = tri_map_overlay.overlay(album.frames[overlay.image_item], heat_map, thresholds)
+    return TriMap(overlay, jpeg(image), tri_map_overlay.shares(heat_map, thresholds))
 
 
-def _of_classes(arrays: Arrays, rows: np.ndarray, count: int) -> list[tuple[int, ...]]:
-    """Some of the entries, each one or several rows of one frame: frames of different classes."""
-    frames = rows[:, 0]
-    picked = choice.by_class(arrays["labels"][frames], arrays["image_item"][frames], count)
-    return [tuple(rows[entry].tolist()) for entry in picked]
+def _one_per_class(arrays: Arrays, groups: np.ndarray, count: int) -> list[tuple[int, ...]]:
+    """Select groups (rows of one frame, one group per line) so that their frames have different classes."""
+    first = groups[:, 0]
+    selected = clip_selection.one_per_class(arrays["labels"][first], arrays["image_item"][first], count)
+    return [tuple(groups[number].tolist()) for number in selected]

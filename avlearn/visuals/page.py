@@ -1,4 +1,4 @@
-"""Writes a page that is one file: styles, script, pictures and sounds are in it, and it opens without a network."""
+"""Writes a page as one file: styles, script, images and audio are embedded, so it opens without a network."""
 
 import pathlib
 
@@ -6,13 +6,12 @@ import jinja2
 
 
 def write(folder: pathlib.Path, template: str, **values) -> pathlib.Path:
-    """Fills a template and writes it to `folder/index.html`; returns the file's path.
+    """Render a template to `folder/index.html` and return the file's path.
 
     Args:
-      folder: made where it does not exist.
-      template: file of `visuals/templates` that extends `page.html`.
-      values: what it shows; `title` and `sounds`, key to data URI, are every page's. Sounds are written last, so that
-        the template may add some as it goes.
+      folder: created if necessary.
+      template: file in `visuals/templates` that extends `page.html`.
+      values: what the template shows. Every page needs `title` and `sounds`, key to data URI.
 
     Raises:
       ValueError: the folder cannot be written.

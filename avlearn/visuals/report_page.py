@@ -1,4 +1,4 @@
-"""The page a person looks at: scores, training curves, retrieval, localization, for one or several runs."""
+"""Writes the report page of one or several runs: scores, training curves, retrieval, localization."""
 
 import dataclasses
 import functools
@@ -11,8 +11,8 @@ import numpy as np
 from avlearn.config import difference, flat
 from avlearn.types import TableRow
 from avlearn.visuals import (
-    choice,
-    film,
+    clip_animation,
+    clip_selection,
     heatmap_overlay,
     localization,
     page,
@@ -23,33 +23,33 @@ from avlearn.visuals import (
     training_curves,
     unit_gallery,
 )
-from avlearn.visuals.album import Album, Examples
+from avlearn.visuals.album import Album, Examples, encode_sounds
 from avlearn.visuals.localization import Overlay, TriMap
 from avlearn.visuals.score_table import Score, per_evaluator, scores
 from avlearn.visuals.tri_map_overlay import NEGATIVE, POSITIVE, Thresholds
 
-SHOWN = ("all_positive", "avc")  # of the pairings, those that the page reads
+PAIRINGS = ("all_positive", "avc")  # the pairings whose arrays the page reads
 QUERIES = 4
 RESULTS = 5
-MAPPED = 800  # clips on the map of points, two elements of the page each
+MAP_CLIPS = 800  # clips on the point map; each adds two elements to the page
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What one run has to show.
+    """The data of one run.
 
     Attributes:
-      name: of the run, as the page calls the network.
+      name: of the run, the heading of its parts of the page.
       config: every key of the run's config.
       results: content of `results.json`.
       table_rows: name of the evaluator to its rows in the table of scores.
       metrics: rows of `metrics.jsonl`: `step` and some of `train/loss`, `validation/accuracy`, ...
       arrays: evaluation arrays by pairing: `all_positive` for retrieval, `avc` for localization and mismatched sound;
-        `moments` for films, `image_units` and `audio_units` (`unit_gallery.collect`) for units, where they are there.
-      class_names: display names, in the order of the labels.
-      examples: item numbers of the evaluated split to frames `[items, height, width, 3]` uint8, cropped as the network
-        sees them, and log-spectrograms `[items, columns, bins]` float32, natural log of power, unscaled.
-      film: item number to the clip's moments, see `film.FilmedClip`; used where the arrays have `moments`.
+        optionally `moments` for animations, `image_units` and `audio_units` (`unit_gallery.collect`) for units.
+      class_names: display names, in label order.
+      examples: item numbers of the evaluated split to frames `[items, height, width, 3]` uint8, cropped as the
+        network's input, and log-spectrograms `[items, columns, bins]` float32, natural log of power, not scaled.
+      load_moments: item number to the clip's moments; called if the arrays have `moments`.
       thresholds: of the tri-map, for a network that was trained with it.
     """
 
@@ -61,13 +61,24 @@ class Run:
     arrays: Mapping[str, Mapping[str, np.ndarray]]
     class_names: Sequence[str]
     examples: Examples
-    film: Callable[[int], film.FilmedClip]
+    load_moments: Callable[[int], clip_animation.ClipMoments]
     thresholds: Thresholds | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One run's part of the page."""
+    """One run's part of the page.
+
+    Attributes:
+      album: the clips shown.
+      refused: messages of evaluators that could not score the run.
+      grids: "query-database" to the rows of a retrieval grid.
+      items: item number of each row that the grids name.
+      no_map: the reason why overlays are missing, or empty.
+      preference: metrics of the evaluator `unit_preference`, if the run has them.
+      facts: summary of the config.
+      config: the complete config, as JSON.
+    """
 
     name: str
     colour: str
@@ -82,30 +93,30 @@ class Section:
     thresholds: Thresholds | None
     point_map: point_map.PointMap | None
     no_map: str
-    films: tuple[film.ShownFilm, ...]
-    units: Mapping[str, tuple[unit_gallery.ShownUnit, ...]]
+    animations: tuple[clip_animation.ClipAnimation, ...]
+    units: Mapping[str, tuple[unit_gallery.UnitFigure, ...]]
     preference: Mapping
     facts: Mapping[str, str]
     config: str
 
 
 def write(path: pathlib.Path, runs: Sequence[Run], title: str) -> pathlib.Path:
-    """Writes one self-contained page about the runs to `path/index.html`, and returns the file's path.
+    """Write one self-contained page about the runs to `path/index.html` and return the file's path.
 
-    What a run cannot show (no heat map, no logged metrics, ...) is left out, with a sentence that says why.
+    Where a run has nothing to show (no heat map, no logged metrics, ...), a sentence says why.
 
     Args:
-      path: directory, made where it does not exist.
-      runs: one or several, of different names.
+      path: directory, created if necessary.
+      runs: one or several, with different names.
       title: heading of the page.
 
     Raises:
-      ValueError: no runs, or two of one name; or the page cannot be written.
+      ValueError: `runs` is empty, two runs have the same name, or the page cannot be written.
     """
     names = [run.name for run in runs]
     if not runs or len(set(names)) < len(names):
-        raise ValueError(f"a report needs at least one run, each of its own name; got {names}")
-    sounds: dict[str, str] = {}
+        raise ValueError(f"a report needs at least one run, each with its own name; got {names}")
+    sections = [_section(run, number) for number, run in enumerate(runs)]
     metrics = {run.name: run.metrics for run in runs}
     results = {run.name: run.results for run in runs}
     charts = training_curves.charts_of([run.config["data"]["pairing"] for run in runs])
@@ -113,7 +124,7 @@ def write(path: pathlib.Path, runs: Sequence[Run], title: str) -> pathlib.Path:
         path,
         "report.html",
         title=title,
-        sections=[_section(run, number, sounds) for number, run in enumerate(runs)],
+        sections=sections,
         charts=[(chart, training_curves.curves(metrics, chart)) for chart in charts],
         without_metrics=[run.name for run in runs if not run.metrics],
         differing_settings=_differing_settings([run.config for run in runs]),
@@ -125,8 +136,8 @@ def write(path: pathlib.Path, runs: Sequence[Run], title: str) -> pathlib.Path:
         zip=zip,
         heat_scale=heatmap_overlay.scale(),
         regions={"positive": POSITIVE, "negative": NEGATIVE},
-        mapped=MAPPED,
-        sounds=sounds,  # filled while the template asks the albums, and written last
+        map_clips=MAP_CLIPS,
+        sounds=encode_sounds(section.album for section in sections),
     )
 
 
@@ -137,7 +148,7 @@ def _differing_settings(configs: Sequence[Mapping]) -> dict[str, list]:
     return {key: [values.get(key) for values in each] for key in sorted(differing)}
 
 
-def _section(run: Run, number: int, sounds: dict[str, str]) -> Section:
+def _section(run: Run, number: int) -> Section:
     clips = run.arrays.get("all_positive", {})
     pairs = run.arrays.get("avc", {})
     queries = _queries(clips)
@@ -146,30 +157,27 @@ def _section(run: Run, number: int, sounds: dict[str, str]) -> Section:
         for query, database in retrieval_grid.COMBINATIONS
         if queries
     }
-    chosen = localization.choose(pairs)
-    found = [row for grid in grids.values() for entry in grid for row in (entry.query, *entry.results)]
-    items = [int(clips["image_item"][row]) for row in found] + chosen.items(pairs)
+    selection = localization.select(pairs)
     units = {mode: run.arrays[f"{mode}_units"] for mode in ("image", "audio") if f"{mode}_units" in run.arrays}
-    items += [item for arrays in units.values() for item in arrays["item"].tolist()]
-    album = Album(run.examples, items, _names(run), run.config["inputs"]["front_end"], sounds)
-    draw = functools.partial(localization.overlay, album, run.class_names, pairs)
-    overlays = tuple(draw(row) for row in chosen.located)
+    album = _album(run, grids, selection, units)
+    draw = functools.partial(localization.draw_overlay, album, run.class_names, pairs)
+    overlays = tuple(draw(row) for row in selection.matched)
     return Section(
         name=run.name,
         colour=svg_chart.colour(number),
         album=album,
         scores=tuple(scores({run.name: run.results}, run.table_rows)),
-        refused=tuple(found["refused"] for _, found in per_evaluator(run.results) if "refused" in found),
+        refused=tuple(metrics["refused"] for _, metrics in per_evaluator(run.results) if "refused" in metrics),
         grids=grids,
         items=tuple(clips["image_item"].tolist()) if queries else (),
         overlays=overlays,
-        triplets=tuple(tuple(draw(row) for row in rows) for rows in chosen.triplets),
-        tri_maps=_tri_maps(run, album, overlays, chosen.located),
+        triplets=tuple(tuple(draw(row) for row in rows) for rows in selection.triplets),
+        tri_maps=_tri_maps(run, album, overlays, selection.matched),
         thresholds=run.thresholds,
         point_map=_point_map(run, number),
         no_map=localization.why_no_map(pairs),
-        films=_films(run),
-        units={mode: unit_gallery.shown(arrays, mode, album, run.class_names) for mode, arrays in units.items()},
+        animations=_animations(run),
+        units={mode: unit_gallery.draw(arrays, mode, album, run.class_names) for mode, arrays in units.items()},
         preference=run.results.get("unit_preference", {}),
         facts=_facts(run.config),
         config=json.dumps(run.config, indent=2, default=str),
@@ -179,35 +187,58 @@ def _section(run: Run, number: int, sounds: dict[str, str]) -> Section:
 def _queries(clips: Mapping[str, np.ndarray]) -> tuple[int, ...]:
     if "image_embedding" not in clips or "audio_embedding" not in clips:
         return ()
-    return choice.by_class(clips["labels"], clips["image_item"], QUERIES)
+    return clip_selection.one_per_class(clips["labels"], clips["image_item"], QUERIES)
+
+
+def _album(
+    run: Run,
+    grids: Mapping[str, Sequence[retrieval_grid.Row]],
+    selection: localization.Selection,
+    units: Mapping[str, Mapping[str, np.ndarray]],
+) -> Album:
+    """Read every clip that the section shows, and note which of them can be played."""
+    clips, pairs = run.arrays.get("all_positive", {}), run.arrays.get("avc", {})
+    images, audio = set(), set()
+    for (query, database), rows in ((name.split("-"), rows) for name, rows in grids.items()):
+        for row in rows:
+            (audio if query == "aud" else images).add(int(clips["image_item"][row.query]))
+            (audio if database == "aud" else images).update(clips["image_item"][list(row.results)].tolist())
+    for row in selection.rows:
+        images.add(int(pairs["image_item"][row]))
+        audio.add(int(pairs["audio_item"][row]))
+    for mode, arrays in units.items():
+        (audio if mode == "audio" else images).update(arrays["item"].tolist())
+    return Album(run.examples, images | audio, audio, _names(run), run.config["inputs"]["front_end"])
 
 
 def _tri_maps(run: Run, album: Album, overlays: Sequence[Overlay], rows: Sequence[int]) -> tuple[TriMap, ...]:
-    """Those of the first overlays; none of a network that was not trained with the tri-map."""
+    """Draw the tri-maps of the first overlays; none if the network was not trained with the tri-map."""
     if run.thresholds is None:
         return ()
-    shown = list(zip(overlays, rows, strict=True))[: localization.TRI_MAPS]
-    return tuple(localization.tri_map(album, of, run.arrays["avc"], row, run.thresholds) for of, row in shown)
+    first = list(zip(overlays, rows, strict=True))[: localization.TRI_MAPS]
+    return tuple(
+        localization.draw_tri_map(album, overlay, run.arrays["avc"], row, run.thresholds) for overlay, row in first
+    )
 
 
-def _films(run: Run) -> tuple[film.ShownFilm, ...]:
+def _animations(run: Run) -> tuple[clip_animation.ClipAnimation, ...]:
     moments = run.arrays.get("moments", {"image_item": np.zeros(0, int)})
     front_end = run.config["inputs"]["front_end"]
-    items = dict.fromkeys(moments["image_item"].tolist())  # once each, in their order
-    return tuple(film.shown(item, run.film(item), moments, front_end) for item in items)
+    items = dict.fromkeys(moments["image_item"].tolist())  # each once, in order
+    return tuple(clip_animation.animate(item, run.load_moments(item), moments, front_end) for item in items)
 
 
 def _point_map(run: Run, number: int) -> point_map.PointMap | None:
-    """Images and sounds on one map; None where the evaluation made none."""
+    """Draw the map of images and audio; None if the evaluation has no positions."""
     clips = run.arrays.get("all_positive", {})
     if "tsne_image_position" not in clips:
         return None
     positions = (clips["tsne_image_position"], clips["tsne_audio_position"])
-    return point_map.draw(*positions, clips["labels"], run.class_names, name=f"map{number}", most=MAPPED)
+    return point_map.draw(*positions, clips["labels"], run.class_names, name=f"map{number}", max_clips=MAP_CLIPS)
 
 
 def _names(run: Run) -> dict[int, str]:
-    """Classes of every clip, by item number."""
+    """Return the classes of every clip, by item number."""
     names = {}
     for arrays in (run.arrays.get(pairing, {}) for pairing in ("all_positive", "avc")):
         for item, labels in zip(arrays.get("image_item", np.zeros(0)).tolist(), arrays.get("labels", ()), strict=True):
@@ -224,6 +255,6 @@ def _facts(config: Mapping) -> dict[str, str]:
         "evaluated on": f"{evaluation['dataset'] or config['data']['dataset']}, split {evaluation['split']}",
         "frame": f"{inputs['frame_pixels']} px" + (f", evaluated at {evaluated} px" if evaluated else ""),
         "log-spectrogram": f"{inputs['columns']} x {inputs['bins']}, averaged over {inputs['pool']} x {inputs['pool']}",
-        "training": f"{train['steps']:,} steps of {train['num_workers']} x {train['batch_per_worker']} pairs",
+        "training": f"{train['steps']:,} steps, {train['num_workers']} worker(s) x {train['batch_per_worker']} pairs",
         "seed": str(config["seed"]),
     }

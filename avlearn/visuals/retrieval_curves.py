@@ -1,4 +1,4 @@
-"""nDCG against the places that count, and against the directions of CCA (OtS figures 10 and 9), as SVG."""
+"""Draws nDCG@K against K and against the number of CCA directions (OtS figures 10 and 9), as SVG."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ PUBLISHED_CHANCE = 0.407
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A row of table 1 of OtS: nDCG@30 on AudioSet-Instruments, in the order of `COMBINATIONS`."""
+    """A row of OtS table 1: nDCG@30 on AudioSet-Instruments, in the order of `COMBINATIONS`."""
 
     name: str
     values: tuple[float, ...]
 
     def value(self, combination: str) -> float | None:
-        """The figure of one combination; None where the row has none."""
+        """Return the nDCG of one combination, or None if the row lacks it."""
         return dict(zip(COMBINATIONS, self.values, strict=False)).get(combination)
 
 
@@ -30,12 +30,12 @@ class RetrievalChart:
 
     Attributes:
       evaluator: key in `results.json`.
-      series: key in the evaluator's result: value of the axis to the figures of the combinations.
+      series: key in the evaluator's result: position on the axis to the nDCG of the combinations.
       title: heading.
       source: the paper's figure.
-      axis: what stands below the axis.
+      axis: label of the horizontal axis.
       published: network (config.model.name) to its row of the paper's table 1.
-      published_at: where on the axis that row belongs; None: the paper's text does not say, and it is a level.
+      published_at: position of that row on the axis; None: the paper does not state it, and a horizontal line is drawn.
     """
 
     evaluator: str
@@ -78,7 +78,7 @@ CHARTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """One run in one chart: values along the axis, its chance levels there, and the paper's row for its network."""
+    """One run in one chart: positions on the axis, values and chance there, and the paper's row for its network."""
 
     run: str
     colour: str
@@ -89,45 +89,45 @@ class Curve:
 
 
 @dataclasses.dataclass(frozen=True)
-class DrawnChart:
+class RetrievalFigure:
     """A chart as the page shows it.
 
     Attributes:
-      chart: what is drawn.
-      pictures: combination of query and database to an `<svg>` element.
-      runs: name of each run that is drawn, to its colour.
-      published: name of each row of the paper that is drawn, to its colour.
+      chart: the quantities shown.
+      svgs: combination of query and database to an `<svg>` element.
+      runs: name of each run in the chart to its colour.
+      published: name of each row of the paper in the chart to its colour.
     """
 
     chart: RetrievalChart
-    pictures: Mapping[str, str]
+    svgs: Mapping[str, str]
     runs: Mapping[str, str]
     published: Mapping[str, str]
 
 
-def draw(results_by_run: Mapping[str, Mapping], networks: Sequence[str]) -> list[DrawnChart]:
-    """The charts of `CHARTS` for which a run was evaluated at two or more values of the axis.
+def draw(results_by_run: Mapping[str, Mapping], networks: Sequence[str]) -> list[RetrievalFigure]:
+    """Draw the charts of `CHARTS` for which some run was evaluated at two or more positions on the axis.
 
     Args:
       results_by_run: name of the run to the content of its `results.json`, in the order of the runs' colours.
       networks: config.model.name of each.
     """
-    drawn = []
+    figures = []
     for chart in CHARTS:
         curves = {each: _curves(results_by_run, networks, chart, each) for each in COMBINATIONS}
-        pictures = {each: _picture(found, chart, each) for each, found in curves.items() if found}
-        every = [curve for found in curves.values() for curve in found]
-        runs = {curve.run: curve.colour for curve in every}
-        published = {curve.published.name: curve.colour for curve in every if curve.published is not None}
-        if pictures:
-            drawn.append(DrawnChart(chart, pictures, runs, published))
-    return drawn
+        svgs = {each: _svg(found, chart, each) for each, found in curves.items() if found}
+        all_curves = [curve for found in curves.values() for curve in found]
+        runs = {curve.run: curve.colour for curve in all_curves}
+        published = {curve.published.name: curve.colour for curve in all_curves if curve.published is not None}
+        if svgs:
+            figures.append(RetrievalFigure(chart, svgs, runs, published))
+    return figures
 
 
-def _picture(curves: Sequence[Curve], chart: RetrievalChart, combination: str) -> str:
-    """Each run in its own colour, its chance level dotted.
+def _svg(curves: Sequence[Curve], chart: RetrievalChart, combination: str) -> str:
+    """Draw each run in its own colour, with its chance level dotted.
 
-    The paper's figure is a diamond on a stem that begins at the paper's chance level, or a dashed level.
+    The paper's score is a diamond on a stem that starts at the paper's chance level, or a dashed horizontal line.
     """
     name = f"{chart.series}-{combination}"
     with svg_chart.axes(name, 5.2, 2.9) as axes:
@@ -147,7 +147,7 @@ def _picture(curves: Sequence[Curve], chart: RetrievalChart, combination: str) -
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
-        axes.set_ylim(0, 1.05 * axes.dataLim.y1)  # flat curves have no margin of their own
+        axes.set_ylim(0, 1.05 * axes.dataLim.y1)  # Matplotlib gives flat curves no margin
         axes.set_xlabel(chart.axis)
         return svg_chart.svg(axes.figure, name)
 
@@ -155,7 +155,7 @@ def _picture(curves: Sequence[Curve], chart: RetrievalChart, combination: str) -
 def _curves(
     results_by_run: Mapping[str, Mapping], networks: Sequence[str], chart: RetrievalChart, combination: str
 ) -> list[Curve]:
-    """The runs that have this combination at two or more values of the axis."""
+    """Return the curves of the runs that have this combination at two or more positions on the axis."""
     found = []
     for number, ((run, results), network) in enumerate(zip(results_by_run.items(), networks, strict=True)):
         series = results.get(chart.evaluator, {}).get(chart.series, {})

@@ -1,4 +1,4 @@
-"""Which clips a network finds for a query: images by sound, sounds by image, and within one mode (OtS figure 3)."""
+"""Finds the nearest clips for some queries, across modes and within one mode (OtS figure 3)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ COMBINATIONS = (("im", "aud"), ("aud", "im"), ("im", "im"), ("aud", "aud"))
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One query and what was found for it.
+    """One query and the clips found for it.
 
     Attributes:
       query: row of the query in the arrays.
@@ -28,7 +28,7 @@ class Row:
 def nearest(
     queries: Float[np.ndarray, "queries dim"], database: Float[np.ndarray, "clips dim"], count: int
 ) -> Int[np.ndarray, "queries found"]:
-    """Rows of the database by Euclidean distance, nearest first, in double precision; of equals the lower row first."""
+    """Return the nearest rows of the database by Euclidean distance in double precision; ties: the lower row first."""
     database = database.astype(np.float64)
     squares = np.stack([((database - query[None]) ** 2).sum(axis=1) for query in queries.astype(np.float64)])
     return np.argsort(squares, axis=1, kind="stable")[:, :count]
@@ -37,16 +37,16 @@ def nearest(
 def grid(
     arrays: Mapping[str, np.ndarray], query_mode: str, database_mode: str, queries: tuple[int, ...], count: int = 5
 ) -> tuple[Row, ...]:
-    """The `count` nearest clips for each query.
+    """Find the `count` nearest clips for each query.
 
-    Within one mode the query itself is left out of the database; across modes its own clip stays, as one to be found.
+    Within one mode the query itself is left out of the database; across modes its own clip can be found.
 
     Args:
-      arrays: an evaluation's arrays of all clips once: `image_embedding`, `audio_embedding`, `labels`.
+      arrays: an evaluation's arrays with each clip once: `image_embedding`, `audio_embedding`, `labels`.
       query_mode: `im` or `aud`.
       database_mode: `im` or `aud`.
-      queries: rows.
-      count: results for each query.
+      queries: rows of the queries.
+      count: number of results for each query.
     """
     embedding = {"im": arrays["image_embedding"], "aud": arrays["audio_embedding"]}
     found = nearest(embedding[query_mode][list(queries)], embedding[database_mode], count + 1)

@@ -1,4 +1,4 @@
-"""Charts as SVG that takes the page's colours and font."""
+"""Charts as SVG that take the page's colours and font."""
 
 import contextlib
 import io
@@ -9,22 +9,22 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Legible on light and on dark ground, and told apart by colour-blind readers.
+# Legible on light and dark backgrounds, and distinct for colour-blind readers.
 COLOURS = ("#3a86d0", "#e07b28", "#2a9d77", "#b35fb0", "#a08a2c", "#8a8f98")
 
 
 def colour(number: int) -> str:
-    """Colour of the run or split of this number; there are six, and then they begin anew."""
+    """Return the colour of the run or split with this number; the six colours repeat."""
     return COLOURS[number % len(COLOURS)]
 
 
 @contextlib.contextmanager
 def axes(name: str, width: float = 4.0, height: float = 2.7) -> Iterator[Axes]:
-    """Axes of a new figure, with a chart's looks: everything that is drawn with them is to be drawn within the context.
+    """Open axes of a new figure in the style of the pages. Draw and export the chart inside the context.
 
     Args:
       name: unique among the charts of a page.
-      width: inches at 72 pixels; a page stretches the chart.
+      width: inches at 72 pixels; the page stretches the chart.
       height: inches at 72 pixels.
     """
     style = {"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False, "font.size": 9}
@@ -37,14 +37,14 @@ def axes(name: str, width: float = 4.0, height: float = 2.7) -> Iterator[Axes]:
 
 
 def svg(figure: Figure, prefix: str) -> str:
-    """The figure as an `<svg>` element, its ids after a prefix of its own.
+    """Export a figure as an `<svg>` element whose ids start with `prefix`.
 
-    Black is written as `currentColor`: axes and texts follow the page's light or dark ink.
+    Black becomes `currentColor`: axes and texts follow the page's light or dark ink.
     """
     file = io.StringIO()
-    nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
-    figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    no_metadata = {"Creator": None, "Date": None, "Format": None, "Type": None}
+    figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
     text = file.getvalue().replace("#000000", "currentColor")
-    # Several charts share one page, and ids have to be unique in it.
+    # Ids must be unique in a page, and a page has several charts.
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", text)
     return text[text.index("<svg") :]

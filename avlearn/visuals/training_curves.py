@@ -1,4 +1,4 @@
-"""Loss, accuracy and predicted positives over the steps of training, as SVG that takes the page's colours."""
+"""Draws loss, accuracy and predicted positives over the training steps, as SVG."""
 
 import dataclasses
 import math
@@ -11,15 +11,14 @@ from avlearn.visuals import svg_chart
 
 @dataclasses.dataclass(frozen=True)
 class TrainingChart:
-    """What one chart shows.
+    """One chart.
 
     Attributes:
       quantity: name in the rows of `metrics.jsonl`, after `train/` or `validation/`.
       title: heading of the chart.
-      level: where a network that has learnt nothing stands; None: each of the runs has another.
-      level_name: what that level is called.
-      lowest: lower end of the axis; None: where the values end.
-      highest: upper end of the axis; None: where the values end.
+      level: value of an untrained network, drawn as a dotted line; None: it depends on the run.
+      level_name: label of that line.
+      lowest, highest: ends of the vertical axis; None: the range of the values.
     """
 
     quantity: str
@@ -30,26 +29,26 @@ class TrainingChart:
     highest: float | None = None
 
 
-LOSS = TrainingChart("loss", "Loss", math.log(2), "ln 2, chance where the loss is on single pairs", lowest=0.0)
+LOSS = TrainingChart("loss", "Loss", math.log(2), "ln 2, chance for losses on single pairs", lowest=0.0)
 ACCURACY = TrainingChart("accuracy", "AVC accuracy", 0.5, "chance", highest=1.0)
 PREDICTED_POSITIVE = TrainingChart("predicted_positive", "Predicted positives", 0.5, "half", lowest=0.0, highest=1.0)
-ON_PAIRS = ("avc", "all_pairs", "shifted")  # pairings whose loss decides on each pair; both kinds count half
+ON_PAIRS = ("avc", "all_pairs", "shifted")  # pairings whose loss classifies each pair, with balanced classes
 
 
 def charts_of(pairings: Collection[str]) -> tuple[TrainingChart, ...]:
-    """The charts of runs that were trained with these pairings; ln 2 is a level of the loss for some of them only."""
+    """Return the charts for runs trained with these pairings; ln 2 is chance for some of them only."""
     with_level = any(pairing in ON_PAIRS for pairing in pairings)
     return (LOSS if with_level else dataclasses.replace(LOSS, level=None), ACCURACY, PREDICTED_POSITIVE)
 
 
 def points(metrics: Sequence[Mapping[str, int | float]], key: str) -> tuple[list[int], list[float]]:
-    """Steps and values of the rows that have the key."""
+    """Return steps and values of the rows that have the key."""
     rows = [row for row in metrics if key in row]
     return [row["step"] for row in rows], [row[key] for row in rows]
 
 
 def curves(metrics_by_run: Mapping[str, Sequence[Mapping[str, int | float]]], chart: TrainingChart) -> str:
-    """Draws one chart: each run in its own colour, training thin, validation thick.
+    """Draw one chart: each run in its own colour, training thin, validation thick.
 
     Returns:
       An `<svg>` element (see `svg_chart.svg`).

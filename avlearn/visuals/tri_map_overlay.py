@@ -1,4 +1,4 @@
-"""Which cells of an image the tri-map takes for the source, for its background, and for neither (LVS figure 4)."""
+"""Draws the regions of the tri-map over the frame: source, background, and ignored (LVS figure 4)."""
 
 import dataclasses
 
@@ -14,9 +14,9 @@ OPACITY = 0.6
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """Of the cosine S of a cell with the sound: above `positive` (eps_p), below `negative` (eps_n), both soft by `tau`.
+    """Thresholds on the cosine S of a cell with the sound: `positive` (eps_p), `negative` (eps_n), softness `tau`.
 
-    A cell belongs to the source by sigmoid((S - eps_p) / tau), to the background by sigmoid((eps_n - S) / tau).
+    A cell belongs to the source by sigmoid((S - eps_p) / tau) and to the background by sigmoid((eps_n - S) / tau).
     """
 
     positive: float
@@ -26,7 +26,7 @@ class Thresholds:
 
 @dataclasses.dataclass(frozen=True)
 class Shares:
-    """Share of the cells in each region, 0 to 1, by the thresholds themselves; they sum to 1."""
+    """Share of the cells in each region, 0 to 1, by the hard thresholds; the shares sum to 1."""
 
     positive: float
     ignored: float
@@ -34,12 +34,12 @@ class Shares:
 
 
 def cosines(heat_map: Float[np.ndarray, "*cells"], thresholds: Thresholds) -> Float[np.ndarray, "*cells"]:
-    """From the log-odds of the source, (S - eps_p) / tau, back to the cosines S."""
+    """Convert log-odds of the source, (S - eps_p) / tau, back to the cosines S."""
     return thresholds.positive + thresholds.tau * heat_map.astype(np.float64)
 
 
 def shares(heat_map: Float[np.ndarray, "rows cols"], thresholds: Thresholds) -> Shares:
-    """How many of the cells are positive, ignored and negative.
+    """Compute the share of positive, ignored and negative cells.
 
     Args:
       heat_map: log-odds of the source, as for `cosines`.
@@ -54,16 +54,16 @@ def shares(heat_map: Float[np.ndarray, "rows cols"], thresholds: Thresholds) -> 
 def overlay(
     frame: UInt8[np.ndarray, "height width 3"], heat_map: Float[np.ndarray, "rows cols"], thresholds: Thresholds
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The frame in grey, tinted orange where it is positive and blue where it is negative; grey is ignored.
+    """Tint the greyscale frame: positive regions orange, negative ones blue; ignored ones stay grey.
 
-    The tint is as strong as the soft masks of the loss are at each pixel.
+    The strength of the tint is the value of the loss's soft masks at each pixel.
 
     Args:
-      frame: RGB, what the network saw.
-      heat_map: log-odds of the source, as for `cosines`; between the centres of cells they are interpolated bilinearly.
+      frame: RGB, the network's input.
+      heat_map: log-odds of the source, as for `cosines`, interpolated bilinearly between the centres of the cells.
       thresholds: of the loss that the network was trained with.
     """
-    level = heatmap_overlay.interpolated(cosines(heat_map, thresholds), frame.shape[:2])
+    level = heatmap_overlay.interpolate(cosines(heat_map, thresholds), frame.shape[:2])
     positive = heatmap_overlay.probability((level - thresholds.positive) / thresholds.tau)[..., None]
     negative = heatmap_overlay.probability((thresholds.negative - level) / thresholds.tau)[..., None]
     grey = (1 - OPACITY * (positive + negative)) * heatmap_overlay.grey(frame)

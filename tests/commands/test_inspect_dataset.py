@@ -1,4 +1,4 @@
-"""The page about a dataset: its figures are those of the records, counted here by another route."""
+"""Test the page about a dataset: its numbers equal those of the records, counted here by another route."""
 
 import base64
 import io
@@ -22,7 +22,7 @@ from avlearn.media import optical_flow
 from avlearn.visuals import dataset_page, histogram
 from configs import avenet
 from tests.helpers import synthetic_records
-from tests.helpers.html_page import Page, check_stands_alone
+from tests.helpers.html_page import Page, check_self_contained
 
 COVERAGE = {
     "dataset": "synthetic_av/tiny/1.0.0",
@@ -63,7 +63,7 @@ def text_of(html: str) -> str:
 
 
 def table(text: str, section: str) -> list[list[str]]:
-    """Texts of the cells of a section's table, without its head."""
+    """Return the texts of the cells of a section's table, without its header."""
     found = re.search(rf'<section id="{section}">.*?<tbody>(.*?)</tbody>', text, re.DOTALL)[1]
     return [[text_of(cell) for cell in re.findall("<td.*?</td>", row, re.DOTALL)] for row in found.split("<tr>")[1:]]
 
@@ -78,7 +78,7 @@ def clip_id(card: str) -> str:
 
 
 def sound_of(text: str, card: str) -> tuple[np.ndarray, int]:
-    """Waveform and sample rate of what the card's button plays."""
+    """Decode what the card's button plays: waveform and sample rate."""
     sounds = json.loads(re.search(r'<script id="sounds" type="application/json">(.*?)</script>', text)[1])
     content = sounds[re.search('data-sound="(.*?)"', card)[1]].removeprefix("data:audio/mpeg;base64,")
     with av.open(io.BytesIO(base64.b64decode(content))) as container:
@@ -86,14 +86,14 @@ def sound_of(text: str, card: str) -> tuple[np.ndarray, int]:
         return np.concatenate(blocks, axis=1)[0], container.streams.audio[0].rate
 
 
-def pictures_of(card: str) -> list[np.ndarray]:
+def images_of(card: str) -> list[np.ndarray]:
     encoded = re.findall('src="data:image/jpeg;base64,(.*?)"', card)
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))).astype(int) for content in encoded]
 
 
 @pytest.fixture(scope="module")
 def world(tiny_world, tmp_path_factory) -> pathlib.Path:
-    """The tiny world with a coverage.json."""
+    """Copy the tiny world and add a coverage.json."""
     data_dir = tmp_path_factory.mktemp("covered")
     shutil.copytree(tiny_world / "synthetic_av", data_dir / "synthetic_av")
     (data_dir / "synthetic_av" / "tiny" / "1.0.0" / "coverage.json").write_text(json.dumps(COVERAGE))
@@ -109,20 +109,20 @@ def text(world, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def records(tiny_world) -> dict[str, list[dict]]:
-    """Every record of the tiny world, decoded by TFDS."""
+    """Read every record of the tiny world with TFDS."""
     builder = tfds.builder_from_directory(tiny_world / "synthetic_av" / "tiny" / "1.0.0")
     return {split: list(tfds.as_numpy(builder.as_dataset(split))) for split in ("train", "validation", "test")}
 
 
 def test_page_needs_no_other_file(text):
     page = Page(text)
-    check_stands_alone(text, page)
+    check_self_contained(text, page)
     ids = [a["id"] for elements in page.elements.values() for a in elements if "id" in a]
     assert len(ids) == len(set(ids))
     assert {a["href"][1:] for a in page.elements["a"]} <= set(ids)
 
 
-def test_sizes_are_those_of_the_records(text, records, tiny_world):
+def test_sizes_equal_those_of_the_records(text, records, tiny_world):
     files = list((tiny_world / "synthetic_av" / "tiny" / "1.0.0").glob("*.tfrecord*"))
     expected = []
     for split, clips in records.items():
@@ -130,16 +130,16 @@ def test_sizes_are_those_of_the_records(text, records, tiny_world):
         silent = sum((~clip["boxes"]["sounding"]).sum() for clip in clips)
         boxes = sum(clip["boxes"]["label"].size for clip in clips)
         boxed = sum(clip["boxes"]["label"].size > 0 for clip in clips)
-        hours = f"{len(clips) * 3 / 3600:.2f}"  # every clip is of 3 s
+        hours = f"{len(clips) * 3 / 3600:.2f}"  # every clip has 3 s
         numbers = [f"{len(clips):,}", hours, "1", f"{megabytes:,.1f}", "0", f"{boxes:,}", f"{silent:,}", f"{boxed:,}"]
         expected.append([split, *numbers])
     assert table(text, "splits") == expected
     assert {row[1] for row in expected} == {"64", "16"}
     assert table(text, "lengths") == [[split, *["3.00"] * 3, *["15"] * 3] for split in records]
-    assert "Length of the clips: the same for every clip." in text_of(text)
+    assert "Length of the clips: the same for all clips." in text_of(text)
 
 
-def test_class_histogram_is_that_of_the_records(text, records, tiny_world):
+def test_class_histogram_equals_that_of_the_records(text, records, tiny_world):
     version = tiny_world / "synthetic_av" / "tiny" / "1.0.0"
     names = json.loads((version / "metadata.json").read_text())["class_names"]
     counts = {split: Counter(label for clip in clips for label in clip["labels"]) for split, clips in records.items()}
@@ -150,7 +150,7 @@ def test_class_histogram_is_that_of_the_records(text, records, tiny_world):
     bars = [re.findall(r"width: ([\d.]+)%", bar) for bar in re.findall('class="stack">(.*?)</span>', text)]
     most = sum(rows[0][1])
     assert bars == [[f"{100 * count / most:.2f}" for count in clips] for _, clips in rows]
-    assert "Every class has a clip." in text_of(text)
+    assert "Every class has at least one clip." in text_of(text)
 
 
 def test_coverage_is_shown_with_its_reasons(text):
@@ -162,36 +162,36 @@ def test_coverage_is_shown_with_its_reasons(text):
     plain = text_of(text)
     assert "missing: 1,013, for examplegone_0gone_1gone_2" in plain
     assert "truncated: 3, for examplex.mp4: <ends> early" in plain
-    assert "2 files or folders were not used, for example: '/clips/._a.mp4': hidden" in plain
-    assert "2 annotations cannot be used (degenerate box), for example: boxes.csv:7: no area" in plain
+    assert "2 files or folders were skipped, for example: '/clips/._a.mp4': hidden" in plain
+    assert "2 annotations were refused (degenerate box), for example: boxes.csv:7: no area" in plain
 
 
-def test_samples_are_chosen_by_the_seed(text, records, world):
+def test_samples_are_selected_by_the_seed(text, records, world):
     for number, clips in enumerate(records.values(), start=1):
-        shown = [clip_id(card) for card in cards(text, number)]
-        assert len(set(shown)) == inspect_dataset.SAMPLES == len(shown)
-        assert set(shown) <= {clip["clip_id"].decode() for clip in clips}
+        ids = [clip_id(card) for card in cards(text, number)]
+        assert len(set(ids)) == inspect_dataset.SAMPLES == len(ids)
+        assert set(ids) <= {clip["clip_id"].decode() for clip in clips}
     split = built_dataset.open_split("synthetic_av/tiny", world, "train")
-    once, again, other = (inspect_dataset.chosen(split, seed).tolist() for seed in (0, 0, 1))
+    once, again, other = (inspect_dataset.select_samples(split, seed).tolist() for seed in (0, 0, 1))
     assert [records["train"][clip]["clip_id"].decode() for clip in once] == [clip_id(card) for card in cards(text)]
     assert once == again != other
     first_labels = [int(records["train"][clip]["labels"][0]) for clip in once]
-    assert first_labels == np.linspace(0, 15, 12).round().astype(int).tolist()  # evenly spaced of 16 classes
+    assert first_labels == np.linspace(0, 15, 12).round().astype(int).tolist()  # evenly spaced over 16 classes
 
 
 def test_samples_show_their_frames_boxes_and_labels(text, records, tiny_world):
     version = tiny_world / "synthetic_av" / "tiny" / "1.0.0"
     names = json.loads((version / "metadata.json").read_text())["class_names"]
     by_id = {clip["clip_id"].decode(): clip for clips in records.values() for clip in clips}
-    drawn = Counter()
+    counts = Counter()
     for card in [card for number in (1, 2, 3) for card in cards(text, number)]:
         record = by_id[clip_id(card)]
         labels = " + ".join(names[label] for label in record["labels"])
         assert text_of(card).startswith(f"{labels}3.00 s")
         figures = re.findall("<figure>.*?</figure>", card, re.DOTALL)
         for figure, number in zip(figures, (0, 7, 14), strict=True):
-            np.testing.assert_allclose(pictures_of(figure)[0], record["frames"][number], atol=60)
-            assert np.abs(pictures_of(figure)[0] - record["frames"][number]).mean() < 4
+            np.testing.assert_allclose(images_of(figure)[0], record["frames"][number], atol=60)
+            assert np.abs(images_of(figure)[0] - record["frames"][number]).mean() < 4
             assert f"{0.2 * number:.2f} s" in figure.replace("&nbsp;", " ").replace("</span>", "")
             boxes = record["boxes"]
             here = boxes["time_ms"] == 200 * number
@@ -200,20 +200,20 @@ def test_samples_show_their_frames_boxes_and_labels(text, records, tiny_world):
                 for (y0, x0, y1, x1), sounds in zip(boxes["bbox"][here], boxes["sounding"][here], strict=True)
             }
             rects = Page(figure).of_class("rect", "line")
-            shown = {(r["x"], r["y"], r["width"], r["height"], r["class"].split()[1]) for r in rects}
-            assert {row[4] for row in shown} == {row[4] for row in expected}
-            for one, other in zip(sorted(shown), sorted(expected), strict=True):
+            marked = {(r["x"], r["y"], r["width"], r["height"], r["class"].split()[1]) for r in rects}
+            assert {row[4] for row in marked} == {row[4] for row in expected}
+            for one, other in zip(sorted(marked), sorted(expected), strict=True):
                 assert [float(v) for v in one[:4]] == pytest.approx([float(v) for v in other[:4]], abs=2e-4)
-            drawn.update(row[4] for row in shown)
-    assert drawn["sounding"] > 80
-    assert drawn["silent"] > 10
+            counts.update(row[4] for row in marked)
+    assert counts["sounding"] > 80
+    assert counts["silent"] > 10
     waveform, rate = sound_of(text, cards(text)[0])
     assert rate == 48_000
     assert waveform.size / rate == pytest.approx(3, abs=0.1)
 
 
 class Variant(synthetic_records.Coded, skip_registration=True):
-    """Records without frames or with optical flow; a tone is stored as waveform, at a rate that MP3 does not have."""
+    """Records without frames or with optical flow. They store a tone as waveform, at a rate that MP3 does not have."""
 
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in ("sound_only", "flow")]
     WAVEFORM_HZ = 21_000
@@ -248,10 +248,8 @@ class Variant(synthetic_records.Coded, skip_registration=True):
                 del record["frames"], record["frame_times_ms"], record["boxes"]
             else:
                 fields = np.full((synthetic_records.FRAMES - 1, 32, 40, 2), (10, -10), np.float32)
-                pictures = optical_flow.to_images(fields)
-                record["optical_flow"] = [
-                    io.BytesIO(cv2.imencode(".jpg", picture)[1].tobytes()) for picture in pictures
-                ]
+                images = optical_flow.to_images(fields)
+                record["optical_flow"] = [io.BytesIO(cv2.imencode(".jpg", image)[1].tobytes()) for image in images]
             yield clip, record
 
 
@@ -268,19 +266,19 @@ def page_of(dataset: str, data_dir: pathlib.Path, folder: pathlib.Path) -> str:
     return (folder / "inspect" / "index.html").read_text(encoding="utf-8")
 
 
-def test_dataset_of_sound_only_plays_its_waveforms(variants, tmp_path):
+def test_dataset_without_frames_plays_its_waveforms(variants, tmp_path):
     text = page_of("variant/sound_only", variants, tmp_path)
-    check_stands_alone(text, Page(text))
+    check_self_contained(text, Page(text))
     (row,) = table(text, "splits")
     assert row[:3] == ["train", "5", f"{15 / 3600:.2f}"]
     assert row[5:] == ["1", "0", "0", "0"]  # one clip without a class, no boxes
     assert table(text, "lengths") == [["train", "1.00", "3.00", "5.00"]]
     assert table(text, "classes") == [["Guitar", "", "4"]]
-    assert "2 classes have no clip" in text_of(text)
+    assert "2 classes have no clips" in text_of(text)
     assert "This dataset has no coverage.json" in text_of(text)
-    shown = cards(text)
-    assert len(shown) == 5
-    for card in shown:
+    found = cards(text)
+    assert len(found) == 5
+    for card in found:
         clip = int(text_of(card).split(".")[0][-1]) - 1  # clip 0 has 1 s, clip 1 has 2 s, ...
         assert "<figure>" not in card
         waveform, rate = sound_of(text, card)
@@ -292,22 +290,22 @@ def test_dataset_of_sound_only_plays_its_waveforms(variants, tmp_path):
         assert np.abs(middle).max() == pytest.approx(20_000 / 32_767, abs=0.05)
 
 
-def test_optical_flow_stands_below_its_frame(variants, tmp_path):
+def test_optical_flow_is_below_its_frame(variants, tmp_path):
     text = page_of("variant/flow", variants, tmp_path)
     for card in cards(text):
-        figures = [pictures_of(figure) for figure in re.findall("<figure>.*?</figure>", card, re.DOTALL)]
-        frames = [pictures[0] for pictures in figures]
-        assert [len(pictures) for pictures in figures] == [2, 2, 1]  # from the last frame there is no flow
+        figures = [images_of(figure) for figure in re.findall("<figure>.*?</figure>", card, re.DOTALL)]
+        frames = [images[0] for images in figures]
+        assert [len(images) for images in figures] == [2, 2, 1]  # the last frame has no flow
         flow = figures[0][1]
         assert flow.shape == (32, 80, 3)
-        assert np.abs(flow[:, :38] - 191).max() <= 4  # +10 of 20 pixels to the right, on the left
+        assert np.abs(flow[:, :38] - 191).max() <= 4  # the left half shows x: +10 of 20 pixels to the right
         assert np.abs(flow[:, 42:] - 64).max() <= 4
         assert synthetic_records.seen(np.stack(frames))[1].tolist()[0] == 0
     assert len(cards(text)) == 5
 
 
 def test_middle_frame_is_the_annotated_one(variants):
-    """Clip 1 has boxes on frame 7 only, at 1.4 s of 2; clip 0 has none, and of its 1 s the middle is 0.5 s."""
+    """Clip 1 of 2 s has boxes only on frame 7, at 1.4 s; clip 0 of 1 s has none, and its middle is at 0.5 s."""
     split = built_dataset.open_split("variant/flow", variants, "train")
     clips = [survey.clip(split, number) for number in range(5)]
     by_columns = {clip.log_spectrogram.shape[0] // 200: clip for clip in clips}
@@ -325,8 +323,8 @@ def test_many_classes_stay_readable(tmp_path):
     dataset = dataset_page.Dataset("big/one", {}, names, "l3", 0, 0, None, {"train": split})
     text = dataset_page.write(tmp_path, dataset).read_text(encoding="utf-8")
     assert table(text, "classes") == [[f"Class {100 + n}", "", str(50 - n)] for n in range(40)]
-    assert "10 more classes have fewer clips each" in text_of(text)
-    assert "582 classes have no clip" in text_of(text)
+    assert "10 more classes, with fewer clips" in text_of(text)
+    assert "582 classes have no clips" in text_of(text)
     assert 'aria-label="Length of the clips' in text
 
 
@@ -356,4 +354,4 @@ def test_damaged_coverage_names_the_file(world, tmp_path):
     shutil.copytree(world, tmp_path, dirs_exist_ok=True)
     (tmp_path / "synthetic_av" / "tiny" / "1.0.0" / "coverage.json").write_text("{")
     with pytest.raises(ValueError, match=r"coverage\.json is damaged .* Build it anew"):
-        inspect_dataset.coverage(built_dataset.open_split("synthetic_av/tiny", tmp_path, "test"))
+        inspect_dataset.read_coverage(built_dataset.open_split("synthetic_av/tiny", tmp_path, "test"))

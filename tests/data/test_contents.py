@@ -169,7 +169,7 @@ def test_the_command_writes_them(tmp_path):
     cli.main(["contents", str(version)])
     ended.unlink()
     assert {table.name: table.read_bytes() for table in version.glob(f"*{contents.SUFFIX}")} == written
-    with pytest.raises(SystemExit, match=re.escape(f"{tmp_path} holds no *.tfrecord-* files")):
+    with pytest.raises(SystemExit, match=re.escape(f"{tmp_path} has no *.tfrecord-* files")):
         cli.main(["contents", str(tmp_path)])
     (version / SHARD).write_bytes((version / SHARD).read_bytes()[:-1])
     with pytest.raises(SystemExit, match=re.escape(f"{version / SHARD} is damaged or cut short")):

@@ -98,7 +98,7 @@ def drawn(clips=12, **options):
 
 def test_a_point_for_each_image_and_a_cross_for_each_sound():
     found = drawn()
-    svg = found.picture
+    svg = found.svg
     assert svg.startswith("<svg")
     assert found.colours == {
         "Drum & bass": point_map.hue(0, 3),
@@ -110,17 +110,17 @@ def test_a_point_for_each_image_and_a_cross_for_each_sound():
     assert [body.count("<use ") for body in groups] == [5, 5, 3, 3, 4, 4]
 
 
-def test_rare_classes_are_grey_and_the_number_of_clips_is_limited():
-    assert drawn(coloured=1).colours == {"Drum & bass": point_map.hue(0, 1), "other classes": point_map.OTHERS}
-    assert drawn(clips=300, most=10).picture.count("<use ") < 60
+def test_rare_classes_are_grey_and_few_clips_are_drawn_of_many():
+    assert drawn(max_colours=1).colours == {"Drum & bass": point_map.hue(0, 1), "other classes": point_map.OTHERS}
+    assert drawn(clips=300, max_clips=10).svg.count("<use ") < 60
 
 
 def test_colouring_by_hand():
     labels = np.array([[1, 0, 1, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], bool)
-    classes, of_clip = point_map.colouring(labels, 2)
+    classes, of_clip = point_map.colour_classes(labels, 2)
     assert classes == [2, 0]  # class 2 has two clips; of the others the first
     assert of_clip.tolist() == [0, 0, -1, -1]
-    assert point_map.colouring(labels, 10)[0] == [2, 0, 1, 3]
+    assert point_map.colour_classes(labels, 10)[0] == [2, 0, 1, 3]
 
 
 def test_colours_differ():
@@ -128,6 +128,6 @@ def test_colours_differ():
     assert point_map.hue(0, 3) == "#b12525"
 
 
-def test_wrong_number_of_names_is_refused():
-    with pytest.raises(ValueError, match="a map of 2 clips in 3 classes, with 1 names"):
+def test_names_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="a map of 2 clips in 3 classes with 1 class names"):
         point_map.draw(np.ones((2, 2)), np.ones((2, 2)), np.ones((2, 3), bool), ["a"], name="map")

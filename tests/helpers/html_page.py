@@ -1,4 +1,4 @@
-"""A page that the project wrote, as its tests read it."""
+"""Parses the HTML pages that the project writes, for tests."""
 
 import collections
 import html.parser
@@ -8,7 +8,7 @@ VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
 class Page(html.parser.HTMLParser):
-    """Elements of a page with their attributes; refuses tags that do not close."""
+    """The elements of a page with their attributes. Fails if a tag is not closed."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -36,8 +36,8 @@ class Page(html.parser.HTMLParser):
         return [attributes for attributes in self.elements[tag] if name in (attributes.get("class") or "").split()]
 
 
-def check_stands_alone(text: str, page: Page) -> None:
-    """The page opens from disk without a network: it names no other file and no address."""
+def check_self_contained(text: str, page: Page) -> None:
+    """Check that a page refers to no other file and no address, so that it opens from disk without a network."""
     attributes = [pair for elements in page.elements.values() for element in elements for pair in element.items()]
     sources = [value for name, value in attributes if name == "src"]
     assert sources

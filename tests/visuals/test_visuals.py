@@ -1,4 +1,4 @@
-"""Sounds, pictures, curves and tables of the report."""
+"""Test the audio, images, curves and tables of the report."""
 
 import io
 import re
@@ -13,13 +13,13 @@ from avlearn.evaluation import registry
 from avlearn.evaluators import pointing
 from avlearn.media.log_spectrogram import log_spectrogram
 from avlearn.visuals import (
-    choice,
+    clip_selection,
     heatmap_overlay,
     localization,
-    playable_sound,
+    playable_audio,
     retrieval_grid,
     score_table,
-    spectrogram_picture,
+    spectrogram_image,
     svg_chart,
     training_curves,
 )
@@ -38,8 +38,8 @@ def decoded(mp3: bytes) -> tuple[np.ndarray, int]:
 
 @pytest.mark.parametrize(("front_end", "rate"), [("l3", 48_000), ("lvs", 16_000)])
 def test_a_tone_keeps_its_pitch_and_level(front_end: str, rate: int):
-    heard = playable_sound.waveform(log_spectrogram(sine(1000, 0.5, rate), front_end), front_end)
-    samples, decoded_rate = decoded(playable_sound.mp3(heard, rate))
+    reconstructed = playable_audio.waveform(log_spectrogram(sine(1000, 0.5, rate), front_end), front_end)
+    samples, decoded_rate = decoded(playable_audio.mp3(reconstructed, rate))
     assert decoded_rate == rate
     assert samples.size / rate == pytest.approx(1, abs=0.06)
     peak_hz = np.abs(np.fft.rfft(samples)).argmax() * rate / samples.size
@@ -48,41 +48,41 @@ def test_a_tone_keeps_its_pitch_and_level(front_end: str, rate: int):
     assert np.sqrt((middle**2).mean()) == pytest.approx(0.5 / np.sqrt(2), rel=0.15)
 
 
-def test_a_sound_is_turned_down_where_it_clips_and_otherwise_left_alone():
-    loud = playable_sound.waveform(log_spectrogram(sine(500)) + np.float32(4))
-    assert np.abs(loud).max() == pytest.approx(playable_sound.PEAK)
-    quiet = playable_sound.waveform(log_spectrogram(sine(500, 0.01)))
+def test_only_clipping_audio_is_turned_down():
+    loud = playable_audio.waveform(log_spectrogram(sine(500)) + np.float32(4))
+    assert np.abs(loud).max() == pytest.approx(playable_audio.PEAK)
+    quiet = playable_audio.waveform(log_spectrogram(sine(500, 0.01)))
     assert np.abs(quiet[4800:-4800]).max() < 0.03
 
 
-def test_sound_of_a_wrong_front_end_is_refused():
+def test_a_wrong_front_end_is_refused():
     with pytest.raises(ValueError, match="'mel' is not one of l3, lvs"):
-        playable_sound.waveform(np.zeros((200, 257), np.float32), "mel")
+        playable_audio.waveform(np.zeros((200, 257), np.float32), "mel")
     with pytest.raises(ValueError, match=r"\(200, 64\).*257 bins"):
-        playable_sound.waveform(np.zeros((200, 64), np.float32))
+        playable_audio.waveform(np.zeros((200, 64), np.float32))
 
 
-def test_spectrogram_picture_has_time_to_the_right_and_frequency_upwards():
+def test_spectrogram_image_has_time_to_the_right_and_frequency_upwards():
     spectrogram = np.full((200, 257), -20, np.float32)
     spectrogram[100:, 64] = 8.0  # a quarter of the highest frequency: half the height of the stretched axis
-    picture = spectrogram_picture.picture(spectrogram, 128, 100).astype(int)
-    assert picture.shape == (128, 100, 3)
-    rows, columns = np.nonzero(picture.sum(axis=-1) > 300)
+    image = spectrogram_image.draw(spectrogram, 128, 100).astype(int)
+    assert image.shape == (128, 100, 3)
+    rows, columns = np.nonzero(image.sum(axis=-1) > 300)
     assert set(rows) == {63}
     assert columns.min() == 50
     assert columns.max() == 99
-    assert picture[0, 0].sum() < 10
+    assert image[0, 0].sum() < 10
 
 
-def test_chosen_are_the_first_clip_of_evenly_spaced_classes():
+def test_selected_clips_are_the_first_of_evenly_spaced_classes():
     labels = np.zeros((6, 5), bool)  # class 3 does not occur
     labels[[0, 1, 2, 3, 4, 5], [4, 0, 1, 0, 2, 4]] = True
-    labels[1, 1] = True  # two classes: passed over for class 0
+    labels[1, 1] = True  # has two classes, so class 0 takes another clip
     items = np.array([7, 0, 5, 9, 3, 2])
-    assert choice.by_class(labels, items, 4) == (3, 2, 4, 5)
-    assert choice.by_class(labels, items, 2) == (3, 5)
-    assert choice.by_class(labels, items, 9) == (3, 2, 4, 5)
-    assert choice.by_class(labels[[1]], items[[1]], 2) == (0,)
+    assert clip_selection.one_per_class(labels, items, 4) == (3, 2, 4, 5)
+    assert clip_selection.one_per_class(labels, items, 2) == (3, 5)
+    assert clip_selection.one_per_class(labels, items, 9) == (3, 2, 4, 5)
+    assert clip_selection.one_per_class(labels[[1]], items[[1]], 2) == (0,)
 
 
 @pytest.mark.parametrize(("query_mode", "database_mode"), retrieval_grid.COMBINATIONS)
@@ -107,30 +107,30 @@ def test_grid_equals_brute_force(query_mode: str, database_mode: str):
         ]
 
 
-def test_equally_near_clips_come_in_the_order_of_the_rows():
+def test_equally_near_clips_keep_the_order_of_rows():
     database = np.array([[1.0, 0], [0, 1], [0, 0], [0, -1]])
     assert retrieval_grid.nearest(np.zeros((1, 2)), database, 4).tolist() == [[2, 0, 1, 3]]
 
 
-def test_overlay_shows_colour_where_the_probability_is_high_and_grey_elsewhere():
+def test_overlay_is_coloured_where_the_probability_is_high_and_grey_elsewhere():
     frame = np.zeros((64, 64, 3), np.uint8)
     frame[:] = (200, 100, 50)
     grey = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
     heat_map = np.full((8, 8), -30.0, np.float32)
     heat_map[1, 6] = 30.0  # its centre is at (12, 52)
-    shown = heatmap_overlay.overlay(frame, heat_map).astype(int)
-    assert (shown[24:, :40] == grey).all()
+    image = heatmap_overlay.overlay(frame, heat_map).astype(int)
+    assert (image[24:, :40] == grey).all()
     level = (1 - 1 / 16) ** 2  # bilinear, half a pixel from the centre of a cell of 8 pixels, in both directions
     colour = np.array(matplotlib.colormaps["plasma"](level)[:3]) * 255
     expected = (1 - heatmap_overlay.OPACITY * level) * grey + heatmap_overlay.OPACITY * level * colour
-    np.testing.assert_allclose(shown[12, 52], expected, atol=1.5)
-    difference = np.abs(shown - grey).sum(axis=-1)
+    np.testing.assert_allclose(image[12, 52], expected, atol=1.5)
+    difference = np.abs(image - grey).sum(axis=-1)
     y, x = np.indices((64, 64))
     centre = [(difference * (axis + 0.5)).sum() / difference.sum() for axis in (y, x)]
     np.testing.assert_allclose(centre, (12, 52), atol=0.01)
 
 
-def test_an_empty_map_looks_empty_and_a_weak_one_weak():
+def test_tint_follows_the_strength_of_the_map():
     frame = np.full((16, 16, 3), 120, np.uint8)
     weak, strong = (
         np.abs(heatmap_overlay.overlay(frame, np.full((4, 4), value)).astype(int) - 120).sum() for value in (-3.0, 3.0)
@@ -160,13 +160,13 @@ def test_mode_and_hit():
     point = heatmap_overlay.mode(heat_map)
     assert point == (1.5 / 4, 6.5 / 8)
     inside, outside = [0.3, 0.7, 0.5, 0.9], [0.6, 0.1, 0.9, 0.5]
-    nothing = [np.nan] * 4
+    padding = [np.nan] * 4
     sounding = np.array([False, True, True])
-    assert heatmap_overlay.hit(point, np.array([outside, inside, nothing]), sounding)
-    assert not heatmap_overlay.hit(point, np.array([inside, outside, nothing]), sounding)
+    assert heatmap_overlay.hit(point, np.array([outside, inside, padding]), sounding)
+    assert not heatmap_overlay.hit(point, np.array([inside, outside, padding]), sounding)
 
 
-def test_hits_are_those_that_the_score_counts():
+def test_hits_agree_with_the_pointing_score():
     rng = np.random.default_rng(0)
     corners = np.sort(rng.uniform(-0.3, 1.3, size=(200, 3, 2, 2)), axis=2)
     boxes = np.where(rng.random((200, 3, 1)) < 0.3, np.nan, corners.reshape(200, 3, 4))
@@ -177,7 +177,7 @@ def test_hits_are_those_that_the_score_counts():
         "corresponds": np.arange(200) < 100,
         "image_item": np.tile(np.arange(100), 2),
     }
-    rows = heatmap_overlay.in_view(arrays)
+    rows = heatmap_overlay.visible_source_rows(arrays)
     hits = [
         heatmap_overlay.hit(heatmap_overlay.mode(arrays["heat_map"][row]), boxes[row], arrays["box_sounding"][row])
         for row in rows
@@ -188,9 +188,9 @@ def test_hits_are_those_that_the_score_counts():
 
 
 def test_mismatched_pairs_share_the_frame_and_no_class():
-    box, outside, nothing = [0.2, 0.2, 0.6, 0.6], [0.2, 1.1, 0.6, 1.4], [np.nan] * 4
+    box, outside, padding = [0.2, 0.2, 0.6, 0.6], [0.2, 1.1, 0.6, 1.4], [np.nan] * 4
     clips = {
-        "boxes": np.array([[box, nothing], [box, box], [outside, nothing], [box, nothing]]),
+        "boxes": np.array([[box, padding], [box, box], [outside, padding], [box, padding]]),
         "box_sounding": np.array([[True, False], [False, True], [True, False], [True, False]]),
         "labels": np.array([[1, 0], [0, 1], [1, 0], [1, 0]], bool),
     }
@@ -198,12 +198,12 @@ def test_mismatched_pairs_share_the_frame_and_no_class():
     arrays["image_item"] = np.tile([10, 11, 12, 13], 2)
     arrays["audio_item"] = np.array([10, 11, 12, 13, 11, 13, 11, 12])
     arrays["corresponds"] = np.arange(8) < 4
-    assert heatmap_overlay.in_view(arrays).tolist() == [0, 1, 3]
-    # Row 6 shows nothing that sounds, row 7 has the sound of a clip of the same class.
+    assert heatmap_overlay.visible_source_rows(arrays).tolist() == [0, 1, 3]
+    # Row 6 shows no sounding object; row 7 has the audio of a clip of the same class.
     assert heatmap_overlay.mismatched(arrays).tolist() == [[0, 4], [1, 5]]
 
 
-def test_curves_put_values_where_they_belong():
+def test_curves_are_in_proportion():
     values = (0.2, 0.4, 0.8)
     metrics = [{"step": step, "validation/loss": value} for step, value in zip((100, 200, 300), values, strict=True)]
     svg = training_curves.curves({"a": [*metrics, {"step": 250, "train/loss": 0.5}]}, training_curves.LOSS)
@@ -226,7 +226,7 @@ def test_curves_put_values_where_they_belong():
     ("pairings", "drawn"),
     [(["contrast"], False), (["labelled"], False), (["shifted"], True), (["contrast", "avc"], True)],
 )
-def test_ln_2_is_drawn_for_losses_on_single_pairs_alone(pairings, drawn):
+def test_ln_2_is_drawn_only_for_losses_on_single_pairs(pairings, drawn):
     loss, *others = training_curves.charts_of(pairings)
     assert [chart.level for chart in others] == [0.5, 0.5]
     svg = training_curves.curves({"a": [{"step": step, "train/loss": 2.0} for step in (1, 2)]}, loss)
@@ -310,7 +310,7 @@ def test_table_finds_nested_figures_and_their_baselines():
     assert [score.interval for score in score_table.scores(*given)][2] == (0.1, 0.4)
 
 
-def test_films_are_of_clips_that_show_what_sounds():
+def test_animated_clips_show_a_sounding_object():
     boxes = np.full((8, 1, 4), np.nan)
     boxes[[0, 2, 3, 4, 5]] = (0.0, 0.0, 0.5, 0.5)
     arrays = {
@@ -321,10 +321,10 @@ def test_films_are_of_clips_that_show_what_sounds():
         "box_sounding": np.ones((8, 1), bool),
         "heat_map": np.zeros((8, 2, 2)),
     }
-    assert localization.filmed(arrays, 5) == [4, 2, 0]  # the first of each class, in the order of the classes
-    assert localization.filmed(arrays, 2) == [4, 0]
-    assert localization.filmed(arrays, 0) == []
-    # Where there are no boxes, of all clips.
-    assert localization.filmed({**arrays, "boxes": np.full((8, 1, 4), np.nan)}, 5) == [1, 2, 0]
+    assert localization.select_animated(arrays, 5) == [4, 2, 0]  # the first clip of each class, in label order
+    assert localization.select_animated(arrays, 2) == [4, 0]
+    assert localization.select_animated(arrays, 0) == []
+    # Without boxes, all clips are candidates.
+    assert localization.select_animated({**arrays, "boxes": np.full((8, 1, 4), np.nan)}, 5) == [1, 2, 0]
     del arrays["heat_map"]
-    assert localization.filmed(arrays, 5) == []
+    assert localization.select_animated(arrays, 5) == []

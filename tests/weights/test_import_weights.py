@@ -348,7 +348,7 @@ def test_the_command_writes_a_run_that_evaluation_restores(tmp_path, tiny_world,
     config.update_from_flattened_dict(dict(published.formats("avolnet", 0)[0].settings))
     main.run(config, workdir, "evaluate", None)
     assert json.loads((workdir / "results.json").read_text())["avc_accuracy"]["checkpoint_step"] == 0
-    with pytest.raises(ValueError, match="holds a run already"):
+    with pytest.raises(ValueError, match="already holds a run"):
         import_weights.run(arguments(network="avolnet", to=workdir, **{"from": tmp_path / "avol.pt"}))
 
     file, again = tmp_path / "avol.safetensors", tmp_path / "again"
@@ -389,5 +389,5 @@ def test_files_without_a_network_are_refused(tmp_path):
     save_file({"a": np.zeros(2, np.float32)}, tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match="--network is missing"):
         import_weights.run(arguments(to=tmp_path / "run", **{"from": tmp_path / "a.safetensors"}))
-    with pytest.raises(SystemExit, match=r"holds no config\.json; name the directory of a trained run"):
+    with pytest.raises(SystemExit, match=r"has no config\.json; name the directory of a trained run"):
         cli.main(["export", f"--from={tmp_path}", f"--to={tmp_path / 'b.safetensors'}"])

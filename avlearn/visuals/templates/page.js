@@ -11,11 +11,11 @@ function stop() {
 }
 
 document.addEventListener("click", (event) => {
-  const film = event.target.closest("[data-film]");
-  if (film) {
+  const cover = event.target.closest("[data-animation]");
+  if (cover) {
     stop();
-    const video = film.previousElementSibling;
-    film.remove(); // from now on the film has controls of its own
+    const video = cover.previousElementSibling;
+    cover.remove(); // the video's own controls take over
     video.controls = true;
     video.play();
   }

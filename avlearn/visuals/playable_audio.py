@@ -1,4 +1,4 @@
-"""Sound to listen to, made from the log-spectrogram a network hears (records keep no waveform)."""
+"""Reconstructs audio to listen to from log-spectrograms, since most records store no waveform."""
 
 import io
 
@@ -17,16 +17,16 @@ MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 4
 def waveform(
     log_spectrogram: Float[np.ndarray, "columns bins"], front_end: str = "l3"
 ) -> Float32[np.ndarray, " samples"]:
-    """A waveform with this spectrogram; the phases, which a spectrogram does not hold, are found by Griffin-Lim.
+    """Reconstruct a waveform; Griffin-Lim estimates the phases, which a spectrogram does not hold.
 
-    The level is the recording's: it is turned down where it would clip, and a quiet sound is left quiet.
+    The level is that of the recording, but a waveform that would clip is turned down.
 
     Args:
-      log_spectrogram: natural log of power, un-normalised, time first.
-      front_end: the audio front end it was made by, a name in `avlearn.media.log_spectrogram.FRONT_ENDS`.
+      log_spectrogram: natural log of power, not normalised, time first.
+      front_end: the audio front end that made it, a name in `avlearn.media.log_spectrogram.FRONT_ENDS`.
 
     Returns:
-      `(columns - 1) * hop` samples within -0.9 to 0.9, mono; the same ones each time.
+      `(columns - 1) * hop` samples within -0.9 to 0.9, mono. The result is deterministic.
 
     Raises:
       ValueError: the front end is unknown, or has another number of bins.
@@ -36,7 +36,7 @@ def waveform(
     spec = FRONT_ENDS[front_end]
     if log_spectrogram.shape[1] != spec.bins:
         raise ValueError(
-            f"a log-spectrogram of shape {log_spectrogram.shape} (columns, bins) cannot be of front end "
+            f"a log-spectrogram of shape {log_spectrogram.shape} (columns, bins) does not fit the front end "
             f"{front_end!r}, which has {spec.bins} bins"
         )
     samples = librosa.griffinlim(
@@ -52,9 +52,9 @@ def waveform(
 
 
 def mp3(samples: Float32[np.ndarray, " samples"], sample_rate_hz: int, bits_per_second: int = 64_000) -> bytes:
-    """The waveform as a mono MP3 file, which every browser plays.
+    """Encode a waveform as a mono MP3 file, which every browser plays.
 
-    MP3 has nine sample rates: a waveform of another is resampled to the next higher one (above 48 kHz, to that).
+    MP3 allows nine sample rates: other rates are resampled to the next higher one, those above 48 kHz to 48 kHz.
     """
     rate = min((rate for rate in MP3_RATES_HZ if rate >= sample_rate_hz), default=MP3_RATES_HZ[-1])
     samples = librosa.resample(samples, orig_sr=sample_rate_hz, target_sr=rate)

@@ -1,23 +1,23 @@
-"""The contact sheets of training: the right clips in the right places, and their borders."""
+"""Test the contact sheets of training: which clips they show, in which positions, and with which borders."""
 
 import matplotlib
 import numpy as np
 
-from avlearn.visuals import heatmap_overlay, retrieval_grid, training_pictures
-from avlearn.visuals.training_pictures import CAPTION_PIXELS, NEITHER, RIGHT, SIDE_PIXELS, STRIP_PIXELS, WRONG
+from avlearn.visuals import contact_sheets, heatmap_overlay, retrieval_grid
+from avlearn.visuals.contact_sheets import CAPTION_PIXELS, NEITHER, RIGHT, SIDE_PIXELS, STRIP_PIXELS, WRONG
 
 HEIGHT = SIDE_PIXELS + STRIP_PIXELS + CAPTION_PIXELS
 CLIPS = 8
 
 
 def examples(items):
-    """Frames of one grey and sounds of one level, each item its own."""
+    """Return frames of one grey and spectrograms of one level, different for each item."""
     frames = np.stack([np.full((40, 40, 3), 20 * item + 10, np.uint8) for item in items])
     return frames, np.stack([np.full((200, 257), item - 8, np.float32) for item in items])
 
 
 def pairs() -> dict[str, np.ndarray]:
-    """Eight clips of two classes with their own sound, and with that of the next clip; rows in another order."""
+    """Return eight clips of two classes with their own audio and with the next clip's, rows shuffled."""
     rng = np.random.default_rng(0)
     item = rng.permutation(np.arange(2 * CLIPS))
     clip, own = item % CLIPS, item < CLIPS
@@ -34,15 +34,15 @@ def pairs() -> dict[str, np.ndarray]:
     }
 
 
-def test_found_clips_stand_in_their_order_with_borders_by_class():
+def test_results_are_in_order_with_borders_by_class():
     arrays = pairs()
-    sheets = training_pictures.sheets(arrays, examples, ["Gong", "Drill"])
+    sheets = contact_sheets.sheets(arrays, examples, ["Gong", "Drill"])
     own = {name: array[arrays["corresponds"]] for name, array in arrays.items()}
     row_of = {int(item): row for row, item in enumerate(own["image_item"])}
     for name, query, database in (("image_to_sound", "im", "aud"), ("sound_to_image", "aud", "im")):
         sheet = sheets[f"retrieval/{name}"]
         assert sheet.shape == (2 * HEIGHT, 6 * SIDE_PIXELS, 3)
-        # Of each class the first clip that has it is the query.
+        # The query of each class is its first clip.
         for top, item in ((0, 0), (HEIGHT, 1)):
             (row,) = retrieval_grid.grid(own, query, database, (row_of[item],), 5)
             expected = [item, *own["image_item"][list(row.results)].tolist()]
@@ -56,23 +56,23 @@ def test_found_clips_stand_in_their_order_with_borders_by_class():
             assert borders == [NEITHER] + [RIGHT if clip % 2 == item % 2 else WRONG for clip in expected[1:]]
 
 
-def test_heat_maps_stand_beside_their_frame():
-    sheet = training_pictures.sheets(pairs(), examples, ["Gong", "Drill"])["heat_map/own_and_other_sound"]
+def test_heat_maps_are_next_to_their_frame():
+    sheet = contact_sheets.sheets(pairs(), examples, ["Gong", "Drill"])["heat_map/own_and_other_sound"]
     assert sheet.shape == (2 * SIDE_PIXELS, 3 * SIDE_PIXELS, 3)
     for top, item in ((0, 0), (SIDE_PIXELS, 1)):
         frame = examples([item])[0][0]
         expected = [frame, *(heatmap_overlay.overlay(frame, np.full((2, 2), value)) for value in (9.0, -9.0))]
-        for number, picture in enumerate(expected):
+        for number, image in enumerate(expected):
             middle = sheet[top + SIDE_PIXELS // 2, SIDE_PIXELS * number + SIDE_PIXELS // 2]
-            np.testing.assert_array_equal(middle, picture[20, 20])
+            np.testing.assert_array_equal(middle, image[20, 20])
 
 
-def test_only_what_the_network_has_is_drawn():
+def test_a_sheet_without_its_arrays_is_left_out():
     arrays = pairs()
     for name in ("heat_map", "audio_embedding"):
         del arrays[name]
-    assert training_pictures.sheets(arrays, examples, ["Gong", "Drill"]) == {}
+    assert contact_sheets.sheets(arrays, examples, ["Gong", "Drill"]) == {}
 
 
-def test_clips_without_labels_have_no_pictures():
-    assert training_pictures.sheets(pairs() | {"labels": np.zeros((2 * CLIPS, 0), bool)}, examples, []) == {}
+def test_clips_without_labels_give_no_sheets():
+    assert contact_sheets.sheets(pairs() | {"labels": np.zeros((2 * CLIPS, 0), bool)}, examples, []) == {}

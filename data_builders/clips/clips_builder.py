@@ -7,13 +7,13 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import tensorflow_datasets as tfds
 
 from avlearn.data import schema
 from avlearn.data.contents import SUFFIX
-from data_builders.clips import annotation_sources, build_processes, clip_files, coverage, shards
+from data_builders.clips import annotation_sources, build_processes, clip_files, coverage, shards, stream_json
 from data_builders.clips.clips_config import own_keys
 from data_builders.clips.plan import Plan
 from data_builders.clips.segments import Segment
@@ -40,7 +40,7 @@ class Annotations:
     splits: Mapping[str, Iterable[Segment]]
     class_names: Mapping[str, str]
     ontology: Sequence[Mapping] = ()
-    refused: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    refused: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
 
 
 class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True):
@@ -227,7 +227,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             "skipped_files": plan.skipped,
         }
         with open(folder / "coverage.json", "w") as file:
-            json.dump(contents, file, indent=1)  # piece by piece: the ids of two million clips are not held
+            stream_json.write(contents, file)
         print(f"\n{coverage.table(splits)}\n", flush=True)
         _check_coverage(splits, self.builder_config.min_coverage, folder / "coverage.json")
         built = [path for split in self.info.splits for path in paths[split]]

@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 EXAMPLES = 3
 
@@ -27,7 +27,7 @@ class SplitCoverage:
     cut_from_whole_videos: int = 0
     with_several_files: int = 0
     passed_over: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    not_built: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    not_built: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
     examples: dict[str, list[str]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
     classes_expected: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     classes_built: collections.Counter = dataclasses.field(default_factory=collections.Counter)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from data_builders.clips import clip_files
 from data_builders.clips.clip_files import ClipFile
-from data_builders.clips.listing import Column, Columns
+from data_builders.clips.listing import QueryColumn, QueryMapping
 from data_builders.clips.segments import Located, Segment
 
 OUTCOMES = """
@@ -54,7 +54,7 @@ class Plan:
             "WITHOUT ROWID"
         )
         self._database.execute("CREATE TABLE skipped (text TEXT)")
-        self.skipped = Column(self._database, "SELECT text FROM skipped")
+        self.skipped = QueryColumn(self._database, "SELECT text FROM skipped")
         self._walked = set()
         self._walk("")
 
@@ -119,17 +119,17 @@ class Plan:
         rows = ((split, clip_id, detail) for clip_id, detail in passed_over.items())
         self._database.executemany("INSERT INTO passed_over VALUES (?, ?, ?)", rows)
 
-    def passed_over(self, split: str) -> Columns:
+    def passed_over(self, split: str) -> QueryMapping:
         """Ids of the clips that were built, but not from their first file, to what was wrong with those before."""
-        query = "SELECT clip_id AS key, detail FROM passed_over WHERE split = ? ORDER BY clip_id"
-        return Columns(self._database, query, split)
+        query = "SELECT clip_id AS key, detail AS value FROM passed_over WHERE split = ? ORDER BY clip_id"
+        return QueryMapping(self._database, query, split)
 
-    def not_built(self, split: str) -> dict[str, Column]:
+    def not_built(self, split: str) -> dict[str, QueryColumn]:
         """Reason (`missing`: there is no file) to the ids of the segments without a record, in order."""
         outcomes = f"SELECT * FROM ({OUTCOMES}) WHERE reason IS NOT NULL"
         reasons = self._database.execute(f"SELECT DISTINCT reason FROM ({outcomes}) ORDER BY reason", (split,))
         ids = f"SELECT clip_id FROM ({outcomes}) WHERE reason = ? ORDER BY clip_id"
-        return {reason: Column(self._database, ids, split, reason) for (reason,) in reasons.fetchall()}
+        return {reason: QueryColumn(self._database, ids, split, reason) for (reason,) in reasons.fetchall()}
 
     def outcomes(self, split: str) -> Iterator[tuple[Segment, str | None, str]]:
         """Every segment of a split, the reason why it has no record (None: it has one), and the details."""

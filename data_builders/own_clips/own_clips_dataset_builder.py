@@ -53,11 +53,11 @@ class Builder(clips_builder.ClipsBuilder):
                 "or more, one for each of train, validation and test"
             )
         splits = {
-            split: pieces_of(videos.places(part), manual_dir, config.segment_seconds)
+            split: pieces_of(videos.relative_paths(part), manual_dir, config.segment_seconds)
             for split, part in divide(count).items()
         }
         class_names = {name: name for name in sorted({label_of(pathlib.PurePath(name)) for name in videos.names})}
-        refused = {"files of a name that another has": videos.others} if videos.others else {}
+        refused = {"files of a name that another has": videos.duplicates} if videos.duplicates else {}
         return clips_builder.Annotations(splits, class_names, refused=refused)
 
 

@@ -64,7 +64,7 @@ def test_every_split_has_a_video_and_no_video_two_splits(tmp_path):
             (folder / "in").mkdir(parents=True, exist_ok=True)
             (folder / "in" / f"{number}.mp4").touch()
         videos = list_videos(folder, (".mp4",))
-        return {split: list(videos.places(part)) for split, part in divide(len(videos.names)).items()}
+        return {split: list(videos.relative_paths(part)) for split, part in divide(len(videos.names)).items()}
 
     splits = splits_of(tmp_path / "here")
     assert {split: len(videos) for split, videos in splits.items()} == {"train": 40, "validation": 5, "test": 5}

@@ -3,7 +3,6 @@
 import collections
 import pathlib
 import shutil
-import types
 
 import pytest
 
@@ -26,7 +25,7 @@ def manual_dir(tmp_path):
 
 def annotations(manual_dir, data_dir):
     """Splits as video id to labels, and what was refused."""
-    made = Builder(config="all", data_dir=data_dir).annotations(types.SimpleNamespace(_manual_dir=manual_dir))
+    made = Builder(config="all", data_dir=data_dir).annotations(build_dataset.download_manager(manual_dir))
     splits = {split: {clip.video_id: clip.labels for clip in clips} for split, clips in made.splits.items()}
     return splits, made.refused
 

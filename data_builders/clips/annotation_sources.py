@@ -4,7 +4,8 @@ import os
 import pathlib
 
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+
+from data_builders.clips import tfds_internals
 
 MANUAL_DIR_HELP = "Give the folder of your clips: tfds build ... --manual_dir=FOLDER (see the dataset's README.md)."
 
@@ -31,7 +32,7 @@ def manual_dir(dl_manager: tfds.download.DownloadManager) -> pathlib.Path:
     Raises:
       ValueError: none is given, or it is not there.
     """
-    folder = dl_manager._manual_dir
+    folder = tfds_internals.manual_dir(dl_manager)
     check_local("--manual_dir", folder)
     if folder is None or not os.path.isdir(folder):
         raise ValueError(f"--manual_dir={folder} is no folder. {MANUAL_DIR_HELP}")
@@ -75,8 +76,8 @@ def fetched(dl_manager: tfds.download.DownloadManager, names: str, url: str, *, 
     by_hand = f"it by hand, and put {names} in --manual_dir={manual_dir(dl_manager)}"
     try:
         path = (dl_manager.download_and_extract if unpack else dl_manager.download)(url)
-    except NonMatchingChecksumError as error:
-        expected, got = dl_manager._url_infos[url], dl_manager._recorded_url_infos[url]
+    except tfds_internals.NonMatchingChecksumError as error:
+        expected, got = tfds_internals.expected_file(dl_manager, url), tfds_internals.received_file(dl_manager, url)
         raise ValueError(
             f"{url} gave another file than the one that is recorded.\nRecorded: {_described(expected)}\nFetched:  "
             f"{_described(got)}\nRun the command again, in case it was damaged on the way. If its publisher has "
@@ -88,8 +89,8 @@ def fetched(dl_manager: tfds.download.DownloadManager, names: str, url: str, *, 
             f"{names}: not in --manual_dir={manual_dir(dl_manager)}, and {url} cannot be fetched ({error}). Fetch "
             f"{by_hand}{' unpacked' if unpack else ''}"
         ) from error
-    if url not in dl_manager._url_infos and not dl_manager.register_checksums:
-        got = _described(dl_manager._recorded_url_infos[url])
+    if tfds_internals.expected_file(dl_manager, url) is None and not dl_manager.register_checksums:
+        got = _described(tfds_internals.received_file(dl_manager, url))
         print(
             f"{url} has no recorded checksum, and is taken as it came: {got}"
             ". To record it, so that any other file is refused: tfds build ... --register_checksums",

@@ -13,7 +13,15 @@ import tensorflow_datasets as tfds
 
 from avlearn.data import schema
 from avlearn.data.contents import SUFFIX
-from data_builders.clips import annotation_sources, build_processes, clip_files, coverage, shards, stream_json
+from data_builders.clips import (
+    annotation_sources,
+    build_processes,
+    clip_files,
+    coverage,
+    shards,
+    stream_json,
+    tfds_internals,
+)
 from data_builders.clips.clips_config import own_keys
 from data_builders.clips.plan import Plan
 from data_builders.clips.segments import Segment
@@ -43,7 +51,7 @@ class Annotations:
     refused: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
 
 
-class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True):
+class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
     """Builds records from a folder of clips, shard by shard; a subclass says what the annotations ask for.
 
     Attributes:
@@ -103,7 +111,8 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             self._check_standing(json.loads((self.data_path / "coverage.json").read_text()))
         super().download_and_prepare(**kwargs)
 
-    def _download_and_prepare(self, dl_manager, download_config) -> None:
+    def write_dataset(self, dl_manager, download_config) -> None:
+        """Build the shards in the workspace and link the finished ones into the dataset; see `ShardFilesBuilder`."""
         if download_config.max_examples_per_split is not None:
             values = {**self._choices(), "name": f"{self.builder_config.name}_try", "max_clips_per_split": 100}
             raise ValueError(
@@ -131,7 +140,8 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             splits = self._coverage(plan, paths, annotations)
             self._publish(splits, plan, paths, annotations, own)
 
-    def _post_download_and_prepare_hook(self) -> None:
+    def clean_up(self) -> None:
+        """Remove the workspace."""
         self._workspace.remove()
 
     def _choices(self) -> dict:
@@ -174,7 +184,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
         for split in annotations.splits:
             expected, found = plan.expected(split), plan.found(split)
             count = min(num_shards or shard_count(expected, found), expected) if found else 0
-            template = self._get_filename_template(split)
+            template = self.filename_template(split)
             names = [template.relative_filepath(shard_index=i, num_shards=count) for i in range(count)]
             paths[split] = [os.fspath(self._workspace.folder / name) for name in names]
             for path, clips in zip(paths[split], plan.shards(split, count), strict=True):
@@ -209,7 +219,7 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
                 counts.add(segment.labels, reason, detail)
             result[split] = counts.to_json(annotations.class_names)
             if counts.built:  # a split of which there is nothing is in the coverage, and not in the dataset
-                infos.append(tfds.core.splits.SplitInfo(split, lengths, num_bytes, self._get_filename_template(split)))
+                infos.append(tfds.core.splits.SplitInfo(split, lengths, num_bytes, self.filename_template(split)))
         if infos:
             self.info.set_splits(tfds.core.splits.SplitDict(infos))
         return result

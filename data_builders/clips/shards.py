@@ -20,11 +20,10 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
-from tensorflow_datasets.core import example_serializer
 
 from avlearn.data import contents, schema, tfrecord_file
 from avlearn.media.decode import UnreadableClip
-from data_builders.clips import record
+from data_builders.clips import record, tfds_internals
 from data_builders.clips.attempts import Attempts, write_atomically
 from data_builders.clips.segments import Located
 
@@ -56,8 +55,8 @@ class Recipe:
         return proto.SerializeToString(deterministic=True)
 
     @functools.cached_property
-    def _serializer(self) -> example_serializer.ExampleSerializer:
-        return example_serializer.ExampleSerializer(self.features.get_serialized_info())
+    def _serializer(self) -> tfds_internals.ExampleSerializer:
+        return tfds_internals.serializer(self.features)
 
 
 def features(settings: record.Settings, class_count: int | None = None) -> tfds.features.FeaturesDict:

@@ -2,7 +2,6 @@
 
 import pathlib
 import shutil
-import types
 
 import pytest
 
@@ -77,7 +76,7 @@ def test_full_takes_every_file_but_those_of_the_test_set(manual_dir, tmp_path):
         (manual_dir / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
         (manual_dir / "videos" / name).touch()
     builder = Builder(config="full", data_dir=tmp_path)
-    splits = builder.annotations(types.SimpleNamespace(_manual_dir=manual_dir)).splits
+    splits = builder.annotations(build_dataset.download_manager(manual_dir)).splits
     made = {split: [(clip.clip_id, clip.duration_seconds) for clip in clips] for split, clips in splits.items()}
     assert made == {
         "train": [("70000000", 20)],

@@ -7,7 +7,6 @@ import pathlib
 import shutil
 import tarfile
 import threading
-import types
 
 import pytest
 
@@ -85,7 +84,7 @@ def test_clips_in_class_folders_are_built_under_the_papers_names(tmp_path, archi
 def test_each_config_takes_its_classes(tmp_path, config, classes):
     shutil.copytree(DUMMY, tmp_path / "manual")
     builder = kinetics_sounds.Builder(config=config, data_dir=tmp_path / "data")
-    annotations = builder.annotations(types.SimpleNamespace(_manual_dir=tmp_path / "manual"))
+    annotations = builder.annotations(build_dataset.download_manager(tmp_path / "manual"))
     assert len(annotations.class_names) == len(annotations.splits["train"]) == classes
     # strumming guitar is a clip of the second and the third, using computer of the third.
     assert len(annotations.splits["validation"]) == {31: 1, 32: 2, 34: 3}[classes]
@@ -122,7 +121,7 @@ def test_files_that_are_no_labelled_kinetics_400_are_refused(tmp_path):
     shutil.copytree(DUMMY, manual_dir)
     train = (manual_dir / "train.csv").read_text()
     builder = kinetics_sounds.Builder(config="ks31", data_dir=tmp_path / "data")
-    manager = types.SimpleNamespace(_manual_dir=manual_dir)
+    manager = build_dataset.download_manager(manual_dir)
     (manual_dir / "train.csv").write_text(train.replace("tap dancing", "tap_dancing"))
     with pytest.raises(ValueError, match=r"no row has the label 'tap dancing' \(for 'tap dancing'\) in .*train.csv"):
         builder.annotations(manager)
@@ -137,7 +136,8 @@ def test_annotations_that_cannot_be_had_are_named_with_their_address(tmp_path):
         raise OSError("no route to host")
 
     (tmp_path / "train.csv").write_text(HEADER)
-    manager = types.SimpleNamespace(_manual_dir=tmp_path, download_and_extract=fail)
+    manager = build_dataset.download_manager(tmp_path)
+    manager.download_and_extract = fail
     with pytest.raises(ValueError, match=r"^validate.csv, test.csv: not in .*kinetics400.tar.gz cannot be fetched"):
         kinetics_sounds.annotation_files(manager)
 

@@ -5,7 +5,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import types
 
 import pytest
 
@@ -76,7 +75,7 @@ def test_every_split_has_a_video_and_no_video_two_splits(tmp_path):
 def test_nothing_is_said_of_other_files_where_each_has_a_name_of_its_own(tmp_path):
     for name in "abc":
         (tmp_path / f"{name}.mp4").touch()
-    made = Builder(config="clips_5fps", data_dir=tmp_path).annotations(types.SimpleNamespace(_manual_dir=tmp_path))
+    made = Builder(config="clips_5fps", data_dir=tmp_path).annotations(build_dataset.download_manager(tmp_path))
     assert made.refused == {}
 
 

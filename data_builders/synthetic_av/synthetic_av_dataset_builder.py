@@ -7,6 +7,7 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from avlearn.data import contents, schema
+from data_builders.clips import tfds_internals
 from data_builders.synthetic_av import instrument_classes, scene, synthetic_record
 
 
@@ -70,7 +71,7 @@ MINIATURE = Config(
 )
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(tfds_internals.TwoStageBuilder):
     """Builds the records; every clip goes through an mp4 file and `avlearn.media`, as real videos do."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -141,8 +142,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             ),
         )
 
-    def _download_and_prepare(self, *args, **kwargs) -> None:
-        super()._download_and_prepare(*args, **kwargs)
+    def complete_dataset(self) -> None:
+        """Write the table of contents of each shard."""
         shards = [path for split in self.info.splits.values() for path in split.filepaths]
         if self.info.file_format != tfds.core.FileFormat.TFRECORD or "://" in str(self.data_path):
             return  # a table is of a TFRecord file on a disk

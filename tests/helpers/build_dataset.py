@@ -7,6 +7,11 @@ import pytest
 import tensorflow_datasets as tfds
 
 
+def download_manager(manual_dir):
+    """Return TFDS's download manager for a folder of clips and annotations."""
+    return tfds.download.DownloadManager(download_dir=manual_dir / ".downloads", manual_dir=manual_dir)
+
+
 def build(builder_class, config, manual_dir, data_dir, **download):
     """Builds a config (a name or an object) from the clips and annotations in a folder; returns the builder."""
     builder = builder_class(config=config, data_dir=data_dir)

@@ -19,6 +19,8 @@ STILL_CHANGE = 1.0  # mean absolute difference of two frames, of 255, below whic
 STILL_SHARE = 0.9  # of the pairs of neighbouring frames
 STILL_PIXELS = 64  # frames are compared at this size
 STILL_STEP_MS = 200  # and at least this far apart
+# Environment of a process that makes records: there is one per core.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 DROPPABLE = ("silent_audio", "still_frames")
 
 

@@ -1,17 +1,20 @@
 """Makes clips of the world, from their numbers to their records. Runs in worker processes: no TensorFlow here."""
 
+import collections
 import dataclasses
+import itertools
 import pathlib
 import tempfile
 from collections.abc import Iterator
+from concurrent import futures
 
 import cv2
-import joblib
+import loky
 import numpy as np
 
 from avlearn.media import decode
 from avlearn.media.log_spectrogram import FRONT_ENDS
-from data_builders.clips.record import flow_pictures, media_features, stored_waveform
+from data_builders.clips.record import ONE_THREAD, flow_pictures, media_features, stored_waveform
 from data_builders.synthetic_av import clip_file, instrument_classes, scene, synthesise
 
 SPLITS = ("train", "validation", "test")
@@ -101,10 +104,17 @@ def take(world: World, split: str, number: int) -> Take:
 
 
 def make_records(world: World, split: str, count: int) -> Iterator[dict]:
-    """Makes the first `count` clips of a split in a process per core, in order; see `make_record`."""
-    # joblib's processes start without running the parent's main script again, which would be the whole of TFDS.
-    pool = joblib.Parallel(n_jobs=-1, return_as="generator", batch_size=1)
-    return pool(joblib.delayed(make_record)(world, split, number) for number in range(count))
+    """Make the first `count` clips of a split in a process per core; yield them in order. See `make_record`."""
+    # loky starts processes without importing the parent's main script again, which would load all of TFDS.
+    executor, numbers = loky.get_reusable_executor(env=ONE_THREAD), iter(range(count))
+
+    def submit(clips: int) -> list[futures.Future]:
+        return [executor.submit(make_record, world, split, number) for number in itertools.islice(numbers, clips)]
+
+    pending = collections.deque(submit(2 * loky.cpu_count()))  # not all at once: records would pile up in memory
+    while pending:
+        yield pending.popleft().result()
+        pending.extend(submit(1))
 
 
 def make_record(world: World, split: str, number: int) -> dict:

@@ -22,7 +22,7 @@ IMPORTS = "import pathlib; from tests.helpers.build_dataset import build; "
 IMPORTS += "from tests.helpers.small_clips import SmallClips; "
 
 
-def test_every_core_builds_and_the_progress_says_how_long_it_takes(monkeypatch, capsys):
+def test_every_core_builds_and_the_progress_bar_estimates_the_time(monkeypatch, capsys):
     at_once = threading.Barrier(3)
 
     class Fake:
@@ -36,7 +36,7 @@ def test_every_core_builds_and_the_progress_says_how_long_it_takes(monkeypatch, 
     assert re.search(r"small train: 100%.* 12/12 \[\d\d:\d\d<\d\d:\d\d, .*clip/s\]", capsys.readouterr().err)
 
 
-def test_few_shards_are_begun_at_a_time(monkeypatch):
+def test_few_shards_are_submitted_at_a_time(monkeypatch):
     built = []
 
     class Fake:
@@ -55,14 +55,14 @@ def test_few_shards_are_begun_at_a_time(monkeypatch):
     assert sorted(built, key=int) == [str(number) for number in range(50)]
 
 
-def test_a_killed_build_goes_on_with_what_is_left(built, folder, tmp_path):
+def test_a_killed_build_resumes(built, folder, tmp_path):
     unfinished = tmp_path / "small_clips" / "plain" / "1.0.0.unfinished"
     code = f"build(SmallClips, 'plain', pathlib.Path({str(folder)!r}), pathlib.Path({str(tmp_path)!r}))"
     command = [sys.executable, "-c", IMPORTS + code]
     with subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while len(list(unfinished.glob("*.json"))) < 3:
-            assert process.poll() is None, "it ended before it could be killed"
+            assert process.poll() is None, "it finished before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.001)
         os.killpg(process.pid, signal.SIGKILL)
@@ -78,13 +78,13 @@ def test_a_killed_build_goes_on_with_what_is_left(built, folder, tmp_path):
 
 
 def test_processes_that_outlive_a_killed_build_do_no_harm(built, folder, tmp_path):
-    """The parent alone is killed: what it started works on while the same command is given again."""
+    """Only the parent is killed: its processes work on while the same command runs again."""
     code = f"build(SmallClips, 'plain', pathlib.Path({str(folder)!r}), pathlib.Path({str(tmp_path)!r}))"
     unfinished = tmp_path / "small_clips" / "plain" / "1.0.0.unfinished"
     with subprocess.Popen([sys.executable, "-c", IMPORTS + code], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while not list(unfinished.glob("*.reading")):
-            assert process.poll() is None, "it ended before it could be killed"
+            assert process.poll() is None, "it finished before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.001)
         process.kill()
@@ -93,9 +93,9 @@ def test_processes_that_outlive_a_killed_build_do_no_harm(built, folder, tmp_pat
 
 @pytest.fixture
 def broken_codec(folder, tmp_path, monkeypatch):
-    """Clips whose names stand for what PyAV, replaced in the processes of the build, makes of them.
+    """Yield a function that adds clips whose names decide what a decoder, replaced in the processes, does.
 
-    At one that `DIES` the process ends; at one that `HANGS` libav waits for ever, on a pipe that nobody writes to.
+    At a name with `DIES` the process aborts; at `HANGS` libav waits forever, on a pipe that nobody writes to.
     """
     some = tmp_path / "some"
     some.mkdir()
@@ -118,12 +118,12 @@ def broken_codec(folder, tmp_path, monkeypatch):
         return some
 
     monkeypatch.setenv("PYTHONPATH", f"{some}:{ROOT}")
-    build_processes.close_pool()  # those of this test are to be new ones
+    build_processes.close_pool()  # this test needs new processes
     yield add
     build_processes.close_pool()
 
 
-def test_clips_that_end_or_hang_their_process_are_refused_and_the_rest_built(broken_codec, tmp_path):
+def test_clips_that_kill_or_hang_their_process_are_refused_and_the_rest_built(broken_codec, tmp_path):
     some = broken_codec("a00.mp4", "a01.mp4", "DIES.mp4", "HANGS.mp4")
     limited = ClipsConfig(name="limited", frames_per_second=5, time_limit_seconds=2)
     builder = build(SmallClips, limited, some, tmp_path / "data", num_shards=1)
@@ -132,12 +132,12 @@ def test_clips_that_end_or_hang_their_process_are_refused_and_the_rest_built(bro
         "crashed": ["DIES"],
         "timed_out": ["HANGS"],
     }
-    assert not_built["crashed"]["examples"] == [f"{some}/DIES.mp4: crashed: its process ended 3 times"]
+    assert not_built["crashed"]["examples"] == [f"{some}/DIES.mp4: crashed: its process died 3 times"]
     assert not_built["timed_out"]["examples"] == [f"{some}/HANGS.mp4: timed_out: not read in 2 s"]
     assert set(records(builder, "train")) == {"a00", "a01"}
 
 
-def test_beam_replaces_a_process_too_and_the_next_file_of_the_clip_is_tried(broken_codec, tmp_path):
+def test_beam_replaces_a_process_and_tries_the_next_file_of_the_clip(broken_codec, tmp_path):
     some = broken_codec("HANGS/a00.mp4", "good/a00.mp4")
     limited = ClipsConfig(name="limited", frames_per_second=5, time_limit_seconds=2)
     builder = build(SmallClips, limited, some, tmp_path / "data", beam_runner="DirectRunner")

@@ -1,4 +1,4 @@
-"""Building from a folder of clips: interruption, other runners, other numbers of shards, and what goes wrong."""
+"""Building from a folder of clips: coverage, options, existing datasets, and errors."""
 
 import json
 import os
@@ -41,9 +41,9 @@ def test_every_reason_is_counted_with_its_clips_and_classes_and_printed(tmp_path
     write(folder / "blind.mp4", waveform=clicking(3.0, 1.4))
     write(folder / "silent.mp4", flashing(times, 1.4), np.zeros((1, 3 * RATE), np.float32))
     write(folder / "still.mp4", flashing(times, 99.0), clicking(3.0, 1.4))
-    whole = plain(folder / "cut.mp4", 3.0, options={"movflags": "faststart"})
-    whole.write_bytes(whole.read_bytes()[:-2000])
-    (folder / "text.mp4").write_text("no film")
+    intact = plain(folder / "cut.mp4", 3.0, options={"movflags": "faststart"})
+    intact.write_bytes(intact.read_bytes()[:-2000])
+    (folder / "text.mp4").write_text("not a video")
     labels = ["low good", "low gone", "high brief", "high mute", "low blind", "low silent", "low still", "low cut"]
     lines = [f"train {clip} {label}" for label, clip in map(str.split, [*labels, "high text"])]
     (folder / "clips.txt").write_text("\n".join(lines))
@@ -71,13 +71,13 @@ def test_every_reason_is_counted_with_its_clips_and_classes_and_printed(tmp_path
     assert ["train", "9", "1", "11.1", "%", "0", *"11111111"] in printed
 
 
-def test_flow_waveform_and_the_other_front_end_are_stored_where_the_config_asks(tmp_path):
+def test_flow_waveform_and_the_other_front_end_are_stored_if_the_config_asks(tmp_path):
     folder = write_folder(tmp_path / "manual", 1, 0)
     plain(folder / "a00.mp4", 3.0)  # its flash and its click are at 0.8 s
     choice = {"front_end": "lvs", "optical_flow": True, "waveform_hz": 16_000}
     builder = build(SmallClips, ClipsConfig(name="more", frames_per_second=5, **choice), folder, tmp_path / "data")
     made = records(builder, "train")["a00"]
-    assert made["log_spectrogram"].shape == (200, 257)  # of 3 s, as the code of Localizing Visual Sounds has it
+    assert made["log_spectrogram"].shape == (200, 257)  # of 3 s, as in the code of Localizing Visual Sounds
     assert made["waveform"].shape == (3 * 16_000,)
     assert np.argmax(made["waveform"] > 8000) / 16_000 == pytest.approx(0.8, abs=0.005)
     assert (len(made["frames"]), len(made["optical_flow"])) == (15, 14)
@@ -104,7 +104,7 @@ def test_the_next_file_of_a_clip_is_tried(folder, tmp_path):
     shutil.copy(folder / "a00.mp4", several / "good.mp4")
     shutil.copy(folder / "a03.mp4", several / "good.webm")
     for name in ("both.mp4", "both.webm", "neither.avi", "neither.mkv"):
-        (several / name).write_text(f"no film: {name}")
+        (several / name).write_text(f"not a video: {name}")
     (several / "clips.txt").write_text("train both low\ntrain good low\ntrain neither low\n")
     builder = build(SmallClips, "plain", several, tmp_path)
     counts = coverage(builder)["splits"]["train"]
@@ -119,7 +119,7 @@ def test_the_next_file_of_a_clip_is_tried(folder, tmp_path):
     assert re.fullmatch("; ".join(bad.format(several, name) for name in ("neither.avi", "neither.mkv")), example)
 
 
-def test_the_number_of_shards_is_that_of_the_annotations():
+def test_the_number_of_shards_depends_on_the_annotations():
     assert [shard_count(expected, expected) for expected in (1, 512, 513, 1024, 1025, 2_000_000)] == [
         *(16, 16, 32, 32, 64, 65_536)
     ]
@@ -127,10 +127,10 @@ def test_the_number_of_shards_is_that_of_the_annotations():
     assert [shard_count(10_000, found) for found in (2047, 1023, 1)] == [256, 128, 16]
 
 
-def test_a_dataset_of_other_settings_is_not_taken_for_this_one(built, folder, capsys):
+def test_an_existing_dataset_with_other_settings_is_refused(built, folder, capsys):
     same = SmallClips(config="plain", data_dir=built.data_dir_root)
-    same.download_and_prepare()  # it stands: nothing is done
-    assert "small_clips/plain/1.0.0 stands, with 21 of 23 clips" in capsys.readouterr().out
+    same.download_and_prepare()  # it exists: nothing is done
+    assert "small_clips/plain/1.0.0 exists, with 21 of 23 clips" in capsys.readouterr().out
     other = SmallClips(config="plain", data_dir=built.data_dir_root)
     other.builder_config.short_side, before = 128, other.builder_config.short_side
     try:
@@ -140,10 +140,10 @@ def test_a_dataset_of_other_settings_is_not_taken_for_this_one(built, folder, ca
         other.builder_config.short_side = before
 
 
-def test_two_builds_do_not_work_in_one_folder(tmp_path):
+def test_two_builds_do_not_share_a_workspace(tmp_path):
     dataset = tmp_path / "1.0.0"
     with Workspace(dataset) as first:
-        with pytest.raises(ValueError, match=r"another build is at work in .*1\.0\.0\.unfinished"), Workspace(dataset):
+        with pytest.raises(ValueError, match=r"another build is using .*1\.0\.0\.unfinished"), Workspace(dataset):
             pass
         (first.folder / "old.tfrecord-00000-of-00002").touch()
         (first.folder / "new.tfrecord-00000-of-00001.json").touch()
@@ -159,7 +159,7 @@ def test_two_builds_do_not_work_in_one_folder(tmp_path):
         pass
 
 
-def test_a_clip_that_is_found_later_changes_its_own_shard_only(folder, tmp_path):
+def test_a_clip_that_is_found_later_changes_only_its_own_shard(folder, tmp_path):
     growing = tmp_path / "growing"
     shutil.copytree(folder, growing)
     short = ClipsConfig(name="short", frames_per_second=5, min_coverage=0.95)
@@ -171,12 +171,12 @@ def test_a_clip_that_is_found_later_changes_its_own_shard_only(folder, tmp_path)
     before = {name: (unfinished / name).stat().st_mtime_ns for name in before}
     assert len(before) == 19
     plain(growing / "a04.mp4")
-    whole = build(SmallClips, short, growing, tmp_path)
-    changed = [name for name, time in before.items() if os.stat(whole.data_path / name).st_mtime_ns != time]
+    complete = build(SmallClips, short, growing, tmp_path)
+    changed = [name for name, time in before.items() if os.stat(complete.data_path / name).st_mtime_ns != time]
     assert len(changed) == 1
-    assert whole.info.splits["train"].num_examples == 19
-    times = {path.name: os.stat(path).st_mtime_ns for path in whole.data_path.glob("*tfrecord*")}
-    os.rename(whole.data_path, unfinished)
+    assert complete.info.splits["train"].num_examples == 19
+    times = {path.name: os.stat(path).st_mtime_ns for path in complete.data_path.glob("*tfrecord*")}
+    os.rename(complete.data_path, unfinished)
     plain(growing / "a03.mp4")  # it was broken
     grown = build(SmallClips, short, growing, tmp_path)
     changed = [name for name, time in times.items() if os.stat(grown.data_path / name).st_mtime_ns != time]
@@ -186,21 +186,21 @@ def test_a_clip_that_is_found_later_changes_its_own_shard_only(folder, tmp_path)
     assert set(records(grown, "train")) == {f"a{n:02d}" for n in range(20)}
 
 
-def test_a_folder_without_the_clips_says_what_it_looked_for(folder, tmp_path):
+def test_a_folder_without_the_clips_is_refused_with_the_names_looked_for(folder, tmp_path):
     wrong = tmp_path / "wrong"
     wrong.mkdir()
     (wrong / "clips.txt").write_text((folder / "clips.txt").read_text())
     for name in ("holiday", "birthday", "concert", "dinner"):
         (wrong / f"{name}.mp4").touch()
-    looked_for, there = r"Looked for .*('b0\d'|'a\d\d'), .*", r"There: .*birthday.mp4', .*concert.mp4', .*dinner.mp4'"
-    complaint = rf"(?s)none of the 23 clips .*--manual_dir=.*{looked_for}\n{there}"
-    with pytest.raises(ValueError, match=complaint):
+    looked_for, found = r"Looked for .*('b0\d'|'a\d\d'), .*", r"Found: .*birthday.mp4', .*concert.mp4', .*dinner.mp4'"
+    message = rf"(?s)none of the 23 clips .*--manual_dir=.*{looked_for}\n{found}"
+    with pytest.raises(ValueError, match=message):
         build(SmallClips, "plain", wrong, tmp_path / "data")
-    with pytest.raises(ValueError, match=r"--manual_dir=.*absent is no folder.*tfds build .* --manual_dir=FOLDER"):
+    with pytest.raises(ValueError, match=r"--manual_dir=.*absent is not a folder.*tfds build .* --manual_dir=FOLDER"):
         build(SmallClips, "plain", tmp_path / "absent", tmp_path / "data")
 
 
-def test_a_clip_that_occurs_twice_is_refused_with_both_lines(folder, tmp_path):
+def test_a_repeated_clip_is_refused_with_both_lines(folder, tmp_path):
     twice = tmp_path / "twice"
     twice.mkdir()
     (twice / "clips.txt").write_text("train a00 low\ntest a00 low\n\ntrain a00 high\n")
@@ -209,8 +209,8 @@ def test_a_clip_that_occurs_twice_is_refused_with_both_lines(folder, tmp_path):
         build(SmallClips, "plain", twice, tmp_path / "data")
 
 
-def test_a_part_never_passes_for_the_whole(folder, tmp_path):
-    with pytest.raises(ValueError, match="--max_examples_per_split would leave a part that passes for the whole"):
+def test_a_part_never_looks_like_the_complete_dataset(folder, tmp_path):
+    with pytest.raises(ValueError, match="--max_examples_per_split would make a part look like the complete dataset"):
         build(SmallClips, "plain", folder, tmp_path, max_examples_per_split=2)
     few = build(SmallClips, ClipsConfig(name="few", frames_per_second=5, max_clips_per_split=2), folder, tmp_path)
     assert {split: info.num_examples for split, info in few.info.splits.items()} == {"train": 2, "test": 2}

@@ -60,7 +60,7 @@ def manual_dir(dl_manager: tfds.download.DownloadManager) -> os.PathLike | None:
 
 
 def expected_file(dl_manager: tfds.download.DownloadManager, url: str) -> tfds.download.checksums.UrlInfo | None:
-    """Return the recorded size and checksum of a download; None if there is no record."""
+    """Return the recorded size and checksum of a download; None if none is recorded."""
     return dl_manager._url_infos.get(url)
 
 

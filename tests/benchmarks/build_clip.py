@@ -117,7 +117,7 @@ def main(_: list[str]) -> None:
             "read_clip: decode, grid, resize, resample": read,
             "JPEG": lambda: [jpeg.encode(frame) for frame in clip.frames],
             "log-spectrogram": lambda: log_spectrogram(clip.waveform).astype(np.float16),
-            "serialize": lambda: recipe.serialized(example),
+            "serialize": lambda: recipe.serialize(example),
             "the whole shard of one clip": lambda: shards.build(shard),
         }
         shards.write_job(shard, shards.Job(((located,),), recipe, time_limit_seconds=600))

@@ -87,7 +87,7 @@ def test_a_failing_clip_says_which_it_is():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"width": 171}, "both even"),
+        ({"width": 171}, "both to be even"),
         ({"clip_seconds": 0.5}, "one second"),
         ({"class_names": instrument_classes.NAMES[:2]}, "three or more"),
         ({"class_names": ("Piano", "Gong", "Drill", "Gong")}, "each once"),

@@ -1,4 +1,4 @@
-"""Set-up of the builders' tests."""
+"""Set-up of the tests of the builders."""
 
 from avlearn.devices import environment
 

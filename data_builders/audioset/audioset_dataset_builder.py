@@ -1,4 +1,4 @@
-"""audioset: ten seconds of YouTube videos with AudioSet's labels (TFDS builder)."""
+"""Builds audioset: ten-second clips of YouTube videos with AudioSet's labels (TFDS builder)."""
 
 import dataclasses
 import pathlib
@@ -25,12 +25,12 @@ ANIMALS = ("Animal",)
 
 @dataclasses.dataclass
 class Config(ClipsConfig):
-    """Which clips of AudioSet.
+    """The clips of AudioSet to build.
 
     Attributes:
-      below: classes whose clips are wanted, each with everything below it in the ontology; empty: every clip.
-      classes_file: name of a file in `--manual_dir` with the wanted classes in place of `below`: a name or id a line.
-      train_sets: AudioSet's sets that training and validation are divided from.
+      below: clips of these classes and of their descendants in the ontology are built; empty: all clips.
+      classes_file: name of a file in `--manual_dir` that replaces `below`, with a class's name or id per line.
+      train_sets: sets of AudioSet that are divided into training and validation.
     """
 
     below: Sequence[str] = ()
@@ -38,16 +38,16 @@ class Config(ClipsConfig):
     train_sets: Sequence[str] = TRAIN_SETS
 
     def check(self) -> None:
-        """Refuses sets that are not AudioSet's training sets, and a class in place of a list of classes.
+        """Refuse sets that are not AudioSet's training sets, and a class instead of a list of classes.
 
         Raises:
-          ValueError: names the key, its value and what is allowed.
+          ValueError: names the key, its value and the allowed values.
         """
         unknown = [name for name in self.train_sets if name not in TRAIN_SETS]
         if isinstance(self.train_sets, str) or unknown or not self.train_sets:
-            raise ValueError(f"train_sets={self.train_sets!r}: it is a list of one or both of {list(TRAIN_SETS)}")
+            raise ValueError(f"train_sets={self.train_sets!r}: it must be a list of one or both of {list(TRAIN_SETS)}")
         if isinstance(self.below, str):
-            raise ValueError(f"below={self.below!r}: it is a list of classes, such as [{self.below!r}]")
+            raise ValueError(f"below={self.below!r}: it must be a list of classes, such as [{self.below!r}]")
 
 
 INSTRUMENTS_CONFIG = Config(
@@ -68,13 +68,13 @@ class Builder(clips_builder.ClipsBuilder):
             INSTRUMENTS_CONFIG,
             Config(
                 name="instruments_50",
-                description="The classes of a list of your own, as All that Sound takes 50 of the 110",
+                description="The classes of your own list, as All that Sound selects 50 of the 110",
                 classes_file="instruments_50.txt",
             ),
             Config(
                 name="animals", description="AudioSet-Animals of All that Sound: every clip of an animal", below=ANIMALS
             ),
-            Config(name="all", description="The whole of AudioSet"),
+            Config(name="all", description="All of AudioSet"),
         ),
         dataclasses.replace(
             INSTRUMENTS_CONFIG,
@@ -87,12 +87,12 @@ class Builder(clips_builder.ClipsBuilder):
             name="instruments_waveform",
             description="AudioSet-Instruments with the waveform, for the multisensory network of Owens and Efros",
             waveform_hz=21_000,
-            min_seconds=6.5,  # 4.2 s, and the same 2 s later
+            min_seconds=6.5,  # 4.2 s, and 4.2 s that begin 2 s later
         ),
     ]
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
-        """Segments with one of the wanted classes, all labels kept, in the classes of the whole ontology."""
+        """Read the segments that have a wanted class, with all their labels; the classes are those of the ontology."""
         config = self.builder_config
         config.check()
         ontology = Ontology.from_json(annotation_file(dl_manager, "ontology.json", ONTOLOGY_URL))
@@ -102,7 +102,7 @@ class Builder(clips_builder.ClipsBuilder):
             for name in (*config.train_sets, "eval")
         }
 
-        def of_sets(names: Sequence[str], keep: Callable[[str], bool]) -> Iterator[segments.Segment]:
+        def segments_of(names: Sequence[str], keep: Callable[[str], bool]) -> Iterator[segments.Segment]:
             for name in names:
                 for segment in read_segments(sets[name], set(ontology.ids)):
                     if keep(segment.video_id) and not wanted.isdisjoint(segment.labels):
@@ -110,9 +110,9 @@ class Builder(clips_builder.ClipsBuilder):
 
         return clips_builder.Annotations(
             splits={
-                "train": of_sets(config.train_sets, lambda video_id: not is_validation(video_id)),
-                "validation": of_sets(config.train_sets, is_validation),
-                "test": of_sets(("eval",), lambda video_id: True),
+                "train": segments_of(config.train_sets, lambda video_id: not is_validation(video_id)),
+                "validation": segments_of(config.train_sets, is_validation),
+                "test": segments_of(("eval",), lambda video_id: True),
             },
             class_names=dict(zip(ontology.ids, ontology.names, strict=True)),
             ontology=ontology.nodes(),
@@ -120,10 +120,10 @@ class Builder(clips_builder.ClipsBuilder):
 
 
 def wanted_classes(ontology: Ontology, config: Config, manual_dir: pathlib.Path) -> set[str]:
-    """Ids of the classes whose clips a config takes.
+    """Return the ids of the classes whose clips a config builds.
 
     Raises:
-      ValueError: the classes' file is absent, or names a class that the ontology does not have.
+      ValueError: the file of classes does not exist, or names a class that is not in the ontology.
     """
     if not config.classes_file:
         return (
@@ -132,8 +132,8 @@ def wanted_classes(ontology: Ontology, config: Config, manual_dir: pathlib.Path)
     path = manual_dir / config.classes_file
     if not path.is_file():
         raise ValueError(
-            f"the config {config.name!r} takes the classes that {path} lists, which is not there: write a name or id "
-            "of the ontology on each line"
+            f"the config {config.name!r} needs the file {path}, which does not exist: write a name or id of the "
+            "ontology on each line"
         )
     wanted = set()
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
@@ -146,24 +146,24 @@ def wanted_classes(ontology: Ontology, config: Config, manual_dir: pathlib.Path)
 
 
 def read_segments(path: pathlib.Path, known: set[str]) -> Iterator[segments.Segment]:
-    """Rows of one of AudioSet's `*_segments.csv`, or of a copy that a spreadsheet saved.
+    """Yield the segments in one of AudioSet's `*_segments.csv`, or in a copy that a spreadsheet saved.
 
     Args:
-      path: the file.
+      path: of the file.
       known: ids of the ontology.
 
     Raises:
-      ValueError: a row that is none; says the file and the line.
+      ValueError: a malformed row; names the file and the line.
     """
     for line, (video_id, start, end, labels) in segments.rows(path, 4, LAYOUT):
         if start == "start_seconds":  # the header of a copy
             continue
         if not re.fullmatch(r"[\w-]{11}", video_id, re.ASCII):
-            raise ValueError(f"{path}, line {line}: {video_id!r} is no YouTube id; expected {LAYOUT}")
+            raise ValueError(f"{path}, line {line}: {video_id!r} is not a YouTube id; expected {LAYOUT}")
         ids = tuple(label.strip() for label in labels.split(","))
         if not known.issuperset(ids):
             unknown = next(label for label in ids if label not in known)
-            raise ValueError(f"{path}, line {line}: {unknown!r} is no id of the ontology; expected {LAYOUT}")
+            raise ValueError(f"{path}, line {line}: {unknown!r} is not an id of the ontology; expected {LAYOUT}")
         start, end = (segments.seconds(time, path, line, LAYOUT) for time in (start, end))
         if end <= start:
             raise ValueError(f"{path}, line {line}: it ends at {end} s and starts at {start} s; expected {LAYOUT}")

@@ -1,4 +1,4 @@
-"""The whole builder on real media files made here, and the official annotations where they are at hand."""
+"""The builder on generated media files, and the official annotations if available."""
 
 import collections
 import pathlib
@@ -22,7 +22,7 @@ SETS = {"below": ("Musical instrument",), "train_sets": ("balanced_train",), "fr
 
 @pytest.fixture
 def manual_dir(tmp_path):
-    """The dummy annotations, and files for six of their eleven instrument clips, each in another layout."""
+    """Write the dummy annotations, and files for six of their eleven instrument clips, each in another layout."""
     folder = tmp_path / "manual"
     shutil.copytree(DUMMY, folder)
     clips = folder / "clips" / "nested"
@@ -31,12 +31,12 @@ def manual_dir(tmp_path):
     plain(clips / "guitar_0002_30.mkv", 3.0)
     plain(clips / "00000000005_000030.mp4", 3.0)
     plain(clips / "drums_00001_30000_40000.webm", 3.0, codecs=("libvpx", "libopus"))
-    plain(clips / "drums_00002.mp4", 16.0)  # a whole video, wanted from 6 s on
+    plain(clips / "drums_00002.mp4", 16.0)  # a complete video, needed from 6 s on
     plain(clips / "piano_00001_30.mp4", 3.0)
     return folder
 
 
-def test_every_layout_is_found_and_what_is_missing_is_listed(manual_dir, tmp_path):
+def test_every_layout_is_found_and_missing_clips_are_listed(manual_dir, tmp_path):
     builder = build_dataset.build(Builder, Config(name="some", **SETS), manual_dir, tmp_path / "data")
     records = {
         clip: {**record, "split": split}
@@ -51,14 +51,17 @@ def test_every_layout_is_found_and_what_is_missing_is_listed(manual_dir, tmp_pat
         "drums_00002_6000",
         "piano_00001_30000",
     }
-    # The whole video's flash is at 0.8 s; the clip from 6 to 16 s holds none of it, and ten seconds of 50 frames.
-    whole = records["drums_00002_6000"]
-    assert (whole["start_ms"], len(whole["frames"])) == (6000, 50)
-    assert whole["log_spectrogram"].shape == (1999, 257)
+    # The clip is 6 to 16 s of the complete video: ten seconds, 50 frames.
+    cut = records["drums_00002_6000"]
+    assert (cut["start_ms"], len(cut["frames"])) == (6000, 50)
+    assert cut["log_spectrogram"].shape == (1999, 257)
     assert len(records["guitar_0001_30000"]["frames"]) == 15
     names = builder.info.features["labels"].feature.names
     labels = {names[label] for label in records["guitar_0002_30000"]["labels"]}
-    assert labels == {"/m/042v_gx", "/m/09x0r"}  # acoustic guitar, and speech, which is no instrument: all are kept
+    assert labels == {
+        "/m/042v_gx",
+        "/m/09x0r",
+    }  # acoustic guitar, and speech: all labels are kept
 
     coverage = build_dataset.coverage(builder)["splits"]
     assert build_dataset.counts(builder) == {"train": (4, 4), "validation": (1, 1), "test": (3, 1)}
@@ -72,11 +75,11 @@ def test_videos_are_divided_by_their_ids_alone():
     ids = [f"{number:011d}" for number in range(20_000)]
     share = np.mean([is_validation(video_id) for video_id in ids])
     assert 0.09 < share < 0.11
-    # The first 8 bytes of SHA-256, big-endian, modulo 100: worked with sha256sum and bc.
+    # The first 8 bytes of SHA-256, big-endian, modulo 100: computed with sha256sum and bc.
     assert [is_validation(f"{number:011d}") for number in (0, 1, 4, 5)] == [True, False, False, True]
 
 
-def test_a_list_of_classes_of_ones_own(manual_dir, tmp_path):
+def test_your_own_list_of_classes(manual_dir, tmp_path):
     (manual_dir / "instruments_50.txt").write_text("# two\nDrum\n/m/05r5c\n")
     config = Config(name="two", classes_file="instruments_50.txt", **{**SETS, "below": ()})
     builder = build_dataset.build(Builder, config, manual_dir, tmp_path / "data")
@@ -91,15 +94,15 @@ LABELS = '"/m/042v_gx,/m/09x0r"'
 
 
 @pytest.mark.parametrize(
-    ("choice", "complaint"),
+    ("choice", "message"),
     [
-        ({"train_sets": ["eval"]}, r"train_sets=\['eval'\]: it is a list of one or both of \['balanced_train'"),
+        ({"train_sets": ["eval"]}, r"train_sets=\['eval'\]: it must be a list of one or both of \['balanced_train'"),
         ({"train_sets": []}, r"train_sets=\[\]"),
-        ({"below": "Animal"}, r"below='Animal': it is a list of classes, such as \['Animal'\]"),
+        ({"below": "Animal"}, r"below='Animal': it must be a list of classes, such as \['Animal'\]"),
     ],
 )
-def test_choices_that_would_build_something_else_are_refused(choice, complaint):
-    with pytest.raises(ValueError, match=complaint):
+def test_invalid_values_are_refused(choice, message):
+    with pytest.raises(ValueError, match=message):
         Config(name="some", **choice).check()
 
 
@@ -127,24 +130,24 @@ def test_a_single_label_needs_no_quotes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "complaint"),
+    ("row", "message"),
     [
         ("guitar_0001,30,40", "line 2: 3 fields"),
         ("guitar_0001,30,40,/m/a,/m/b", "line 2: 5 fields"),
-        ("#NAME?,30,40,/m/a", "line 2: '#NAME?' is no YouTube id"),
-        ("guitar_0001,half,40,/m/a", "line 2: 'half' is no time in seconds"),
-        ("guitar_0001,nan,40,/m/a", "line 2: 'nan' is no time in seconds"),
+        ("#NAME?,30,40,/m/a", "line 2: '#NAME?' is not a YouTube id"),
+        ("guitar_0001,half,40,/m/a", "line 2: 'half' is not a time in seconds"),
+        ("guitar_0001,nan,40,/m/a", "line 2: 'nan' is not a time in seconds"),
         ("guitar_0001,40,30,/m/a", "line 2: it ends at 30.0 s and starts at 40.0 s"),
-        ("guitar_0001,30,40,/m/zz", "line 2: '/m/zz' is no id of the ontology"),
+        ("guitar_0001,30,40,/m/zz", "line 2: '/m/zz' is not an id of the ontology"),
         ('guitar_0001,30,40,"/m/a', "line 2: unexpected end of data"),
     ],
 )
-def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
+def test_broken_rows_are_refused_by_line(tmp_path, row, message):
     def read(path):
         return list(read_segments(path, {"/m/a", "/m/b"}))
 
     text = f"guitar_0001,30,40,/m/a\n{row}\n"
-    build_dataset.check_refused(read, tmp_path / "eval_segments.csv", text, f", {complaint}")
+    build_dataset.check_refused(read, tmp_path / "eval_segments.csv", text, f", {message}")
 
 
 def test_a_clip_of_two_sets_is_refused_with_both_lines(manual_dir, tmp_path):
@@ -163,7 +166,7 @@ def test_a_file_without_rows_is_refused(tmp_path, text):
     build_dataset.check_refused(read, tmp_path / "eval_segments.csv", text, " has no row; expected YTID, start_seconds")
 
 
-def test_an_annotation_file_that_cannot_be_had_is_named_with_its_address(tmp_path, monkeypatch):
+def test_an_annotation_file_that_cannot_be_fetched_is_named_with_its_address(tmp_path, monkeypatch):
     def offline(self, url):
         raise OSError(f"no route to {url}")
 
@@ -173,8 +176,8 @@ def test_an_annotation_file_that_cannot_be_had_is_named_with_its_address(tmp_pat
         build_dataset.build(Builder, Config(name="some", **SETS), tmp_path / "manual", tmp_path / "data")
 
 
-@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official annotation files are not at hand")
-def test_official_files_give_the_papers_counts():
+@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official annotation files are not available")
+def test_official_files_have_the_papers_counts():
     ontology = Ontology.from_json(OFFICIAL / "ontology.json")
     wanted = set().union(*(ontology.descendants(name) for name in INSTRUMENTS))
     assert len(wanted) == 110
@@ -185,19 +188,19 @@ def test_official_files_give_the_papers_counts():
     assert durations.most_common(1)[0][0] == 10
 
 
-@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official annotation files are not at hand")
+@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official annotation files are not available")
 @pytest.mark.parametrize(("name", "classes", "clips"), [("instruments", 110, 4361), ("animals", 73, 2402)])
-def test_configs_take_the_classes_below_theirs(name, classes, clips):
-    """The numbers are those of the files as text: the lines of `eval_segments.csv` that have one of the ids."""
+def test_configs_include_the_descendants_of_their_classes(name, classes, clips):
+    """The expected numbers count the lines of `eval_segments.csv` that contain one of the ids."""
     ontology = Ontology.from_json(OFFICIAL / "ontology.json")
     config = next(config for config in Builder.BUILDER_CONFIGS if config.name == name)
     wanted = wanted_classes(ontology, config, OFFICIAL)
     lines = (OFFICIAL / "eval_segments.csv").read_text().splitlines()
-    taken = [line for line in lines if line[0] != "#" and not wanted.isdisjoint(line.split('"')[1].split(","))]
-    assert (len(wanted), len(taken)) == (classes, clips)
+    rows = [line for line in lines if line[0] != "#" and not wanted.isdisjoint(line.split('"')[1].split(","))]
+    assert (len(wanted), len(rows)) == (classes, clips)
 
 
-def test_all_takes_every_clip(manual_dir):
+def test_all_builds_every_clip(manual_dir):
     (manual_dir / "unbalanced_train_segments.csv").write_text("sneeze_0001, 30.000, 40.000, /m/09x0r\n")
     builder = Builder(config="all", data_dir=manual_dir)
     splits = builder.annotations(tfds.download.DownloadManager(download_dir=manual_dir, manual_dir=manual_dir)).splits

@@ -1,4 +1,4 @@
-"""ave: ten-second clips of 28 kinds of events that are both seen and heard (TFDS builder)."""
+"""Builds ave: ten-second clips of 28 kinds of audio-visual events (TFDS builder)."""
 
 import dataclasses
 import pathlib
@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 import tensorflow_datasets as tfds
 
 from data_builders.clips import annotation_sources, clips_builder, clips_config, segments
-from data_builders.clips.divide import VALIDATION_PERCENT, hundredth
+from data_builders.clips.divide import VALIDATION_PERCENT, hash_percent
 
 ANNOTATIONS_URL = "https://raw.githubusercontent.com/YapengTian/AVE-ECCV18/master/data/Annotations.txt"
-LISTS = {"test": "testSet.txt", "validation": "valSet.txt", "train": "trainSet.txt"}  # the first keeps a shared video
+# A video in several lists belongs to the first of them.
+LISTS = {"test": "testSet.txt", "validation": "valSet.txt", "train": "trainSet.txt"}
 LAYOUT = "Category&VideoID&Quality&StartTime&EndTime"
 CLIP_SECONDS = 10.0
-TEST_PERCENT = 10  # where the dataset's own lists are not at hand
+TEST_PERCENT = 10  # if the dataset's own lists are not available
 
 # The dataset's categories and their ids in AudioSet's ontology.
 CLASSES = {
@@ -53,9 +54,9 @@ class Event:
     """A row of the annotations.
 
     Attributes:
-      video_id: of its video.
-      label: id of its category.
-      line: number of its row, from 1.
+      video_id: of the video.
+      label: id of the category.
+      line: number of the row, from 1.
     """
 
     video_id: str
@@ -74,7 +75,7 @@ class Builder(clips_builder.ClipsBuilder):
     )
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
-        """A segment for each video, with the categories of all its events."""
+        """Read one segment per video, with the categories of all its events."""
         path = annotation_sources.annotation_file(dl_manager, "Annotations.txt", ANNOTATIONS_URL)
         labels = {}
         for event in read_events(path):
@@ -82,7 +83,7 @@ class Builder(clips_builder.ClipsBuilder):
             if event.label not in of_video:
                 of_video.append(event.label)
         lists, refused = find_lists(annotation_sources.manual_dir(dl_manager)), {}
-        print(f"ave: splits of {', '.join(map(str, lists.values())) or 'a hash of the ids: no lists are there'}")
+        print(f"ave: splits by {', '.join(map(str, lists.values())) or 'a hash of the ids, as no list was found'}")
         split_of = listed_splits(lists, labels, refused) if lists else {video: hashed_split(video) for video in labels}
         splits = {"train": [], "validation": [], "test": []}
         for video_id, split in split_of.items():
@@ -94,35 +95,35 @@ class Builder(clips_builder.ClipsBuilder):
 
 
 def read_events(path: pathlib.Path) -> list[Event]:
-    """Rows of `Annotations.txt` or of one of the lists.
+    """Return the events in `Annotations.txt` or in one of the lists.
 
     Raises:
-      ValueError: a row that is none; says the file and the line.
+      ValueError: a malformed row; names the file and the line.
     """
     events = []
     for line, (category, video_id, _, start, end) in segments.rows(path, 5, LAYOUT, delimiter="&"):
         if category == "Category":
             continue
         if category not in CLASSES:
-            raise ValueError(f"{path}, line {line}: {category!r} is none of the categories: {', '.join(CLASSES)}")
+            raise ValueError(f"{path}, line {line}: {category!r} is not one of the categories: {', '.join(CLASSES)}")
         if not video_id:
-            raise ValueError(f"{path}, line {line}: there is no video id; expected {LAYOUT}")
+            raise ValueError(f"{path}, line {line}: the video id is missing; expected {LAYOUT}")
         start, end = (segments.seconds(time, path, line, LAYOUT) for time in (start, end))
         if not start <= end <= CLIP_SECONDS:  # one official row is from 0 to 0
-            raise ValueError(f"{path}, line {line}: no event is from {start} to {end} s of ten; expected {LAYOUT}")
+            raise ValueError(f"{path}, line {line}: {start} to {end} s is not within ten seconds; expected {LAYOUT}")
         events.append(Event(video_id, CLASSES[category], line))
     return events
 
 
 def find_lists(manual_dir: pathlib.Path) -> dict[str, pathlib.Path]:
-    """The dataset's own lists by split; empty where none of them is in the folder or in its `annotations/`.
+    """Return the dataset's own lists by split; empty if none is in the folder or in its `annotations/`.
 
     Raises:
-      ValueError: some of them are there, and some are not.
+      ValueError: some of them exist and some do not.
     """
-    places = (manual_dir, manual_dir / "annotations")
+    folders = (manual_dir, manual_dir / "annotations")
     found = {
-        split: next((place / name for place in places if (place / name).is_file()), None)
+        split: next((folder / name for folder in folders if (folder / name).is_file()), None)
         for split, name in LISTS.items()
     }
     missing = [LISTS[split] for split, path in found.items() if path is None]
@@ -130,8 +131,8 @@ def find_lists(manual_dir: pathlib.Path) -> dict[str, pathlib.Path]:
         return {}
     if missing:
         raise ValueError(
-            f"{', '.join(missing)} is not in {manual_dir} and its fellows are: give {', '.join(LISTS.values())}, or "
-            "none of them for a division by a hash of the ids"
+            f"{', '.join(missing)} is not in {manual_dir}, others are: give all of {', '.join(LISTS.values())}, or "
+            "none of them to divide the videos by a hash of the ids"
         )
     return found
 
@@ -139,15 +140,15 @@ def find_lists(manual_dir: pathlib.Path) -> dict[str, pathlib.Path]:
 def listed_splits(
     lists: Mapping[str, pathlib.Path], videos: Mapping[str, Sequence[str]], refused: dict[str, list[str]]
 ) -> dict[str, str]:
-    """Split of each video by the dataset's lists. A video of two lists is kept in the first of test, validation, train.
+    """Return the split of each video by the dataset's lists; of two lists, the first of test, validation, train counts.
 
     Args:
       lists: the list of each split, in this order.
-      videos: those of `Annotations.txt`.
-      refused: to which videos of two lists and of none are added.
+      videos: in `Annotations.txt`.
+      refused: videos in two lists or in no list are added to it.
 
     Raises:
-      ValueError: a list has a video that `Annotations.txt` has not.
+      ValueError: a list names a video that is not in `Annotations.txt`.
     """
     split_of, twice = {}, {}
     for split, path in lists.items():
@@ -165,7 +166,7 @@ def listed_splits(
 
 
 def hashed_split(video_id: str) -> str:
-    """One of ten videos for validation, one of ten for testing, by a hash that no build changes."""
-    if hundredth(video_id) < VALIDATION_PERCENT:
+    """Return the split of a video by a hash that no build changes: one in ten for validation, one in ten for test."""
+    if hash_percent(video_id) < VALIDATION_PERCENT:
         return "validation"
-    return "test" if hundredth(video_id) < VALIDATION_PERCENT + TEST_PERCENT else "train"
+    return "test" if hash_percent(video_id) < VALIDATION_PERCENT + TEST_PERCENT else "train"

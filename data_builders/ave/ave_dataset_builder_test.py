@@ -1,9 +1,8 @@
-"""The whole builder on real media files made here, and the official annotations where they are at hand."""
+"""The builder on generated media files, and the official annotations if available."""
 
 import collections
 import pathlib
 import shutil
-import types
 
 import pytest
 
@@ -20,13 +19,13 @@ OFFICIAL = SHARED
 
 @pytest.fixture
 def manual_dir(tmp_path):
-    """The dummy annotations and lists."""
+    """Copy the dummy annotations and lists."""
     return shutil.copytree(DUMMY, tmp_path / "manual")
 
 
 def annotations(manual_dir, data_dir):
-    """Splits as video id to labels, and what was refused."""
-    made = Builder(config="all", data_dir=data_dir).annotations(types.SimpleNamespace(_manual_dir=manual_dir))
+    """Return the splits, as video id to labels, and the refused annotations."""
+    made = Builder(config="all", data_dir=data_dir).annotations(build_dataset.download_manager(manual_dir))
     splits = {split: {clip.video_id: clip.labels for clip in clips} for split, clips in made.splits.items()}
     return splits, made.refused
 
@@ -50,7 +49,7 @@ def test_one_record_for_each_video_in_the_splits_of_the_lists(manual_dir, tmp_pa
         "validation": {"ave_0000006": ["Banjo"]},
         "test": {
             "ave_0000001": ["Church bell"],
-            # In all three lists; a category that occurs in two events is one label.
+            # In all three lists; a category of two events is one label.
             "ave_0000004": ["Male speech, man speaking", "Female speech, woman speaking"],
         },
     }
@@ -70,14 +69,14 @@ def test_one_record_for_each_video_in_the_splits_of_the_lists(manual_dir, tmp_pa
         },
         "videos in no list": {"count": 1, "items": ["ave_0000005"]},
     }
-    assert "ave: splits of" in capsys.readouterr().out
+    assert "ave: splits by" in capsys.readouterr().out
 
 
 def test_without_lists_a_hash_divides_the_videos(manual_dir, tmp_path, capsys):
     for name in LISTS.values():
         (manual_dir / name).unlink()
     splits, refused = annotations(manual_dir, tmp_path)
-    # The first 8 bytes of SHA-256, big-endian, modulo 100, are 17, 70, 63, 78, 47, 18: worked with sha256sum and bc.
+    # The first 8 bytes of SHA-256, big-endian, modulo 100, are 17, 70, 63, 78, 47, 18: computed with sha256sum and bc.
     assert {split: sorted(videos) for split, videos in splits.items()} == {
         "train": ["ave_0000002", "ave_0000003", "ave_0000004", "ave_0000005"],
         "validation": [],
@@ -85,12 +84,12 @@ def test_without_lists_a_hash_divides_the_videos(manual_dir, tmp_path, capsys):
     }
     assert refused == {}
     assert hashed_split("70000003") == "validation"  # 2 of 100
-    assert "a hash of the ids: no lists are there" in capsys.readouterr().out
+    assert "a hash of the ids, as no list was found" in capsys.readouterr().out
 
 
 def test_some_of_the_lists_are_not_enough(manual_dir, tmp_path):
     (manual_dir / "valSet.txt").unlink()
-    with pytest.raises(ValueError, match=r"valSet.txt is not in .*manual and its fellows are"):
+    with pytest.raises(ValueError, match=r"valSet.txt is not in .*manual, others are"):
         annotations(manual_dir, tmp_path)
 
 
@@ -102,19 +101,19 @@ def test_a_list_with_an_unknown_video_is_refused(manual_dir, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "complaint"),
+    ("row", "message"),
     [
         ("Cat&ave_0000001&good&0", "line 2: 4 fields"),
-        ("Cart&ave_0000001&good&0&10", "line 2: 'Cart' is none of the categories"),
-        ("Cat&&good&0&10", "line 2: there is no video id"),
-        ("Cat&ave_0000001&good&zero&10", "line 2: 'zero' is no time in seconds"),
-        ("Cat&ave_0000001&good&5&4", "line 2: no event is from 5.0 to 4.0 s"),
-        ("Cat&ave_0000001&good&0&11", "line 2: no event is from 0.0 to 11.0 s"),
+        ("Cart&ave_0000001&good&0&10", "line 2: 'Cart' is not one of the categories"),
+        ("Cat&&good&0&10", "line 2: the video id is missing"),
+        ("Cat&ave_0000001&good&zero&10", "line 2: 'zero' is not a time in seconds"),
+        ("Cat&ave_0000001&good&5&4", "line 2: 5.0 to 4.0 s is not within"),
+        ("Cat&ave_0000001&good&0&11", "line 2: 0.0 to 11.0 s is not within"),
     ],
 )
-def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
+def test_broken_rows_are_refused_by_line(tmp_path, row, message):
     text = f"Flute&ave_0000009&good&0&10\n{row}\n"
-    build_dataset.check_refused(read_events, tmp_path / "Annotations.txt", text, f", {complaint}")
+    build_dataset.check_refused(read_events, tmp_path / "Annotations.txt", text, f", {message}")
 
 
 def test_three_rates():
@@ -126,8 +125,8 @@ def test_three_rates():
     ]
 
 
-@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official annotation files are not at hand")
-def test_official_file_gives_the_datasets_counts(tmp_path):
+@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official annotation files are not available")
+def test_official_file_has_the_datasets_counts(tmp_path):
     events = read_events(OFFICIAL / "ave" / "Annotations.txt")
     assert len(events) == 4143
     assert len({event.video_id for event in events}) == 4097

@@ -1,4 +1,4 @@
-"""Where annotation files come from: what is fetched is the recorded file, or is said to have no record."""
+"""Annotation files: a download is the recorded file, or is reported to have no record."""
 
 import functools
 import hashlib
@@ -19,7 +19,7 @@ SHA256 = hashlib.sha256(TEXT).hexdigest()
 
 @pytest.fixture
 def official(tmp_path):
-    """The address of `clips.txt` and `clips.zip` on a server of this machine."""
+    """Yield the address of a local server that has `clips.txt` and `clips.zip`."""
     folder = tmp_path / "official"
     (folder / "packed").mkdir(parents=True)
     (folder / "clips.txt").write_bytes(TEXT)
@@ -43,16 +43,16 @@ def recorded(url, checksum):
     return {url: tfds.download.checksums.UrlInfo(len(TEXT), checksum, "clips.txt")}
 
 
-def test_a_file_without_a_record_is_taken_and_said(official, tmp_path, capsys):
+def test_a_file_without_a_record_is_accepted_and_reported(official, tmp_path, capsys):
     url = f"{official}/clips.txt"
     assert annotation_sources.annotation_file(manager(tmp_path), "clips.txt", url).read_bytes() == TEXT
-    said = f"{url} has no recorded checksum, and is taken as it came: {len(TEXT)} bytes, sha256 {SHA256}. "
-    assert f"{said}To record it, so that any other file is refused: tfds build ... --reg" in capsys.readouterr().out
-    annotation_sources.annotation_file(manager(tmp_path), "clips.txt", url)  # of the cache
-    assert said in capsys.readouterr().out
+    reported = f"{url} has no recorded checksum and is accepted unchecked: {len(TEXT)} bytes, sha256 {SHA256}. "
+    assert f"{reported}To record it, so that any other file is refused: tfds build ... --reg" in capsys.readouterr().out
+    annotation_sources.annotation_file(manager(tmp_path), "clips.txt", url)  # from the cache
+    assert reported in capsys.readouterr().out
 
 
-def test_a_record_can_be_made_and_is_then_checked_without_a_word(official, tmp_path, capsys):
+def test_a_record_can_be_made_and_is_then_checked_silently(official, tmp_path, capsys):
     url, checksums = f"{official}/clips.txt", tmp_path / "checksums.tsv"
     checksums.touch()
     register = manager(tmp_path, register_checksums=True, register_checksums_path=checksums)
@@ -64,31 +64,31 @@ def test_a_record_can_be_made_and_is_then_checked_without_a_word(official, tmp_p
     assert capsys.readouterr().out == ""
 
 
-def test_another_file_than_the_recorded_one_is_refused(official, tmp_path):
+def test_a_file_that_differs_from_its_record_is_refused(official, tmp_path):
     url = f"{official}/clips.txt"
-    complaint = (
-        rf"{url} gave another file than the one that is recorded.\nRecorded: 14 bytes, sha256 0{{64}}\n"
+    message = (
+        rf"{url} is not the file that was recorded.\nRecorded: 14 bytes, sha256 0{{64}}\n"
         rf"Fetched:  14 bytes, sha256 {SHA256}\nRun the command again.*put clips.txt in --manual_dir=.*/manual"
     )
-    for _ in range(2):  # what was refused is not in the cache
-        with pytest.raises(ValueError, match=complaint):
+    for _ in range(2):  # a refused file is not in the cache
+        with pytest.raises(ValueError, match=message):
             annotation_sources.annotation_file(manager(tmp_path, url_infos=recorded(url, "0" * 64)), "clips.txt", url)
 
 
 def test_an_archive_is_unpacked(official, tmp_path, capsys):
-    folder = annotation_sources.fetched(manager(tmp_path), "clips.txt", f"{official}/clips.zip", unpack=True)
+    folder = annotation_sources.fetch(manager(tmp_path), "clips.txt", f"{official}/clips.zip", unpack=True)
     assert [path.name for path in folder.iterdir()] == ["clips.txt"]
-    assert "clips.zip has no recorded checksum, and is taken as it came" in capsys.readouterr().out
+    assert "clips.zip has no recorded checksum and is accepted unchecked" in capsys.readouterr().out
 
 
-def test_what_cannot_be_fetched_is_named_with_its_address(official, tmp_path):
+def test_a_file_that_cannot_be_fetched_is_named_with_its_address(official, tmp_path):
     with pytest.raises(
         ValueError, match=r"^absent.csv: not in --manual_dir=.*, and http\S+/absent.csv cannot be fetched"
     ):
         annotation_sources.annotation_file(manager(tmp_path), "absent.csv", f"{official}/absent.csv")
 
 
-def test_what_the_user_has_is_taken_first(tmp_path):
+def test_the_users_own_file_comes_first(tmp_path):
     (tmp_path / "manual" / "annotations").mkdir(parents=True)
     (tmp_path / "manual" / "annotations" / "clips.txt").write_text("own")
     found = annotation_sources.annotation_file(manager(tmp_path), "clips.txt", "http://localhost:1/clips.txt")
@@ -96,18 +96,18 @@ def test_what_the_user_has_is_taken_first(tmp_path):
 
 
 @pytest.mark.parametrize("flag", ["--manual_dir", "--data_dir"])
-@pytest.mark.parametrize("folder", ["gs://bucket/some/place", "s3://bucket/some/place"])
-def test_a_bucket_is_refused_with_the_way_to_mount_it(tmp_path, flag, folder):
-    mount = rf"{flag}={folder}: .* gcsfuse --implicit-dirs bucket MOUNT, and give {flag}=MOUNT/some/place \(docs/"
-    with pytest.raises(ValueError, match=mount):
+@pytest.mark.parametrize("folder", ["gs://bucket/some/path", "s3://bucket/some/path"])
+def test_a_bucket_is_refused_with_the_command_that_mounts_it(tmp_path, flag, folder):
+    mount = rf"gcsfuse --implicit-dirs bucket MOUNT, and give {flag}=MOUNT/some/path \(docs/"
+    with pytest.raises(ValueError, match=rf"{flag}={folder} is a bucket; .* {mount}"):
         annotation_sources.check_local(flag, folder)
     annotation_sources.check_local(flag, tmp_path / "a:b")
     annotation_sources.check_local(flag, None)
 
 
 def test_a_build_from_or_to_a_bucket_is_refused_at_the_start(tmp_path):
-    with pytest.raises(ValueError, match=r"--manual_dir=gs://bucket/clips: .*give --manual_dir=MOUNT/clips"):
+    with pytest.raises(ValueError, match=r"--manual_dir=gs://bucket/clips is a bucket.*give --manual_dir=MOUNT/clips"):
         build(SmallClips, "plain", "gs://bucket/clips", tmp_path)
     assert not list(tmp_path.rglob("*.unfinished"))
-    with pytest.raises(ValueError, match=r"--data_dir=gs://bucket/data: .*give --data_dir=MOUNT/data"):
+    with pytest.raises(ValueError, match=r"--data_dir=gs://bucket/data is a bucket; .*give --data_dir=MOUNT/data"):
         SmallClips(config="plain", data_dir="gs://bucket/data")

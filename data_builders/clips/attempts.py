@@ -1,4 +1,4 @@
-"""Remembers which file a process was reading when it ended, and ends one that reads a file for too long."""
+"""Remembers which file a process was reading when it died, and kills a process that reads a file for too long."""
 
 import contextlib
 import json
@@ -11,11 +11,11 @@ from etils import epath
 from avlearn.media.decode import UnreadableClip
 from data_builders.clips.segments import Located
 
-ATTEMPTS = 3  # at a file that takes its process down
+ATTEMPTS = 3  # at a file that kills its process
 
 
 class Attempts:
-    """Attempts at the files of a shard that ended with the process; kept in a file, which outlives it.
+    """Attempts at the files of a shard during which the process died; kept in a file, which survives the process.
 
     Args:
       path: of that file.
@@ -23,7 +23,7 @@ class Attempts:
 
     def __init__(self, path: str):
         self._path = path
-        self._lock = threading.Lock()  # a file may be finished just when its time is up
+        self._lock = threading.Lock()  # a file may be finished at the moment its time is up
         try:
             self._begun = json.loads(epath.Path(path).read_text())
         except (FileNotFoundError, json.JSONDecodeError):
@@ -31,25 +31,25 @@ class Attempts:
 
     @property
     def timed_out(self) -> int:
-        """How many files were given up for the time they took."""
+        """Number of files that took too long."""
         return sum(entry["timed_out_seconds"] > 0 for entry in self._begun.values())
 
     @contextlib.contextmanager
-    def at(self, located: Located, time_limit_seconds: float) -> Iterator[None]:
-        """Within it a file is read; if that takes longer, the process ends.
+    def reading(self, located: Located, time_limit_seconds: float) -> Iterator[None]:
+        """Guard the reading of a file; kill the process if it takes longer than the limit.
 
         Raises:
-          UnreadableClip: `timed_out`: it took as long before; `crashed`: the process ended too often.
+          UnreadableClip: `timed_out`: it took that long before; `crashed`: the process died too often.
         """
         path, key = located.file.path, f"{located.segment.clip_id}: {located.file.path}"
         entry = self._begun.setdefault(key, {"times": 0, "timed_out_seconds": 0})
         if entry["timed_out_seconds"] >= time_limit_seconds:
             raise UnreadableClip(path, "timed_out", f"not read in {entry['timed_out_seconds']:g} s")
         if entry["times"] >= ATTEMPTS:
-            raise UnreadableClip(path, "crashed", f"its process ended {ATTEMPTS} times")
+            raise UnreadableClip(path, "crashed", f"its process died {ATTEMPTS} times")
         entry["times"] += 1
         self._write()
-        # In a thread, as libav cannot be interrupted; it does not hold Python's lock while it works.
+        # From a thread, since libav cannot be interrupted; it releases Python's lock while it works.
         timer = threading.Timer(time_limit_seconds, self._end_process, (key, time_limit_seconds))
         timer.daemon = True
         timer.start()
@@ -60,16 +60,16 @@ class Attempts:
                 timer.cancel()
                 del self._begun[key]
 
-    def start_anew(self) -> None:
-        """Forgets how often processes ended, which in an earlier build may have been for another reason than a file."""
+    def reset(self) -> None:
+        """Forget how often processes died, since those of an earlier build may have died for another reason."""
         self._begun = {key: {**entry, "times": 0} for key, entry in self._begun.items() if entry["timed_out_seconds"]}
         if self._begun:
             self._write()
         else:
-            self.forget()
+            self.delete()
 
-    def forget(self) -> None:
-        """Removes the file, now that the shard is finished."""
+    def delete(self) -> None:
+        """Delete the file, now that the shard is finished."""
         epath.Path(self._path).unlink(missing_ok=True)
 
     def _end_process(self, key, seconds):
@@ -80,14 +80,14 @@ class Attempts:
                 self._begun[key].update(times=0, timed_out_seconds=seconds)
                 self._write()
             finally:
-                os._exit(1)  # no clean-up, which would wait for what hangs
+                os._exit(1)  # no clean-up: it would wait for the call that hangs
 
     def _write(self):
         write_atomically(self._path, json.dumps(self._begun))
 
 
 def write_atomically(path: str, text: str) -> None:
-    """Writes a file that is there as a whole or not at all."""
+    """Write a file so that it exists either completely or not at all."""
     partial = f"{path}.{os.getpid()}.{threading.get_ident()}.partial"
     epath.Path(partial).write_text(text)
     os.replace(partial, path)

@@ -1,4 +1,4 @@
-"""Building by Apache Beam: its own runner, and the services by which it speaks to Flink and Spark."""
+"""Building with Apache Beam: its own runner, and the job service that Flink and Spark provide, too."""
 
 import os
 import pathlib
@@ -22,7 +22,7 @@ def test_the_direct_runner_writes_the_same_bytes(built, folder, tmp_path):
 
 @pytest.fixture
 def job_service(tmp_path):
-    """Takes pipelines, as those of Flink and Spark do; its address."""
+    """Yield the address of a service that runs pipelines, as those of Flink and Spark do."""
     service = LocalJobServicer(str(tmp_path / "staging"))
     yield f"localhost:{service.start_grpc_server(0)}"
     service.stop()
@@ -30,7 +30,7 @@ def job_service(tmp_path):
 
 @pytest.fixture
 def worker_pool(monkeypatch):
-    """Starts processes for them, as on each machine of a cluster; its address."""
+    """Yield the address of a pool that starts worker processes, as on each machine of a cluster."""
     monkeypatch.setenv("PATH", f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir("/")

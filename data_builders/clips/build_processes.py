@@ -1,6 +1,6 @@
-"""Builds shards in processes of their own: one per core of this machine, or wherever Apache Beam hands shards out.
+"""Builds shards in worker processes: one per core of this machine, or wherever Apache Beam assigns the shards.
 
-A process that ends, by a codec that breaks or by a file that takes too long, is replaced, and the others go on.
+A process that dies, from a broken codec or a file that takes too long, is replaced, and the others continue.
 """
 
 import collections
@@ -10,133 +10,137 @@ import threading
 from collections.abc import Iterable
 from concurrent import futures
 
-import joblib
+import loky
 import tqdm
-from joblib.externals import loky
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from loky.process_executor import TerminatedWorkerError
 
 from data_builders.clips import shards
 from data_builders.clips.attempts import ATTEMPTS
+from data_builders.clips.record import ONE_THREAD
 
-IDLE_SECONDS = 60  # after which a process ends: those of a build that was killed, too
-# Processes that ended by themselves, for each core, without one more shard finished: ten files that end theirs.
+IDLE_SECONDS = 60  # after which a process exits, also one that a killed build left
+# Processes that may die without a file to blame, for each core, while no shard is finished: as many as ten files kill.
 RESTARTS = 10 * ATTEMPTS
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-class Processes:
-    """Processes that build a shard each at a time, started as they are needed and kept."""
+class ProcessPool:
+    """Processes that build one shard at a time, started when needed and kept."""
 
     def __init__(self):
         self._lock = threading.Lock()
         self._all = set()
         self._idle = collections.deque()
-        self._ended = 0
-        self._over = False
+        self._deaths = 0
+        self._closed = False
 
     def build(self, shard: str) -> int:
-        """Builds a shard in one of the processes; returns how many clips it was to have. For any thread to call.
+        """Build a shard in one of the processes, from any thread; return the number of clips that it should have.
 
         Raises:
-          OSError: see `shards.build`; or processes end again and again.
+          OSError: see `shards.build`; or processes keep dying.
         """
         while True:
-            process, timed_out = self._take(), shards.timed_out(shard)
+            process, timed_out = self._acquire(), shards.timed_out(shard)
             try:
                 clips = process.submit(shards.build, shard).result()
-            except TerminatedWorkerError:  # a clip that takes its codec down or too long, or no memory
+            except TerminatedWorkerError:  # a clip that crashes its codec or takes too long, or a lack of memory
                 process.shutdown(kill_workers=True)
-                if self._over:
+                if self._closed:
                     raise
-                self._check_ended(shard, by_itself=shards.timed_out(shard) == timed_out)
+                self._count_death(shard, unexplained=shards.timed_out(shard) == timed_out)
             except BaseException:
                 self._idle.append(process)
                 raise
             else:
                 self._idle.append(process)
-                self._ended = 0
+                self._deaths = 0
                 return clips
 
-    def end(self) -> None:
-        """Ends every process; what is being built in them is not finished."""
+    def close(self) -> None:
+        """Kill every process; the shards that they were building stay unfinished."""
         with self._lock:
-            self._over = True
+            self._closed = True
             for process in self._all:
                 process.shutdown(kill_workers=True)
 
-    def _take(self):
+    def _acquire(self):
         with self._lock:
-            if self._over:
-                raise RuntimeError("the build was ended")
+            if self._closed:
+                raise RuntimeError("the build was stopped")
             if self._idle:
                 return self._idle.pop()
-            # loky's processes start without running the parent's main script again, which would be the whole of TFDS.
+            # loky starts processes without importing the parent's main script again, which would load all of TFDS.
             process = loky.ProcessPoolExecutor(max_workers=1, timeout=IDLE_SECONDS, env=ONE_THREAD)
             self._all.add(process)
             return process
 
-    def _check_ended(self, shard, *, by_itself):
-        self._ended += by_itself
-        if self._ended > RESTARTS * joblib.cpu_count():
+    def _count_death(self, shard, *, unexplained):
+        self._deaths += unexplained
+        if self._deaths > RESTARTS * loky.cpu_count():
             raise OSError(
-                "processes of the build are ended again and again, by lack of memory perhaps. Run it in fewer: "
-                "LOKY_MAX_CPU_COUNT=2 tfds build ...; finished shards are kept"
+                "processes of the build keep dying, perhaps for lack of memory. Use fewer: LOKY_MAX_CPU_COUNT=2 tfds "
+                "build ...; finished shards are kept"
             )
-        tqdm.tqdm.write(f"A process of the build was ended, at {shard}; the build goes on with a new one.")
+        tqdm.tqdm.write(f"A process of the build died at {shard}; the build continues with a new one.")
 
 
 @functools.cache
-def processes() -> Processes:
-    """Those of this program: they take seconds to start, so one build after the other uses them."""
-    return Processes()
+def pool() -> ProcessPool:
+    """Return this program's pool, which successive builds share, since processes take seconds to start."""
+    return ProcessPool()
 
 
-def end_processes() -> None:
-    """Ends the program's processes; the next build starts new ones."""
-    processes().end()
-    processes.cache_clear()
+def close_pool() -> None:
+    """Kill the program's processes; the next build starts new ones."""
+    pool().close()
+    pool.cache_clear()
 
 
 def build_in_processes(paths: Iterable[str], clips: int, description: str) -> None:
-    """Builds the shards at some paths, a process per core, with a progress bar over so many clips.
+    """Build shards in a process per core, with a progress bar.
+
+    Args:
+      paths: of the shards.
+      clips: their number, which is the length of the bar.
+      description: of the bar.
 
     Raises:
-      OSError: see `Processes.build`.
+      OSError: see `ProcessPool.build`.
     """
-    waiting, cores = iter(paths), joblib.cpu_count()
+    waiting, cores = iter(paths), loky.cpu_count()
     with (
         futures.ThreadPoolExecutor(cores) as threads,
         tqdm.tqdm(total=clips, desc=description, unit="clip", smoothing=0.05) as bar,
     ):
 
-        def begin(count):
-            return {threads.submit(processes().build, path) for path in itertools.islice(waiting, count)}
+        def submit(count):
+            return {threads.submit(pool().build, path) for path in itertools.islice(waiting, count)}
 
         try:
-            pending = begin(2 * cores)  # and not all at once, as tens of thousands of shards would take 100 MB
+            pending = submit(2 * cores)  # not all at once: tens of thousands of pending shards would take 100 MB
             while pending:
                 done, pending = futures.wait(pending, return_when=futures.FIRST_COMPLETED)
                 for shard in done:
                     bar.update(shard.result())
-                pending |= begin(len(done))
+                pending |= submit(len(done))
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
-            end_processes()
+            close_pool()
             raise
 
 
 def build_in_beam(paths: Iterable[str], runner, options) -> None:
-    """Builds shards in an Apache Beam pipeline; their folder must be one that every worker of the runner reaches."""
+    """Build shards in an Apache Beam pipeline; every worker of the runner must be able to reach their folder."""
     import apache_beam as beam
     from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
 
     options = options or PipelineOptions()
     debug = options.view_as(DebugOptions)
-    if debug.number_of_worker_harness_threads is None:  # Dataflow has 12 beside each other in a process per core
+    if debug.number_of_worker_harness_threads is None:  # Dataflow runs 12 threads in a process per core
         debug.number_of_worker_harness_threads = 1
     with beam.Pipeline(runner=runner, options=options) as pipeline:
-        _ = pipeline | beam.Create(paths) | beam.Reshuffle() | beam.Map(_build_in_a_process)
+        _ = pipeline | beam.Create(paths) | beam.Reshuffle() | beam.Map(_build_in_pool)
 
 
-def _build_in_a_process(path: str) -> int:
-    return processes().build(path)
+def _build_in_pool(path: str) -> int:
+    return pool().build(path)

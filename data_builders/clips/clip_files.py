@@ -1,4 +1,4 @@
-"""Finds the files of segments in a folder of clips, in any of the layouts that downloaders leave."""
+"""Finds the files of segments in a folder of clips, in any layout that downloaders produce."""
 
 import contextlib
 import dataclasses
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from data_builders.clips import listing
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".3gp")
-SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class ClipFile:
 
     Attributes:
       stem: its name without suffix.
-      path: where it is.
-      num_bytes, modified_ns: by which a file that was fetched anew is told from the old one.
+      path: of the file.
+      num_bytes, modified_ns: distinguish a file that was downloaded again from the old one.
     """
 
     stem: str
@@ -33,16 +33,15 @@ class ClipFile:
 def walk(
     folder: str | os.PathLike, suffixes: tuple[str, ...], skip: Callable[[str], None] = lambda text: None
 ) -> Iterator[ClipFile]:
-    """Files below a folder with one of the suffixes: a folder's own by their names, then those of the folders in it.
+    """Yield the files below a folder that have one of the suffixes: its own by name, then those of its subfolders.
 
-    Links to folders are followed, each folder is entered once. What has a name that begins with a dot is no clip and no
-    folder of clips, such as the `._x.mp4` that a Mac leaves beside `x.mp4`, or a `.Trash`. Nothing is held that grows
-    with the number of files.
+    Links to folders are followed; each folder is entered once. Names that begin with a dot are skipped, such as the
+    `._x.mp4` that a Mac leaves beside `x.mp4`, or a `.Trash`. Memory does not grow with the number of files.
 
     Args:
       folder: where to begin.
       suffixes: of the files wanted.
-      skip: takes each of them that is not used, with the reason: hidden, a link to nothing, no text.
+      skip: called for each file that is not used, with the reason: hidden, a broken link, a name that is not Unicode.
 
     Raises:
       OSError: a folder cannot be listed.
@@ -75,7 +74,7 @@ def _walk(folder: str, suffixes: tuple[str, ...], skip: Callable[[str], None], e
 
 
 def _names(folder: str, suffixes: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
-    """Whether each is a folder, and its name: files with one of the suffixes, then folders, put in order on disk."""
+    """Yield whether each entry is a folder, and its name: files first, then folders, sorted on disk."""
     with contextlib.closing(listing.temporary()) as names:
         names.execute("CREATE TABLE names (is_folder INTEGER, name BLOB, PRIMARY KEY (is_folder, name)) WITHOUT ROWID")
         try:
@@ -93,33 +92,32 @@ def _names(folder: str, suffixes: tuple[str, ...]) -> Iterator[tuple[bool, str]]
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link to itself
         return False
 
 
-def stems(video_id: str, start_seconds: float, duration_seconds: float | None) -> list[str]:
-    """Names that a segment's file may have, without suffix, the most telling first; the last is `video_id` alone.
+def possible_stems(video_id: str, start_seconds: float, duration_seconds: float | None) -> list[str]:
+    """Return the names that a segment's file may have, without suffix, the most specific first, `video_id` last.
 
     Times are written as seconds (`30`, `30.0`, `30.000`), as seconds in six digits (`000030`) or as milliseconds
-    (`30000`); `id_start_end` and `id_start-end` come before `id_start`. A time between two seconds is also looked for
-    as the second before it.
+    (`30000`); `id_start_end` and `id_start-end` come before `id_start`. A fractional time may also be rounded down.
     """
     if duration_seconds is None:
         return [video_id]
-    starts = _written(start_seconds)
-    ends = _written(start_seconds + duration_seconds)
+    starts = _time_formats(start_seconds)
+    ends = _time_formats(start_seconds + duration_seconds)
     both = [f"{video_id}_{a}{join}{b}" for join in "_-" for a, b in zip(starts, ends, strict=True)]
     return list(dict.fromkeys([*both, *(f"{video_id}_{start}" for start in starts), video_id]))
 
 
-def _written(time_seconds: float) -> list[str]:
+def _time_formats(time_seconds: float) -> list[str]:
     exact = [f"{time_seconds:.1f}", f"{time_seconds:.3f}", f"{round(1000 * time_seconds)}"]
     second = int(time_seconds)
     in_seconds = [f"{second}", f"{second:06d}"]
     return in_seconds + exact if second == time_seconds else exact + in_seconds
 
 
-def what_is_there(folder: str | os.PathLike, suffixes: tuple[str, ...], count: int = 3) -> list[str]:
-    """The first few media files of a folder, or, where it has none, the first few names in it."""
+def example_names(folder: str | os.PathLike, suffixes: tuple[str, ...], count: int = 3) -> list[str]:
+    """Return the first few media files of a folder or, if it has none, the first few names in it."""
     found = [file.path for file in itertools.islice(walk(folder, suffixes), count)]
     return found or sorted(str(path) for path in pathlib.Path(folder).iterdir())[:count]

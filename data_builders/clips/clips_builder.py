@@ -1,4 +1,4 @@
-"""The builder that every dataset of video files derives from: annotations in, sharded records and coverage out."""
+"""Base class of the builders of media files: from annotations and clips to sharded records and their coverage."""
 
 import abc
 import dataclasses
@@ -7,48 +7,55 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import tensorflow_datasets as tfds
 
 from avlearn.data import schema
 from avlearn.data.contents import SUFFIX
-from data_builders.clips import annotation_sources, build_processes, clip_files, coverage, shards
-from data_builders.clips.clips_config import own_keys
+from data_builders.clips import (
+    annotation_sources,
+    build_processes,
+    clip_files,
+    coverage,
+    shards,
+    stream_json,
+    tfds_internals,
+)
+from data_builders.clips.clips_config import user_keys
 from data_builders.clips.plan import Plan
 from data_builders.clips.segments import Segment
-from data_builders.clips.workspace import UNFINISHED, Workspace, explained
+from data_builders.clips.workspace import UNFINISHED, Workspace, explain_disk_errors
 
 CLIPS_PER_SHARD = 32
-FEWEST_CLIPS_PER_SHARD = 4
-LEAST_SHARDS = 16  # one for each worker of the papers
-REPORTS = "shard_reports.jsonl"  # by which a dataset that is moved back to the unfinished ones can be added to
+MIN_CLIPS_PER_SHARD = 4
+MIN_SHARDS = 16  # one for each worker of the papers
+REPORTS = "shard_reports.jsonl"  # with these, clips can be added to a finished dataset
 
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """What a dataset's annotation files say.
+    """The contents of a dataset's annotation files.
 
     Attributes:
       splits: split to its segments.
       class_names: class id to display name, in label order.
-      ontology: nodes that span the classes, with `id`, `name`, `child_ids`; empty for datasets without.
-      refused: what of the annotations cannot be used, and so is in no record, such as degenerate boxes: kind to a line
-        for each; it is listed in `coverage.json`.
+      ontology: nodes that span the classes, with `id`, `name`, `child_ids`; empty for datasets without one.
+      refused: annotations that cannot be used, such as degenerate boxes: kind to one line each, for `coverage.json`.
     """
 
     splits: Mapping[str, Iterable[Segment]]
     class_names: Mapping[str, str]
     ontology: Sequence[Mapping] = ()
-    refused: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    refused: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
 
 
-class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True):
-    """Builds records from a folder of clips, shard by shard; a subclass says what the annotations ask for.
+class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
+    """Builds records from a folder of clips, shard by shard; a subclass reads the annotations.
 
     Attributes:
       SUFFIXES: of the media files.
-      SOUND_ONLY: the files have no picture.
+      SOUND_ONLY: whether the files have audio only.
     """
 
     SUFFIXES = clip_files.VIDEO_SUFFIXES
@@ -62,22 +69,22 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
         config: str | tfds.core.BuilderConfig | None = None,
         **kwargs,
     ):
-        """As TFDS has it.
+        """Create the builder of a config, as TFDS does.
 
         Raises:
-          ValueError: `data_dir` is a bucket; says how to mount it. There is no config of that name; says which are.
+          ValueError: `data_dir` is a bucket (says how to mount it), or the config is unknown (names the known ones).
         """
         annotation_sources.check_local("--data_dir", data_dir)
         if isinstance(config, str) and config.partition(":")[0] not in self.builder_configs:
             raise ValueError(
-                f"{self.name} has no config {config!r}; it has {', '.join(self.builder_configs)}, and takes "
-                'one of your own: --config=\'{"name": "...", ...}\' (data_builders/README.md)'
+                f"{self.name} has no config {config!r}; it has {', '.join(self.builder_configs)}, and "
+                'accepts your own: --config=\'{"name": "...", ...}\' (data_builders/README.md)'
             )
         super().__init__(data_dir=data_dir, config=config, **kwargs)
 
     @abc.abstractmethod
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> Annotations:
-        """Reads the annotation files (see `annotation_sources.annotation_file`)."""
+        """Read the annotation files (see `annotation_sources.annotation_file`)."""
 
     def _info(self) -> tfds.core.DatasetInfo:
         settings = self.builder_config.settings(sound_only=self.SOUND_ONLY)
@@ -94,29 +101,30 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
         )
 
     def download_and_prepare(self, **kwargs) -> None:
-        """As TFDS has it; says of a dataset that stands what is in it, as clips that came later are not.
+        """Build the dataset, or print what an existing one contains, which later clips do not change.
 
         Raises:
-          ValueError: it was built with other settings; says which, and how to name another config.
+          ValueError: it was built with other settings; names them, and how to name another config.
         """
         if (self.data_path / "coverage.json").exists():
-            self._check_standing(json.loads((self.data_path / "coverage.json").read_text()))
+            self._check_existing(json.loads((self.data_path / "coverage.json").read_text()))
         super().download_and_prepare(**kwargs)
 
-    def _download_and_prepare(self, dl_manager, download_config) -> None:
+    def write_dataset(self, dl_manager, download_config) -> None:
+        """Build the shards in the workspace and link the finished ones into the dataset; see `ShardFilesBuilder`."""
         if download_config.max_examples_per_split is not None:
-            values = {**self._choices(), "name": f"{self.builder_config.name}_try", "max_clips_per_split": 100}
+            values = {**self._user_values(), "name": f"{self.builder_config.name}_try", "max_clips_per_split": 100}
             raise ValueError(
-                "--max_examples_per_split would leave a part that passes for the whole. Name a config of your own "
+                "--max_examples_per_split would make a part look like the complete dataset. Name your own config "
                 f"instead: --config='{json.dumps(values)}'"
             )
         if self.info.file_format != tfds.core.FileFormat.TFRECORD:
             raise ValueError(f"--file_format={self.info.file_format.value}: these datasets are built as tfrecord")
-        own = pathlib.Path(self.data_path)  # where TFDS takes the dataset from when it is whole
-        workspace = Workspace(own.parent / str(self.version))
-        with explained(workspace.folder):
+        target = pathlib.Path(self.data_path)  # a temporary folder, which TFDS renames when the dataset is complete
+        workspace = Workspace(target.parent / str(self.version))
+        with explain_disk_errors(workspace.folder):
             annotations = self.annotations(dl_manager)
-        with workspace as self._workspace, explained(workspace.folder):
+        with workspace as self._workspace, explain_disk_errors(workspace.folder):
             plan = self._plan(annotations, annotation_sources.manual_dir(dl_manager))
             self.info.features["labels"].feature.names = list(annotations.class_names)
             self.info.metadata.update(
@@ -125,33 +133,34 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             )
             paths = self._write_jobs(plan, annotations, download_config.num_shards)
             if (self._workspace.folder / REPORTS).exists():
-                shards.spread_reports(self._workspace.folder / REPORTS)
-            self._workspace.clean([path for of_split in paths.values() for path in of_split], own.name)
+                shards.restore_reports(self._workspace.folder / REPORTS)
+            self._workspace.clean([path for of_split in paths.values() for path in of_split], target.name)
             self._build(plan, paths, download_config)
             splits = self._coverage(plan, paths, annotations)
-            self._publish(splits, plan, paths, annotations, own)
+            self._publish(splits, plan, paths, annotations, target)
 
-    def _post_download_and_prepare_hook(self) -> None:
+    def clean_up(self) -> None:
+        """Remove the workspace."""
         self._workspace.remove()
 
-    def _choices(self) -> dict:
-        """The config's fields that a user may give, with their values."""
+    def _user_values(self) -> dict:
+        """Return the config's fields that a user may set, with their values."""
         values = dataclasses.asdict(self.builder_config)
-        return json.loads(json.dumps({key: values[key] for key in own_keys(self.builder_config)}))
+        return json.loads(json.dumps({key: values[key] for key in user_keys(self.builder_config)}))
 
-    def _check_standing(self, stored: dict) -> None:
-        built = stored.get("config", {})
-        for key, value in self._choices().items():
-            if built.get(key, value) != value:
+    def _check_existing(self, stored: dict) -> None:
+        used = stored.get("config", {})
+        for key, value in self._user_values().items():
+            if used.get(key, value) != value:
                 raise ValueError(
-                    f"{self.data_path} was built with {key}={built[key]!r}, this config has {value!r}. Give it another "
+                    f"{self.data_path} was built with {key}={used[key]!r}, this config has {value!r}. Give it another "
                     f'name: --config=\'{{"name": "...", ...}}\''
                 )
-        has, of = (sum(split[key] for split in stored["splits"].values()) for key in ("built", "expected"))
+        splits = stored["splits"].values()
+        built, expected = (sum(split[key] for split in splits) for key in ("built", "expected"))
         print(
-            f"{self.info.full_name} stands, with {has:,} of {of:,} clips (coverage.json), and stays as it is. To add "
-            f"clips that have come since, move it and run the command again: mv {self.data_path} "
-            f"{self.data_path}{UNFINISHED}",
+            f"{self.info.full_name} exists, with {built:,} of {expected:,} clips (coverage.json) and is not changed. "
+            f"To add later clips, move it and run the command again: mv {self.data_path} {self.data_path}{UNFINISHED}",
             flush=True,
         )
 
@@ -167,18 +176,20 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
         return plan
 
     def _write_jobs(self, plan, annotations, num_shards) -> dict[str, list[str]]:
-        """Divides the plan into shards; returns the paths of each split's."""
+        """Divide the plan into shards; return the paths of each split's shards."""
         settings = self.builder_config.settings(sound_only=self.SOUND_ONLY)
         labels = {class_id: label for label, class_id in enumerate(annotations.class_names)}
         paths = {}
         for split in annotations.splits:
             expected, found = plan.expected(split), plan.found(split)
             count = min(num_shards or shard_count(expected, found), expected) if found else 0
-            template = self._get_filename_template(split)
+            template = self.filename_template(split)
             names = [template.relative_filepath(shard_index=i, num_shards=count) for i in range(count)]
             paths[split] = [os.fspath(self._workspace.folder / name) for name in names]
             for path, clips in zip(paths[split], plan.shards(split, count), strict=True):
-                shards.write_job(path, shards.Job.of(clips, settings, labels, self.builder_config.time_limit_seconds))
+                shards.write_job(
+                    path, shards.Job.create(clips, settings, labels, self.builder_config.time_limit_seconds)
+                )
         return paths
 
     def _build(self, plan, paths, download_config) -> None:
@@ -190,13 +201,13 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             build_processes.build_in_processes(of_split, plan.found(split), f"{self.name} {split}")
 
     def _coverage(self, plan, paths, annotations) -> dict[str, dict]:
-        """Coverage of every split as JSON; sets the splits of the dataset's info."""
+        """Return the coverage of every split as JSON; set the splits of the dataset's info."""
         result, infos = {}, []
         for split, of_split in paths.items():
             counts = coverage.SplitCoverage(with_several_files=plan.with_several_files(split))
             num_bytes, lengths = 0, []
             for path in of_split:
-                report = shards.report_of(path)
+                report = shards.read_report(path)
                 if report is None:
                     raise RuntimeError(f"the shard {path} is not finished; run the command again")
                 plan.refuse(split, report.refused)
@@ -208,18 +219,18 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             for segment, reason, detail in plan.outcomes(split):
                 counts.add(segment.labels, reason, detail)
             result[split] = counts.to_json(annotations.class_names)
-            if counts.built:  # a split of which there is nothing is in the coverage, and not in the dataset
-                infos.append(tfds.core.splits.SplitInfo(split, lengths, num_bytes, self._get_filename_template(split)))
+            if counts.built:  # a split without any record is in the coverage only
+                infos.append(tfds.core.splits.SplitInfo(split, lengths, num_bytes, self.filename_template(split)))
         if infos:
             self.info.set_splits(tfds.core.splits.SplitDict(infos))
         return result
 
     def _publish(self, splits, plan, paths, annotations, target) -> None:
-        """Writes and prints the coverage, and puts the finished files where TFDS makes the dataset of them."""
+        """Write and print the coverage, and link the finished files into the dataset's folder."""
         folder = self._workspace.folder
         contents = {
             "dataset": self.info.full_name,
-            "config": self._choices(),
+            "config": self._user_values(),
             "splits": splits,
             "refused_annotations": {
                 kind: {"count": len(lines), "items": lines} for kind, lines in annotations.refused.items()
@@ -227,26 +238,26 @@ class ClipsBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registratio
             "skipped_files": plan.skipped,
         }
         with open(folder / "coverage.json", "w") as file:
-            json.dump(contents, file, indent=1)  # piece by piece: the ids of two million clips are not held
+            stream_json.write(contents, file)
         print(f"\n{coverage.table(splits)}\n", flush=True)
         _check_coverage(splits, self.builder_config.min_coverage, folder / "coverage.json")
         built = [path for split in self.info.splits for path in paths[split]]
-        shards.gather_reports(built, folder / REPORTS)
+        shards.save_reports(built, folder / REPORTS)
         names = [os.path.basename(path) for path in built]
         for name in ["coverage.json", REPORTS, *names, *(name + SUFFIX for name in names)]:
             self._workspace.publish(name, target)
 
 
 def shard_count(expected: int, found: int) -> int:
-    """Number of shards of a split: a power of two, by the clips that the annotations name.
+    """Return the number of shards of a split: a power of two that depends on the clips in the annotations.
 
-    So a clip that is found later leaves the division, and the finished shards, as they are; but where few of the clips
-    are found, there are fewer shards.
+    So the division, and the finished shards, do not change when more clips are found; only if few clips are found, the
+    number is smaller.
     """
     count = 2 ** math.ceil(math.log2(max(1, expected / CLIPS_PER_SHARD)))
-    while count > LEAST_SHARDS and found < FEWEST_CLIPS_PER_SHARD * count:
+    while count > MIN_SHARDS and found < MIN_CLIPS_PER_SHARD * count:
         count //= 2
-    return max(LEAST_SHARDS, count)
+    return max(MIN_SHARDS, count)
 
 
 def _check_coverage(splits: dict[str, dict], least: float, path: pathlib.Path) -> None:
@@ -254,8 +265,8 @@ def _check_coverage(splits: dict[str, dict], least: float, path: pathlib.Path) -
         if split["share"] < least:
             raise ValueError(
                 f"the split {name!r} covers {100 * split['share']:.1f} % of the clips that its annotations name, less "
-                f"than min_coverage={least}; {path} lists what is not there. Add clips and run the same command again: "
+                f"than min_coverage={least}; {path} lists what is missing. Add clips and run the same command again: "
                 "finished shards are kept"
             )
     if not any(split["built"] for split in splits.values()):
-        raise ValueError(f"no clip can be built; {path} lists why")
+        raise ValueError(f"no clip can be built; {path} lists the reasons")

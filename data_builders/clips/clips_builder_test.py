@@ -1,31 +1,20 @@
-"""Building from a folder of clips: interruption, other runners, other numbers of shards, and what goes wrong."""
+"""Building from a folder of clips: coverage, options, existing datasets, and errors."""
 
 import json
 import os
-import pathlib
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-import time
 
 import numpy as np
 import pytest
 
 from avlearn.data import built_dataset
-from data_builders.clips import build_processes
 from data_builders.clips.clips_builder import shard_count
 from data_builders.clips.clips_config import ClipsConfig
 from data_builders.clips.workspace import Workspace
-from tests.helpers.build_dataset import build, coverage, records, shard_bytes
+from tests.helpers.build_dataset import build, coverage, records
 from tests.helpers.media_file import RATE, clicking, flashing, plain, write
-from tests.helpers.paths import ROOT
 from tests.helpers.small_clips import SmallClips, write_folder
-
-IMPORTS = "import pathlib; from tests.helpers.build_dataset import build; "
-IMPORTS += "from tests.helpers.small_clips import SmallClips; "
 
 
 def test_a_bad_clip_is_counted_and_named(built):
@@ -52,9 +41,9 @@ def test_every_reason_is_counted_with_its_clips_and_classes_and_printed(tmp_path
     write(folder / "blind.mp4", waveform=clicking(3.0, 1.4))
     write(folder / "silent.mp4", flashing(times, 1.4), np.zeros((1, 3 * RATE), np.float32))
     write(folder / "still.mp4", flashing(times, 99.0), clicking(3.0, 1.4))
-    whole = plain(folder / "cut.mp4", 3.0, options={"movflags": "faststart"})
-    whole.write_bytes(whole.read_bytes()[:-2000])
-    (folder / "text.mp4").write_text("no film")
+    intact = plain(folder / "cut.mp4", 3.0, options={"movflags": "faststart"})
+    intact.write_bytes(intact.read_bytes()[:-2000])
+    (folder / "text.mp4").write_text("not a video")
     labels = ["low good", "low gone", "high brief", "high mute", "low blind", "low silent", "low still", "low cut"]
     lines = [f"train {clip} {label}" for label, clip in map(str.split, [*labels, "high text"])]
     (folder / "clips.txt").write_text("\n".join(lines))
@@ -82,51 +71,18 @@ def test_every_reason_is_counted_with_its_clips_and_classes_and_printed(tmp_path
     assert ["train", "9", "1", "11.1", "%", "0", *"11111111"] in printed
 
 
-def test_flow_waveform_and_the_other_front_end_are_stored_where_the_config_asks(tmp_path):
+def test_flow_waveform_and_the_other_front_end_are_stored_if_the_config_asks(tmp_path):
     folder = write_folder(tmp_path / "manual", 1, 0)
     plain(folder / "a00.mp4", 3.0)  # its flash and its click are at 0.8 s
     choice = {"front_end": "lvs", "optical_flow": True, "waveform_hz": 16_000}
     builder = build(SmallClips, ClipsConfig(name="more", frames_per_second=5, **choice), folder, tmp_path / "data")
     made = records(builder, "train")["a00"]
-    assert made["log_spectrogram"].shape == (200, 257)  # of 3 s, as the code of Localizing Visual Sounds has it
+    assert made["log_spectrogram"].shape == (200, 257)  # of 3 s, as in the code of Localizing Visual Sounds
     assert made["waveform"].shape == (3 * 16_000,)
     assert np.argmax(made["waveform"] > 8000) / 16_000 == pytest.approx(0.8, abs=0.005)
     assert (len(made["frames"]), len(made["optical_flow"])) == (15, 14)
     assert builder.info.metadata["front_end"] == "lvs"
     assert builder.info.metadata["waveform_hz"] == 16_000
-
-
-def test_every_core_builds_and_the_progress_says_how_long_it_takes(monkeypatch, capsys):
-    at_once = threading.Barrier(3)
-
-    class Fake:
-        def build(self, path):
-            at_once.wait(timeout=20)
-            return 2
-
-    monkeypatch.setattr(build_processes.joblib, "cpu_count", lambda: 3)
-    monkeypatch.setattr(build_processes, "processes", Fake)
-    build_processes.build_in_processes([f"shard{number}" for number in range(6)], 12, "small train")
-    assert re.search(r"small train: 100%.* 12/12 \[\d\d:\d\d<\d\d:\d\d, .*clip/s\]", capsys.readouterr().err)
-
-
-def test_few_shards_are_begun_at_a_time(monkeypatch):
-    built = []
-
-    class Fake:
-        def build(self, path):
-            built.append(path)
-            return 1
-
-    def paths():
-        for number in range(50):
-            assert number - len(built) <= 6
-            yield str(number)
-
-    monkeypatch.setattr(build_processes.joblib, "cpu_count", lambda: 3)
-    monkeypatch.setattr(build_processes, "processes", Fake)
-    build_processes.build_in_processes(paths(), 50, "small train")
-    assert sorted(built, key=int) == [str(number) for number in range(50)]
 
 
 def test_the_input_pipeline_opens_it(built):
@@ -141,97 +97,6 @@ def test_the_number_of_shards_is_chosen(built, folder, tmp_path):
     assert set(records(fewer, "train")) == set(records(built, "train"))
 
 
-def test_a_killed_build_goes_on_with_what_is_left(built, folder, tmp_path):
-    unfinished = tmp_path / "small_clips" / "plain" / "1.0.0.unfinished"
-    code = f"build(SmallClips, 'plain', pathlib.Path({str(folder)!r}), pathlib.Path({str(tmp_path)!r}))"
-    command = [sys.executable, "-c", IMPORTS + code]
-    with subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while len(list(unfinished.glob("*.json"))) < 3:
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        os.killpg(process.pid, signal.SIGKILL)
-    assert not (tmp_path / "small_clips" / "plain" / "1.0.0").exists()
-    times = {path: path.stat().st_mtime_ns for path in unfinished.glob("*.json")}
-    assert 3 <= len(times) < 19
-    finished = {path.with_suffix("").name: path.with_suffix("").stat().st_mtime_ns for path in times}
-    again = build(SmallClips, "plain", folder, tmp_path)
-    assert shard_bytes(again) == shard_bytes(built)
-    for name, written in finished.items():
-        assert os.stat(again.data_path / name).st_mtime_ns == written, name
-    assert not unfinished.exists()
-
-
-def test_processes_that_outlive_a_killed_build_do_no_harm(built, folder, tmp_path):
-    """The parent alone is killed: what it started works on while the same command is given again."""
-    code = f"build(SmallClips, 'plain', pathlib.Path({str(folder)!r}), pathlib.Path({str(tmp_path)!r}))"
-    unfinished = tmp_path / "small_clips" / "plain" / "1.0.0.unfinished"
-    with subprocess.Popen([sys.executable, "-c", IMPORTS + code], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while not list(unfinished.glob("*.reading")):
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        process.kill()
-    assert shard_bytes(build(SmallClips, "plain", folder, tmp_path)) == shard_bytes(built)
-
-
-@pytest.fixture
-def broken_codec(folder, tmp_path, monkeypatch):
-    """Clips whose names stand for what PyAV, replaced in the processes of the build, makes of them.
-
-    At one that `DIES` the process ends; at one that `HANGS` libav waits for ever, on a pipe that nobody writes to.
-    """
-    some = tmp_path / "some"
-    some.mkdir()
-    os.mkfifo(some / "pipe")
-    (some / "sitecustomize.py").write_text(
-        "import os, av\nfrom avlearn.media import decode\nread = decode.read_clip\n"
-        "def read_clip(path, **how):\n"
-        "    os.abort() if 'DIES' in path else None\n"
-        f"    av.open({str(some / 'pipe')!r}) if 'HANGS' in path else None\n"
-        "    return read(path, **how)\n"
-        "decode.read_clip = read_clip\n"
-    )
-
-    def add(*files):
-        for file in files:
-            (some / file).parent.mkdir(exist_ok=True)
-            shutil.copy(folder / "a00.mp4", some / file)
-        names = sorted({pathlib.Path(file).stem for file in files})
-        (some / "clips.txt").write_text("\n".join(f"train {name} low" for name in names))
-        return some
-
-    monkeypatch.setenv("PYTHONPATH", f"{some}:{ROOT}")
-    build_processes.end_processes()  # those of this test are to be new ones
-    yield add
-    build_processes.end_processes()
-
-
-def test_clips_that_end_or_hang_their_process_are_refused_and_the_rest_built(broken_codec, tmp_path):
-    some = broken_codec("a00.mp4", "a01.mp4", "DIES.mp4", "HANGS.mp4")
-    limited = ClipsConfig(name="limited", frames_per_second=5, time_limit_seconds=2)
-    builder = build(SmallClips, limited, some, tmp_path / "data", num_shards=1)
-    not_built = coverage(builder)["splits"]["train"]["not_built"]
-    assert {reason: entry["clip_ids"] for reason, entry in not_built.items()} == {
-        "crashed": ["DIES"],
-        "timed_out": ["HANGS"],
-    }
-    assert not_built["crashed"]["examples"] == [f"{some}/DIES.mp4: crashed: its process ended 3 times"]
-    assert not_built["timed_out"]["examples"] == [f"{some}/HANGS.mp4: timed_out: not read in 2 s"]
-    assert set(records(builder, "train")) == {"a00", "a01"}
-
-
-def test_beam_replaces_a_process_too_and_the_next_file_of_the_clip_is_tried(broken_codec, tmp_path):
-    some = broken_codec("HANGS/a00.mp4", "good/a00.mp4")
-    limited = ClipsConfig(name="limited", frames_per_second=5, time_limit_seconds=2)
-    builder = build(SmallClips, limited, some, tmp_path / "data", beam_runner="DirectRunner")
-    counts = coverage(builder)["splits"]["train"]
-    assert counts["not_from_the_first_file"] == {"a00": f"{some}/HANGS/a00.mp4: timed_out: not read in 2 s"}
-    assert set(records(builder, "train")) == {"a00"}
-
-
 def test_the_next_file_of_a_clip_is_tried(folder, tmp_path):
     several = tmp_path / "several"
     (several / "again").mkdir(parents=True)
@@ -239,7 +104,7 @@ def test_the_next_file_of_a_clip_is_tried(folder, tmp_path):
     shutil.copy(folder / "a00.mp4", several / "good.mp4")
     shutil.copy(folder / "a03.mp4", several / "good.webm")
     for name in ("both.mp4", "both.webm", "neither.avi", "neither.mkv"):
-        (several / name).write_text(f"no film: {name}")
+        (several / name).write_text(f"not a video: {name}")
     (several / "clips.txt").write_text("train both low\ntrain good low\ntrain neither low\n")
     builder = build(SmallClips, "plain", several, tmp_path)
     counts = coverage(builder)["splits"]["train"]
@@ -254,7 +119,7 @@ def test_the_next_file_of_a_clip_is_tried(folder, tmp_path):
     assert re.fullmatch("; ".join(bad.format(several, name) for name in ("neither.avi", "neither.mkv")), example)
 
 
-def test_the_number_of_shards_is_that_of_the_annotations():
+def test_the_number_of_shards_depends_on_the_annotations():
     assert [shard_count(expected, expected) for expected in (1, 512, 513, 1024, 1025, 2_000_000)] == [
         *(16, 16, 32, 32, 64, 65_536)
     ]
@@ -262,10 +127,10 @@ def test_the_number_of_shards_is_that_of_the_annotations():
     assert [shard_count(10_000, found) for found in (2047, 1023, 1)] == [256, 128, 16]
 
 
-def test_a_dataset_of_other_settings_is_not_taken_for_this_one(built, folder, capsys):
+def test_an_existing_dataset_with_other_settings_is_refused(built, folder, capsys):
     same = SmallClips(config="plain", data_dir=built.data_dir_root)
-    same.download_and_prepare()  # it stands: nothing is done
-    assert "small_clips/plain/1.0.0 stands, with 21 of 23 clips" in capsys.readouterr().out
+    same.download_and_prepare()  # it exists: nothing is done
+    assert "small_clips/plain/1.0.0 exists, with 21 of 23 clips" in capsys.readouterr().out
     other = SmallClips(config="plain", data_dir=built.data_dir_root)
     other.builder_config.short_side, before = 128, other.builder_config.short_side
     try:
@@ -275,10 +140,10 @@ def test_a_dataset_of_other_settings_is_not_taken_for_this_one(built, folder, ca
         other.builder_config.short_side = before
 
 
-def test_two_builds_do_not_work_in_one_folder(tmp_path):
+def test_two_builds_do_not_share_a_workspace(tmp_path):
     dataset = tmp_path / "1.0.0"
     with Workspace(dataset) as first:
-        with pytest.raises(ValueError, match=r"another build is at work in .*1\.0\.0\.unfinished"), Workspace(dataset):
+        with pytest.raises(ValueError, match=r"another build is using .*1\.0\.0\.unfinished"), Workspace(dataset):
             pass
         (first.folder / "old.tfrecord-00000-of-00002").touch()
         (first.folder / "new.tfrecord-00000-of-00001.json").touch()
@@ -294,7 +159,7 @@ def test_two_builds_do_not_work_in_one_folder(tmp_path):
         pass
 
 
-def test_a_clip_that_is_found_later_changes_its_own_shard_only(folder, tmp_path):
+def test_a_clip_that_is_found_later_changes_only_its_own_shard(folder, tmp_path):
     growing = tmp_path / "growing"
     shutil.copytree(folder, growing)
     short = ClipsConfig(name="short", frames_per_second=5, min_coverage=0.95)
@@ -306,12 +171,12 @@ def test_a_clip_that_is_found_later_changes_its_own_shard_only(folder, tmp_path)
     before = {name: (unfinished / name).stat().st_mtime_ns for name in before}
     assert len(before) == 19
     plain(growing / "a04.mp4")
-    whole = build(SmallClips, short, growing, tmp_path)
-    changed = [name for name, time in before.items() if os.stat(whole.data_path / name).st_mtime_ns != time]
+    complete = build(SmallClips, short, growing, tmp_path)
+    changed = [name for name, time in before.items() if os.stat(complete.data_path / name).st_mtime_ns != time]
     assert len(changed) == 1
-    assert whole.info.splits["train"].num_examples == 19
-    times = {path.name: os.stat(path).st_mtime_ns for path in whole.data_path.glob("*tfrecord*")}
-    os.rename(whole.data_path, unfinished)
+    assert complete.info.splits["train"].num_examples == 19
+    times = {path.name: os.stat(path).st_mtime_ns for path in complete.data_path.glob("*tfrecord*")}
+    os.rename(complete.data_path, unfinished)
     plain(growing / "a03.mp4")  # it was broken
     grown = build(SmallClips, short, growing, tmp_path)
     changed = [name for name, time in times.items() if os.stat(grown.data_path / name).st_mtime_ns != time]
@@ -321,21 +186,21 @@ def test_a_clip_that_is_found_later_changes_its_own_shard_only(folder, tmp_path)
     assert set(records(grown, "train")) == {f"a{n:02d}" for n in range(20)}
 
 
-def test_a_folder_without_the_clips_says_what_it_looked_for(folder, tmp_path):
+def test_a_folder_without_the_clips_is_refused_with_the_names_looked_for(folder, tmp_path):
     wrong = tmp_path / "wrong"
     wrong.mkdir()
     (wrong / "clips.txt").write_text((folder / "clips.txt").read_text())
     for name in ("holiday", "birthday", "concert", "dinner"):
         (wrong / f"{name}.mp4").touch()
-    looked_for, there = r"Looked for .*('b0\d'|'a\d\d'), .*", r"There: .*birthday.mp4', .*concert.mp4', .*dinner.mp4'"
-    complaint = rf"(?s)none of the 23 clips .*--manual_dir=.*{looked_for}\n{there}"
-    with pytest.raises(ValueError, match=complaint):
+    looked_for, found = r"Looked for .*('b0\d'|'a\d\d'), .*", r"Found: .*birthday.mp4', .*concert.mp4', .*dinner.mp4'"
+    message = rf"(?s)none of the 23 clips .*--manual_dir=.*{looked_for}\n{found}"
+    with pytest.raises(ValueError, match=message):
         build(SmallClips, "plain", wrong, tmp_path / "data")
-    with pytest.raises(ValueError, match=r"--manual_dir=.*absent is no folder.*tfds build .* --manual_dir=FOLDER"):
+    with pytest.raises(ValueError, match=r"--manual_dir=.*absent is not a folder.*tfds build .* --manual_dir=FOLDER"):
         build(SmallClips, "plain", tmp_path / "absent", tmp_path / "data")
 
 
-def test_a_clip_that_occurs_twice_is_refused_with_both_lines(folder, tmp_path):
+def test_a_repeated_clip_is_refused_with_both_lines(folder, tmp_path):
     twice = tmp_path / "twice"
     twice.mkdir()
     (twice / "clips.txt").write_text("train a00 low\ntest a00 low\n\ntrain a00 high\n")
@@ -344,8 +209,8 @@ def test_a_clip_that_occurs_twice_is_refused_with_both_lines(folder, tmp_path):
         build(SmallClips, "plain", twice, tmp_path / "data")
 
 
-def test_a_part_never_passes_for_the_whole(folder, tmp_path):
-    with pytest.raises(ValueError, match="--max_examples_per_split would leave a part that passes for the whole"):
+def test_a_part_never_looks_like_the_complete_dataset(folder, tmp_path):
+    with pytest.raises(ValueError, match="--max_examples_per_split would make a part look like the complete dataset"):
         build(SmallClips, "plain", folder, tmp_path, max_examples_per_split=2)
     few = build(SmallClips, ClipsConfig(name="few", frames_per_second=5, max_clips_per_split=2), folder, tmp_path)
     assert {split: info.num_examples for split, info in few.info.splits.items()} == {"train": 2, "test": 2}

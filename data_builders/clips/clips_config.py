@@ -1,4 +1,4 @@
-"""What every builder of video files lets a user choose."""
+"""The config that the builders of media files share."""
 
 import dataclasses
 import difflib
@@ -21,14 +21,14 @@ KINDS = {
 
 @dataclasses.dataclass
 class ClipsConfig(tfds.core.BuilderConfig):
-    """What every builder of video files lets a user choose; see `data_builders.clips.record.Settings`.
+    """Keys that a user may set for any builder of media files; see `data_builders.clips.record.Settings`.
 
     Attributes:
       frames_per_second, short_side, front_end, optical_flow, waveform_hz, min_seconds, max_seconds, drop: of the
         records.
       min_coverage: the build fails where a split has a smaller share of the clips that its annotations name.
-      max_clips_per_split: of the annotations, the first so many by a hash of their ids; 0: all of them.
-      time_limit_seconds: a file whose record takes longer to make is given up, and its process replaced.
+      max_clips_per_split: only the first clips of the annotations, ordered by a hash of their ids; 0: all.
+      time_limit_seconds: a file whose record takes longer is skipped, and its process replaced.
     """
 
     frames_per_second: float = 25
@@ -44,20 +44,20 @@ class ClipsConfig(tfds.core.BuilderConfig):
     time_limit_seconds: float = 600.0
 
     def __new__(cls, *arguments, **values):
-        """Refuses keys that there are not, which are a user's typing: `--config='{...}'`.
+        """Refuse unknown keys, which a user may have mistyped in `--config='{...}'`.
 
         Raises:
-          ValueError: says the key, the nearest one and all of them.
+          ValueError: names the key, the nearest known one and all of them.
         """
         known = [field.name for field in dataclasses.fields(cls)]
         for key in [key for key in values if key not in known]:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"; the nearest is {near[0]!r}" if near else ""
-            raise ValueError(f"a config has no key {key!r}{hint}. Its keys are name, {', '.join(own_keys(cls))}")
+            raise ValueError(f"a config has no key {key!r}{hint}. Its keys are name, {', '.join(user_keys(cls))}")
         return super().__new__(cls)
 
     def settings(self, *, sound_only: bool = False) -> record.Settings:
-        """What a record holds.
+        """Return the settings of the records.
 
         Raises:
           ValueError: a value that is not allowed.
@@ -80,7 +80,7 @@ class ClipsConfig(tfds.core.BuilderConfig):
         if not (isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name)):
             raise ValueError(f"name={self.name!r}: it is text in quotes, of letters, digits and _ . -")
         for field in dataclasses.fields(self):
-            if field.name not in own_keys(self):
+            if field.name not in user_keys(self):
                 continue
             value, (allowed, words) = getattr(self, field.name), KINDS[field.type]
             right = isinstance(value, allowed) and (field.type is bool or not isinstance(value, bool))
@@ -88,14 +88,14 @@ class ClipsConfig(tfds.core.BuilderConfig):
                 raise ValueError(f"{field.name}={value!r}: it is {words}")
 
 
-def own_keys(config: tfds.core.BuilderConfig | type[tfds.core.BuilderConfig]) -> list[str]:
-    """The fields of a config that a user may give, but for its name."""
+def user_keys(config: tfds.core.BuilderConfig | type[tfds.core.BuilderConfig]) -> list[str]:
+    """Return the fields of a config that a user may set, except its name."""
     of_tfds = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
     return [field.name for field in dataclasses.fields(config) if field.name not in of_tfds]
 
 
 def variants(*configs: ClipsConfig) -> list[ClipsConfig]:
-    """Each config as it is (25 frames per second, as the papers), and with 5 and with 1."""
+    """Return each config unchanged (25 frames per second, as in the papers), and with 5 and with 1."""
     slower = {"5fps": (5, "5 frames per second"), "1fps": (1, "the mid-point of every second")}
     return [
         *configs,

@@ -1,4 +1,4 @@
-"""What a user types for a config."""
+"""Configs that a user types."""
 
 import copy
 import dataclasses
@@ -12,9 +12,9 @@ from data_builders.clips.clips_config import variants
 from data_builders.own_clips.own_clips_dataset_builder import Config
 
 
-def test_a_key_that_there_is_not_is_refused_with_the_nearest():
-    complaint = "a config has no key 'frame_per_second'; the nearest is 'frames_per_second'. Its keys are name, frames_"
-    with pytest.raises(ValueError, match=f"^{re.escape(complaint)}.*, time_limit_seconds, segment_seconds$"):
+def test_an_unknown_key_is_refused_with_the_nearest_known_one():
+    message = "a config has no key 'frame_per_second'; the nearest is 'frames_per_second'. Its keys are name, frames_"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}.*, time_limit_seconds, segment_seconds$"):
         Config(name="mine", frame_per_second=5)
     with pytest.raises(ValueError, match=r"^a config has no key 'x'\. Its keys are name, "):
         Config(name="mine", x=5)
@@ -34,12 +34,12 @@ def test_a_key_that_there_is_not_is_refused_with_the_nearest():
         ("drop", [1], "a list of texts in quotes"),
     ],
 )
-def test_a_value_of_another_kind_is_refused(key, value, words):
+def test_a_value_of_the_wrong_type_is_refused(key, value, words):
     with pytest.raises(ValueError, match=f"^{key}={re.escape(repr(value))}: it is {words}$"):
         Config(**{"name": "mine", key: value}).settings()
 
 
-def test_a_config_is_copied_as_any_other():
+def test_a_config_can_be_copied():
     config = Config(name="mine", segment_seconds=5.0)
     for made in (copy.deepcopy(config), pickle.loads(pickle.dumps(config)), dataclasses.replace(config)):
         assert dataclasses.asdict(made) == dataclasses.asdict(config)
@@ -50,8 +50,10 @@ def test_a_config_is_copied_as_any_other():
     ]
 
 
-def test_a_config_that_there_is_not_is_refused_with_those_that_there_are(tmp_path):
-    with pytest.raises(ValueError, match=r"^ave has no config 'al'; it has all, all_5fps, all_1fps, and takes one of "):
+def test_an_unknown_config_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"^ave has no config 'al'; it has all, all_5fps, all_1fps, and accepts your own"
+    ):
         Builder(config="al", data_dir=tmp_path)
     assert Builder(config="all_1fps", data_dir=tmp_path).builder_config.frames_per_second == 1
     assert Builder(config="all_5fps:1.0.0", data_dir=tmp_path).builder_config.frames_per_second == 5

@@ -1,8 +1,8 @@
-"""What of a dataset was built and what was not, and why: counted and listed, never silent."""
+"""Counts and lists the clips of a dataset that were built and those that were not, with the reasons."""
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 EXAMPLES = 3
 
@@ -12,14 +12,14 @@ class SplitCoverage:
     """Counts of one split.
 
     Attributes:
-      expected: clips that the annotations name.
-      built: clips that have a record.
-      cut_from_whole_videos: how many of these were cut out of a longer video.
-      with_several_files: how many clips had more than one file.
-      passed_over: ids of clips that were built, but not from their first file, to what was wrong before.
+      expected: number of clips in the annotations.
+      built: number of clips that have a record.
+      cut_from_whole_videos: number of these that were cut from a longer video.
+      with_several_files: number of clips with more than one file.
+      passed_over: ids of clips that were not built from their first file, to what was wrong with the earlier files.
       not_built: reason to the ids of the clips.
-      examples: reason to what the first few of them said.
-      classes_expected, classes_built: class id to its clips.
+      examples: reason to the messages of the first few clips.
+      classes_expected, classes_built: class id to its number of clips.
     """
 
     expected: int = 0
@@ -27,18 +27,18 @@ class SplitCoverage:
     cut_from_whole_videos: int = 0
     with_several_files: int = 0
     passed_over: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    not_built: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    not_built: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
     examples: dict[str, list[str]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
     classes_expected: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     classes_built: collections.Counter = dataclasses.field(default_factory=collections.Counter)
 
     @property
     def share(self) -> float:
-        """Built of expected; 1 where nothing was expected."""
+        """Share of the expected clips that were built; 1 if none were expected."""
         return self.built / self.expected if self.expected else 1.0
 
     def add(self, labels: tuple[str, ...], reason: str | None, detail: str = "") -> None:
-        """Counts a clip: `reason` is None for one that was built."""
+        """Count a clip; `reason` is None if it was built."""
         self.expected += 1
         self.classes_expected.update(labels)
         if reason is None:
@@ -48,7 +48,7 @@ class SplitCoverage:
             self.examples[reason].append(detail)
 
     def to_json(self, class_names: Mapping[str, str]) -> dict:
-        """As it is written to `coverage.json`."""
+        """Return what `coverage.json` says of the split."""
         return {
             "expected": self.expected,
             "built": self.built,
@@ -69,10 +69,10 @@ class SplitCoverage:
 
 
 def table(splits: Mapping[str, dict]) -> str:
-    """Coverage as a table to print, a row for each split.
+    """Format the coverage as a table with a row for each split.
 
     Args:
-      splits: split to its `SplitCoverage.to_json()`.
+      splits: split to `SplitCoverage.to_json()`.
     """
     reasons = sorted({reason for split in splits.values() for reason in split["not_built"]})
     rows = [["split", "expected", "built", "share", "from whole videos", *reasons]]

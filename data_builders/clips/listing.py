@@ -1,24 +1,26 @@
-"""What a folder holds, kept on disk, so that two million clips need no more memory than two hundred."""
+"""Lists of files kept on disk, so that two million clips need no more memory than two hundred."""
 
 import hashlib
 import pathlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, Mapping
 
 
 def temporary() -> sqlite3.Connection:
-    """An SQLite file without a name, where SQLite has its temporary files; it goes when the connection does."""
+    """Open a nameless SQLite file among SQLite's temporary files; it is deleted when the connection closes."""
     return sqlite3.connect("")
 
 
-class Column(list):
-    """The one column of a query, read whenever it is asked for: nothing of it is held.
+class QueryColumn(Collection[str]):
+    """The only column of a query, which is run again at every use: no value is held in memory.
 
-    A list in name, since JSON's writer takes no other sequence; it has a length and can be gone through.
+    Args:
+      database: to query.
+      query: a SELECT of one column.
+      *arguments: of the query.
     """
 
-    def __init__(self, database: sqlite3.Connection, query: str, *arguments):
-        super().__init__()
+    def __init__(self, database: sqlite3.Connection, query: str, *arguments: object):
         self._database, self._query, self._arguments = database, query, arguments
 
     def __len__(self) -> int:
@@ -27,55 +29,75 @@ class Column(list):
     def __iter__(self) -> Iterator[str]:
         return (value for (value,) in self._database.execute(self._query, self._arguments))
 
+    def __contains__(self, value: object) -> bool:
+        return any(value == each for each in self)
 
-class Columns(dict):
-    """The two columns of a query, keys and values, read whenever they are asked for: nothing of them is held.
 
-    A dictionary in name, since JSON's writer takes no other mapping; it has a length and can be gone through.
+class QueryMapping(Mapping[str, str]):
+    """The columns `key` and `value` of a query, which is run again at every use: no item is held in memory.
+
+    Args:
+      database: to query.
+      query: a SELECT of these two columns in this order; no key occurs twice.
+      *arguments: of the query.
     """
 
-    def __init__(self, database: sqlite3.Connection, query: str, *arguments):
-        super().__init__()
-        self._keys = Column(database, f"SELECT key FROM ({query})", *arguments)
+    def __init__(self, database: sqlite3.Connection, query: str, *arguments: object):
         self._database, self._query, self._arguments = database, query, arguments
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return self._database.execute(f"SELECT COUNT(*) FROM ({self._query})", self._arguments).fetchone()[0]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
+        return (key for key, _ in self.rows())
 
-    def items(self) -> Iterator[tuple[str, str]]:
-        """Each key with its value."""
+    def __getitem__(self, key: str) -> str:
+        query = f"SELECT value FROM ({self._query}) WHERE key = ?"
+        row = self._database.execute(query, (*self._arguments, key)).fetchone()
+        if row is None:
+            raise KeyError(key)
+        return row[0]
+
+    def items(self) -> ItemsView[str, str]:
+        """Return a view that reads keys and values by one query."""
+        return _QueryItems(self)
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Yield every key with its value, in the order of the query."""
         return self._database.execute(self._query, self._arguments)
 
 
+class _QueryItems(ItemsView[str, str]):
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return self._mapping.rows()
+
+
 class Listing:
-    """Clips of datasets without annotations: the first file of each name.
+    """Clips of a dataset without annotations: the first file of each name.
 
     Args:
-      folder: that the files are below; their places in it decide their order.
+      folder: that the files are below.
       paths: of the files.
-      name: of the clip of the file at a place.
+      name: gives the name of the clip of a file, from the file's path below the folder.
 
     Attributes:
       names: of the clips.
-      others: paths of the files of a name that one before has.
+      duplicates: paths of the files whose name an earlier one has.
     """
 
     def __init__(self, folder: pathlib.Path, paths: Iterable[str], name: Callable[[pathlib.PurePath], str]):
         self._database = temporary()
-        self._database.execute("CREATE TABLE first (name TEXT PRIMARY KEY, place TEXT, hash BLOB) WITHOUT ROWID")
-        self._database.execute("CREATE TABLE others (path TEXT)")
+        self._database.execute("CREATE TABLE first (name TEXT PRIMARY KEY, path TEXT, hash BLOB) WITHOUT ROWID")
+        self._database.execute("CREATE TABLE duplicates (path TEXT)")
         for path in paths:
-            place = pathlib.PurePath(path).relative_to(folder)
-            row = (name(place), place.as_posix(), hashlib.sha256(place.as_posix().encode()).digest())
+            relative = pathlib.PurePath(path).relative_to(folder)
+            row = (name(relative), relative.as_posix(), hashlib.sha256(relative.as_posix().encode()).digest())
             if not self._database.execute("INSERT OR IGNORE INTO first VALUES (?, ?, ?)", row).rowcount:
-                self._database.execute("INSERT INTO others VALUES (?)", (path,))
-        self.names = Column(self._database, "SELECT name FROM first")
-        self.others = Column(self._database, "SELECT path FROM others")
+                self._database.execute("INSERT INTO duplicates VALUES (?)", (path,))
+        self.names = QueryColumn(self._database, "SELECT name FROM first")
+        self.duplicates = QueryColumn(self._database, "SELECT path FROM duplicates")
 
-    def places(self, part: slice) -> Column:
-        """Places of a part of the first files, in an order by a hash of their places."""
-        query = "SELECT place FROM first ORDER BY hash LIMIT ? OFFSET ?"
-        return Column(self._database, query, part.stop - part.start, part.start)
+    def relative_paths(self, part: slice) -> QueryColumn:
+        """Return the paths below the folder of a part of the first files, ordered by a hash of these paths."""
+        query = "SELECT path FROM first ORDER BY hash LIMIT ? OFFSET ?"
+        return QueryColumn(self._database, query, part.stop - part.start, part.start)

@@ -1,6 +1,6 @@
-"""Which segments a build wants, which of them have a file, and which shard each goes to.
+"""Plans a build: the segments, the files that hold them, and the shard of each.
 
-Kept in an SQLite file, so that two million clips need no more memory than two hundred.
+The plan is an SQLite file, so that two million clips need no more memory than two hundred.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from data_builders.clips import clip_files
 from data_builders.clips.clip_files import ClipFile
-from data_builders.clips.listing import Column, Columns
+from data_builders.clips.listing import QueryColumn, QueryMapping
 from data_builders.clips.segments import Located, Segment
 
 OUTCOMES = """
@@ -22,15 +22,15 @@ OUTCOMES = """
 
 
 class Plan:
-    """Segments of every split beside the files of a folder.
+    """Segments of every split, and the files of a folder that hold them.
 
     Args:
       manual_dir: folder of the clips.
       suffixes: of media files.
-      database: where the SQLite file goes; what is there is replaced.
+      database: path of the SQLite file; an existing one is replaced.
 
     Attributes:
-      skipped: files and folders that are not used, with the reason.
+      skipped: files and folders that are not used, with the reasons.
     """
 
     def __init__(self, manual_dir: str | os.PathLike, suffixes: tuple[str, ...], database: str | os.PathLike):
@@ -39,7 +39,7 @@ class Plan:
         pathlib.Path(database).unlink(missing_ok=True)
         self._database = sqlite3.connect(database)
         self._database.execute(
-            "CREATE TABLE files (stem TEXT, place INTEGER, file BLOB, PRIMARY KEY (stem, place)) WITHOUT ROWID"
+            "CREATE TABLE files (stem TEXT, position INTEGER, file BLOB, PRIMARY KEY (stem, position)) WITHOUT ROWID"
         )
         self._database.execute(
             "CREATE TABLE wanted (split TEXT, clip_id TEXT, hash BLOB, segment BLOB, files INTEGER, located BLOB, "
@@ -54,29 +54,29 @@ class Plan:
             "WITHOUT ROWID"
         )
         self._database.execute("CREATE TABLE skipped (text TEXT)")
-        self.skipped = Column(self._database, "SELECT text FROM skipped")
+        self.skipped = QueryColumn(self._database, "SELECT text FROM skipped")
         self._walked = set()
         self._walk("")
 
     def add(self, split: str, segments: Iterable[Segment]) -> None:
-        """Adds segments to a split.
+        """Add segments to a split.
 
         Raises:
-          ValueError: a clip occurs twice in a split; says where, if the segments do.
+          ValueError: a clip occurs twice in a split; names both lines if the segments have them.
         """
         for segment in segments:
             if segment.folder not in self._walked:
                 self._walk(segment.folder)
-            digest = hashlib.sha256(segment.clip_id.encode()).digest()[:8]  # an order that no class or folder has
-            located = self._located(segment)
+            digest = hashlib.sha256(segment.clip_id.encode()).digest()[:8]  # an order that ignores classes and folders
+            located = self._locate(segment)
             row = (split, segment.clip_id, digest, pickle.dumps(segment), len(located), pickle.dumps(located))
             try:
                 self._database.execute("INSERT INTO wanted VALUES (?, ?, ?, ?, ?, ?)", row)
             except sqlite3.IntegrityError:
-                raise ValueError(self._twice(split, segment, digest)) from None
+                raise ValueError(self._duplicate_message(split, segment, digest)) from None
 
     def keep_first(self, count: int) -> None:
-        """Drops all but the first segments of every split, in the order of their shards; 0 keeps all."""
+        """Keep only the first `count` segments of every split, in the order of the shards; 0 keeps all."""
         for split in self.splits() if count else []:
             query = "SELECT hash, clip_id FROM wanted WHERE split = ? ORDER BY hash, clip_id LIMIT 1 OFFSET ?"
             if first_dropped := self._database.execute(query, (split, count)).fetchone():
@@ -84,23 +84,23 @@ class Plan:
                 self._database.execute(f"DELETE FROM wanted WHERE {condition}", (split, *first_dropped))
 
     def splits(self) -> list[str]:
-        """Splits that have segments, in order of their names."""
+        """Return the splits that have segments, sorted by name."""
         return [split for (split,) in self._database.execute("SELECT DISTINCT split FROM wanted ORDER BY split")]
 
     def expected(self, split: str) -> int:
-        """How many segments are wanted."""
+        """Return the number of segments of a split."""
         return self._count("SELECT COUNT(*) FROM wanted WHERE split = ?", split)
 
     def found(self, split: str) -> int:
-        """How many of them have a file."""
+        """Return the number of segments that have a file."""
         return self._count("SELECT COUNT(*) FROM wanted WHERE split = ? AND files > 0", split)
 
     def with_several_files(self, split: str) -> int:
-        """How many of them have more than one, of which the first that can be read is used."""
+        """Return the number of segments that have more than one file; the first readable one is used."""
         return self._count("SELECT COUNT(*) FROM wanted WHERE split = ? AND files > 1", split)
 
     def refuse(self, split: str, refused: Mapping[str, Sequence[str]]) -> None:
-        """Notes of some clips why no record could be made of their files.
+        """Record why no record could be made of some clips.
 
         Args:
           split: of the clips.
@@ -110,41 +110,41 @@ class Plan:
         self._database.executemany("INSERT INTO refused VALUES (?, ?, ?, ?)", rows)
 
     def pass_over(self, split: str, passed_over: Mapping[str, str]) -> None:
-        """Notes of some clips what was wrong with the files before the one that each was built from.
+        """Record for some clips what was wrong with the files before the one that each was built from.
 
         Args:
           split: of the clips.
-          passed_over: clip id to that.
+          passed_over: clip id to the reasons.
         """
         rows = ((split, clip_id, detail) for clip_id, detail in passed_over.items())
         self._database.executemany("INSERT INTO passed_over VALUES (?, ?, ?)", rows)
 
-    def passed_over(self, split: str) -> Columns:
-        """Ids of the clips that were built, but not from their first file, to what was wrong with those before."""
-        query = "SELECT clip_id AS key, detail FROM passed_over WHERE split = ? ORDER BY clip_id"
-        return Columns(self._database, query, split)
+    def passed_over(self, split: str) -> QueryMapping:
+        """Return the ids of clips that were not built from their first file, with what was wrong with it."""
+        query = "SELECT clip_id AS key, detail AS value FROM passed_over WHERE split = ? ORDER BY clip_id"
+        return QueryMapping(self._database, query, split)
 
-    def not_built(self, split: str) -> dict[str, Column]:
-        """Reason (`missing`: there is no file) to the ids of the segments without a record, in order."""
+    def not_built(self, split: str) -> dict[str, QueryColumn]:
+        """Return each reason (`missing`: no file) with the sorted ids of the segments that have no record for it."""
         outcomes = f"SELECT * FROM ({OUTCOMES}) WHERE reason IS NOT NULL"
         reasons = self._database.execute(f"SELECT DISTINCT reason FROM ({outcomes}) ORDER BY reason", (split,))
         ids = f"SELECT clip_id FROM ({outcomes}) WHERE reason = ? ORDER BY clip_id"
-        return {reason: Column(self._database, ids, split, reason) for (reason,) in reasons.fetchall()}
+        return {reason: QueryColumn(self._database, ids, split, reason) for (reason,) in reasons.fetchall()}
 
     def outcomes(self, split: str) -> Iterator[tuple[Segment, str | None, str]]:
-        """Every segment of a split, the reason why it has no record (None: it has one), and the details."""
+        """Yield every segment of a split, the reason why it has no record (None: it has one), and the details."""
         for data, reason, detail in self._database.execute(
             f"SELECT segment, reason, detail FROM ({OUTCOMES})", (split,)
         ):
             yield pickle.loads(data), reason, detail
 
     def shards(self, split: str, count: int) -> Iterator[list[tuple[Located, ...]]]:
-        """The files of each segment that has any, divided into shards, in an order that only the clips' ids decide.
+        """Divide the segments that have a file into shards, in an order that depends on the clips' ids only.
 
-        The division is that of all segments, found or not: a file that is found later changes its own shard only.
+        Segments without a file count in the division, so a file that is found later changes only its own shard.
 
         Yields:
-          Of each segment its files, the one to try first in front.
+          The files of each segment of a shard, in the order to try them.
         """
         expected = self.expected(split)
         query = "SELECT files, located FROM wanted WHERE split = ? ORDER BY hash, clip_id"
@@ -154,10 +154,10 @@ class Plan:
             yield [pickle.loads(located) for files, located in cursor.fetchmany(size) if files]
 
     def check_any_found(self) -> None:
-        """Refuses a folder in which nothing was found.
+        """Refuse a folder that holds none of the clips.
 
         Raises:
-          ValueError: no segment has a file; shows what was looked for and what is there.
+          ValueError: no segment has a file; shows some names looked for and some in the folder.
         """
         if self._count("SELECT COUNT(*) FROM wanted WHERE files > 0"):
             return
@@ -165,51 +165,51 @@ class Plan:
         if not expected:
             raise ValueError("the annotations name no clip")
         wanted = [pickle.loads(row) for (row,) in self._database.execute("SELECT segment FROM wanted LIMIT 3")]
-        looked_for = ", ".join(repr(self._names(segment)[0]) for segment in wanted)
-        there = ", ".join(repr(name) for name in clip_files.what_is_there(self._manual_dir, self._suffixes))
+        looked_for = ", ".join(repr(self._possible_stems(segment)[0]) for segment in wanted)
+        there = ", ".join(repr(name) for name in clip_files.example_names(self._manual_dir, self._suffixes))
         raise ValueError(
             f"none of the {expected} clips that the annotations name is below --manual_dir={self._manual_dir}.\n"
-            f"Looked for (with any of {' '.join(self._suffixes)}): {looked_for}\nThere: {there or 'nothing'}\n"
-            f"Names that are understood for one clip: {', '.join(self._names(wanted[0]))}"
+            f"Looked for (with any of {' '.join(self._suffixes)}): {looked_for}\nFound: {there or 'nothing'}\n"
+            f"Names that are understood for one clip: {', '.join(self._possible_stems(wanted[0]))}"
         )
 
     def _walk(self, folder: str) -> None:
-        """Lists the files below a folder as `folder/stem`, or as `stem` where it is `--manual_dir` itself."""
+        """List the files below a folder as `folder/stem`, or as `stem` below `--manual_dir` itself."""
         prefix = f"{folder}/" if folder else ""
         self._walked.add(folder)
         if not (self._manual_dir / folder).is_dir():
             return
-        skip = (lambda text: None) if folder else self._skip  # the first walk is through all of them
+        skip = (lambda text: None) if folder else self._skip  # the first walk sees them all
         for file in clip_files.walk(self._manual_dir / folder, self._suffixes, skip):
-            # `place` keeps the order of the folders: of files of one name, the first in it is tried first.
+            # Files of one name are tried in the order of their folders.
             row = (prefix + file.stem, self._database.total_changes, pickle.dumps(file))
             self._database.execute("INSERT INTO files VALUES (?, ?, ?)", row)
 
     def _skip(self, text: str) -> None:
         self._database.execute("INSERT INTO skipped VALUES (?)", (text,))
 
-    def _located(self, segment: Segment) -> tuple[Located, ...]:
-        """Every file that may hold a segment, the one to try first in front."""
-        names = self._names(segment)
+    def _locate(self, segment: Segment) -> tuple[Located, ...]:
+        """Return every file that may hold a segment, in the order to try them."""
+        names = self._possible_stems(segment)
         marks = ",".join("?" * len(names))
-        query = f"SELECT stem, file FROM files WHERE stem IN ({marks}) ORDER BY stem, place"
-        there = self._database.execute(query, names).fetchall()
-        files: list[ClipFile] = [pickle.loads(data) for _, data in sorted(there, key=lambda row: names.index(row[0]))]
+        query = f"SELECT stem, file FROM files WHERE stem IN ({marks}) ORDER BY stem, position"
+        rows = self._database.execute(query, names).fetchall()
+        files: list[ClipFile] = [pickle.loads(data) for _, data in sorted(rows, key=lambda row: names.index(row[0]))]
         if segment.folder:  # the folders below it may hold other clips of the same name
             files = [file for file in files if os.path.dirname(file.path) == os.path.dirname(files[0].path)]
         return tuple(Located(segment, file, cut=file.stem != segment.video_id) for file in files)
 
-    def _twice(self, split: str, second: Segment, digest: bytes) -> str:
+    def _duplicate_message(self, split: str, second: Segment, digest: bytes) -> str:
         query = "SELECT segment FROM wanted WHERE split = ? AND hash = ? AND clip_id = ?"
         (data,) = self._database.execute(query, (split, digest, second.clip_id)).fetchone()
-        places = [segment.where for segment in (pickle.loads(data), second) if segment.where]
-        lines = f": {' and '.join(places)}. Remove one of the two" if places else ""
-        return f"the clip {second.clip_id!r} occurs twice in the split {split!r}{lines}"
+        lines = [segment.where for segment in (pickle.loads(data), second) if segment.where]
+        where = f": {' and '.join(lines)}. Remove one of the two" if lines else ""
+        return f"the clip {second.clip_id!r} occurs twice in the split {split!r}{where}"
 
     @staticmethod
-    def _names(segment: Segment) -> list[str]:
+    def _possible_stems(segment: Segment) -> list[str]:
         seconds = None if segment.of_whole_video else segment.duration_seconds
-        stems = clip_files.stems(segment.video_id, segment.start_seconds, seconds)
+        stems = clip_files.possible_stems(segment.video_id, segment.start_seconds, seconds)
         return [f"{segment.folder}/{stem}" for stem in stems] if segment.folder else stems
 
     def _count(self, query: str, *arguments) -> int:

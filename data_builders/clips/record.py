@@ -1,4 +1,4 @@
-"""Makes the record of a clip from its file: what every builder stores, and what it refuses to store."""
+"""Makes the record of a clip from its file, or refuses the file."""
 
 import dataclasses
 import itertools
@@ -12,31 +12,35 @@ from avlearn.media import decode, jpeg, optical_flow
 from avlearn.media.log_spectrogram import FRONT_ENDS, log_spectrogram
 from data_builders.clips.segments import Located
 
-# A file is a whole video if it reaches the segment's end and is longer than the segment by more than this.
+# A file is the complete video if it reaches the segment's end and exceeds the segment's length by more than this.
 WHOLE_VIDEO_SLACK_SECONDS = 0.5
 SILENCE_PEAK = 1e-3  # -60 dB of full scale
-STILL_CHANGE = 1.0  # mean absolute difference of two frames, of 255, below which nothing moved
-STILL_SHARE = 0.9  # of the pairs of neighbouring frames
+STILL_CHANGE = 1.0  # mean absolute difference of two frames, of 255, below which nothing moves
+STILL_SHARE = 0.9  # of the pairs of successive frames
 STILL_PIXELS = 64  # frames are compared at this size
 STILL_STEP_MS = 200  # and at least this far apart
+# Environment of a process that makes records: there is one per core.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 DROPPABLE = ("silent_audio", "still_frames")
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a record holds; the fields are those of a builder's config.
+    """What a record stores; the fields are those of a builder's config.
+
+    Their names, and those of `Segment`, `Box` and `Located`, enter the fingerprints of unfinished shards.
 
     Attributes:
-      frames_per_second: of the stored frames; at 1 and below they are the mid-points of their intervals.
+      frames_per_second: of the stored frames; at 1 and below they are at the mid-points of their intervals.
       short_side: of the stored frames, pixels.
       front_end: audio front end, a name in `avlearn.media.log_spectrogram.FRONT_ENDS`.
       optical_flow: whether the flow from each stored frame to the next is stored.
       waveform_hz: sample rate of the stored waveform; 0: none is stored.
       min_seconds: shorter clips are refused.
-      max_seconds: files that are stored whole, and not by a start and an end, are refused where they are longer.
-      drop: what else is refused: `silent_audio` (peak below -60 dB of full scale), `still_frames` (nothing moves
-        between nine of ten frames).
-      sound_only: the files have no picture.
+      max_seconds: files without a start and an end in the annotations are refused if they are longer.
+      drop: other reasons to refuse a clip: `silent_audio` (peak below -60 dB of full scale), `still_frames` (nothing
+        moves between nine of ten frames).
+      sound_only: whether the files have audio only.
 
     Raises:
       ValueError: a value that is not allowed.
@@ -57,43 +61,41 @@ class Settings:
             raise ValueError(f"front_end={self.front_end!r} is unknown; it is one of {', '.join(FRONT_ENDS)}")
         unknown = [reason for reason in self.drop if reason not in DROPPABLE]
         if unknown:
-            raise ValueError(f"drop={self.drop!r}: {unknown[0]!r} is unknown; what can be dropped is {DROPPABLE}")
+            raise ValueError(f"drop={self.drop!r}: {unknown[0]!r} is unknown; allowed are {DROPPABLE}")
         if self.sound_only and (self.optical_flow or "still_frames" in self.drop):
             key = "optical_flow=True" if self.optical_flow else f"drop={self.drop!r}"
-            raise ValueError(f"{key}: this dataset has sound and no picture")
+            raise ValueError(f"{key}: this dataset has audio only")
         least = {"frames_per_second": 0.1, "short_side": 16, "waveform_hz": 0, "min_seconds": 1, "max_seconds": 1}
         for key, bound in least.items():
             value = getattr(self, key)
             if not bound <= value < math.inf:
-                raise ValueError(f"{key}={value} is out of range: it is {bound} or more")
+                raise ValueError(f"{key}={value} is out of range: it must be {bound} or more")
         if self.max_seconds < self.min_seconds:
-            raise ValueError(
-                f"max_seconds={self.max_seconds} is less than min_seconds={self.min_seconds}: nothing fits"
-            )
+            raise ValueError(f"max_seconds={self.max_seconds} is less than min_seconds={self.min_seconds}")
 
     @property
     def first_frame_seconds(self) -> float:
-        """Where the grid of frames begins: All that Sound takes the mid-points of seconds."""
+        """Time of the first frame: All that Sound takes the mid-points of seconds."""
         return 0.5 / self.frames_per_second if self.frames_per_second <= 1 else 0.0
 
 
 def make_record(located: Located, class_ids: dict[str, int], settings: Settings) -> tuple[dict, bool]:
-    """Reads a segment from its file.
+    """Read a segment from its file.
 
     Args:
-      located: what to read, and from where.
+      located: the segment and its file.
       class_ids: class id to label.
       settings: what to store.
 
     Returns:
-      The record, of `avlearn.data.schema.features`; and whether it was cut from a whole video.
+      The record, of `avlearn.data.schema.features`; and whether it was cut from a longer video.
 
     Raises:
-      decode.UnreadableClip: the file cannot give it, it is too short, or it holds what is dropped.
+      decode.UnreadableClip: the file cannot be read, is too short, or is of a kind that is dropped.
     """
-    cv2.setNumThreads(1)  # a process per core already
+    cv2.setNumThreads(1)  # there is a process per core
     segment, path = located.segment, located.file.path
-    start, seconds, whole = part_of_file(located, decode.declared_seconds(path), settings.max_seconds)
+    start, seconds, from_video = part_of_file(located, decode.declared_seconds(path), settings.max_seconds)
     record = {
         "clip_id": segment.clip_id,
         "video_id": segment.video_id,
@@ -101,8 +103,8 @@ def make_record(located: Located, class_ids: dict[str, int], settings: Settings)
         "labels": [class_ids[label] for label in segment.labels],
     }
     if settings.sound_only:
-        return {**record, **_sound(path, start, seconds, settings)}, whole
-    media, covered_seconds = _clip(path, start, seconds, settings)
+        return {**record, **_read_audio(path, start, seconds, settings)}, from_video
+    media, covered_seconds = _read_clip(path, start, seconds, settings)
     times = media["frame_times_ms"]
 
     def frame_at(seconds: float) -> int:
@@ -118,28 +120,28 @@ def make_record(located: Located, class_ids: dict[str, int], settings: Settings)
         }
         for box in segment.boxes
     ]
-    return {**record, **media, "boxes": boxes}, whole
+    return {**record, **media, "boxes": boxes}, from_video
 
 
 def part_of_file(located: Located, file_seconds: float | None, max_seconds: float) -> tuple[float, float, bool]:
-    """Which part of a file a segment is: its start, its length at most, and whether the file is the whole video.
+    """Return a segment's start in a file, its maximal length, and whether the file is the complete video.
 
-    A file whose name says where the segment starts is the segment. One that is named by the video alone is the whole
-    video if it is longer than the segment and reaches its end; else it is the segment.
+    A file whose name states where the segment starts is the segment. A file named by the video alone is the complete
+    video if it is longer than the segment and reaches its end; otherwise it is the segment.
 
     Args:
       located: the segment and its file.
-      file_seconds: as the file declares it; None where it does not.
-      max_seconds: of a segment that is a file as it is.
+      file_seconds: length that the file declares; None if it declares none.
+      max_seconds: of a segment without a length of its own.
 
     Raises:
       decode.UnreadableClip: `too_long`; or `neither_clip_nor_video`: it is too long for the segment and too short to
-        reach its end, or does not say how long it is.
+        reach its end, or declares no length.
     """
     segment, path = located.segment, located.file.path
     if segment.duration_seconds is None:
         if file_seconds is not None and file_seconds > max_seconds:
-            raise decode.UnreadableClip(path, "too_long", f"{file_seconds:.2f} s, wanted at most {max_seconds} s")
+            raise decode.UnreadableClip(path, "too_long", f"{file_seconds:.2f} s, allowed are {max_seconds} s")
         return 0.0, max_seconds if file_seconds is None else file_seconds, False
     duration, end = segment.duration_seconds, segment.start_seconds + segment.duration_seconds
     if segment.of_whole_video:
@@ -150,17 +152,17 @@ def part_of_file(located: Located, file_seconds: float | None, max_seconds: floa
         return 0.0, duration, False
     if file_seconds is not None and file_seconds >= end - WHOLE_VIDEO_SLACK_SECONDS:
         return segment.start_seconds, duration, True
-    length = "states no length" if file_seconds is None else f"is {file_seconds:.2f} s long"
+    length = "declares no length" if file_seconds is None else f"is {file_seconds:.2f} s long"
     raise decode.UnreadableClip(
         path,
         "neither_clip_nor_video",
-        f"it {length}; the segment is {segment.start_seconds} to {end} s. Name a file "
-        f"that is the segment alone {segment.video_id}_{segment.start_seconds:g}",
+        f"it {length}; the segment is {segment.start_seconds} to {end} s. If the file is "
+        f"the segment alone, name it {segment.video_id}_{segment.start_seconds:g}",
     )
 
 
 def media_features(clip: decode.DecodedClip, front_end: str) -> dict:
-    """Frames and log-spectrogram of a clip, as features of a record."""
+    """Return the frames and the log-spectrogram of a clip as features of a record."""
     return {
         "frames": [jpeg.encode(image) for image in clip.frames],
         "frame_times_ms": clip.frame_times_ms,
@@ -168,20 +170,20 @@ def media_features(clip: decode.DecodedClip, front_end: str) -> dict:
     }
 
 
-def flow_pictures(frames: np.ndarray) -> list[bytes]:
-    """Flow from each of some frames to the next, as the JPEGs that a record holds."""
-    return [jpeg.encode(picture) for picture in optical_flow.to_images(optical_flow.tv_l1(frames))]
+def flow_images(frames: np.ndarray) -> list[bytes]:
+    """Return the optical flow from each frame to the next, as the JPEGs that a record stores."""
+    return [jpeg.encode(image) for image in optical_flow.to_images(optical_flow.tv_l1(frames))]
 
 
 def stored_waveform(path: pathlib.Path, start_seconds: float, seconds: float, waveform_hz: int) -> np.ndarray:
-    """Sound of a file as the int16 samples that a record holds."""
+    """Return the audio of a file as the int16 samples that a record stores."""
     waveform = decode.read_audio(
         path, start_seconds=start_seconds, duration_seconds=seconds, sample_rate_hz=waveform_hz
     )
     return np.round(waveform * np.iinfo(np.int16).max).astype(np.int16)
 
 
-def _clip(path, start, duration_seconds, settings) -> tuple[dict, float]:
+def _read_clip(path, start, duration_seconds, settings) -> tuple[dict, float]:
     rate = FRONT_ENDS[settings.front_end].sample_rate_hz
     clip = decode.read_clip(
         path,
@@ -193,7 +195,7 @@ def _clip(path, start, duration_seconds, settings) -> tuple[dict, float]:
         sample_rate_hz=rate,
     )
     covered = clip.covered_seconds
-    if covered < (duration_seconds or 0):  # nothing is stored that the file does not hold
+    if covered < (duration_seconds or 0):  # padding is not stored
         shown = clip.frame_times_ms < 1000 * covered
         clip = dataclasses.replace(
             clip,
@@ -207,15 +209,15 @@ def _clip(path, start, duration_seconds, settings) -> tuple[dict, float]:
         raise decode.UnreadableClip(path, "still_frames", "nothing moves between nine of ten frames")
     media = media_features(clip, settings.front_end)
     if settings.optical_flow:
-        media["optical_flow"] = flow_pictures(clip.frames)
+        media["optical_flow"] = flow_images(clip.frames)
     if settings.waveform_hz:
         media["waveform"] = stored_waveform(path, start, covered, settings.waveform_hz)
     return media, covered
 
 
-def _sound(path, start, duration_seconds, settings) -> dict:
+def _read_audio(path, start, duration_seconds, settings) -> dict:
     rate = FRONT_ENDS[settings.front_end].sample_rate_hz
-    # All there is, and then cut: what is read by its duration is padded with silence that the file does not hold.
+    # Read completely, then cut: a read of a given duration would be padded with silence.
     waveform = decode.read_audio(path, start_seconds=start, sample_rate_hz=rate)
     if duration_seconds is not None:
         waveform = waveform[: round(duration_seconds * rate)]
@@ -231,22 +233,22 @@ def _sound(path, start, duration_seconds, settings) -> dict:
 def _refuse_short(path, covered_seconds, settings):
     if covered_seconds < settings.min_seconds:
         raise decode.UnreadableClip(
-            path, "too_short", f"picture and sound hold {covered_seconds:.2f} s, wanted {settings.min_seconds} s"
+            path, "too_short", f"video and audio cover {covered_seconds:.2f} s, required are {settings.min_seconds} s"
         )
 
 
 def _refuse_silence(path, waveform, settings):
     peak = np.abs(waveform).max(initial=0)
     if "silent_audio" in settings.drop and peak < SILENCE_PEAK:
-        raise decode.UnreadableClip(path, "silent_audio", f"peak {peak:.2g} of full scale, wanted {SILENCE_PEAK}")
+        raise decode.UnreadableClip(path, "silent_audio", f"peak {peak:.2g} of full scale, required is {SILENCE_PEAK}")
 
 
 def is_still(frames: np.ndarray, frame_times_ms: np.ndarray) -> bool:
-    """Whether nothing moves between nine of ten neighbouring frames, taken at least 0.2 s apart.
+    """Return whether nothing moves between nine of ten successive frames, taken at least 0.2 s apart.
 
     Args:
       frames: uint8 `[frames, height, width, 3]`.
-      frame_times_ms: when each is shown.
+      frame_times_ms: of each frame.
     """
     kept, last = [], -math.inf
     for frame, time in zip(frames, frame_times_ms, strict=True):

@@ -1,4 +1,4 @@
-"""Records of real files of every kind: what is stored of them, when, and what is refused."""
+"""Records of real files of every kind: what is stored, at which times, and what is refused."""
 
 import av
 import cv2
@@ -22,7 +22,7 @@ def located(path, segment=SEGMENT, *, cut=False):
 
 
 def _moments(made):
-    """When the flash and the click begin in a record, seconds."""
+    """Return the times of the flash and the click in a record, seconds."""
     grey = np.array([cv2.imdecode(np.frombuffer(jpeg, np.uint8), 0).mean() for jpeg in made["frames"]])
     flash = made["frame_times_ms"][np.argmax(grey > 150)] / 1000
     power = np.exp(made["log_spectrogram"].astype(np.float64)).sum(axis=1)
@@ -53,10 +53,10 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS.values(), ids=KINDS)
-def test_flash_and_click_are_where_they_were_made(tmp_path, name, kind):
+def test_flash_and_click_are_at_their_times(tmp_path, name, kind):
     path = _clip(tmp_path / name, **kind)
     made, _ = make_record(located(path), CLASSES, Settings(short_side=48))
-    with av.open(str(path)) as container:  # where the earliest track starts, AAC's priming included
+    with av.open(str(path)) as container:  # the start of the earliest track, including AAC's priming
         start = container.start_time / av.time_base
     assert start == pytest.approx(kind.get("video_start", 0.0), abs=0.03)
     end = 3.0 + max(kind.get("video_start", 0.0), kind.get("audio_start", 0.0))
@@ -71,7 +71,7 @@ def test_flash_and_click_are_where_they_were_made(tmp_path, name, kind):
 
 
 def test_a_variable_frame_rate_keeps_its_times(tmp_path):
-    # Every frame of the second second is missing but the first: the flash at 1.4 s is shown by the next there is.
+    # From 1 to 2 s there is one frame before the flash at 1.4 s, which keeps its time.
     times = np.concatenate([np.arange(25) / 25, [1.0], 1.4 + np.arange(40) / 25])
     path = write(tmp_path / "a.mkv", flashing(times, 1.4), clicking(3.0, 1.4), times=times)
     made, _ = make_record(located(path), CLASSES, Settings(short_side=48))
@@ -87,9 +87,9 @@ def test_a_variable_frame_rate_keeps_its_times(tmp_path):
     ids=["none", "90", "180", "270"],
 )
 def test_a_turned_video_is_upright_in_the_record(tmp_path, matrix, bright):
-    picture = np.full((64, 96, 3), 20, np.uint8)
-    picture[:, :48] = 230  # its left half
-    path = write(tmp_path / "a.mp4", [picture] * 75, clicking(3.0, 1.4))
+    image = np.full((64, 96, 3), 20, np.uint8)
+    image[:, :48] = 230  # its left half
+    path = write(tmp_path / "a.mp4", [image] * 75, clicking(3.0, 1.4))
     made, _ = make_record(located(with_display_matrix(path, *matrix)), CLASSES, Settings(short_side=48))
     stored = cv2.imdecode(np.frombuffer(made["frames"][30], np.uint8), 0)
     assert stored.shape == ((48, 72) if bright in ("left", "right") else (72, 48))
@@ -119,8 +119,8 @@ def test_a_record_of_three_seconds_by_hand(tmp_path):
         ),
     )
     settings = Settings(frames_per_second=1, short_side=32, waveform_hz=16_000, optical_flow=True)
-    made, whole = make_record(located(path, segment), CLASSES, settings)
-    assert not whole
+    made, from_video = make_record(located(path, segment), CLASSES, settings)
+    assert not from_video
     assert (made["clip_id"], made["video_id"], made["start_ms"]) == ("v_30000", "v", 30_000)
     assert made["labels"] == [1, 0]
     assert made["frame_times_ms"].tolist() == [500, 1500, 2500]  # mid-points of the seconds
@@ -129,12 +129,12 @@ def test_a_record_of_three_seconds_by_hand(tmp_path):
     assert np.argmax(made["waveform"] > 8000) / 16_000 == pytest.approx(1.4, abs=0.005)
     assert len(made["optical_flow"]) == 2
     assert cv2.imdecode(np.frombuffer(made["optical_flow"][0], np.uint8), 0).shape == (64, 48)  # x above y
-    assert [box["time_ms"] for box in made["boxes"]] == [1500, 500]  # the middle, and what was said
+    assert [box["time_ms"] for box in made["boxes"]] == [1500, 500]  # the middle by default, and the stated time
     assert [(box["label"], box["annotator"]) for box in made["boxes"]] == [(0, 2), (1, 0)]
 
 
-def test_what_the_file_does_not_hold_is_not_stored(tmp_path):
-    # Sound of 2 s beside a picture of 3 s.
+def test_padding_is_not_stored(tmp_path):
+    # 2 s of audio and 3 s of video.
     path = write(tmp_path / "a.mp4", flashing(np.arange(75) / 25, 1.4), clicking(2.0, 1.4))
     made, _ = make_record(located(path, Segment("c", "c", (), 0, 10.0)), CLASSES, Settings())
     assert made["frame_times_ms"][-1] < 2100
@@ -146,9 +146,9 @@ def test_what_the_file_does_not_hold_is_not_stored(tmp_path):
     [
         ((30.0, 10.0), 10.0, False, (0.0, 10.0, False)),
         ((30.0, 10.0), 10.4, False, (0.0, 10.0, False)),
-        ((30.0, 10.0), 39.8, False, (30.0, 10.0, True)),  # a video that ends a little before its last segment does
+        ((30.0, 10.0), 39.8, False, (30.0, 10.0, True)),  # a video that ends slightly before its last segment
         ((30.0, 10.0), 600.0, False, (30.0, 10.0, True)),
-        ((4.0, 10.0), 14.4, True, (0.0, 10.0, False)),  # cut at a key frame before the start: its name says it is cut
+        ((4.0, 10.0), 14.4, True, (0.0, 10.0, False)),  # cut at a key frame before the start: its name states the start
         ((4.0, 10.0), 14.4, False, (4.0, 10.0, True)),
         ((30.0, 10.0), None, True, (0.0, 10.0, False)),
         ((0.0, 10.0), 600.0, False, (0.0, 10.0, False)),
@@ -156,26 +156,30 @@ def test_what_the_file_does_not_hold_is_not_stored(tmp_path):
         ((30.0, None), None, False, (0.0, 60.0, False)),
     ],
 )
-def test_a_file_is_the_clip_or_the_whole_video(segment, file_seconds, cut, part):
+def test_a_file_is_the_clip_or_the_complete_video(segment, file_seconds, cut, part):
     assert part_of_file(located("a.mp4", Segment("c", "v", (), *segment), cut=cut), file_seconds, 60.0) == part
 
 
 @pytest.mark.parametrize(
     ("segment", "file_seconds", "reason"),
     [
-        ((30.0, 10.0), 39.3, "neither_clip_nor_video"),  # a whole video that ends early: its start is not the segment
+        (
+            (30.0, 10.0),
+            39.3,
+            "neither_clip_nor_video",
+        ),  # a complete video that ends before the segment does
         ((30.0, 10.0), 20.0, "neither_clip_nor_video"),
         ((30.0, 10.0), None, "neither_clip_nor_video"),
         ((0.0, None), 60.5, "too_long"),
     ],
 )
-def test_a_file_that_may_be_either_is_refused(segment, file_seconds, reason):
+def test_an_ambiguous_file_is_refused(segment, file_seconds, reason):
     with pytest.raises(UnreadableClip) as caught:
         part_of_file(located("a.mp4", Segment("c", "v", (), *segment)), file_seconds, 60.0)
     assert caught.value.reason == reason
 
 
-def test_clips_are_refused_for_a_reason(tmp_path):
+def test_silent_still_and_short_clips_are_refused(tmp_path):
     times = np.arange(75) / 25
     silent = write(tmp_path / "silent.mp4", flashing(times, 1.4), np.zeros((1, 3 * RATE), np.float32))
     still = write(tmp_path / "still.mp4", flashing(times, 99.0), clicking(3.0, 1.4))
@@ -188,27 +192,27 @@ def test_clips_are_refused_for_a_reason(tmp_path):
         make_record(located(path), CLASSES, Settings(drop=()))
 
 
-def test_still_means_that_nine_of_ten_do_not_change():
+def test_still_means_that_nine_of_ten_changes_are_small():
     rng = np.random.default_rng(0)
     times = np.arange(0, 4200, 200)  # 20 changes
-    picture = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
-    frames = np.stack([picture] * 21)
-    frames[[3, 4]] = 255 - picture  # two changes: to it and back
+    image = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    frames = np.stack([image] * 21)
+    frames[[3, 4]] = 255 - image  # two changes: to it and back
     assert record.is_still(frames, times)
-    frames[[9]] = 255 - picture  # four changes of 20
+    frames[[9]] = 255 - image  # four changes of 20
     assert not record.is_still(frames, times)
 
 
 @pytest.mark.parametrize(
-    ("setting", "complaint"),
+    ("setting", "message"),
     [
         ({"front_end": "l4"}, "front_end='l4' is unknown; it is one of l3, lvs"),
-        ({"drop": ("quiet",)}, "'quiet' is unknown; what can be dropped is"),
+        ({"drop": ("quiet",)}, "'quiet' is unknown; allowed are"),
         ({"frames_per_second": 0}, "frames_per_second=0 is out of range"),
         ({"min_seconds": 0.5}, "min_seconds=0.5 is out of range"),
         ({"min_seconds": 8.0, "max_seconds": 7.5}, "max_seconds=7.5 is less than min_seconds=8.0"),
     ],
 )
-def test_settings_out_of_range_are_named(setting, complaint):
-    with pytest.raises(ValueError, match=complaint):
+def test_settings_out_of_range_are_named(setting, message):
+    with pytest.raises(ValueError, match=message):
         Settings(**setting)

@@ -1,4 +1,4 @@
-"""What a dataset's annotations ask for: segments of videos, with their labels and boxes."""
+"""Segments of videos, with their labels and boxes, and the reading of the annotation files that list them."""
 
 import csv
 import dataclasses
@@ -16,7 +16,7 @@ class Box:
       bbox: (ymin, xmin, ymax, xmax), normalised to the frame.
       label: class id.
       time_seconds: of the annotated frame, from the start of the clip; None: the middle frame.
-      annotator: number of who drew it, from 0.
+      annotator: number of the person who drew it, from 0.
     """
 
     bbox: tuple[float, float, float, float]
@@ -27,18 +27,18 @@ class Box:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Segment:
-    """One clip that the annotations ask for.
+    """A clip that the annotations name.
 
     Attributes:
       clip_id: unique in the dataset.
-      video_id: of the video it is from, which names the clip's file.
-      labels: class ids of what sounds.
-      start_seconds: where it starts in its video.
-      duration_seconds: how long it is at most; None: the file as it is.
+      video_id: of its video, which names the clip's file.
+      labels: class ids of its sounds.
+      start_seconds: in its video.
+      duration_seconds: maximal length; None: that of the file.
       boxes: annotated objects.
-      folder: the one below `--manual_dir` that its file is in, which tells files of one name apart; empty: any.
-      of_whole_video: the file named by the video alone is the whole video, whatever its length; no other name is tried.
-      where: the annotation file and the line that name it, for complaints; no part of what it is.
+      folder: of its file, below `--manual_dir`, which distinguishes files of one name; empty: any.
+      of_whole_video: whether its file is the complete video, whatever its length; no other name is tried.
+      where: the line of the annotations that names it, for error messages; not compared.
     """
 
     clip_id: str
@@ -57,9 +57,9 @@ class Located:
     """A segment and a file that may hold it.
 
     Attributes:
-      segment: what is wanted.
-      file: where it is.
-      cut: whether the file's name says where the segment starts, so that it is the segment and not the whole video.
+      segment: to be read.
+      file: to read it from.
+      cut: whether the file's name states the segment's start, so that it is the segment and not the complete video.
     """
 
     segment: Segment
@@ -68,19 +68,19 @@ class Located:
 
 
 def rows(path: str | os.PathLike, fields: int, layout: str, *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-    """Rows of a delimited annotation file, without blank lines and `# ` comments, stripped of spaces.
+    """Yield the rows of a delimited annotation file, without blank lines and `# ` comments, stripped of spaces.
 
     Args:
-      path: the file.
-      fields: how many a row has.
-      layout: what they are, for the complaint.
+      path: of the file.
+      fields: number in a row.
+      layout: names of the fields, for error messages.
       delimiter: between fields.
 
     Yields:
       Line number, from 1, and fields.
 
     Raises:
-      ValueError: a row of another length, or no row at all; says the file and the line.
+      ValueError: a row of another length, or an empty file; names the file and the line.
     """
     empty = True
     with open(path, encoding="utf-8-sig", newline="") as file:
@@ -98,20 +98,20 @@ def rows(path: str | os.PathLike, fields: int, layout: str, *, delimiter: str = 
                 yield reader.line_num, [field.strip() for field in row]
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{path}, line {reader.line_num}: {error}; expected {layout}") from error
-    if empty:  # as a download that failed leaves it
+    if empty:  # for example after a failed download
         raise ValueError(f"{path} has no row; expected {layout}")
 
 
 def seconds(text: str, path: str | os.PathLike, line: int, layout: str) -> float:
-    """A time in an annotation file.
+    """Return a time in an annotation file.
 
     Raises:
-      ValueError: it is no number of 0 or more; says the file and the line.
+      ValueError: it is not a number of 0 or more; names the file and the line.
     """
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise ValueError(f"{path}, line {line}: {text!r} is no time in seconds; expected {layout}")
+        raise ValueError(f"{path}, line {line}: {text!r} is not a time in seconds; expected {layout}")
     return value

@@ -1,7 +1,7 @@
-"""Builds the shards of a dataset, each on its own (`processes` has who builds which).
+"""Builds one shard of a dataset; `build_processes` distributes the shards.
 
-A shard is a pure function of its segments and settings. It is finished when its report stands beside it; a build that
-was interrupted goes on with the shards that have none. No TensorFlow here (see `tfrecord_file`).
+A shard is a pure function of its segments and settings. It is finished when its report lies beside it; an interrupted
+build resumes with the shards that have none. TensorFlow is not imported here (see `tfrecord_file`).
 """
 
 import dataclasses
@@ -20,16 +20,15 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
-from tensorflow_datasets.core import example_serializer
 
 from avlearn.data import contents, schema, tfrecord_file
 from avlearn.media.decode import UnreadableClip
-from data_builders.clips import record
+from data_builders.clips import record, tfds_internals
 from data_builders.clips.attempts import Attempts, write_atomically
 from data_builders.clips.segments import Located
 
-# A shard that other code left unfinished is built anew: another version of these modules (counted up by hand), or of a
-# library that has a hand in the bytes.
+# A shard that other code left unfinished is built again: another version of these modules (counted by hand), or of a
+# library that affects the bytes.
 FORMAT = (3, av.__version__, cv2.__version__, np.__version__)
 
 
@@ -38,8 +37,8 @@ class Recipe:
     """How to make the records of a shard.
 
     Attributes:
-      settings: what a record holds.
-      labels: class id to label, of the classes of its clips: a dataset may have a class for each clip.
+      settings: of the records.
+      labels: class id to label, for the classes of its clips only, since a dataset may have a class per clip.
     """
 
     settings: record.Settings
@@ -47,21 +46,21 @@ class Recipe:
 
     @functools.cached_property
     def features(self) -> tfds.features.FeaturesDict:
-        """Features of its records."""
+        """Features of the records."""
         return features(self.settings, class_count=1 + max(self.labels.values(), default=0))
 
-    def serialized(self, example: dict) -> bytes:
-        """A record as it is written: the same bytes wherever it is built, where TFDS leaves their order to chance."""
+    def serialize(self, example: dict) -> bytes:
+        """Serialize a record, deterministically, which TFDS does not."""
         proto = self._serializer.get_tf_example(self.features.encode_example(example))
         return proto.SerializeToString(deterministic=True)
 
     @functools.cached_property
-    def _serializer(self) -> example_serializer.ExampleSerializer:
-        return example_serializer.ExampleSerializer(self.features.get_serialized_info())
+    def _serializer(self) -> tfds_internals.ExampleSerializer:
+        return tfds_internals.serializer(self.features)
 
 
 def features(settings: record.Settings, class_count: int | None = None) -> tfds.features.FeaturesDict:
-    """Features of the records of a builder's config; the classes may be named later."""
+    """Return the features of the records of a builder's config; the classes may be named later."""
     return schema.features(
         None,
         class_count=class_count,
@@ -73,12 +72,12 @@ def features(settings: record.Settings, class_count: int | None = None) -> tfds.
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What a shard is to hold; a file beside it, so that a plan of any size needs no memory.
+    """What a shard shall contain; stored in a file beside it, so that a plan of any size needs no memory.
 
     Attributes:
-      clips: in order; of each the files that may hold it, the one to try first in front.
+      clips: in order; for each clip the files that may hold it, in the order to try them.
       recipe: how to make their records.
-      time_limit_seconds: a file whose record takes longer is given up.
+      time_limit_seconds: a file whose record takes longer is skipped.
     """
 
     clips: tuple[tuple[Located, ...], ...]
@@ -86,14 +85,14 @@ class Job:
     time_limit_seconds: float
 
     @classmethod
-    def of(
+    def create(
         cls,
         clips: Sequence[tuple[Located, ...]],
         settings: record.Settings,
         labels: Mapping[str, int],
         time_limit_seconds: float,
     ) -> "Job":
-        """A job with those of a dataset's labels that its clips have."""
+        """Create a job with the labels of its own clips, out of those of the dataset."""
         segments = [files[0].segment for files in clips]
         used = {label for segment in segments for label in (*segment.labels, *(box.label for box in segment.boxes))}
         recipe = Recipe(settings, {label: labels[label] for label in sorted(used)})
@@ -101,21 +100,21 @@ class Job:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Of everything that decides the shard's bytes."""
+        """Hash of everything that the shard's bytes depend on."""
         parts = (FORMAT, schema.SCHEMA_VERSION, self.clips, self.recipe)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What became of a shard.
+    """The outcome of building a shard.
 
     Attributes:
-      fingerprint: of the shard.
-      time_limit_seconds: that its files had.
+      fingerprint: of the job.
+      time_limit_seconds: of the job.
       num_bytes: of the records, without framing.
-      built: how many clips have a record.
-      whole_videos: how many of these were cut from a whole video.
+      built: number of clips that have a record.
+      whole_videos: number of these that were cut from a complete video.
       refused: clip id to (reason, detail).
       passed_over: clip id to what was wrong with the files before the one that it was built from.
       reasons: why files were refused or passed over, each reason once.
@@ -132,13 +131,13 @@ class Report:
 
 
 def write_job(shard: str, job: Job) -> None:
-    """Says what the shard at a path is to hold; a build begins with it."""
+    """Write the job of the shard at a path, with which a build begins."""
     epath.Path(f"{shard}.job").write_bytes(pickle.dumps(job))
-    Attempts(f"{shard}.reading").start_anew()
+    Attempts(f"{shard}.reading").reset()
 
 
-def report_of(shard: str) -> Report | None:
-    """The report of the shard at a path; None where it is not finished, damaged, or was made for another job."""
+def read_report(shard: str) -> Report | None:
+    """Return the report of the shard at a path; None if the shard is unfinished, damaged or of another job."""
     if not (epath.Path(f"{shard}.json").exists() and epath.Path(shard).exists()):
         return None
     try:
@@ -146,44 +145,43 @@ def report_of(shard: str) -> Report | None:
     except (json.JSONDecodeError, TypeError):
         return None
     size = report.num_bytes + tfrecord_file.FRAMING_BYTES * report.built
-    whole = epath.Path(shard).stat().length == size
-    return report if whole and report.fingerprint == _job_of(shard).fingerprint else None
+    complete = epath.Path(shard).stat().length == size
+    return report if complete and report.fingerprint == _read_job(shard).fingerprint else None
 
 
-def gather_reports(paths: Sequence[str], file: str | os.PathLike) -> None:
-    """Writes the reports of finished shards to one file, to be kept with the dataset."""
+def save_reports(paths: Sequence[str], file: str | os.PathLike) -> None:
+    """Save the reports of finished shards in one file, which is kept with the dataset."""
     with open(file, "w") as lines:
         for path in paths:
             report = json.loads(epath.Path(f"{path}.json").read_text())
             lines.write(json.dumps({"shard": os.path.basename(path), "report": report}) + "\n")
 
 
-def spread_reports(file: str | os.PathLike) -> None:
-    """Puts the reports of such a file beside their shards again, so that a later build goes on from them."""
+def restore_reports(file: str | os.PathLike) -> None:
+    """Restore the reports beside their shards from such a file, so that a later build keeps these shards."""
     with open(file) as lines:
         for entry in map(json.loads, lines):
             write_atomically(os.path.join(os.path.dirname(file), f"{entry['shard']}.json"), json.dumps(entry["report"]))
 
 
 def build(shard: str) -> int:
-    """Builds a shard by its job, unless it is finished; returns how many clips it was to have.
+    """Build a shard by its job, unless it is finished; return the number of clips in the job.
 
-    A clip that cannot be read is reported, and the build goes on. The process ends where a file takes too long: build
-    it again, and that file is passed over. A finished shard is built again where a clip failed for a reason that is not
-    the clip's (`error`), or has more time now.
+    A clip that cannot be read is reported, and the build continues. The process dies if a file takes too long; the next
+    attempt skips that file. A finished shard is built again if a clip failed by an `error`, which may not be the file's
+    fault, or timed out and now has more time.
 
     Raises:
-      OSError: its records cannot be written, or a file that was there when the build began is not there any more.
+      OSError: the records cannot be written, or a file has disappeared since the build began.
     """
-    job = _job_of(shard)
-    report = report_of(shard)
-    if report is not None and not _may_have_more(report, job):
-        if not epath.Path(shard + contents.SUFFIX).exists():  # as of a dataset that was moved without its tables
+    job = _read_job(shard)
+    report = read_report(shard)
+    if report is not None and not _worth_retrying(report, job):
+        if not epath.Path(shard + contents.SUFFIX).exists():  # for example after a move of the shards alone
             contents.write(shard)
         return len(job.clips)
     attempts = Attempts(f"{shard}.reading")
-    # Two processes may be at work on one shard, where those of a killed build live on: each has its own file, and the
-    # bytes are the same.
+    # Processes of a killed build may still work on the same shard: each has its own file, with the same bytes.
     partial = f"{shard}.{os.getpid()}.{uuid.uuid4().hex}.partial"
     with open(partial, "wb") as file:
         report = _write_records(file, job, attempts)
@@ -192,58 +190,58 @@ def build(shard: str) -> int:
     os.replace(partial, shard)
     contents.write(shard)
     write_atomically(f"{shard}.json", json.dumps(dataclasses.asdict(report)))
-    attempts.forget()
+    attempts.delete()
     return len(job.clips)
 
 
 def timed_out(shard: str) -> int:
-    """How many files of a shard that is being built were given up for the time they took."""
+    """Return the number of files of an unfinished shard that took too long."""
     return Attempts(f"{shard}.reading").timed_out
 
 
-def _may_have_more(report: Report, job: Job) -> bool:
+def _worth_retrying(report: Report, job: Job) -> bool:
     more_time = job.time_limit_seconds > report.time_limit_seconds
     return "error" in report.reasons or (more_time and "timed_out" in report.reasons)
 
 
 def _write_records(file: BinaryIO, job: Job, attempts: Attempts) -> Report:
-    """Writes the records of a job: of each clip the first of its files that can be read."""
+    """Write the records of a job, each from the first readable file of its clip."""
     num_bytes = built = whole_videos = 0
     refused, passed_over, reasons = {}, {}, set()
     for files in job.clips:
-        complaints = []
+        errors = []
         for located in files:
             try:
-                data, whole = _serialized(located, job, attempts)
+                data, from_video = _serialize(located, job, attempts)
             except UnreadableClip as error:
-                complaints.append(error)
+                errors.append(error)
                 reasons.add(error.reason)
                 continue
             tfrecord_file.write(file, data)
-            num_bytes, built, whole_videos = num_bytes + len(data), built + 1, whole_videos + whole
+            num_bytes, built, whole_videos = num_bytes + len(data), built + 1, whole_videos + from_video
             break
-        clip_id, details = files[0].segment.clip_id, "; ".join(str(complaint) for complaint in complaints)
-        if len(complaints) == len(files):
-            refused[clip_id] = (complaints[0].reason, details)
-        elif complaints:
+        clip_id, details = files[0].segment.clip_id, "; ".join(map(str, errors))
+        if len(errors) == len(files):
+            refused[clip_id] = (errors[0].reason, details)
+        elif errors:
             passed_over[clip_id] = details
     return Report(
         job.fingerprint, job.time_limit_seconds, num_bytes, built, whole_videos, refused, passed_over, sorted(reasons)
     )
 
 
-def _serialized(located: Located, job: Job, attempts: Attempts) -> tuple[bytes, bool]:
-    """The record of a clip from one of its files, and whether that is a whole video.
+def _serialize(located: Located, job: Job, attempts: Attempts) -> tuple[bytes, bool]:
+    """Return the record of a clip from one of its files, and whether that is a complete video.
 
     Raises:
-      UnreadableClip: with the reason; `error` is one that is not the file's.
-      OSError: the file was there before and is not any more.
+      UnreadableClip: with the reason; `error` may not be the file's fault.
+      OSError: the file has disappeared.
     """
-    with attempts.at(located, job.time_limit_seconds):
-        example, whole = _example(located, job.recipe)
+    with attempts.reading(located, job.time_limit_seconds):
+        example, from_video = _example(located, job.recipe)
     for box in example.get("boxes", ()):
         box["bbox"] = tfds.features.BBox(*box["bbox"])
-    return job.recipe.serialized(example), whole
+    return job.recipe.serialize(example), from_video
 
 
 def _example(located: Located, recipe: Recipe) -> tuple[dict, bool]:
@@ -252,13 +250,13 @@ def _example(located: Located, recipe: Recipe) -> tuple[dict, bool]:
         return record.make_record(located, recipe.labels, recipe.settings)
     except UnreadableClip as error:
         if error.reason == "missing":
-            raise OSError(errno.ENOENT, "it was there before; are the clips still mounted?", path) from error
+            raise OSError(errno.ENOENT, "the file has disappeared; are the clips still mounted?", path) from error
         raise
     except MemoryError:
         raise
-    except Exception as error:  # whatever a file makes a codec do, the build goes on, and says so
+    except Exception as error:  # whatever a codec does with a file, the build continues and reports it
         raise UnreadableClip(path, "error", f"{type(error).__name__}: {error}") from error
 
 
-def _job_of(shard: str) -> Job:
+def _read_job(shard: str) -> Job:
     return pickle.loads(epath.Path(f"{shard}.job").read_bytes())

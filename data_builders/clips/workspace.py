@@ -1,4 +1,4 @@
-"""The folder in which a dataset is built, until it is whole: its lock, what earlier builds left, and a full disk."""
+"""The folder in which a dataset is built until it is complete: its lock, its clean-up, and errors of the disk."""
 
 import contextlib
 import errno
@@ -13,13 +13,13 @@ UNFINISHED = ".unfinished"
 
 
 class Workspace:
-    """`<version>.unfinished` beside a dataset; one build at a time works in it.
+    """`<version>.unfinished` beside a dataset, which one build at a time uses.
 
     Args:
-      dataset: folder of the dataset that will stand in the end.
+      dataset: folder of the finished dataset.
 
     Attributes:
-      folder: where to work.
+      folder: to build in.
     """
 
     def __init__(self, dataset: pathlib.Path):
@@ -28,10 +28,10 @@ class Workspace:
         self._lock = None
 
     def __enter__(self) -> "Workspace":
-        """Locks the folder.
+        """Lock the folder.
 
         Raises:
-          ValueError: another build is at work in it, or finished it meanwhile.
+          ValueError: another build is using it, or has just finished the dataset.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.folder / "lock", "w")
@@ -39,34 +39,34 @@ class Workspace:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
-            raise ValueError(f"another build is at work in {self.folder}; wait for it, or end it") from None
+            raise ValueError(f"another build is using {self.folder}; wait for it, or stop it") from None
         if self._dataset.exists():
             self.close()
-            raise ValueError(f"another build has just finished {self._dataset}; there is nothing left to do")
+            raise ValueError(f"another build has just finished {self._dataset}; nothing is left to do")
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        """Unlocks the folder after a failure; after success, `remove` does."""
+        """Unlock the folder after a failure; after success, `remove` does."""
         if kind is not None:
             self.close()
 
     def close(self) -> None:
-        """Unlocks the folder."""
+        """Unlock the folder."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def remove(self) -> None:
-        """Removes the folder, now that the dataset stands."""
+        """Remove the folder, now that the dataset is complete."""
         shutil.rmtree(self.folder)
         self.close()
 
     def clean(self, wanted: Iterable[str], own: str) -> None:
-        """Removes what builds that were ended, or asked for another division into shards, left behind.
+        """Remove the files of builds that were killed or had another number of shards.
 
         Args:
           wanted: paths of the shards of this build.
-          own: name of the folder that TFDS made for this one.
+          own: name of the temporary folder that TFDS made for this build.
         """
         names = {os.path.basename(path) for path in wanted} | {"lock", "plan.sqlite"}
         for path in self.folder.iterdir():
@@ -77,7 +77,7 @@ class Workspace:
                 shutil.rmtree(path)
 
     def publish(self, name: str, target: pathlib.Path) -> None:
-        """Puts a finished file where TFDS makes the dataset of it; by a link, so that an interruption loses nothing."""
+        """Link a finished file into the folder that TFDS renames to the dataset's; an interruption loses nothing."""
         try:
             os.link(self.folder / name, target / name)
         except OSError:
@@ -85,8 +85,8 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def explained(folder: pathlib.Path) -> Iterator[None]:
-    """Within it, a disk that is full, or a folder that cannot be written, is said with what to do."""
+def explain_disk_errors(folder: pathlib.Path) -> Iterator[None]:
+    """Add to errors of a full disk or an unwritable folder what to do about them."""
     again = f"and run the same command again. Finished shards are kept in {folder}"
     try:
         yield
@@ -97,5 +97,5 @@ def explained(folder: pathlib.Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(error.errno, f"the disk is full: make room, {again}") from error
         if error.errno in (errno.EACCES, errno.EROFS):
-            raise OSError(error.errno, f"{error.strerror}: {error.filename}. Mend that, {again}") from error
+            raise OSError(error.errno, f"{error.strerror}: {error.filename}. Fix that, {again}") from error
         raise

@@ -1,4 +1,4 @@
-"""dcase2013: half a minute of ten kinds of places, the scenes of the DCASE 2013 challenge (TFDS builder)."""
+"""Builds dcase2013: half-minute recordings of ten acoustic scenes, of the DCASE 2013 challenge (TFDS builder)."""
 
 import collections
 import dataclasses
@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 from data_builders.clips import annotation_sources, clip_files, clips_builder, clips_config, segments
 
-# Names as the files have them.
+# Scene in the file names to display name.
 CLASSES = {
     "bus": "bus",
     "busystreet": "busy street",
@@ -28,11 +28,11 @@ RECORDINGS_PER_CLASS = 10  # in each of the two sets
 
 @dataclasses.dataclass
 class Config(clips_config.ClipsConfig):
-    """Where the two sets are. They are a benchmark, so no recording is dropped.
+    """The folders of the two sets, which are a benchmark, so no recording is dropped.
 
     Attributes:
-      train_folder: folder below `--manual_dir` with the development set.
-      test_folder: folder below `--manual_dir` with the test set, which has the same file names.
+      train_folder: of the development set, below `--manual_dir`.
+      test_folder: of the test set, which has the same file names.
     """
 
     drop: Sequence[str] = ()
@@ -45,17 +45,17 @@ class Builder(clips_builder.ClipsBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
-    SUFFIXES = clip_files.SOUND_SUFFIXES
+    SUFFIXES = clip_files.AUDIO_SUFFIXES
     SOUND_ONLY = True
     builder_config_cls = Config
     BUILDER_CONFIGS = [Config(name="scenes", description="Ten scenes: ten recordings each to train, ten to test")]
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
-        """The recordings of both sets; their names say the scene."""
+        """Read the recordings of both sets, whose names state the scene."""
         manual_dir, config = annotation_sources.manual_dir(dl_manager), self.builder_config
         if config.train_folder == config.test_folder:
             raise ValueError(
-                f"train_folder and test_folder are both {config.train_folder!r}: the sets have a folder each"
+                f"train_folder and test_folder are both {config.train_folder!r}: each set needs its own folder"
             )
         refused = collections.defaultdict(list)
         splits = {
@@ -68,29 +68,29 @@ class Builder(clips_builder.ClipsBuilder):
 def read_folder(
     manual_dir: pathlib.Path, folder: str, split: str, refused: dict[str, list[str]]
 ) -> list[segments.Segment]:
-    """Recordings of a set, by their names: `<scene><two digits>`.
+    """Return the recordings of a set, by their names: `<scene><two digits>`.
 
-    The numbers have gaps (the ten of a scene are not 01 to 10), so that what is missing can be counted and not named.
+    The numbers have gaps (the ten of a scene are not 01 to 10), so missing recordings can be counted but not named.
 
     Args:
-      manual_dir: the folder that the sets are in.
+      manual_dir: folder of both sets.
       folder: of this set, below it.
       split: train or test.
-      refused: to which files of other names and scenes with too few or too many recordings are added.
+      refused: files with other names, and scenes with too few or too many recordings, are added to it.
 
     Raises:
-      ValueError: the folder is not there, or has one name twice.
+      ValueError: the folder does not exist, or has a name twice.
     """
     if not (manual_dir / folder).is_dir():
-        raise ValueError(f"the {split} set is looked for in {manual_dir / folder}, which is no folder; see README.md")
+        raise ValueError(f"the folder of the {split} set, {manual_dir / folder}, does not exist; see README.md")
     found = {}
-    for file in clip_files.walk(manual_dir / folder, clip_files.SOUND_SUFFIXES):
+    for file in clip_files.walk(manual_dir / folder, clip_files.AUDIO_SUFFIXES):
         stem, path = file.stem, file.path
         name = re.fullmatch(r"([a-z]+)\d\d", stem, re.ASCII)
         if not name or name[1] not in CLASSES:
             refused["files of no scene"].append(path)
         elif stem in found:
-            raise ValueError(f"{path}: {split} has a second recording {stem!r}; the sets are to be in folders apart")
+            raise ValueError(f"{path}: {split} has a second recording {stem!r}; put the sets into separate folders")
         else:
             found[stem] = segments.Segment(f"{split}_{stem}", stem, (name[1],), folder=folder)
     counts = collections.Counter(segment.labels[0] for segment in found.values())

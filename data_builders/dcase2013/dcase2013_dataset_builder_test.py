@@ -1,4 +1,4 @@
-"""The whole builder on recordings made here: two folders with the same file names."""
+"""The builder on generated recordings: two folders with the same file names."""
 
 import pathlib
 
@@ -16,7 +16,7 @@ BIN_HZ = 48_000 / 512
 
 
 def tone(path, hertz, seconds=2.0):
-    """A tone in the left channel, and nothing in the right."""
+    """Write a tone in the left channel, and silence in the right."""
     path.parent.mkdir(parents=True, exist_ok=True)
     left = 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)
     soundfile.write(path, np.stack([left, np.zeros_like(left)], axis=1), RATE, subtype="PCM_24")
@@ -49,7 +49,7 @@ def test_each_set_is_built_from_its_own_folder(tmp_path):
     refused = coverage["refused_annotations"]
     assert refused["files of no scene"]["items"] == [str(manual / "scenes_stereo" / "trial01.wav")]
     short = refused["scenes without ten recordings"]["items"]
-    assert len(short) == 19  # all of both sets but the parks to test
+    assert len(short) == 19  # all scenes of both sets except the parks of the test set
     assert "train: 1 recordings of tubestation, the set has 10" in short
     assert "train: 0 recordings of park, the set has 10" in short
 
@@ -60,10 +60,10 @@ def test_ten_scenes():
     assert [config.drop for config in Builder.BUILDER_CONFIGS] == [()]
 
 
-def test_folders_that_cannot_be_told_apart_are_refused(tmp_path):
+def test_ambiguous_folders_are_refused(tmp_path):
     manual = tmp_path / "manual"
     tone(manual / "both" / "a" / "bus01.wav", 1500)
-    with pytest.raises(ValueError, match=r"the train set is looked for in .*/scenes_stereo, which is no folder"):
+    with pytest.raises(ValueError, match=r"the folder of the train set, .*/scenes_stereo, does not exist"):
         build_dataset.build(Builder, "scenes", manual, tmp_path / "data")
     same = Config(name="same", train_folder="both", test_folder="both")
     with pytest.raises(ValueError, match="train_folder and test_folder are both 'both'"):

@@ -1,4 +1,4 @@
-"""esc50: five-second recordings of 50 kinds of environmental sound (TFDS builder)."""
+"""Builds esc50: five-second recordings of 50 classes of environmental sound (TFDS builder)."""
 
 import dataclasses
 import pathlib
@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from data_builders.clips import annotation_sources, clip_files, clips_builder, clips_config, segments
 
 META_URL = "https://raw.githubusercontent.com/karolpiczak/ESC-50/master/meta/esc50.csv"
-META_PLACES = ("esc50.csv", "meta/esc50.csv")  # the second is where the dataset's archive has it
+META_PATHS = ("esc50.csv", "meta/esc50.csv")  # the second is its path in the dataset's archive
 LAYOUT = "filename,fold,target,category,esc10,src_file,take"
 FOLDS = 5
 
@@ -30,25 +30,25 @@ CLASSES = (
 
 @dataclasses.dataclass
 class Config(clips_config.ClipsConfig):
-    """ESC-50 as it is; recordings that are silent in part or in whole belong to the benchmark, so none is dropped."""
+    """Keeps every recording: partly or fully silent ones belong to the benchmark."""
 
     drop: Sequence[str] = ()
 
 
 class Builder(clips_builder.ClipsBuilder):
-    """Builds ESC-50 from the sound files in `--manual_dir`, a split for each of its five folds."""
+    """Builds ESC-50 from the audio files in `--manual_dir`, a split for each of its five folds."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
-    SUFFIXES = clip_files.SOUND_SUFFIXES
+    SUFFIXES = clip_files.AUDIO_SUFFIXES
     SOUND_ONLY = True
     builder_config_cls = Config
     BUILDER_CONFIGS = [Config(name="all", description="The 2,000 recordings, in their five folds")]
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
-        """The recordings of each fold, in the 50 classes."""
+        """Read the recordings of each fold, in 50 classes."""
         folder = annotation_sources.manual_dir(dl_manager)
-        name = next((place for place in META_PLACES if (folder / place).is_file()), META_PLACES[0])
+        name = next((path for path in META_PATHS if (folder / path).is_file()), META_PATHS[0])
         splits = {f"fold{fold}": [] for fold in range(1, FOLDS + 1)}
         for fold, segment in read_meta(annotation_sources.annotation_file(dl_manager, name, META_URL)):
             splits[f"fold{fold}"].append(segment)
@@ -56,10 +56,10 @@ class Builder(clips_builder.ClipsBuilder):
 
 
 def read_meta(path: pathlib.Path) -> list[tuple[int, segments.Segment]]:
-    """Folds, from 1, and recordings of ESC-50's `esc50.csv`.
+    """Return the folds, from 1, and the recordings in ESC-50's `esc50.csv`.
 
     Raises:
-      ValueError: a row that is none, or whose columns contradict each other; says the file and the line.
+      ValueError: a malformed row, or columns that contradict each other; names the file and the line.
     """
     found = []
     for line, row in segments.rows(path, 7, LAYOUT):
@@ -69,7 +69,7 @@ def read_meta(path: pathlib.Path) -> list[tuple[int, segments.Segment]]:
         where = f"{path}, line {line}"
         name = re.fullmatch(r"((\d+)-(\d+)-([A-Z]+)-(\d+))\.wav", filename, re.ASCII)
         if not name:
-            raise ValueError(f"{where}: {filename!r} is no name like 1-100032-A-0.wav; expected {LAYOUT}")
+            raise ValueError(f"{where}: {filename!r} is not a name like 1-100032-A-0.wav; expected {LAYOUT}")
         stem, fold_of_name, _, _, target_of_name = name.groups()
         if (fold, target) != (fold_of_name, target_of_name):
             raise ValueError(f"{where}: fold {fold!r} and target {target!r} are not those of the name {filename!r}")

@@ -1,4 +1,4 @@
-"""The whole builder on recordings made here, and rows of `esc50.csv` that are none."""
+"""The builder on generated recordings, and malformed rows of `esc50.csv`."""
 
 import pathlib
 import shutil
@@ -20,7 +20,7 @@ RATE = 44_100
 
 
 def recording(path, seconds, sounding_seconds):
-    """Noise, and then digital silence."""
+    """Write noise followed by digital silence; return the path."""
     waveform = np.zeros(round(seconds * RATE), np.float32)
     waveform[: round(sounding_seconds * RATE)] = np.random.default_rng(0).uniform(
         -0.5, 0.5, round(sounding_seconds * RATE)
@@ -29,7 +29,7 @@ def recording(path, seconds, sounding_seconds):
     return path
 
 
-def test_five_folds_of_sound_without_pictures(tmp_path):
+def test_five_folds_of_audio_only(tmp_path):
     manual = tmp_path / "manual"
     shutil.copytree(DUMMY, manual)
     (manual / "audio").mkdir()
@@ -49,12 +49,12 @@ def test_five_folds_of_sound_without_pictures(tmp_path):
     made = records["fold1"]["1-100001-A-0"]
     assert set(made) == {"clip_id", "video_id", "start_ms", "log_spectrogram", "labels"}
     assert records["fold2"]["2-200002-A-49"]["labels"].tolist() == [49]
-    # 5 s at 48 kHz, windows of 480 every 240: 999 columns; those from 2 s on, the 401st and later, hold only silence.
+    # 5 s at 48 kHz, windows of 480 every 240: 999 columns; from the 401st, at 2 s, on they are silent.
     assert made["log_spectrogram"].shape == (999, 257)
     assert made["log_spectrogram"][:395].mean() > -10
     floor = np.float16(np.log(1e-7))
     assert (made["log_spectrogram"][405:] == floor).all()
-    assert (records["fold1"]["1-100001-B-0"]["log_spectrogram"] == floor).all()  # all silent, and kept
+    assert (records["fold1"]["1-100001-B-0"]["log_spectrogram"] == floor).all()  # silent throughout, and kept
 
     counts = build_dataset.coverage(builder)["splits"]
     assert {fold: (of_fold["expected"], of_fold["built"]) for fold, of_fold in counts.items()} == {
@@ -90,14 +90,14 @@ def test_nothing_is_dropped_unless_asked():
 
 
 @pytest.mark.parametrize(
-    ("key", "complaint"), [({"optical_flow": True}, "optical_flow=True"), ({"drop": ["still_frames"]}, "still_frames")]
+    ("key", "message"), [({"optical_flow": True}, "optical_flow=True"), ({"drop": ["still_frames"]}, "still_frames")]
 )
-def test_what_needs_a_picture_is_refused(key, complaint):
-    with pytest.raises(ValueError, match=rf"{complaint}.*: this dataset has sound and no picture"):
+def test_options_that_need_video_are_refused(key, message):
+    with pytest.raises(ValueError, match=rf"{message}.*: this dataset has audio only"):
         Config(name="all", **key).settings(sound_only=True)
 
 
-def test_silence_that_a_file_does_not_hold_is_not_stored(tmp_path):
+def test_padding_is_not_stored(tmp_path):
     path = recording(tmp_path / "short.wav", 3, 3)
     settings = Settings(sound_only=True, waveform_hz=16_000)
 
@@ -113,10 +113,10 @@ def test_silence_that_a_file_does_not_hold_is_not_stored(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "complaint"),
+    ("row", "message"),
     [
         ("1-1-A-0.wav,1,0,dog,True,1", "line 3: 6 fields"),
-        ("dog.wav,1,0,dog,True,1,A", "line 3: 'dog.wav' is no name like"),
+        ("dog.wav,1,0,dog,True,1,A", "line 3: 'dog.wav' is not a name like"),
         ("1-1-A-0.wav,2,0,dog,True,1,A", "line 3: fold '2' and target '0' are not those of the name"),
         ("1-1-A-0.wav,1,3,cow,False,1,A", "line 3: fold '1' and target '3' are not those of the name"),
         ("6-1-A-0.wav,6,0,dog,True,1,A", "line 3: fold '6' is not 1 to 5"),
@@ -124,12 +124,12 @@ def test_silence_that_a_file_does_not_hold_is_not_stored(tmp_path):
         ("1-1-A-50.wav,1,50,dog,True,1,A", "line 3: category 'dog' with target 50, which is none"),
     ],
 )
-def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
+def test_broken_rows_are_refused_by_line(tmp_path, row, message):
     text = f"{HEADER}1-2-A-1.wav,1,1,rooster,True,2,A\n{row}\n"
-    build_dataset.check_refused(read_meta, tmp_path / "esc50.csv", text, f", {complaint}")
+    build_dataset.check_refused(read_meta, tmp_path / "esc50.csv", text, f", {message}")
 
 
-def test_a_recording_that_occurs_twice_is_refused_with_both_lines(tmp_path):
+def test_a_repeated_recording_is_refused_with_both_lines(tmp_path):
     row = "1-1-A-0.wav,1,0,dog,True,1,A\n"
     (tmp_path / "esc50.csv").write_text(f"{HEADER}{row}\n{row}")
     with pytest.raises(ValueError, match=r"'1-1-A-0' occurs twice .*: esc50.csv, line 2 and esc50.csv, line 4"):

@@ -1,4 +1,4 @@
-"""flickr_soundnet: videos of Flickr without labels, and a test set with boxes around what sounds (TFDS builder)."""
+"""Builds flickr_soundnet: unlabelled Flickr videos, and a test set with boxes around sound sources (TFDS builder)."""
 
 import collections
 import dataclasses
@@ -12,7 +12,7 @@ from data_builders.clips import annotation_sources, clip_files, clips_builder, c
 from data_builders.clips.divide import is_validation
 from data_builders.clips.listing import Listing
 
-BOX_PIXELS = 256  # the boxes' scale, whatever the size of the picture
+BOX_PIXELS = 256  # scale of the boxes, whatever the size of the image
 BOX_LAYOUT = "root > annotator > bbox > (anything, xmin, ymin, xmax, ymax)"
 TEST_LIST = "flickr_test.csv"
 LABEL = "sound"
@@ -21,11 +21,11 @@ Refused = dict[str, list[str]]
 
 @dataclasses.dataclass
 class Config(clips_config.ClipsConfig):
-    """Which videos to train on.
+    """The videos to train on.
 
     Attributes:
-      train_list: name of a file in `--manual_dir` with their ids, one a line; empty: every file in `videos/`.
-      clip_seconds: how much of each is stored, from its start; 0: the whole file. Test clips are stored as they are.
+      train_list: name of a file in `--manual_dir` with their ids, one per line; empty: every file in `videos/`.
+      clip_seconds: stored length, from the start of each; 0: the complete file. Test clips are stored completely.
     """
 
     train_list: str = ""
@@ -49,16 +49,16 @@ class Builder(clips_builder.ClipsBuilder):
             description="Training on the 144k videos of Localizing Visual Sounds the Hard Way",
             train_list="flickr_144k.txt",
         ),
-        Config(name="full", description="Training on every video that is there"),
+        Config(name="full", description="Training on every available video"),
     )
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
-        """Training videos, a share of them for validation, and the test clips with their boxes; one class."""
+        """Read the training videos, some of them for validation, and the test clips with their boxes; one class."""
         manual_dir, config = annotation_sources.manual_dir(dl_manager), self.builder_config
         seconds = config.clip_seconds
         if seconds != 0 and not seconds >= config.min_seconds:
             raise ValueError(
-                f"clip_seconds={seconds}: it is 0 (whole files), or min_seconds={config.min_seconds} or more"
+                f"clip_seconds={seconds}: it must be 0 (complete files), or min_seconds={config.min_seconds} or more"
             )
         refused = collections.defaultdict(list)
         test, held_out = read_test(manual_dir, refused)
@@ -83,24 +83,24 @@ class Builder(clips_builder.ClipsBuilder):
 
 
 def list_train(manual_dir: pathlib.Path, train_list: str, held_out: set[str], refused: Refused) -> Collection[str]:
-    """Ids of the training videos: those of a list, or of the files in `videos/`.
+    """Return the ids of the training videos: those of a list, or of the files in `videos/`.
 
     Args:
-      manual_dir: the folder of all.
+      manual_dir: folder of the lists and videos.
       train_list: name of the list; empty: the files.
-      held_out: ids of the test set, which is not trained on.
-      refused: to which ids of a list that occur twice or are of the test set are added.
+      held_out: ids of the test set, which are left out.
+      refused: ids of a list that are repeated or in the test set are added to it.
 
     Raises:
-      ValueError: the list or the folder is not there, or a line of the list is no id.
+      ValueError: the list or the folder does not exist, or a line of the list is not an id.
     """
     if not train_list:
         folder = manual_dir / "videos"
         if not folder.is_dir():
-            raise ValueError(f"training on every video takes those in {folder}, which is no folder")
+            raise ValueError(f"training on every video needs the folder {folder}, which does not exist")
         files = clip_files.walk(folder, clip_files.VIDEO_SUFFIXES)
         paths = (file.path for file in files if file.stem not in held_out)
-        return Listing(folder, paths, lambda place: place.stem).names
+        return Listing(folder, paths, lambda path: path.stem).names
     path = find_list(manual_dir, train_list)
     if path is None:
         raise ValueError(
@@ -118,41 +118,41 @@ def list_train(manual_dir: pathlib.Path, train_list: str, held_out: set[str], re
 
 
 def find_list(manual_dir: pathlib.Path, name: str) -> pathlib.Path | None:
-    """A list of ids, which may end in `.txt` or `.csv` whatever its name says; None where it is not there."""
+    """Return the path of a list of ids, ending as its name does or in `.txt` or `.csv`; None if it does not exist."""
     names = (name, *(str(pathlib.PurePath(name).with_suffix(suffix)) for suffix in (".txt", ".csv")))
     return next((manual_dir / name for name in names if (manual_dir / name).is_file()), None)
 
 
 def read_ids(path: pathlib.Path, fields: int, layout: str) -> list[tuple[int, list[str]]]:
-    """Rows of a list whose first field is an id of Flickr, with their line numbers.
+    """Return the rows of a list whose first field is an id of Flickr, with their line numbers.
 
     Raises:
-      ValueError: a row that is none; says the file and the line.
+      ValueError: a malformed row; names the file and the line.
     """
     rows = list(segments.rows(path, fields, layout))
     for line, row in rows:
         if not (row[0].isascii() and row[0].isdigit()):
-            raise ValueError(f"{path}, line {line}: {row[0]!r} is no id of Flickr, which has digits only")
+            raise ValueError(f"{path}, line {line}: {row[0]!r} is not an id of Flickr, which consists of digits")
     return rows
 
 
 def read_test(manual_dir: pathlib.Path, refused: Refused) -> tuple[Mapping[str, tuple[segments.Box, ...]], set[str]]:
-    """The test set: files of `Annotations/`, of which only those of `flickr_test.csv` where there is one.
+    """Return the test set: the files of `Annotations/` or, if `flickr_test.csv` exists, those that it lists.
 
     Args:
-      manual_dir: the folder of all.
-      refused: to which degenerate boxes, clips left with no box and what only one of list and files has are added.
+      manual_dir: folder of both.
+      refused: degenerate boxes, clips without a box, and differences between list and files are added to it.
 
     Returns:
-      Boxes by id; and every id that either names, which no training may use.
+      Boxes by id; and all ids of list and files, which must not be trained on.
 
     Raises:
-      ValueError: there are no files, no file has a usable box, or a file or a line of the list is broken.
+      ValueError: no file exists or has a usable box, or a file or a line of the list is malformed.
     """
     found = sorted((manual_dir / "Annotations").glob("*.xml"))
-    paths = {path.stem: path for path in found if not path.name.startswith(".")}  # a Mac's ._<id>.xml is no XML
+    paths = {path.stem: path for path in found if not path.name.startswith(".")}  # a Mac's ._<id>.xml is not XML
     if not paths:
-        raise ValueError(f"the boxes of the test set are looked for in {manual_dir / 'Annotations'}, as <id>.xml: none")
+        raise ValueError(f"the boxes of the test set are missing: {manual_dir / 'Annotations'} has no <id>.xml")
     listed, test_list = list(paths), find_list(manual_dir, TEST_LIST)
     if test_list is not None:
         lines = collections.Counter(row[0] for _, row in read_ids(test_list, 2, "id,number"))
@@ -170,14 +170,14 @@ def read_test(manual_dir: pathlib.Path, refused: Refused) -> tuple[Mapping[str, 
 
 
 def read_boxes(path: pathlib.Path, refused: Refused) -> tuple[segments.Box, ...]:
-    """Boxes of every annotator of a test clip, on its middle frame.
+    """Return the boxes of every annotator of a test clip, on its middle frame.
 
     Args:
-      path: its XML file.
-      refused: to which boxes without an area, or that are not within the picture, are added.
+      path: of its XML file.
+      refused: boxes without an area or beyond the image are added to it.
 
     Raises:
-      ValueError: the file is no XML, or a box in it is not four numbers.
+      ValueError: the file is not XML, or a box is not four numbers.
     """
     try:
         root = ElementTree.parse(path).getroot()

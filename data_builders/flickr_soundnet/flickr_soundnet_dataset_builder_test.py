@@ -1,8 +1,7 @@
-"""The whole builder on real media files made here, boxes of all kinds, and LVS's list where it is at hand."""
+"""The builder on generated media files, boxes of all kinds, and the list of LVS if available."""
 
 import pathlib
 import shutil
-import types
 
 import pytest
 
@@ -24,11 +23,11 @@ OFFICIAL = SHARED / "vggss" / "flickr_test.csv"
 
 @pytest.fixture
 def manual_dir(tmp_path):
-    """The dummy annotations and lists."""
+    """Copy the dummy annotations and lists."""
     return shutil.copytree(DUMMY, tmp_path / "manual")
 
 
-def test_training_clips_are_cut_and_test_clips_are_whole_with_boxes(manual_dir, tmp_path):
+def test_training_clips_are_cut_and_test_clips_are_complete_with_boxes(manual_dir, tmp_path):
     videos = manual_dir / "videos"
     videos.mkdir()
     for name in ("70000000.mp4", "70000003.mp4", "90000001.mp4", "90000002.mkv", "90000004.mp4"):
@@ -52,7 +51,10 @@ def test_training_clips_are_cut_and_test_clips_are_whole_with_boxes(manual_dir, 
     # (64, 0, 192, 128) and (32, 16, 160, 256) of 256, as (ymin, xmin, ymax, xmax).
     assert boxes["bbox"].tolist() == [[0, 0.25, 0.5, 0.75], [0.0625, 0.125, 1, 0.625]]
     assert boxes["annotator"].tolist() == [0, 1]
-    assert boxes["time_ms"].tolist() == [1400, 1400]  # the stored frame nearest to the middle, the earlier of two
+    assert boxes["time_ms"].tolist() == [
+        1400,
+        1400,
+    ]  # of the two stored frames nearest to the middle, the earlier
     assert records["test"]["90000004"]["boxes"]["bbox"].shape == (0, 4)
 
     coverage = build_dataset.coverage(builder)
@@ -72,12 +74,12 @@ def test_training_clips_are_cut_and_test_clips_are_whole_with_boxes(manual_dir, 
     }
 
 
-def test_full_takes_every_file_but_those_of_the_test_set(manual_dir, tmp_path):
+def test_full_uses_every_file_except_those_of_the_test_set(manual_dir, tmp_path):
     for name in ("a/70000000.mp4", "b/70000000.mp4", "b/70000003.webm", "b/90000001.mp4", "90000003.mp4", "list.txt"):
         (manual_dir / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
         (manual_dir / "videos" / name).touch()
     builder = Builder(config="full", data_dir=tmp_path)
-    splits = builder.annotations(types.SimpleNamespace(_manual_dir=manual_dir)).splits
+    splits = builder.annotations(build_dataset.download_manager(manual_dir)).splits
     made = {split: [(clip.clip_id, clip.duration_seconds) for clip in clips] for split, clips in splits.items()}
     assert made == {
         "train": [("70000000", 20)],
@@ -96,7 +98,7 @@ def test_without_lvs_list_every_annotation_file_is_a_test_clip(manual_dir):
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         ("<a><b><bbox>", "no element found"),
         ("<a><b><bbox><o/><x>1</x><y>2</y><x>3</x></bbox></b></a>", "annotator 0 has a box"),
@@ -105,10 +107,10 @@ def test_without_lvs_list_every_annotation_file_is_a_test_clip(manual_dir):
         ("<a><b><bbox><o/><x>1</x><y>2</y><x/><y>4</y></bbox></b></a>", "annotator 0 has a box"),
     ],
 )
-def test_broken_annotation_files_are_refused_by_name(tmp_path, text, complaint):
+def test_broken_annotation_files_are_refused_by_name(tmp_path, text, message):
     path = tmp_path / "90000001.xml"
     path.write_text(text)
-    with pytest.raises(ValueError, match=rf"90000001.xml: {complaint}.*; expected root > annotator > bbox"):
+    with pytest.raises(ValueError, match=rf"90000001.xml: {message}.*; expected root > annotator > bbox"):
         read_boxes(path, {})
 
 
@@ -124,18 +126,18 @@ def test_degenerate_boxes_are_listed(tmp_path, corners):
     assert len(refused["degenerate boxes"]) == 1
 
 
-def test_what_is_not_there_is_named(manual_dir, tmp_path):
+def test_missing_lists_and_folders_are_named(manual_dir, tmp_path):
     with pytest.raises(ValueError, match=r"the list of training videos flickr_144k.txt is not in --manual_dir"):
         list_train(manual_dir, "flickr_144k.txt", set(), {})
     (manual_dir / "flickr_144k.csv").write_text("70000000\nhello\n")
-    with pytest.raises(ValueError, match=r"flickr_144k.csv, line 2: 'hello' is no id of Flickr"):
+    with pytest.raises(ValueError, match=r"flickr_144k.csv, line 2: 'hello' is not an id of Flickr"):
         list_train(manual_dir, "flickr_144k.txt", set(), {})
-    with pytest.raises(ValueError, match=r"takes those in .*videos, which is no folder"):
+    with pytest.raises(ValueError, match=r"needs the folder .*videos, which does not exist"):
         list_train(manual_dir, "", set(), {})
     shutil.rmtree(manual_dir / "Annotations")
-    with pytest.raises(ValueError, match=r"looked for in .*Annotations, as <id>.xml"):
+    with pytest.raises(ValueError, match=r"missing: .*Annotations has no <id>.xml"):
         read_test(manual_dir, {})
-    with pytest.raises(ValueError, match=r"clip_seconds=1: it is 0 \(whole files\), or min_seconds=2.0 or more"):
+    with pytest.raises(ValueError, match=r"clip_seconds=1: it must be 0 \(complete files\), or min_seconds=2.0"):
         build_dataset.build(Builder, Config(name="short", clip_seconds=1), manual_dir, tmp_path / "data")
 
 
@@ -147,8 +149,8 @@ def test_configs():
     assert len(lists) == 9
 
 
-@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official annotation files are not at hand")
-def test_lvs_list_holds_249_ids():
+@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official annotation files are not available")
+def test_lvs_list_has_249_ids():
     ids = [row[0] for _, row in read_ids(OFFICIAL, 2, "id,number")]
     assert len(ids) == len(set(ids)) == 249
     assert "3908875357" not in ids

@@ -1,6 +1,6 @@
-"""The 34 classes of Kinetics-Sounds (Look, Listen and Learn, appendix A) and the Kinetics-400 labels they are."""
+"""The 34 classes of Kinetics-Sounds (Look, Listen and Learn, appendix A) with their labels in Kinetics-400."""
 
-# In the paper's order. Some of its names are shorter than the labels; for three there is no label of that action.
+# In the paper's order. Some of its names are shorter than the labels; three have no label for their action.
 KINETICS_LABELS = {
     "blowing nose": "blowing nose",
     "bowling": "bowling",
@@ -38,20 +38,20 @@ KINETICS_LABELS = {
     "playing xylophone": "playing xylophone",
 }
 
-# Classes whose label above is only the nearest that Kinetics-400 has.
+# Classes whose label above is only the nearest one in Kinetics-400.
 NEAREST_ONLY = ("typing", "fingerpicking", "patting")
 
 
-def labels_of(nearest: tuple[str, ...]) -> dict[str, str]:
-    """The paper's class names with their Kinetics-400 labels, in the paper's order.
+def class_labels(nearest: tuple[str, ...]) -> dict[str, str]:
+    """Return the paper's class names with their Kinetics-400 labels, in the paper's order.
 
     Args:
-      nearest: which of `NEAREST_ONLY` are taken, by their nearest label; the others are left out.
+      nearest: names in `NEAREST_ONLY` to include by their nearest label; the others are left out.
 
     Raises:
-      ValueError: a name that is none of `NEAREST_ONLY`.
+      ValueError: a name that is not in `NEAREST_ONLY`.
     """
     for name in nearest:
         if name not in NEAREST_ONLY:
-            raise ValueError(f"nearest={nearest!r}: {name!r} is none of {', '.join(NEAREST_ONLY)}")
+            raise ValueError(f"nearest={nearest!r}: {name!r} is not one of {', '.join(NEAREST_ONLY)}")
     return {name: label for name, label in KINETICS_LABELS.items() if name not in NEAREST_ONLY or name in nearest}

@@ -1,4 +1,4 @@
-"""kinetics_sounds: the clips of Kinetics-400 whose action is heard as well as seen (TFDS builder)."""
+"""Builds kinetics_sounds: the clips of Kinetics-400 whose action is audible as well as visible (TFDS builder)."""
 
 import dataclasses
 import pathlib
@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import tensorflow_datasets as tfds
 
 from data_builders.clips import clips_builder, clips_config, segments
-from data_builders.clips.annotation_sources import fetched, manual_dir
+from data_builders.clips.annotation_sources import fetch, manual_dir
 from data_builders.clips.clips_config import ClipsConfig
-from data_builders.kinetics_sounds.kinetics_classes import NEAREST_ONLY, labels_of
+from data_builders.kinetics_sounds.kinetics_classes import NEAREST_ONLY, class_labels
 
 ARCHIVE_URL = "https://storage.googleapis.com/deepmind-media/Datasets/kinetics400.tar.gz"
 LAYOUT = "label,youtube_id,time_start,time_end,split,is_cc"
@@ -21,10 +21,10 @@ SPLITS = {"train": ("train",), "validation": ("validate", "val", "validation"), 
 
 @dataclasses.dataclass
 class Config(ClipsConfig):
-    """Which classes of Kinetics-Sounds.
+    """The classes of Kinetics-Sounds to build.
 
     Attributes:
-      nearest: of the three classes that Kinetics-400 has no label for, those that are taken by the nearest label.
+      nearest: classes without a label in Kinetics-400 to include by the nearest label.
     """
 
     nearest: Sequence[str] = ()
@@ -51,8 +51,8 @@ class Builder(clips_builder.ClipsBuilder):
     )
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
-        """Clips with one of the labels, under the paper's names, in the dataset's own splits."""
-        labels = labels_of(tuple(self.builder_config.nearest))
+        """Read the clips that have one of the labels, under the paper's names, in the dataset's own splits."""
+        labels = class_labels(tuple(self.builder_config.nearest))
         names = {label: name for name, label in labels.items()}
         files = annotation_files(dl_manager)
         splits = {split: read_segments(path, names, SPLITS[split]) for split, path in files.items()}
@@ -61,17 +61,17 @@ class Builder(clips_builder.ClipsBuilder):
 
 
 def annotation_files(dl_manager: tfds.download.DownloadManager) -> dict[str, pathlib.Path]:
-    """The annotation file of every split: from `--manual_dir` where it is there, else from the published archive.
+    """Return the annotation file of every split, from `--manual_dir` or else from the published archive.
 
     Raises:
-      ValueError: one is neither there nor in the archive, or the archive cannot be fetched.
+      ValueError: one is in neither of them, or the archive cannot be fetch.
     """
     folder = manual_dir(dl_manager)
-    found = {split: _in_folder(folder, names) for split, names in SPLITS.items()}
+    found = {split: _find_file(folder, names) for split, names in SPLITS.items()}
     absent = [split for split, path in found.items() if path is None]
     if absent:
         names = ", ".join(f"{SPLITS[split][0]}.csv" for split in absent)
-        archive = fetched(dl_manager, names, ARCHIVE_URL, unpack=True)
+        archive = fetch(dl_manager, names, ARCHIVE_URL, unpack=True)
         for split in absent:
             paths = [path for name in SPLITS[split] for path in sorted(archive.rglob(f"{name}.csv"))]
             if not paths:
@@ -83,24 +83,24 @@ def annotation_files(dl_manager: tfds.download.DownloadManager) -> dict[str, pat
 
 
 def read_segments(path: pathlib.Path, names: Mapping[str, str], splits: Sequence[str]) -> list[segments.Segment]:
-    """Rows of an annotation file of Kinetics-400 that have one of the labels.
+    """Return the segments in an annotation file of Kinetics-400 that have one of the labels.
 
     Args:
-      path: the file.
+      path: of the file.
       names: Kinetics-400 label to class.
-      splits: what its rows may have as their split.
+      splits: allowed values of the column `split`.
 
     Raises:
-      ValueError: a row that is none, or a clip that is named twice; says the file and the line.
+      ValueError: a malformed row or a repeated clip; names the file and the line.
     """
-    columns = _columns(path)
+    columns = _read_header(path)
     wanted, lines = [], {}
     for line, row in segments.rows(path, len(columns), LAYOUT):
         label, video_id, start, end, split = row[:5]
         if row == columns:
             continue
         if not re.fullmatch(r"[\w-]{11}", video_id, re.ASCII):
-            raise ValueError(f"{path}, line {line}: {video_id!r} is no YouTube id; expected {LAYOUT}")
+            raise ValueError(f"{path}, line {line}: {video_id!r} is not a YouTube id; expected {LAYOUT}")
         if split not in splits:
             raise ValueError(f"{path}, line {line}: the split {split!r}, expected {' or '.join(splits)}")
         start, end = (segments.seconds(time, path, line, LAYOUT) for time in (start, end))
@@ -109,19 +109,19 @@ def read_segments(path: pathlib.Path, names: Mapping[str, str], splits: Sequence
         if label in names:
             clip_id = f"{video_id}_{round(start):06d}_{round(end):06d}"
             if clip_id in lines:
-                raise ValueError(f"{path}, line {line}: the clip {clip_id} is in line {lines[clip_id]} too")
+                raise ValueError(f"{path}, line {line}: the clip {clip_id} is also in line {lines[clip_id]}")
             lines[clip_id] = line
             wanted.append(segments.Segment(clip_id, video_id, (names[label],), start, end - start))
     return wanted
 
 
-def _in_folder(folder, names) -> pathlib.Path | None:
-    paths = (place / f"{name}.csv" for place in (folder, folder / "annotations") for name in names)
+def _find_file(folder, names) -> pathlib.Path | None:
+    paths = (parent / f"{name}.csv" for parent in (folder, folder / "annotations") for name in names)
     return next((path for path in paths if path.is_file()), None)
 
 
-def _columns(path) -> list[str]:
-    """The header of an annotation file; the last column is absent from some copies."""
+def _read_header(path) -> list[str]:
+    """Return the columns of an annotation file; some copies lack the last one."""
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         header = [name.strip().strip('"') for name in file.readline().split(",")]
     columns = LAYOUT.split(",")
@@ -131,8 +131,8 @@ def _columns(path) -> list[str]:
 
 
 def _check_every_class(splits, labels, files) -> None:
-    there = {name for of_split in splits.values() for segment in of_split for name in segment.labels}
+    found = {name for of_split in splits.values() for segment in of_split for name in segment.labels}
     for name, label in labels.items():
-        if name not in there:
+        if name not in found:
             paths = ", ".join(str(path) for path in files.values())
             raise ValueError(f"no row has the label {label!r} (for {name!r}) in {paths}: are they Kinetics-400's?")

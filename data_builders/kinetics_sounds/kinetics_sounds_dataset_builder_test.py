@@ -1,4 +1,4 @@
-"""The whole builder on real media files made here, its annotations from an archive as Kinetics-400's are published."""
+"""The builder on generated media files, with annotations from an archive like the one of Kinetics-400."""
 
 import functools
 import http.server
@@ -7,12 +7,11 @@ import pathlib
 import shutil
 import tarfile
 import threading
-import types
 
 import pytest
 
 from data_builders.kinetics_sounds import kinetics_sounds_dataset_builder as kinetics_sounds
-from data_builders.kinetics_sounds.kinetics_classes import KINETICS_LABELS, NEAREST_ONLY, labels_of
+from data_builders.kinetics_sounds.kinetics_classes import KINETICS_LABELS, NEAREST_ONLY, class_labels
 from tests.helpers import build_dataset
 from tests.helpers.media_file import plain
 from tests.helpers.paths import SHARED
@@ -24,7 +23,7 @@ HEADER = kinetics_sounds.LAYOUT
 
 @pytest.fixture
 def archive_url(tmp_path, monkeypatch):
-    """Address of an archive with `kinetics400/train.csv`, `validate.csv` and `test.csv`, served on this machine."""
+    """Yield the address of a local archive with `kinetics400/train.csv`, `validate.csv` and `test.csv`."""
     (tmp_path / "served").mkdir()
     with tarfile.open(tmp_path / "served" / "kinetics400.tar.gz", "w:gz") as archive:
         archive.add(DUMMY, arcname="kinetics400")
@@ -41,7 +40,7 @@ def test_clips_in_class_folders_are_built_under_the_papers_names(tmp_path, archi
     manual_dir = tmp_path / "manual"
     for name in (
         "train/blowing out candles/train_00008_000018_000028",  # the ninth row: 10 + 8 s
-        "train/using computer/train_00007_000017_000027",  # is no clip of ks32
+        "train/using computer/train_00007_000017_000027",  # is not a clip of ks32
         "val/bowling/valid_00001_000000_000010",
         "val/strumming guitar/valid_00002_000007_000017",
         "test/test__00001_000003_000013",
@@ -49,7 +48,7 @@ def test_clips_in_class_folders_are_built_under_the_papers_names(tmp_path, archi
         path = manual_dir / f"{name}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         plain(path, 3.0)
-    # The folder's own file goes before the archive's.
+    # The folder's own file precedes the archive's.
     (manual_dir / "annotations").mkdir()
     (manual_dir / "annotations" / "val.csv").write_text(
         f"{HEADER}\nbowling,valid_00001,0,10,val,1\nstrumming guitar,valid_00002,7,17,val,0\n"
@@ -82,47 +81,47 @@ def test_clips_in_class_folders_are_built_under_the_papers_names(tmp_path, archi
 
 
 @pytest.mark.parametrize(("config", "classes"), [("ks31", 31), ("ks32", 32), ("ks34_nearest", 34)])
-def test_each_config_takes_its_classes(tmp_path, config, classes):
+def test_each_config_has_its_classes(tmp_path, config, classes):
     shutil.copytree(DUMMY, tmp_path / "manual")
     builder = kinetics_sounds.Builder(config=config, data_dir=tmp_path / "data")
-    annotations = builder.annotations(types.SimpleNamespace(_manual_dir=tmp_path / "manual"))
+    annotations = builder.annotations(build_dataset.download_manager(tmp_path / "manual"))
     assert len(annotations.class_names) == len(annotations.splits["train"]) == classes
-    # strumming guitar is a clip of the second and the third, using computer of the third.
+    # strumming guitar belongs to the second and the third config, using computer to the third.
     assert len(annotations.splits["validation"]) == {31: 1, 32: 2, 34: 3}[classes]
     assert annotations.splits["test"][0].duration_seconds == 10
 
 
-def test_a_class_without_a_label_is_taken_where_it_is_named():
-    assert list(labels_of(("patting",)))[15:18] == ["tickling", "patting", "playing accordion"]
-    with pytest.raises(ValueError, match="'singing' is none of typing, fingerpicking, patting"):
-        labels_of(("singing",))
+def test_a_class_without_a_label_is_included_if_named():
+    assert list(class_labels(("patting",)))[15:18] == ["tickling", "patting", "playing accordion"]
+    with pytest.raises(ValueError, match="'singing' is not one of typing, fingerpicking, patting"):
+        class_labels(("singing",))
 
 
 @pytest.mark.parametrize(
-    ("row", "complaint"),
+    ("row", "message"),
     [
         ("bowling,valid_00002,0,10,val", "line 3: 5 fields"),
-        ("bowling,#NAME?,0,10,val,0", "line 3: '#NAME?' is no YouTube id"),
-        ("bowling,valid_00002,0,ten,val,0", "line 3: 'ten' is no time in seconds"),
+        ("bowling,#NAME?,0,10,val,0", "line 3: '#NAME?' is not a YouTube id"),
+        ("bowling,valid_00002,0,ten,val,0", "line 3: 'ten' is not a time in seconds"),
         ("bowling,valid_00002,10,10,val,0", "line 3: it ends at 10.0 s and starts at 10.0 s"),
         ("bowling,valid_00002,0,10,train,0", "line 3: the split 'train', expected validate or val or validation"),
-        ("bowling,valid_00001,0,10,val,1", "line 3: the clip valid_00001_000000_000010 is in line 2 too"),
+        ("bowling,valid_00001,0,10,val,1", "line 3: the clip valid_00001_000000_000010 is also in line 2"),
     ],
 )
-def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
+def test_broken_rows_are_refused_by_line(tmp_path, row, message):
     def read(path):
         return kinetics_sounds.read_segments(path, {"bowling": "bowling"}, kinetics_sounds.SPLITS["validation"])
 
     text = f"{HEADER}\nbowling,valid_00001,0,10,val,0\n{row}\n"
-    build_dataset.check_refused(read, tmp_path / "val.csv", text, f", {complaint}")
+    build_dataset.check_refused(read, tmp_path / "val.csv", text, f", {message}")
 
 
-def test_files_that_are_no_labelled_kinetics_400_are_refused(tmp_path):
+def test_files_other_than_labelled_kinetics_400_are_refused(tmp_path):
     manual_dir = tmp_path / "manual"
     shutil.copytree(DUMMY, manual_dir)
     train = (manual_dir / "train.csv").read_text()
     builder = kinetics_sounds.Builder(config="ks31", data_dir=tmp_path / "data")
-    manager = types.SimpleNamespace(_manual_dir=manual_dir)
+    manager = build_dataset.download_manager(manual_dir)
     (manual_dir / "train.csv").write_text(train.replace("tap dancing", "tap_dancing"))
     with pytest.raises(ValueError, match=r"no row has the label 'tap dancing' \(for 'tap dancing'\) in .*train.csv"):
         builder.annotations(manager)
@@ -132,17 +131,18 @@ def test_files_that_are_no_labelled_kinetics_400_are_refused(tmp_path):
         builder.annotations(manager)
 
 
-def test_annotations_that_cannot_be_had_are_named_with_their_address(tmp_path):
+def test_annotations_that_cannot_be_fetched_are_named_with_their_address(tmp_path):
     def fail(url):
         raise OSError("no route to host")
 
     (tmp_path / "train.csv").write_text(HEADER)
-    manager = types.SimpleNamespace(_manual_dir=tmp_path, download_and_extract=fail)
+    manager = build_dataset.download_manager(tmp_path)
+    manager.download_and_extract = fail
     with pytest.raises(ValueError, match=r"^validate.csv, test.csv: not in .*kinetics400.tar.gz cannot be fetched"):
         kinetics_sounds.annotation_files(manager)
 
 
-@pytest.mark.skipif(not OFFICIAL.exists(), reason="the table of labels is not at hand")
+@pytest.mark.skipif(not OFFICIAL.exists(), reason="the table of labels is not available")
 def test_the_table_is_the_one_computed_from_kinetics_400():
     table = json.loads((OFFICIAL / "kinetics_sounds_to_k400.json").read_text())
     assert list(KINETICS_LABELS) == list(table["map"])

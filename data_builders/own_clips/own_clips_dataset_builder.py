@@ -1,4 +1,4 @@
-"""own_clips: every video below a folder of yours; no annotation files (TFDS builder)."""
+"""Builds own_clips: every video below your folder, without annotation files (TFDS builder)."""
 
 import dataclasses
 import pathlib
@@ -12,16 +12,16 @@ from data_builders.clips import annotation_sources, clip_files, clips_builder, c
 from data_builders.clips.clips_config import ClipsConfig
 from data_builders.clips.listing import Listing
 
-SHARE_OF_TEST = 0.1  # and of validation
-LEAST_VIDEOS = 3  # one for each split
+TEST_SHARE = 0.1  # the same for validation
+MIN_VIDEOS = 3  # one for each split
 
 
 @dataclasses.dataclass
 class Config(ClipsConfig):
-    """How videos become clips.
+    """The cutting of videos into clips.
 
     Attributes:
-      segment_seconds: videos of at least twice this length are cut into pieces of it; the rest are clips as they are.
+      segment_seconds: videos of at least twice this length are cut into segments of it; shorter ones are one clip.
     """
 
     segment_seconds: float = 10.0
@@ -34,64 +34,66 @@ class Builder(clips_builder.ClipsBuilder):
     RELEASE_NOTES = {"1.0.0": "Initial release."}
     builder_config_cls = Config
     BUILDER_CONFIGS = clips_config.variants(
-        Config(name="clips", description="Every video below a folder, long ones in pieces of ten seconds")
+        Config(name="clips", description="Every video below a folder, long ones in segments of ten seconds")
     )
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
-        """A class for each folder with videos; the splits by a hash of the files' places below `--manual_dir`."""
+        """List the videos: a class per folder, and splits by a hash of the paths below `--manual_dir`."""
         manual_dir, config = annotation_sources.manual_dir(dl_manager), self.builder_config
         if not config.segment_seconds >= config.min_seconds:
             raise ValueError(
-                f"segment_seconds={config.segment_seconds} is less than min_seconds={config.min_seconds}: no piece "
+                f"segment_seconds={config.segment_seconds} is less than min_seconds={config.min_seconds}: no segment "
                 "would be built"
             )
         videos = list_videos(manual_dir, self.SUFFIXES)
         count = len(videos.names)
-        if count < LEAST_VIDEOS:
+        if count < MIN_VIDEOS:
             raise ValueError(
-                f"{count} videos ({' '.join(self.SUFFIXES)}) below --manual_dir={manual_dir}; want {LEAST_VIDEOS} "
-                "or more, one for each of train, validation and test"
+                f"{count} videos ({' '.join(self.SUFFIXES)}) below --manual_dir={manual_dir}; at least {MIN_VIDEOS} "
+                "are needed, one for each of train, validation and test"
             )
         splits = {
-            split: pieces_of(videos.places(part), manual_dir, config.segment_seconds)
-            for split, part in divide(count).items()
+            split: make_segments(videos.relative_paths(part), manual_dir, config.segment_seconds)
+            for split, part in split_slices(count).items()
         }
-        class_names = {name: name for name in sorted({label_of(pathlib.PurePath(name)) for name in videos.names})}
-        refused = {"files of a name that another has": videos.others} if videos.others else {}
+        class_names = {name: name for name in sorted({folder_label(pathlib.PurePath(name)) for name in videos.names})}
+        refused = {"files of a name that another has": videos.duplicates} if videos.duplicates else {}
         return clips_builder.Annotations(splits, class_names, refused=refused)
 
 
 def list_videos(manual_dir: pathlib.Path, suffixes: tuple[str, ...]) -> Listing:
-    """The first file of each name in a folder, and the others: `a.mp4` and `a.webm` are one clip."""
+    """List the first file of each name in a folder, and the duplicates: `a.mp4` and `a.webm` are one clip."""
     paths = (file.path for file in clip_files.walk(manual_dir, suffixes))
-    return Listing(manual_dir, paths, lambda place: place.with_suffix("").as_posix())
+    return Listing(manual_dir, paths, lambda path: path.with_suffix("").as_posix())
 
 
-def label_of(place: pathlib.PurePath) -> str:
-    """The folder that a file lies in, below `--manual_dir`; `clip` where it lies in that itself."""
-    folder = place.parent.as_posix()
+def folder_label(path: pathlib.PurePath) -> str:
+    """Return the folder of a file, below `--manual_dir`; `clip` if that is `--manual_dir` itself."""
+    folder = path.parent.as_posix()
     return "clip" if folder == "." else folder
 
 
-def divide(count: int) -> dict[str, slice]:
-    """A tenth of so many videos, and one at least, for each of test and validation, and the rest to train."""
-    few = max(1, round(SHARE_OF_TEST * count))
+def split_slices(count: int) -> dict[str, slice]:
+    """Divide a number of videos: a tenth, and at least one, each for test and validation, the rest for train."""
+    few = max(1, round(TEST_SHARE * count))
     return {"train": slice(2 * few, count), "validation": slice(few, 2 * few), "test": slice(0, few)}
 
 
-def pieces_of(places: Collection[str], manual_dir: pathlib.Path, segment_seconds: float) -> Iterator[segments.Segment]:
-    """Segments of each video, or the video as one where it is short, or cannot be opened (the build says why).
+def make_segments(
+    paths: Collection[str], manual_dir: pathlib.Path, segment_seconds: float
+) -> Iterator[segments.Segment]:
+    """Yield the segments of each video; one for a short video, or one that cannot be opened (the build reports it).
 
     Args:
-      places: of the videos, below `manual_dir`.
-      manual_dir: the folder of all.
-      segment_seconds: length of a piece.
+      paths: of the videos, below `manual_dir`.
+      manual_dir: folder of the videos.
+      segment_seconds: length of a segment.
     """
-    for place in map(pathlib.PurePath, tqdm.tqdm(places, desc="reading lengths", unit="video", delay=2)):
-        name = place.with_suffix("").as_posix()
-        common = {"video_id": place.stem, "labels": (label_of(place),), "folder": place.parent.as_posix()}
+    for path in map(pathlib.PurePath, tqdm.tqdm(paths, desc="reading lengths", unit="video", delay=2)):
+        name = path.with_suffix("").as_posix()
+        common = {"video_id": path.stem, "labels": (folder_label(path),), "folder": path.parent.as_posix()}
         try:
-            length = decode.declared_seconds(manual_dir / place)
+            length = decode.declared_seconds(manual_dir / path)
         except decode.UnreadableClip:
             length = None
         if length is None or length < 2 * segment_seconds:

@@ -1,16 +1,15 @@
-"""A folder of videos without annotations: its classes, splits and pieces."""
+"""A folder of videos without annotations: its classes, splits and segments."""
 
 import itertools
 import os
 import pathlib
 import subprocess
 import sys
-import types
 
 import pytest
 
 from data_builders.clips import listing, segments
-from data_builders.own_clips.own_clips_dataset_builder import Builder, Config, divide, list_videos
+from data_builders.own_clips.own_clips_dataset_builder import Builder, Config, list_videos, split_slices
 from tests.helpers import build_dataset
 from tests.helpers.media_file import plain
 from tests.helpers.paths import ROOT
@@ -25,8 +24,8 @@ def test_folders_are_classes_and_long_videos_are_cut(tmp_path):
         if float(seconds):
             plain(folder / name, float(seconds))
         else:
-            (folder / name).write_bytes(b"no video")
-    config = Config(name="pieces", segment_seconds=4.0, frames_per_second=5)
+            (folder / name).write_bytes(b"not a video")
+    config = Config(name="segments", segment_seconds=4.0, frames_per_second=5)
     builder = build_dataset.build(Builder, config, folder, tmp_path / "data")
     names = builder.info.features["labels"].feature.names
     assert names == ["clip", "drums", "drums/loud", "guitar"]
@@ -38,9 +37,9 @@ def test_folders_are_classes_and_long_videos_are_cut(tmp_path):
     assert {clip: facts[:3] for clip, facts in found.items()} == {
         "top": ("clip", 15, 0),
         "guitar/a": ("guitar", 15, 0),
-        "guitar/b:0": ("guitar", 20, 0),  # from twice four seconds on, in pieces of four; one second is left over
+        "guitar/b:0": ("guitar", 20, 0),  # at least twice four seconds: segments of four; one second is not used
         "guitar/b:4": ("guitar", 20, 4000),
-        "guitar/b_4": ("guitar", 15, 0),  # a video of its own, whatever its name
+        "guitar/b_4": ("guitar", 15, 0),  # a separate video, whatever its name
         "drums/loud/a": ("drums/loud", 15, 0),
     }
     assert found["guitar/b:0"][3] == found["guitar/b:4"][3]
@@ -58,30 +57,30 @@ def test_folders_are_classes_and_long_videos_are_cut(tmp_path):
     ]
 
 
-def test_every_split_has_a_video_and_no_video_two_splits(tmp_path):
+def test_every_split_has_a_video_and_every_video_one_split(tmp_path):
     def splits_of(folder):
         for number in range(50):
             (folder / "in").mkdir(parents=True, exist_ok=True)
             (folder / "in" / f"{number}.mp4").touch()
         videos = list_videos(folder, (".mp4",))
-        return {split: list(videos.places(part)) for split, part in divide(len(videos.names)).items()}
+        return {split: list(videos.relative_paths(part)) for split, part in split_slices(len(videos.names)).items()}
 
     splits = splits_of(tmp_path / "here")
     assert {split: len(videos) for split, videos in splits.items()} == {"train": 40, "validation": 5, "test": 5}
     assert sorted(itertools.chain(*splits.values())) == sorted(f"in/{number}.mp4" for number in range(50))
     assert splits_of(tmp_path / "elsewhere") == splits
-    assert divide(3) == {"train": slice(2, 3), "validation": slice(1, 2), "test": slice(0, 1)}
+    assert split_slices(3) == {"train": slice(2, 3), "validation": slice(1, 2), "test": slice(0, 1)}
 
 
-def test_nothing_is_said_of_other_files_where_each_has_a_name_of_its_own(tmp_path):
+def test_no_duplicates_are_listed_if_names_are_unique(tmp_path):
     for name in "abc":
         (tmp_path / f"{name}.mp4").touch()
-    made = Builder(config="clips_5fps", data_dir=tmp_path).annotations(types.SimpleNamespace(_manual_dir=tmp_path))
+    made = Builder(config="clips_5fps", data_dir=tmp_path).annotations(build_dataset.download_manager(tmp_path))
     assert made.refused == {}
 
 
-@pytest.mark.parametrize("full_from", [1, 4])  # files: three are of the list of clips, the next are of the plan
-def test_a_full_disk_of_temporary_files_is_said(tmp_path, monkeypatch, full_from):
+@pytest.mark.parametrize("full_from", [1, 4])  # files: three belong to the list of clips, the next to the plan
+def test_a_full_disk_of_temporary_files_is_reported(tmp_path, monkeypatch, full_from):
     temporary, made = listing.temporary, []
 
     def full():
@@ -94,8 +93,8 @@ def test_a_full_disk_of_temporary_files_is_said(tmp_path, monkeypatch, full_from
     (tmp_path / "videos").mkdir()
     for name in "abc":
         (tmp_path / "videos" / f"{name}.mp4").touch()
-    complaint = r"or a temporary file \(in SQLITE_TMPDIR, .*: database or disk is full\. Make room, and run the same"
-    with pytest.raises(OSError, match=complaint):
+    message = r"or a temporary file \(in SQLITE_TMPDIR, .*: database or disk is full\. Make room, and run the same"
+    with pytest.raises(OSError, match=message):
         build_dataset.build(Builder, "clips_5fps", tmp_path / "videos", tmp_path / "data")
     assert not list(tmp_path.rglob("dataset_info.json"))
 
@@ -104,7 +103,7 @@ def test_the_script_for_beam_writes_the_same_bytes_in_several_processes(tmp_path
     (tmp_path / "videos").mkdir()
     for name in "abcd":
         plain(tmp_path / "videos" / f"{name}.mp4", 3.0)
-    (tmp_path / "videos" / "broken.mp4").write_bytes(b"no video")
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"not a video")
     plainly = build_dataset.build(Builder, "clips_5fps", tmp_path / "videos", tmp_path / "plain").data_path
     script = ["launch/build_dataset_beam.sh", "own_clips", "clips_5fps", "videos", "beamed"]
     script[3:] = [str(tmp_path / folder) for folder in script[3:]]
@@ -119,5 +118,5 @@ def test_the_script_for_beam_writes_the_same_bytes_in_several_processes(tmp_path
 
 def test_too_few_videos_are_refused(tmp_path):
     (tmp_path / "a.mp4").touch()
-    with pytest.raises(ValueError, match=r"1 videos .* below --manual_dir=.*; want 3 or more"):
+    with pytest.raises(ValueError, match=r"1 videos .* below --manual_dir=.*; at least 3 are needed"):
         build_dataset.build(Builder, "clips_5fps", tmp_path, tmp_path / "data")

@@ -1,4 +1,4 @@
-"""The sixteen classes of the world, and the part of the AudioSet ontology that spans them."""
+"""The sixteen classes, and the part of the AudioSet ontology that spans them."""
 
 import json
 import pathlib
@@ -24,15 +24,15 @@ NAMES = (
 
 
 def ontology() -> list[dict]:
-    """Nodes (`id`, `name`, `child_ids`) between which the classes' shortest paths are those of the whole ontology.
+    """Return nodes (`id`, `name`, `child_ids`) that preserve the classes' shortest paths in the complete ontology.
 
-    "Choir" is among them because it is a child of both "Singing" and "Musical instrument", and so the shortest way from
-    singing to the instruments.
+    "Choir" is among them because it is a child of both "Singing" and "Musical instrument", and so on the shortest path
+    from singing to the instruments.
     """
     return json.loads(pathlib.Path(__file__).with_name("ontology.json").read_text(encoding="utf-8"))
 
 
 def ids() -> list[str]:
-    """AudioSet ids of the classes, in label order (that of `NAMES`)."""
+    """Return the AudioSet ids of the classes, in label order (that of `NAMES`)."""
     id_of = {node["name"]: node["id"] for node in ontology()}
     return [id_of[name] for name in NAMES]

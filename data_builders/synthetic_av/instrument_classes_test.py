@@ -1,4 +1,4 @@
-"""The embedded ontology against values counted by hand, and against AudioSet's own where that is at hand."""
+"""The embedded ontology against values counted by hand, and against AudioSet's if available."""
 
 import collections
 import itertools
@@ -13,7 +13,7 @@ AUDIOSET = SHARED / "audioset" / "ontology.json"
 
 
 def distance(nodes, start, end):
-    """Steps from name to name, upwards and downwards alike."""
+    """Return the number of steps between two names, up or down."""
     name_of = {node["id"]: node["name"] for node in nodes}
     neighbours = collections.defaultdict(set)
     for node in nodes:
@@ -42,23 +42,23 @@ def test_distance_by_hand(one, other, steps):
     assert distance(instrument_classes.ontology(), one, other) == steps
 
 
-@pytest.mark.skipif(not AUDIOSET.exists(), reason="AudioSet's ontology.json is not at hand")
-def test_distances_are_those_of_the_whole_ontology():
-    whole, part = json.loads(AUDIOSET.read_text()), instrument_classes.ontology()
+@pytest.mark.skipif(not AUDIOSET.exists(), reason="AudioSet's ontology.json is not available")
+def test_distances_are_those_of_the_complete_ontology():
+    complete, part = json.loads(AUDIOSET.read_text()), instrument_classes.ontology()
     for one, other in itertools.combinations(instrument_classes.NAMES, 2):
-        assert distance(part, one, other) == distance(whole, one, other), (one, other)
-    id_of = {node["name"]: node["id"] for node in whole}
+        assert distance(part, one, other) == distance(complete, one, other), (one, other)
+    id_of = {node["name"]: node["id"] for node in complete}
     assert instrument_classes.ids() == [id_of[name] for name in instrument_classes.NAMES]
 
 
-def test_no_node_can_be_spared():
+def test_the_ontology_is_closed():
     part = instrument_classes.ontology()
     known = {node["id"] for node in part}
     assert all(set(node["child_ids"]) <= known for node in part)
     assert len(known) == len(part) == 31
 
 
-def test_every_class_can_be_seen_and_heard():
+def test_every_class_has_an_image_and_a_sound():
     assert set(silhouettes.DRAW) == set(instrument_classes.NAMES)
     assert len(set(instrument_classes.ids())) == len(instrument_classes.NAMES) == 16
     for name in instrument_classes.NAMES:

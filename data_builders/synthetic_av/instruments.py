@@ -1,4 +1,4 @@
-"""The sixteen instruments: what sets each apart (partials, attack, decay, pitch) and what varies from clip to clip."""
+"""Synthesises the sixteen instruments: their partials, attacks, decays and pitches, and the variation of each."""
 
 import numpy as np
 import scipy.signal
@@ -7,7 +7,7 @@ from data_builders.synthetic_av import tones
 from data_builders.synthetic_av.performance import Performance
 from data_builders.synthetic_av.tones import breaths, resonances, strikes
 
-# Fundamentals that the instruments with one play, Hz. A chord's other notes lie above.
+# Range of the fundamentals of instruments that have one, Hz. The other notes of a chord lie above.
 PITCH_HZ = {
     "Acoustic guitar": (110, 400),
     "Electric guitar": (80, 330),
@@ -23,17 +23,17 @@ PITCH_HZ = {
 
 
 def acoustic_guitar(play: Performance) -> np.ndarray:
-    """Plucked: short decays, the higher the shorter; a comb from the place of the pluck; the body's resonances."""
+    """Play plucked notes: higher partials decay faster; the plucking point makes a comb, the body resonances."""
     rng = play.rng
     onsets = play.onsets(0.16, 0.38)
     notes = play.melody(onsets.size, *PITCH_HZ["Acoustic guitar"])
-    place, softness, decay = rng.uniform(0.12, 0.3), rng.uniform(0.9, 1.5), rng.uniform(0.25, 0.7)
+    pluck, softness, decay = rng.uniform(0.12, 0.3), rng.uniform(0.9, 1.5), rng.uniform(0.25, 0.7)
     order = np.arange(1, 31)
     body = (rng.uniform(90, 130), rng.uniform(180, 260), rng.uniform(380, 600))
 
     def partials(i):
         hz = notes[i] * order
-        amplitudes = np.abs(np.sin(np.pi * place * order)) / order**softness * resonances(hz, body, (60, 80, 200), 0.5)
+        amplitudes = np.abs(np.sin(np.pi * pluck * order)) / order**softness * resonances(hz, body, (60, 80, 200), 0.5)
         return hz, amplitudes, decay / (1 + 0.15 * order)
 
     finger = play.at_audio_rate(strikes(play.seconds, onsets, play.levels(onsets.size), 0.008))
@@ -42,7 +42,7 @@ def acoustic_guitar(play: Performance) -> np.ndarray:
 
 
 def electric_guitar(play: Performance) -> np.ndarray:
-    """Plucked power chords that sustain, distorted, through a loudspeaker that ends at some 5 kHz."""
+    """Play sustained power chords, distorted, through a loudspeaker that cuts off at about 5 kHz."""
     rng = play.rng
     onsets = play.onsets(0.22, 0.55)
     notes = play.melody(onsets.size, *PITCH_HZ["Electric guitar"])
@@ -61,11 +61,11 @@ def electric_guitar(play: Performance) -> np.ndarray:
 
 
 def violin(play: Performance) -> np.ndarray:
-    """Bowed: joined saw-tooth notes with vibrato, resonances of the body up to 4 kHz, a little noise of the bow."""
+    """Play bowed notes: legato sawtooth tones with vibrato, resonances of the body up to 4 kHz, some bow noise."""
     rng = play.rng
     onsets = play.onsets(0.22, 0.7)
     notes = play.melody(onsets.size, *PITCH_HZ["Violin, fiddle"])
-    pitch = play.sung_pitch(
+    pitch = play.legato_pitch(
         onsets, notes, glide_seconds=0.012, vibrato=rng.uniform(0.003, 0.012), vibrato_hz=rng.uniform(5, 7)
     )
     order = np.arange(1, int(16_000 / notes.mean()))
@@ -76,7 +76,7 @@ def violin(play: Performance) -> np.ndarray:
 
 
 def piano(play: Performance) -> np.ndarray:
-    """Struck chords of one to three notes: stretched partials that fall off quickly, a knock of the hammer."""
+    """Play chords of one to three notes: stretched partials that decay quickly, and the knock of the hammer."""
     rng = play.rng
     onsets = play.onsets(0.2, 0.5)
     notes = play.melody(onsets.size, *PITCH_HZ["Piano"])
@@ -97,7 +97,7 @@ def piano(play: Performance) -> np.ndarray:
 
 
 def accordion(play: Performance) -> np.ndarray:
-    """Chords of reeds in pairs that beat; bright and steady, the bellows swelling slowly."""
+    """Play chords of paired reeds that beat: bright and steady, with slowly swelling bellows."""
     rng = play.rng
     onsets = play.onsets(0.4, 1.1)
     roots = play.melody(onsets.size, *PITCH_HZ["Accordion"])
@@ -107,7 +107,7 @@ def accordion(play: Performance) -> np.ndarray:
     order = np.arange(1, 40)
     amplitudes = np.where(order % 2 == 1, 1.0, 0.7) / order**brightness
     amplitudes = amplitudes[order * roots.max() * chord[-1] < 22_000]
-    pitch = play.sung_pitch(onsets, roots, glide_seconds=0.002, vibrato=0.0, vibrato_hz=0.0)
+    pitch = play.legato_pitch(onsets, roots, glide_seconds=0.002, vibrato=0.0, vibrato_hz=0.0)
     cycles = play.cycles(pitch)
     beats = play.cycles(np.full_like(pitch, beat_hz))
     for interval in chord:
@@ -117,7 +117,7 @@ def accordion(play: Performance) -> np.ndarray:
 
 
 def snare_drum(play: Performance) -> np.ndarray:
-    """Short bursts of wire noise over a tuned skin, some of them in rolls."""
+    """Play short bursts of wire noise over a tuned skin, some of them in rolls."""
     rng = play.rng
     beats = play.onsets(0.18, 0.45, 0.05)
     interval = np.diff(beats).mean()
@@ -131,7 +131,7 @@ def snare_drum(play: Performance) -> np.ndarray:
 
 
 def bass_drum(play: Performance) -> np.ndarray:
-    """A deep skin whose pitch drops after each blow, with the click of the beater."""
+    """Play a low skin whose pitch drops after each stroke, with the click of the beater."""
     rng = play.rng
     onsets = play.onsets(0.22, 0.48, 0.06)
     levels = play.levels(onsets.size)
@@ -144,7 +144,7 @@ def bass_drum(play: Performance) -> np.ndarray:
 
 
 def cymbal(play: Performance) -> np.ndarray:
-    """Hiss above some 4 kHz with a bright stroke and a long decay, and a shimmer of inharmonic partials."""
+    """Play hiss above about 4 kHz with a bright attack and a long decay, and shimmering inharmonic partials."""
     rng = play.rng
     onsets = play.onsets(0.25, 0.8)
     levels = play.levels(onsets.size)
@@ -157,12 +157,12 @@ def cymbal(play: Performance) -> np.ndarray:
 
 
 def flute(play: Performance) -> np.ndarray:
-    """High and nearly a sine, with breath noise about the tone and a vibrato of loudness."""
+    """Play high notes, almost sines, with breath noise around the tone and vibrato of the loudness."""
     rng = play.rng
     onsets = play.onsets(0.18, 0.6)
     notes = play.melody(onsets.size, *PITCH_HZ["Flute"])
     vibrato_hz = rng.uniform(4, 6)
-    pitch = play.sung_pitch(onsets, notes, glide_seconds=0.01, vibrato=0.004, vibrato_hz=vibrato_hz)
+    pitch = play.legato_pitch(onsets, notes, glide_seconds=0.01, vibrato=0.004, vibrato_hz=vibrato_hz)
     amplitudes = np.array([1, rng.uniform(0.1, 0.4), rng.uniform(0.03, 0.12), rng.uniform(0.01, 0.04)])
     tremolo = 1 + rng.uniform(0.1, 0.3) * np.sin(2 * np.pi * vibrato_hz * play.seconds)
     blown = tremolo * breaths(play.seconds, onsets, play.levels(onsets.size, 3), rng.uniform(0.03, 0.08), 0.03)
@@ -171,11 +171,11 @@ def flute(play: Performance) -> np.ndarray:
 
 
 def saxophone(play: Performance) -> np.ndarray:
-    """A reed with broad formants; notes are scooped from below and some growl."""
+    """Play a reed with broad formants; notes are scooped from below, and some growl."""
     rng = play.rng
     onsets = play.onsets(0.18, 0.6)
     notes = play.melody(onsets.size, *PITCH_HZ["Saxophone"])
-    pitch = play.sung_pitch(onsets, notes, glide_seconds=0.01, vibrato=rng.uniform(0, 0.01), vibrato_hz=5.0)
+    pitch = play.legato_pitch(onsets, notes, glide_seconds=0.01, vibrato=rng.uniform(0, 0.01), vibrato_hz=5.0)
     scoop = strikes(play.seconds, onsets, np.full(onsets.size, rng.uniform(0.03, 0.1)), 0.03)
     order = np.arange(1, int(9000 / notes.mean()))
     bore = (rng.uniform(500, 750), rng.uniform(1100, 1500), rng.uniform(2200, 3000))
@@ -189,11 +189,11 @@ def saxophone(play: Performance) -> np.ndarray:
 
 
 def trumpet(play: Performance) -> np.ndarray:
-    """Brass: the louder, the brighter; repeated notes with a hard tongue."""
+    """Play brass notes: the louder, the brighter; repeated, with a hard attack."""
     rng = play.rng
     onsets = play.onsets(0.12, 0.42)
     notes = play.melody(onsets.size, *PITCH_HZ["Trumpet"])
-    pitch = play.sung_pitch(onsets, notes, glide_seconds=0.006, vibrato=rng.uniform(0, 0.006), vibrato_hz=5.5)
+    pitch = play.legato_pitch(onsets, notes, glide_seconds=0.006, vibrato=rng.uniform(0, 0.006), vibrato_hz=5.5)
     order = np.arange(1, int(18_000 / notes.mean()))
     bell = resonances(notes.mean() * order, (1200, 2600), (700, 1200), 0.2)
     cycles = play.cycles(pitch)
@@ -206,7 +206,7 @@ def trumpet(play: Performance) -> np.ndarray:
 
 
 def church_bell(play: Performance) -> np.ndarray:
-    """Hum, prime, minor third, fifth, nominal and their kin, with long decays; one bell or a ring of them."""
+    """Play one or several bells: hum, prime, minor third, fifth, nominal and higher partials, with long decays."""
     rng = play.rng
     onsets = play.onsets(0.35, 0.9)
     ring = play.melody(rng.integers(1, 5), *PITCH_HZ["Church bell"])
@@ -219,7 +219,7 @@ def church_bell(play: Performance) -> np.ndarray:
 
 
 def gong(play: Performance) -> np.ndarray:
-    """Low and dense: many inharmonic partials, the high ones swelling up after the stroke."""
+    """Play low, dense sounds: many inharmonic partials; the high ones swell after the stroke."""
     rng = play.rng
     onsets = play.onsets(0.7, 1.3)
     levels = play.levels(onsets.size)
@@ -231,7 +231,7 @@ def gong(play: Performance) -> np.ndarray:
 
 
 def hammer(play: Performance) -> np.ndarray:
-    """Uneven blows: a click, a thud of wood and a short clink of metal."""
+    """Play uneven blows: a click, a thud of wood and a short clink of metal."""
     rng = play.rng
     onsets = play.onsets(0.16, 0.42, 0.3)
     levels = play.levels(onsets.size, 6)
@@ -245,7 +245,7 @@ def hammer(play: Performance) -> np.ndarray:
 
 
 def drill(play: Performance) -> np.ndarray:
-    """A motor's buzz and whine with grinding noise; its speed wavers and sinks under load."""
+    """Play the buzz and whine of a motor with grinding noise; its speed varies and drops under load."""
     rng = play.rng
     waver = np.interp(play.seconds, np.linspace(0, play.seconds[-1], 12), rng.normal(0, 0.05, 12))
     load = play.onsets(0.4, 1.2)
@@ -258,11 +258,11 @@ def drill(play: Performance) -> np.ndarray:
 
 
 def female_singing(play: Performance) -> np.ndarray:
-    """A voice: wide vibrato, formants that change with the vowel, slides from note to note."""
+    """Sing: wide vibrato, formants that change with the vowel, slides from note to note."""
     rng = play.rng
     onsets = play.onsets(0.28, 0.8)
     notes = play.melody(onsets.size, *PITCH_HZ["Female singing"])
-    pitch = play.sung_pitch(
+    pitch = play.legato_pitch(
         onsets, notes, glide_seconds=0.05, vibrato=rng.uniform(0.012, 0.03), vibrato_hz=rng.uniform(5, 6.5)
     )
     vowels = ((850, 1400, 2900), (350, 2500, 3200), (450, 900, 2850), (600, 2100, 3000), (370, 800, 2800))

@@ -1,4 +1,4 @@
-"""What every instrument needs to play: a tempo, a melody, curves of pitch and level, struck notes."""
+"""Tools of every instrument: a tempo, a melody, curves of pitch and level, struck notes."""
 
 import dataclasses
 import functools
@@ -10,12 +10,12 @@ from data_builders.synthetic_av import tones
 
 @dataclasses.dataclass(frozen=True)
 class Performance:
-    """One clip of an instrument to be played.
+    """A clip to be played by an instrument.
 
     Attributes:
-      rng: source of every draw.
+      rng: source of all randomness.
       samples: length.
-      sample_rate_hz: rate.
+      sample_rate_hz: of the samples.
     """
 
     rng: np.random.Generator
@@ -28,7 +28,7 @@ class Performance:
         return np.arange(self.samples * tones.CONTROL_HZ // self.sample_rate_hz + 2) / tones.CONTROL_HZ
 
     def onsets(self, shortest: float, longest: float, unevenness: float = 0.1) -> np.ndarray:
-        """Times at which a note begins, at a tempo between two intervals, the first not after 0."""
+        """Draw the times at which notes begin, at a tempo between two intervals; the first is not after 0."""
         interval = self.rng.uniform(shortest, longest)
         count = int(self.seconds[-1] / interval) + 2
         beats = np.arange(count) - self.rng.random() + self.rng.uniform(-unevenness, unevenness, count)
@@ -36,7 +36,7 @@ class Performance:
         return interval * beats
 
     def melody(self, notes: int, lowest_hz: float, highest_hz: float) -> np.ndarray:
-        """Fundamentals of a run of notes: steps of a scale that starts anywhere, within the range."""
+        """Draw the fundamentals of successive notes: steps of a scale with a random tuning, within the range."""
         span = 12 * np.log2(highest_hz / lowest_hz)
         width = self.rng.uniform(4, 12)
         centre = self.rng.uniform(0, span)
@@ -45,18 +45,18 @@ class Performance:
         return lowest_hz * 2 ** ((steps + tuning) / 12)
 
     def at_audio_rate(self, curve: np.ndarray) -> np.ndarray:
-        """A control curve at every sample, float32."""
-        places = np.arange(self.samples) * (tones.CONTROL_HZ / self.sample_rate_hz)
-        return np.interp(places, np.arange(curve.size), curve).astype(np.float32)
+        """Interpolate a control curve at every sample, float32."""
+        positions = np.arange(self.samples) * (tones.CONTROL_HZ / self.sample_rate_hz)
+        return np.interp(positions, np.arange(curve.size), curve).astype(np.float32)
 
     def cycles(self, pitch_hz: np.ndarray) -> np.ndarray:
-        """Running phase, in periods, of a tone whose pitch is a control curve."""
+        """Return the running phase, in periods, of a tone whose pitch is a control curve."""
         phase = np.concatenate([[0], np.cumsum(pitch_hz[:-1])]) / tones.CONTROL_HZ
-        places = np.arange(self.samples) * (tones.CONTROL_HZ / self.sample_rate_hz)
-        return np.interp(places, np.arange(phase.size), phase)
+        positions = np.arange(self.samples) * (tones.CONTROL_HZ / self.sample_rate_hz)
+        return np.interp(positions, np.arange(phase.size), phase)
 
-    def sung_pitch(self, onsets, notes_hz, *, glide_seconds: float, vibrato: float, vibrato_hz: float) -> np.ndarray:
-        """Pitch curve of joined notes: each slides in from the one before, with vibrato of a relative depth."""
+    def legato_pitch(self, onsets, notes_hz, *, glide_seconds: float, vibrato: float, vibrato_hz: float) -> np.ndarray:
+        """Return the pitch curve of legato notes: each slides in from the one before, with relative vibrato depth."""
         note = np.searchsorted(onsets, self.seconds, side="right") - 1
         before = np.append(notes_hz[:1], notes_hz[:-1])
         slide = np.exp(-(self.seconds - onsets[note]) / glide_seconds)
@@ -65,24 +65,24 @@ class Performance:
         return pitch * (1 + vibrato * np.sin(phase))
 
     def levels(self, notes: int, spread_db: float = 4.0) -> np.ndarray:
-        """Loudness of each note."""
+        """Draw the level of each note."""
         return 10 ** (self.rng.uniform(-spread_db, spread_db, notes) / 20)
 
     def noise(self, low_hz: float, high_hz: float, slope: float = 0.0) -> np.ndarray:
-        """Noise of RMS 1 in a band, for the whole play."""
+        """Draw noise of RMS 1 in a band, for the complete clip."""
         return tones.band_noise(
             self.rng, self.samples, self.sample_rate_hz, low_hz=low_hz, high_hz=high_hz, slope=slope
         )
 
     def struck(self, onsets, levels, ring_seconds: float, partials) -> np.ndarray:
-        """Sum of decaying notes; `partials(i)` gives frequencies, amplitudes and decay times of note `i`."""
+        """Sum decaying notes; `partials(i)` returns frequencies, amplitudes and decay times of note `i`."""
         played = np.zeros(self.samples, np.float32)
         ring = round(ring_seconds * self.sample_rate_hz)
         fade = np.linspace(1, 0, ring, dtype=np.float32)
         for i, (onset, level) in enumerate(zip(onsets, levels, strict=True)):
             start = round(onset * self.sample_rate_hz)
             frequencies, amplitudes, decays = partials(i)
-            note = fade * tones.damped(
+            note = fade * tones.damped_sines(
                 self.rng,
                 ring,
                 self.sample_rate_hz,

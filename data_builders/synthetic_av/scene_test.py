@@ -26,27 +26,27 @@ def iou(a, b):
 def test_casts_have_the_stated_shares():
     rng = np.random.default_rng(0)
     casts = [scene.choose_cast("Piano", STATISTICS, rng) for _ in range(4000)]
-    off_screen = [cast for cast in casts if not set(cast.heard) & set(cast.seen)]
-    two = [cast for cast in casts if len(cast.heard) == 2]
-    silent = [cast for cast in casts if set(cast.seen) - set(cast.heard)]
+    off_screen = [cast for cast in casts if not set(cast.audible) & set(cast.visible)]
+    two = [cast for cast in casts if len(cast.audible) == 2]
+    silent = [cast for cast in casts if set(cast.visible) - set(cast.audible)]
     # Four standard deviations of a share of 4000 are at most .032.
     assert len(off_screen) / 4000 == pytest.approx(0.06, abs=0.016)
     assert len(two) / 4000 == pytest.approx(0.15, abs=0.024)
     assert len(silent) / 4000 == pytest.approx(0.3, abs=0.032)
     assert sum(cast in off_screen for cast in silent) / len(silent) == pytest.approx(0.06, abs=0.03)
-    assert all(cast.heard[0] == "Piano" and len(set(cast.seen)) == len(cast.seen) <= 3 for cast in casts)
-    assert all(set(cast.heard) <= set(cast.seen) for cast in casts if cast not in off_screen)
-    partners = collections.Counter(cast.heard[1] for cast in two)
+    assert all(cast.audible[0] == "Piano" and len(set(cast.visible)) == len(cast.visible) <= 3 for cast in casts)
+    assert all(set(cast.audible) <= set(cast.visible) for cast in casts if cast not in off_screen)
+    partners = collections.Counter(cast.audible[1] for cast in two)
     assert set(partners) == set(instrument_classes.NAMES) - {"Piano"}
     assert max(partners.values()) < 3 * len(two) / 15
 
 
-def test_objects_lie_in_the_frame_with_the_stated_sizes_and_hardly_overlap():
+def test_objects_are_in_the_frame_with_the_stated_sizes_and_little_overlap():
     sides, centres = [], []
     for seed in range(120):
         cast, made = make(seed)
-        assert sorted(actor.name for actor in made.actors) == sorted(cast.seen)
-        assert all(actor.sounding == (actor.name in cast.heard) for actor in made.actors)
+        assert sorted(actor.name for actor in made.actors) == sorted(cast.visible)
+        assert all(actor.sounding == (actor.name in cast.audible) for actor in made.actors)
         _, boxes = made.frame(1.0)
         for index, box in enumerate(boxes):
             assert min(box) >= 1 / 128
@@ -91,11 +91,11 @@ def test_objects_move_a_little_and_smoothly():
     assert max(moved) < 0.12
 
 
-def test_colour_tells_no_class():
-    """The mean colour of a class's pictures differs from another class's by less than its own spread."""
+def test_colours_do_not_reveal_the_class():
+    """The mean colour of a class's drawings differs from another class's by less than its own spread."""
     means = {}
     for name in instrument_classes.NAMES:
-        pictures = [sprite.of_class(name, 48, np.random.default_rng(seed)) for seed in range(60)]
+        pictures = [sprite.draw_object(name, 48, np.random.default_rng(seed)) for seed in range(60)]
         tints = [p.image[p.image[..., 3] == 255][:, :3].mean(axis=0) for p in pictures]
         tints = np.array([tint - tint.mean() for tint in tints])  # hue and saturation, without lightness
         means[name] = (tints.mean(axis=0), tints.std())
@@ -104,9 +104,9 @@ def test_colour_tells_no_class():
     assert np.abs(offsets - offsets.mean(axis=0)).max() < 0.6 * spread
 
 
-def test_every_picture_varies_and_keeps_on_its_paper():
+def test_every_drawing_varies_and_stays_on_its_canvas():
     for name in silhouettes.DRAW:
-        pictures = [sprite.of_class(name, 96, np.random.default_rng(seed)).image for seed in range(3)]
+        pictures = [sprite.draw_object(name, 96, np.random.default_rng(seed)).image for seed in range(3)]
         shapes = [picture[..., 3] >= 128 for picture in pictures]
         assert all((shapes[a] != shapes[b]).any() for a, b in ((0, 1), (1, 2), (0, 2))), name
         for picture in pictures:
@@ -114,9 +114,9 @@ def test_every_picture_varies_and_keeps_on_its_paper():
             assert not edge.any(), name
 
 
-def test_a_crowd_without_room_is_refused():
+def test_objects_that_do_not_fit_are_refused():
     crowded = dataclasses.replace(STATISTICS, object_side=(0.75, 0.8), two_sounding=1.0, off_screen=0.0)
-    with pytest.raises(ValueError, match=r"no place in 1000 tries.*lower Statistics.object_side"):
+    with pytest.raises(ValueError, match=r"do not fit in 1000 tries.*lower Statistics.object_side"):
         make(0, crowded)
-    with pytest.raises(ValueError, match=r"object_side=\(0.4, 0.9\): want"):
+    with pytest.raises(ValueError, match=r"object_side=\(0.4, 0.9\): must be"):
         dataclasses.replace(STATISTICS, object_side=(0.4, 0.9))

@@ -1,6 +1,6 @@
-"""How each class looks: one function each, with proportions drawn from `rng` and colours from the palette.
+"""Draws each class by a function, with proportions drawn from `rng` and colours from the palette.
 
-Objects stand upright in [-1, 1] x [-1, 1] (y down); outline, pose and size come after.
+Objects are upright in [-1, 1] x [-1, 1] (y down); outline, pose and size are added later.
 """
 
 import itertools
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data_builders.synthetic_av.pen import Palette, Pen, mirrored, smooth
+from data_builders.synthetic_av.pen import Palette, Pen, mirror, smooth
 
 
 def _acoustic_guitar(pen: Pen, paint: Palette, rng: np.random.Generator) -> None:
@@ -16,7 +16,7 @@ def _acoustic_guitar(pen: Pen, paint: Palette, rng: np.random.Generator) -> None
     pen.rectangle(-0.06, -0.8, 0.06, 0.3, paint.dark)
     pen.polygon([(-0.09, -0.72), (-0.12, -0.98), (0.12, -0.98), (0.09, -0.72)], paint.trim)
     body = [(0.1, -0.18), (upper, -0.02), (waist, 0.24), (lower, 0.58), (0.24, 0.9)]
-    pen.polygon(smooth(mirrored(body)), paint.body)
+    pen.polygon(smooth(mirror(body)), paint.body)
     pen.ellipse((0, 0.27), (0.16, 0.16), paint.light)
     pen.ellipse((0, 0.27), (0.12, 0.12), paint.dark)
     pen.rectangle(-0.2, 0.6, 0.2, 0.68, paint.dark)
@@ -50,7 +50,7 @@ def _violin(pen: Pen, paint: Palette, rng: np.random.Generator) -> None:
         (lower, 0.8),
         (0.1, 0.95),
     ]
-    pen.polygon(smooth(mirrored(body), 5), paint.body)
+    pen.polygon(smooth(mirror(body), 5), paint.body)
     pen.rectangle(-0.05, -0.75, 0.05, 0.3, paint.dark)
     pen.ellipse((0, -0.82), (0.1, 0.1), paint.trim)
     pen.polygon([(-0.05, 0.5), (0.05, 0.5), (0.08, 0.85), (-0.08, 0.85)], paint.dark)
@@ -209,7 +209,7 @@ def _church_bell(pen: Pen, paint: Palette, rng: np.random.Generator) -> None:
         (mouth - 0.16, 0.5),
         (mouth, 0.68),
     ]
-    pen.polygon(mirrored(side), paint.body)
+    pen.polygon(mirror(side), paint.body)
     pen.rectangle(-mouth - 0.03, 0.62, mouth + 0.03, 0.74, paint.trim)
     pen.rectangle(-shoulder - 0.02, -0.2, shoulder + 0.02, -0.1, paint.trim)
     pen.polygon([(-0.26, -0.45), (-0.12, -0.5), (-0.2, 0.5), (-0.42, 0.55)], paint.light)
@@ -257,7 +257,7 @@ def _drill(pen: Pen, paint: Palette, rng: np.random.Generator) -> None:
 def _female_singing(pen: Pen, paint: Palette, rng: np.random.Generator) -> None:
     hair, mouth, cheek = rng.uniform(0.5, 0.8), rng.uniform(0.16, 0.24), rng.uniform(0.42, 0.5)
     pen.polygon(
-        smooth(mirrored([(0.2, -0.97), (0.64, -0.66), (0.74, 0.1), (0.86, hair), (0.4, hair + 0.1)]), 5), paint.dark
+        smooth(mirror([(0.2, -0.97), (0.64, -0.66), (0.74, 0.1), (0.86, hair), (0.4, hair + 0.1)]), 5), paint.dark
     )
     pen.polygon([(-0.18, 0.4), (0.18, 0.4), (0.6, 0.97), (-0.6, 0.97)], paint.body)
     pen.rectangle(-0.15, 0.35, 0.15, 0.75, paint.light)

@@ -1,4 +1,4 @@
-"""synthetic_av: clips of a drawn and synthesised world whose answers are known (TFDS builder)."""
+"""Builds synthetic_av: drawn and synthesised clips with known answers (TFDS builder)."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -7,23 +7,24 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from avlearn.data import contents, schema
+from data_builders.clips import tfds_internals
 from data_builders.synthetic_av import instrument_classes, scene, synthetic_record
 
 
 @dataclasses.dataclass
 class Config(tfds.core.BuilderConfig):
-    """One size of the world; what is not given is as in `full`.
+    """A variant of the dataset; the defaults are those of `full`.
 
     Attributes:
       height, width: of the frames, pixels; even.
       frames_per_second: of the frames.
       clip_seconds: length of a clip.
-      train_clips, validation_clips, test_clips: how many.
-      seed: of everything that is drawn and sounded.
+      train_clips, validation_clips, test_clips: number of clips.
+      seed: of all images and sounds.
       optical_flow: whether the flow from each frame to the next is stored.
       waveform_hz: sample rate of the stored waveform; 0: none is stored.
-      jump: how far a sounding object rises with the loudness of the clip, as a share of its side; 0: sound and motion
-        have nothing to do with each other.
+      jump: how far a sounding object rises with the loudness of the clip, as a share of its side; 0: motion and sound
+        are independent.
       class_names: classes that appear; all sixteen have a label.
     """
 
@@ -42,7 +43,7 @@ class Config(tfds.core.BuilderConfig):
 
     @property
     def world(self) -> synthetic_record.World:
-        """What the clips are made from."""
+        """Settings of the clips."""
         return synthetic_record.World(
             self.height,
             self.width,
@@ -70,7 +71,7 @@ MINIATURE = Config(
 )
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(tfds_internals.TwoStageBuilder):
     """Builds the records; every clip goes through an mp4 file and `avlearn.media`, as real videos do."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -81,13 +82,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         dataclasses.replace(
             MINIATURE,
             name="miniature_heard",
-            description="As miniature, of every other class.",
+            description="As miniature, with every other class.",
             class_names=HEARD,
         ),
         dataclasses.replace(
             MINIATURE,
             name="miniature_unheard",
-            description="As miniature, of the classes that miniature_heard has not; a test set.",
+            description="As miniature, with the classes that are not in miniature_heard; a test set.",
             train_clips=1,
             validation_clips=1,
             class_names=UNHEARD,
@@ -141,11 +142,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             ),
         )
 
-    def _download_and_prepare(self, *args, **kwargs) -> None:
-        super()._download_and_prepare(*args, **kwargs)
+    def complete_dataset(self) -> None:
+        """Write the table of contents of each shard."""
         shards = [path for split in self.info.splits.values() for path in split.filepaths]
         if self.info.file_format != tfds.core.FileFormat.TFRECORD or "://" in str(self.data_path):
-            return  # a table is of a TFRecord file on a disk
+            return  # tables are made for TFRecord files on a disk
         for shard in shards:
             contents.write(shard)
 
@@ -154,7 +155,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         clips = {split: getattr(self.builder_config, f"{split}_clips") for split in synthetic_record.SPLITS}
         for split, count in clips.items():
             if count < 1:
-                raise ValueError(f"{split}_clips={count} in config {self.builder_config.name!r}: want 1 or more")
+                raise ValueError(f"{split}_clips={count} in config {self.builder_config.name!r}: must be 1 or more")
         return {split: self._generate_examples(split, count) for split, count in clips.items()}
 
     def _generate_examples(self, split: str, count: int) -> Iterator[tuple[str, dict]]:

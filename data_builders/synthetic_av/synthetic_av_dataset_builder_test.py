@@ -1,4 +1,4 @@
-"""The whole builder on a few clips: splits, records, and the bytes that other processes made."""
+"""The builder on a few clips: splits, records, and the bytes that other processes made."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def records(builder, split):
     return {r["clip_id"].decode(): r for r in tfds.as_numpy(builder.as_dataset(split=split, decoders=undecoded))}
 
 
-def test_splits_hold_the_clips_asked_for_and_share_none(built):
+def test_splits_have_their_number_of_clips_and_share_none(built):
     assert {split: info.num_examples for split, info in built.info.splits.items()} == CLIPS
     ids = {split: set(records(built, split)) for split in CLIPS}
     assert ids["validation"] == {"validation_000000", "validation_000001", "validation_000002"}
@@ -40,7 +40,7 @@ def test_splits_hold_the_clips_asked_for_and_share_none(built):
     assert sorted(mains) == sorted(instrument_classes.NAMES)
 
 
-def test_metadata_says_how_to_read_it(built):
+def test_metadata_describes_the_records(built):
     metadata = built.info.metadata
     assert metadata["schema_version"] == schema.SCHEMA_VERSION
     assert (metadata["frames_per_second"], metadata["front_end"]) == (5, "l3")
@@ -51,7 +51,7 @@ def test_metadata_says_how_to_read_it(built):
     assert "gemmeke2017audioset" in built.info.citation
 
 
-def test_records_are_the_bytes_made_here_from_the_same_numbers(built):
+def test_records_are_those_of_the_same_numbers_in_this_process(built):
     world = built.builder_config.world
     for name, stored in records(built, "test").items():
         wanted = synthetic_record.make_record(world, "test", int(name.removeprefix("test_")))
@@ -80,11 +80,11 @@ def test_sounding_boxes_have_a_label_of_the_clip_and_silent_ones_do_not(built):
 
 
 def test_an_empty_split_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="validation_clips=0 in config 'hollow': want 1 or more"):
+    with pytest.raises(ValueError, match="validation_clips=0 in config 'hollow': must be 1 or more"):
         Builder(config=Config(name="hollow", validation_clips=0), data_dir=tmp_path).download_and_prepare()
 
 
-def test_every_size_can_be_asked_for():
+def test_every_config_is_available():
     sizes = {config.name: config for config in Builder.BUILDER_CONFIGS}
     assert list(sizes) == ["miniature", "miniature_heard", "miniature_unheard", "flow", "in_time", "full", "tiny"]
     full = sizes["full"].world

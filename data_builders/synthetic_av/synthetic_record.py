@@ -1,17 +1,20 @@
-"""Makes clips of the world, from their numbers to their records. Runs in worker processes: no TensorFlow here."""
+"""Makes the records of synthetic clips from their numbers, in worker processes, which do not import TensorFlow."""
 
+import collections
 import dataclasses
+import itertools
 import pathlib
 import tempfile
 from collections.abc import Iterator
+from concurrent import futures
 
 import cv2
-import joblib
+import loky
 import numpy as np
 
 from avlearn.media import decode
 from avlearn.media.log_spectrogram import FRONT_ENDS
-from data_builders.clips.record import flow_pictures, media_features, stored_waveform
+from data_builders.clips.record import ONE_THREAD, flow_images, media_features, stored_waveform
 from data_builders.synthetic_av import clip_file, instrument_classes, scene, synthesise
 
 SPLITS = ("train", "validation", "test")
@@ -20,14 +23,14 @@ FRONT_END = "l3"
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """The kind of clips.
+    """Settings of the clips.
 
     Attributes:
       height, width: of the frames, pixels; even.
       frames_per_second: of the frames.
       clip_seconds: length of a clip.
-      seed: another seed is another world of the same kind.
-      statistics: how often and how much.
+      seed: of all images and sounds.
+      statistics: frequencies and amounts.
       optical_flow: whether the flow from each frame to the next is stored.
       waveform_hz: sample rate of the stored waveform; 0: none is stored.
       class_names: classes that appear, at least three of `instrument_classes.NAMES`: a clip may show three.
@@ -45,11 +48,11 @@ class World:
 
     def __post_init__(self):
         if self.height % 2 or self.width % 2:
-            raise ValueError(f"frames of {self.width} x {self.height} pixels: H.264 wants both even")
+            raise ValueError(f"frames of {self.width} x {self.height} pixels: H.264 needs both to be even")
         if not (self.frames_per_second > 0 and self.clip_seconds >= 1):
             raise ValueError(
-                f"frames_per_second={self.frames_per_second}, clip_seconds={self.clip_seconds}: want more than 0 and "
-                "at least 1 (the networks hear one second)"
+                f"frames_per_second={self.frames_per_second}, clip_seconds={self.clip_seconds}: must be more than 0 "
+                "and at least 1 (the networks use one second)"
             )
 
         unknown = [name for name in self.class_names if name not in instrument_classes.NAMES]
@@ -60,62 +63,69 @@ class World:
 
     @property
     def frame_count(self) -> int:
-        """Frames in a clip."""
+        """Number of frames in a clip."""
         return round(self.clip_seconds * self.frames_per_second)
 
 
 @dataclasses.dataclass(frozen=True)
-class Take:
-    """A clip as it was made, before it is compressed.
+class RenderedClip:
+    """A clip before compression.
 
     Attributes:
-      heard: classes that sound.
-      scene: the picture at any moment.
+      audible: classes that sound.
+      scene: draws the frame at any time.
       waveform: float32 `[samples]`, 48 kHz, mono, within [-1, 1].
     """
 
-    heard: tuple[str, ...]
+    audible: tuple[str, ...]
     scene: scene.Scene
     waveform: np.ndarray
 
 
 def clip_id(split: str, number: int) -> str:
-    """Name of a clip, such as `train_000123`."""
+    """Return the name of a clip, such as `train_000123`."""
     return f"{split}_{number:06d}"
 
 
-def take(world: World, split: str, number: int) -> Take:
-    """Draws and sounds a clip; it depends on (seed, split, number) and on nothing else.
+def render_clip(world: World, split: str, number: int) -> RenderedClip:
+    """Render a clip, which depends on (seed, split, number) only.
 
-    Main classes take turns, so that every 16 clips (of a world of all classes) hold each of them once.
+    Main classes take turns: every 16 clips (if all classes appear) have each of them once.
     """
     root = np.random.SeedSequence((world.seed, SPLITS.index(split), number))
     cast_rng, look_rng, sound_rng = (np.random.default_rng(child) for child in root.spawn(3))
     main = world.class_names[number % len(world.class_names)]
     cast = scene.choose_cast(main, world.statistics, cast_rng, world.class_names)
-    waveform = synthesise.mixture(cast.heard, sound_rng, duration_seconds=world.clip_seconds)
+    waveform = synthesise.mixture(cast.audible, sound_rng, duration_seconds=world.clip_seconds)
     loudness = synthesise.loudness(waveform) if world.statistics.jump > 0 else None
     size = (world.height, world.width)
-    picture = scene.make_scene(cast, *size, world.clip_seconds, world.statistics, look_rng, loudness)
-    return Take(cast.heard, picture, waveform)
+    frames = scene.make_scene(cast, *size, world.clip_seconds, world.statistics, look_rng, loudness)
+    return RenderedClip(cast.audible, frames, waveform)
 
 
 def make_records(world: World, split: str, count: int) -> Iterator[dict]:
-    """Makes the first `count` clips of a split in a process per core, in order; see `make_record`."""
-    # joblib's processes start without running the parent's main script again, which would be the whole of TFDS.
-    pool = joblib.Parallel(n_jobs=-1, return_as="generator", batch_size=1)
-    return pool(joblib.delayed(make_record)(world, split, number) for number in range(count))
+    """Make the first `count` clips of a split in a process per core; yield them in order. See `make_record`."""
+    # loky starts processes without importing the parent's main script again, which would load all of TFDS.
+    executor, numbers = loky.get_reusable_executor(env=ONE_THREAD), iter(range(count))
+
+    def submit(clips: int) -> list[futures.Future]:
+        return [executor.submit(make_record, world, split, number) for number in itertools.islice(numbers, clips)]
+
+    pending = collections.deque(submit(2 * loky.cpu_count()))  # not all at once: records would pile up in memory
+    while pending:
+        yield pending.popleft().result()
+        pending.extend(submit(1))
 
 
 def make_record(world: World, split: str, number: int) -> dict:
-    """Makes a clip, writes it to an mp4 file, reads that back as any dataset's clip is read, and packs the record.
+    """Make the record of a clip: write it to an mp4 file, and read that as the clip of any dataset is read.
 
     Returns:
       A record of `avlearn.data.schema.features`; labels are indices into `instrument_classes.NAMES`, boxes are
       (ymin, xmin, ymax, xmax).
 
     Raises:
-      ValueError: the file read back is not the clip that was written. Any error carries the clip's id as a note.
+      ValueError: the file has other frames than the clip. Every error has the clip's id as a note.
     """
     name = clip_id(split, number)
     try:
@@ -126,8 +136,8 @@ def make_record(world: World, split: str, number: int) -> dict:
 
 
 def _make_record(world: World, split: str, number: int, name: str) -> dict:
-    cv2.setNumThreads(1)  # a process per core already
-    made = take(world, split, number)
+    cv2.setNumThreads(1)  # there is a process per core
+    made = render_clip(world, split, number)
     drawn = [made.scene.frame(index / world.frames_per_second) for index in range(world.frame_count)]
     front_end = FRONT_ENDS[FRONT_END]
     with tempfile.TemporaryDirectory() as folder:
@@ -143,7 +153,7 @@ def _make_record(world: World, split: str, number: int, name: str) -> dict:
         )
         stored = media_features(clip, FRONT_END)
         if world.optical_flow:
-            stored["optical_flow"] = flow_pictures(clip.frames)
+            stored["optical_flow"] = flow_images(clip.frames)
         if world.waveform_hz:
             stored["waveform"] = stored_waveform(path, 0.0, world.clip_seconds, world.waveform_hz)
     if clip.frames.shape != (world.frame_count, world.height, world.width, 3):
@@ -153,7 +163,7 @@ def _make_record(world: World, split: str, number: int, name: str) -> dict:
         "video_id": name,
         "start_ms": 0,
         **stored,
-        "labels": [instrument_classes.NAMES.index(heard) for heard in made.heard],
+        "labels": [instrument_classes.NAMES.index(name) for name in made.audible],
         "boxes": [
             {
                 "bbox": box,

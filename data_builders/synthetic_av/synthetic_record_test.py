@@ -1,4 +1,4 @@
-"""From number to record: what is stored is what was drawn and sounded, at its time, and always the same."""
+"""From number to record: frames and audio are stored as rendered, at their times, and always the same."""
 
 import dataclasses
 
@@ -16,27 +16,27 @@ WORLD = synthetic_record.World(height=128, width=170, frames_per_second=5, clip_
 
 @pytest.fixture(scope="module")
 def made():
-    return synthetic_record.take(WORLD, "test", 5), synthetic_record.make_record(WORLD, "test", 5)
+    return synthetic_record.render_clip(WORLD, "test", 5), synthetic_record.make_record(WORLD, "test", 5)
 
 
 def test_frames_are_those_drawn_and_at_their_times(made):
-    take, stored = made
+    clip, stored = made
     frames = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1] for data in stored["frames"]]
     assert stored["frame_times_ms"].tolist() == list(range(0, 2000, 200))
-    drawn = [take.scene.frame(index / 5)[0] for index in range(10)]
+    drawn = [clip.scene.frame(index / 5)[0] for index in range(10)]
     for index, frame in enumerate(frames):
         differences = [np.abs(frame.astype(float) - other).mean() for other in drawn]
         assert np.argmin(differences) == index
         assert differences[index] < 8
 
 
-def test_sound_is_that_synthesised_and_at_its_time(made):
-    take, stored = made
-    wanted = log_spectrogram(take.waveform)
+def test_audio_is_that_synthesised_and_at_its_time(made):
+    clip, stored = made
+    wanted = log_spectrogram(clip.waveform)
     got = stored["log_spectrogram"]
     assert got.shape == wanted.shape == (399, 257)
     assert got.dtype == np.float16
-    # Below 8 kHz, where it is loud: AAC changes the rest freely.
+    # Below 8 kHz, where it is loud: AAC may change the rest.
     loud = (wanted[3:-3] > -5) & (np.arange(257) < 85)
     errors = [np.abs(got[3 + lag : 396 + lag].astype(float) - wanted[3:-3])[loud].mean() for lag in range(-3, 4)]
     assert np.argmin(errors) == 3
@@ -46,13 +46,13 @@ def test_sound_is_that_synthesised_and_at_its_time(made):
 def test_labels_and_boxes_are_those_of_the_cast():
     kinds = set()
     for number in range(40):
-        take = synthetic_record.take(dataclasses.replace(WORLD, clip_seconds=1.0), "train", number)
-        assert take.heard[0] == instrument_classes.NAMES[number % 16]
-        sounding = {actor.name for actor in take.scene.actors if actor.sounding}
-        assert sounding in ({*take.heard}, set())
-        kinds.add((len(take.heard), len(sounding), len(take.scene.actors)))
-        assert np.abs(take.waveform).max() <= 1
-        assert take.waveform.dtype == np.float32
+        clip = synthetic_record.render_clip(dataclasses.replace(WORLD, clip_seconds=1.0), "train", number)
+        assert clip.audible[0] == instrument_classes.NAMES[number % 16]
+        sounding = {actor.name for actor in clip.scene.actors if actor.sounding}
+        assert sounding in ({*clip.audible}, set())
+        kinds.add((len(clip.audible), len(sounding), len(clip.scene.actors)))
+        assert np.abs(clip.waveform).max() <= 1
+        assert clip.waveform.dtype == np.float32
     assert {(1, 1, 1), (1, 1, 2), (2, 2, 2)} <= kinds
 
 
@@ -70,8 +70,8 @@ def test_the_same_number_gives_the_same_bytes_and_another_seed_others(made):
     assert again["log_spectrogram"].tobytes() == made[1]["log_spectrogram"].tobytes()
     assert again["boxes"] == made[1]["boxes"]
     for other in (
-        synthetic_record.take(WORLD, "train", 5),
-        synthetic_record.take(dataclasses.replace(WORLD, seed=4), "test", 5),
+        synthetic_record.render_clip(WORLD, "train", 5),
+        synthetic_record.render_clip(dataclasses.replace(WORLD, seed=4), "test", 5),
     ):
         assert (other.scene.frame(0.0)[0] != made[0].scene.frame(0.0)[0]).any()
         assert (other.waveform != made[0].waveform).any()
@@ -79,7 +79,7 @@ def test_the_same_number_gives_the_same_bytes_and_another_seed_others(made):
 
 def test_a_failing_clip_says_which_it_is():
     crowded = scene.Statistics(two_sounding=1.0, off_screen=0.0, overlap=-1.0)
-    with pytest.raises(ValueError, match="found no place") as failure:
+    with pytest.raises(ValueError, match="do not fit") as failure:
         list(synthetic_record.make_records(dataclasses.replace(WORLD, statistics=crowded), "validation", 1))
     assert any("while making clip validation_000000" in note for note in failure.value.__notes__)
 
@@ -87,26 +87,27 @@ def test_a_failing_clip_says_which_it_is():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"width": 171}, "both even"),
+        ({"width": 171}, "both to be even"),
         ({"clip_seconds": 0.5}, "one second"),
         ({"class_names": instrument_classes.NAMES[:2]}, "three or more"),
-        ({"class_names": ("Piano", "Gong", "Drill", "Gong")}, "none of them twice"),
+        ({"class_names": ("Piano", "Gong", "Drill", "Gong")}, "each once"),
         ({"class_names": ("Piano", "Gong", "Harp")}, "three or more of Acoustic guitar"),
     ],
 )
-def test_worlds_that_cannot_be_are_refused(change, message):
+def test_impossible_settings_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(WORLD, **change)
 
 
-def test_a_world_of_some_classes_shows_and_sounds_no_others():
+def test_only_the_chosen_classes_appear():
     some = instrument_classes.NAMES[3:7]
-    takes = [
-        synthetic_record.take(dataclasses.replace(WORLD, class_names=some), "test", number) for number in range(40)
+    clips = [
+        synthetic_record.render_clip(dataclasses.replace(WORLD, class_names=some), "test", number)
+        for number in range(40)
     ]
-    assert [take.heard[0] for take in takes[:8]] == [*some, *some]
-    assert {name for take in takes for name in take.heard} == set(some)
-    assert {actor.name for take in takes for actor in take.scene.actors} == set(some)
+    assert [clip.audible[0] for clip in clips[:8]] == [*some, *some]
+    assert {name for clip in clips for name in clip.audible} == set(some)
+    assert {actor.name for clip in clips for actor in clip.scene.actors} == set(some)
 
 
 def test_mp4_file_holds_h264_and_aac_on_one_clock(tmp_path):
@@ -123,31 +124,31 @@ def test_mp4_file_holds_h264_and_aac_on_one_clock(tmp_path):
     assert 47_990 < np.average(np.arange(96_000), weights=loudness**2) < 48_110
 
 
-def test_what_sounds_jumps_with_its_sound_and_nothing_else_does():
-    still = {"sway_degrees": (0.0, 0.0), "drift": (0.0, 0.0), "breath": (0.0, 0.0)}
+def test_only_sounding_objects_jump_with_the_sound():
+    still = {"sway_degrees": (0.0, 0.0), "drift": (0.0, 0.0), "scaling": (0.0, 0.0)}
     jumping = scene.Statistics(jump=0.25, off_screen=0.0, silent_distractor=1.0, two_sounding=0.0, **still)
     world = dataclasses.replace(WORLD, statistics=jumping, frames_per_second=25)
-    take = synthetic_record.take(world, "train", 5)  # a snare drum
-    samples = take.waveform[: 48 * 1920].reshape(48, 1920).astype(float)  # 0.04 s each
+    clip = synthetic_record.render_clip(world, "train", 5)  # a snare drum
+    samples = clip.waveform[: 48 * 1920].reshape(48, 1920).astype(float)  # 0.04 s each
     decibels = 10 * np.log10((samples**2).mean(axis=1))
-    by_sounding = {actor.sounding: actor for actor in take.scene.actors}
+    by_sounding = {actor.sounding: actor for actor in clip.scene.actors}
     times = 0.04 * (np.arange(48) + 0.5)
     rise = {sounding: -actor.pose(times)[1][:, 1] for sounding, actor in by_sounding.items()}
     assert np.corrcoef(decibels, rise[True])[0, 1] > 0.9
-    side = np.ptp(by_sounding[True].picture.hull @ by_sounding[True].turn.T, axis=0).max()
+    side = np.ptp(by_sounding[True].drawing.hull @ by_sounding[True].transform.T, axis=0).max()
     assert np.ptp(rise[True]) == pytest.approx(0.25 * side)
     assert np.ptp(rise[False]) == 0
-    boxes = [box for seconds in times for box in take.scene.frame(seconds)[1]]
+    boxes = [box for seconds in times for box in clip.scene.frame(seconds)[1]]
     assert min(box[0] for box in boxes) >= 0
 
 
-def test_flow_and_waveform_are_stored_where_they_are_wanted(made):
+def test_flow_and_waveform_are_stored_if_chosen(made):
     world = dataclasses.replace(WORLD, height=48, width=64, clip_seconds=1.0, optical_flow=True, waveform_hz=8000)
     stored = synthetic_record.make_record(world, "test", 5)
     assert len(stored["optical_flow"]) == len(stored["frames"]) - 1 == 4
     assert cv2.imdecode(np.frombuffer(stored["optical_flow"][0], np.uint8), 0).shape == (2 * 48, 64)
-    take = synthetic_record.take(world, "test", 5)
-    wanted = signal.resample_poly(take.waveform, 1, 6)
+    clip = synthetic_record.render_clip(world, "test", 5)
+    wanted = signal.resample_poly(clip.waveform, 1, 6)
     assert stored["waveform"].dtype == np.int16
     assert np.corrcoef(stored["waveform"], wanted)[0, 1] > 0.9
     assert "optical_flow" not in made[1]

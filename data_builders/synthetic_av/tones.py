@@ -1,4 +1,4 @@
-"""Oscillators, envelopes and noises that the instruments are made of."""
+"""Oscillators, envelopes and noise for the instruments."""
 
 import numpy as np
 import scipy.fft
@@ -8,7 +8,7 @@ _BLOCK = 256
 _TABLE = 16_384
 
 
-def damped(
+def damped_sines(
     rng: np.random.Generator,
     samples: int,
     sample_rate_hz: int,
@@ -17,15 +17,15 @@ def damped(
     amplitudes: np.ndarray,
     decay_seconds: np.ndarray | float,
 ) -> np.ndarray:
-    """Sum of sines that decay exponentially, each with a random phase: float32 `[samples]`.
+    """Sum sines that decay exponentially, each with a random phase: float32 `[samples]`.
 
-    A sample's place splits into block and place in the block, and `exp(s * n)` into a product of the two: the sum over
-    partials is one matrix product, which is ten times as fast as a sine for every partial.
+    A sample's index splits into a block and an offset in the block, and `exp(s * n)` into a product of the two: the sum
+    over partials is one matrix product, ten times as fast as a sine for every partial.
 
     Args:
       rng: draws the phases.
       samples: length.
-      sample_rate_hz: partials from its half on are left out.
+      sample_rate_hz: partials above half of it are left out.
       frequencies_hz: `[partials]`.
       amplitudes: `[partials]`.
       decay_seconds: `[partials]` or one for all: time to `1 / e`.
@@ -34,19 +34,19 @@ def damped(
     rates = (2j * np.pi * frequencies_hz - 1 / np.broadcast_to(decay_seconds, audible.shape))[audible] / sample_rate_hz
     start = amplitudes[audible] * np.exp(2j * np.pi * rng.random(rates.size))
     blocks = np.exp(np.multiply.outer(_BLOCK * np.arange(-(-samples // _BLOCK)), rates)) * start
-    places = np.exp(np.multiply.outer(rates, np.arange(_BLOCK)))
+    offsets = np.exp(np.multiply.outer(rates, np.arange(_BLOCK)))
     left = np.concatenate([blocks.real, -blocks.imag], axis=1).astype(np.float32)
-    right = np.concatenate([places.real, places.imag], axis=0).astype(np.float32)
-    # Not `left @ right`, which BLAS rounds by its number of threads: a clip would depend on the machine's cores.
+    right = np.concatenate([offsets.real, offsets.imag], axis=0).astype(np.float32)
+    # Not `left @ right`, whose rounding depends on the number of BLAS threads, and so on the machine.
     return np.einsum("bp,pn->bn", left, right).reshape(-1)[:samples]
 
 
 def harmonic(cycles: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
-    """A periodic tone: float32, shaped as `cycles`.
+    """Synthesise a periodic tone: float32, shaped as `cycles`.
 
     Args:
       cycles: running phase, in periods, 0 or more.
-      amplitudes: `[harmonics]`, from the fundamental on.
+      amplitudes: `[harmonics]`, from the fundamental upwards.
     """
     # Schroeder's phases spread the harmonics over the period: a tone, not a train of clicks.
     order = np.arange(1, amplitudes.size + 1)
@@ -59,14 +59,14 @@ def harmonic(cycles: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
 def band_noise(
     rng: np.random.Generator, samples: int, sample_rate_hz: int, *, low_hz: float, high_hz: float, slope: float = 0.0
 ) -> np.ndarray:
-    """Noise of RMS 1 between two frequencies (edges an octave wide): float32 `[samples]`.
+    """Draw noise of RMS 1 between two frequencies (edges an octave wide): float32 `[samples]`.
 
     Args:
-      rng: draws it.
+      rng: source of all randomness.
       samples: length.
-      sample_rate_hz: rate.
-      low_hz: where the power has fallen to a half, below.
-      high_hz: the same above.
+      sample_rate_hz: of the samples.
+      low_hz: lower frequency at which the power is halved.
+      high_hz: upper frequency at which the power is halved.
       slope: power falls as `frequency ** -slope`: 0 white, 1 pink, 2 brown.
     """
     size = scipy.fft.next_fast_len(samples, real=True)
@@ -78,7 +78,7 @@ def band_noise(
 
 
 def strikes(seconds: np.ndarray, onsets: np.ndarray, levels: np.ndarray, decay_seconds: float) -> np.ndarray:
-    """Level curve of struck things at the times `seconds`: jumps to a level at each onset, then decays."""
+    """Return the level curve of struck notes at the times `seconds`: a jump at each onset, then decay."""
     since = seconds[:, None] - onsets
     return np.where(since >= 0, levels * np.exp(-np.maximum(since, 0) / decay_seconds), 0.0).sum(axis=1)
 
@@ -86,7 +86,7 @@ def strikes(seconds: np.ndarray, onsets: np.ndarray, levels: np.ndarray, decay_s
 def breaths(
     seconds: np.ndarray, onsets: np.ndarray, levels: np.ndarray, attack_seconds: float, release_seconds: float
 ) -> np.ndarray:
-    """Level curve of blown and bowed notes at the times `seconds`: each lasts to the next onset."""
+    """Return the level curve of blown and bowed notes at the times `seconds`: each lasts until the next onset."""
     note = np.searchsorted(onsets, seconds, side="right") - 1
     ends = np.append(onsets[1:], np.inf)
     rise = np.clip((seconds - onsets[note]) / attack_seconds, 0, 1)
@@ -95,6 +95,6 @@ def breaths(
 
 
 def resonances(hz: np.ndarray, centres_hz, widths_hz, floor: float = 0.05) -> np.ndarray:
-    """Gain of a body or throat at frequencies, with peaks at its resonances."""
+    """Return the gain of a body or throat at some frequencies, with peaks at its resonances."""
     peaks = [1 / (1 + ((hz - centre) / width) ** 2) for centre, width in zip(centres_hz, widths_hz, strict=True)]
     return floor + np.sum(peaks, axis=0)

@@ -1,4 +1,4 @@
-"""The annotation files of VGG-Sound and VGG-SS: `vggsound.csv`, and lists with a clip's name on each line."""
+"""Reads the annotation files of VGG-Sound and VGG-SS: `vggsound.csv`, and lists with a clip's name on each line."""
 
 import dataclasses
 import pathlib
@@ -12,13 +12,13 @@ from data_builders.clips.clips_config import ClipsConfig
 
 CSV_URL = "https://www.robots.ox.ac.uk/~vgg/data/vggsound/vggsound.csv"
 CSV_LAYOUT = 'youtube_id,start_seconds,"label",split'
-NAME_LAYOUT = "one clip name a line, <youtube_id>_<start in six digits> with or without .mp4"
+NAME_LAYOUT = "one clip name per line, <youtube_id>_<start in six digits> with or without .mp4"
 CLIP_SECONDS = 10.0
 SPLITS = ("train", "test")
 
 
 def with_lvs(*configs: ClipsConfig) -> list[ClipsConfig]:
-    """Each config as it is, and with the audio front end of Localizing Visual Sounds the Hard Way."""
+    """Return each config unchanged, and with the audio front end of Localizing Visual Sounds the Hard Way."""
     return [
         *configs,
         *(
@@ -34,12 +34,12 @@ def with_lvs(*configs: ClipsConfig) -> list[ClipsConfig]:
 
 
 def read_clips(path: pathlib.Path) -> dict[str, dict[str, segments.Segment]]:
-    """Rows of `vggsound.csv`: split to clip id to clip.
+    """Return the clips in `vggsound.csv`: split to clip id to clip.
 
     A clip's id is its file's name, `<youtube_id>_<start in six digits>`.
 
     Raises:
-      ValueError: a row that is none, or a clip that is named twice; says the file and the line.
+      ValueError: a malformed row or a repeated clip; names the file and the line.
     """
     clips, lines = {split: {} for split in SPLITS}, {}
     for line, (video_id, start, label, split) in segments.rows(path, 4, CSV_LAYOUT):
@@ -57,29 +57,29 @@ def read_clips(path: pathlib.Path) -> dict[str, dict[str, segments.Segment]]:
                 f"of {', '.join(SPLITS)}"
             )
         if clip_id in lines:
-            raise ValueError(f"{path}, line {line}: the clip {clip_id} is in line {lines[clip_id]} too")
+            raise ValueError(f"{path}, line {line}: the clip {clip_id} is also in line {lines[clip_id]}")
         lines[clip_id] = line
         clips[split][clip_id] = segments.Segment(clip_id, video_id, (label,), seconds, CLIP_SECONDS)
     return clips
 
 
 def class_names(clips: dict[str, dict[str, segments.Segment]]) -> dict[str, str]:
-    """Class ids, which are the labels, to names, in the order of the classes: sorted, whichever clips are built."""
+    """Return class ids, which are the labels, with names, sorted: the same for every selection of clips."""
     labels = {clip.labels[0] for of_split in clips.values() for clip in of_split.values()}
     return {label: label for label in sorted(labels)}
 
 
 def video_and_start(clip_id: str) -> tuple[str, float] | None:
-    """Video id and start in seconds of a clip's name; None where it is no such name."""
+    """Return the video id and the start in seconds of a clip's name; None if it is not such a name."""
     match = re.fullmatch(r"([\w-]{11})_(\d{6})", clip_id, re.ASCII)
     return (match[1], float(match[2])) if match else None
 
 
 def list_file(dl_manager: tfds.download.DownloadManager, name: str) -> pathlib.Path:
-    """A list of clips in `--manual_dir`.
+    """Return the path of a list of clips in `--manual_dir`.
 
     Raises:
-      ValueError: it is not there.
+      ValueError: it does not exist.
     """
     try:
         return annotation_file(dl_manager, name)
@@ -88,17 +88,17 @@ def list_file(dl_manager: tfds.download.DownloadManager, name: str) -> pathlib.P
 
 
 def read_names(path: pathlib.Path) -> dict[str, int]:
-    """Names in a list of clips, without suffix, to their lines.
+    """Return the names in a list of clips, without suffix, with their lines.
 
     Raises:
-      ValueError: a line that is no name, or a name that is there twice; says the file and the line.
+      ValueError: a malformed line or a repeated name; names the file and the line.
     """
     names = {}
     for line, (text,) in segments.rows(path, 1, NAME_LAYOUT):
         name = text.removesuffix(".mp4")
         if video_and_start(name) is None:
-            raise ValueError(f"{path}, line {line}: {text!r} is no clip; expected {NAME_LAYOUT}")
+            raise ValueError(f"{path}, line {line}: {text!r} is not a clip; expected {NAME_LAYOUT}")
         if name in names:
-            raise ValueError(f"{path}, line {line}: the clip {name} is in line {names[name]} too")
+            raise ValueError(f"{path}, line {line}: the clip {name} is also in line {names[name]}")
         names[name] = line
     return names

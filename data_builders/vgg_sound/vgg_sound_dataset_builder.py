@@ -1,4 +1,4 @@
-"""vgg_sound: ten seconds of YouTube videos whose sound has its source in the picture (TFDS builder)."""
+"""Builds vgg_sound: ten-second clips of YouTube videos with visible sound sources (TFDS builder)."""
 
 import dataclasses
 import pathlib
@@ -15,7 +15,7 @@ from data_builders.vgg_sound.annotation_files import CSV_URL, class_names, list_
 
 @dataclasses.dataclass
 class Config(ClipsConfig):
-    """Which clips of VGG-Sound are trained on; the test set is the same for all.
+    """The training clips of VGG-Sound; the test set is always the same.
 
     Attributes:
       train_list: name of a file in `--manual_dir` that lists the training clips; empty: all of them.
@@ -32,7 +32,7 @@ class Builder(clips_builder.ClipsBuilder):
     builder_config_cls = Config
     BUILDER_CONFIGS = clips_config.variants(
         *with_lvs(
-            Config(name="full", description="The whole of VGG-Sound"),
+            Config(name="full", description="All of VGG-Sound"),
             Config(
                 name="train_144k",
                 description="Training clips of the list of 144,000",
@@ -52,11 +52,11 @@ class Builder(clips_builder.ClipsBuilder):
     )
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
-        """The csv's clips, in the classes of the whole csv."""
+        """Read the clips of the csv; the classes are always those of the complete csv."""
         clips = read_clips(annotation_file(dl_manager, "vggsound.csv", CSV_URL))
         train, refused = list(clips["train"].values()), {}
         if self.builder_config.train_list:
-            train, refused = listed(clips, list_file(dl_manager, self.builder_config.train_list))
+            train, refused = select_listed(clips, list_file(dl_manager, self.builder_config.train_list))
         return clips_builder.Annotations(
             splits={
                 "train": [clip for clip in train if not is_validation(clip.video_id)],
@@ -68,23 +68,22 @@ class Builder(clips_builder.ClipsBuilder):
         )
 
 
-def listed(
+def select_listed(
     clips: Mapping[str, Mapping[str, segments.Segment]], path: pathlib.Path
 ) -> tuple[list[segments.Segment], dict[str, list[str]]]:
-    """Training clips that a list names.
+    """Return the training clips that a list names.
 
-    The lists that are in use name clips of the test set, and may name clips that the csv does not have: neither is
-    trained on.
+    The lists in use name clips of the test set, and may name clips that are not in the csv: both are left out.
 
     Args:
-      clips: of the csv, split to clip id to clip.
-      path: the list.
+      clips: in the csv, split to clip id to clip.
+      path: of the list.
 
     Returns:
-      The clips, and the names that are none: kind to a line for each.
+      The clips, and the names that are left out: kind to one line each.
 
     Raises:
-      ValueError: a line that is no name, a name that is there twice, or no training clip at all.
+      ValueError: a malformed line, a repeated name, or a list without any training clip.
     """
     names = read_names(path)
     kept = [clips["train"][name] for name in names if name in clips["train"]]

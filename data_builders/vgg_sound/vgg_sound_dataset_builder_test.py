@@ -1,4 +1,4 @@
-"""The whole builder on real media files made here, and the lists in use where they are at hand."""
+"""The builder on generated media files, and the lists in use if available."""
 
 import pathlib
 import shutil
@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from data_builders.vgg_sound.annotation_files import class_names, read_clips, read_names
-from data_builders.vgg_sound.vgg_sound_dataset_builder import Builder, listed
+from data_builders.vgg_sound.vgg_sound_dataset_builder import Builder, select_listed
 from tests.helpers import build_dataset
 from tests.helpers.media_file import plain
 from tests.helpers.paths import SHARED
@@ -18,7 +18,7 @@ CLASSES = ["cat meowing", "dog barking", "playing violin, fiddle", "zebra brayin
 
 @pytest.fixture
 def manual_dir(tmp_path):
-    """The dummy annotations, and files for five of their eight clips."""
+    """Write the dummy annotations, and files for five of their eight clips."""
     folder = tmp_path / "manual"
     shutil.copytree(DUMMY, folder)
     clips = folder / "clips"
@@ -34,7 +34,7 @@ def manual_dir(tmp_path):
     return folder
 
 
-def test_a_list_of_training_clips_keeps_classes_and_test_set_as_they_are(manual_dir, tmp_path):
+def test_a_list_of_training_clips_changes_neither_classes_nor_test_set(manual_dir, tmp_path):
     builder = build_dataset.build(Builder, "train_10k_lvs_5fps", manual_dir, tmp_path / "data")
     names = builder.info.features["labels"].feature.names
     assert names == CLASSES  # zebra braying is not in the list, cat meowing only in the test set
@@ -70,7 +70,7 @@ def test_a_list_of_training_clips_keeps_classes_and_test_set_as_they_are(manual_
 
 
 def test_a_list_that_is_absent_is_named_with_its_layout(manual_dir, tmp_path):
-    with pytest.raises(ValueError, match=r"vggss_heard.txt is not in --manual_dir=.*one clip name a line"):
+    with pytest.raises(ValueError, match=r"vggss_heard.txt is not in --manual_dir=.*one clip name per line"):
         build_dataset.build(Builder, "heard_110", manual_dir, tmp_path / "data")
 
 
@@ -86,48 +86,48 @@ GOOD = '00000000001,30,"playing violin, fiddle",train'
 
 
 @pytest.mark.parametrize(
-    ("row", "complaint"),
+    ("row", "message"),
     [
         ("00000000002,30,playing violin, fiddle,train", "line 2: 5 fields"),
         ("#NAME?,30,dog barking,train", "line 2: '#NAME?', '30': expected a YouTube id and whole seconds"),
-        ("00000000002,half,dog barking,train", "line 2: 'half' is no time in seconds"),
+        ("00000000002,half,dog barking,train", "line 2: 'half' is not a time in seconds"),
         ("00000000002,1.5,dog barking,train", "line 2: '00000000002', '1.5': expected a YouTube id and whole seconds"),
         ("00000000002,30,dog barking,val", "line 2: the label 'dog barking' in the split 'val'"),
         ("00000000002,30,,train", "line 2: the label '' in the split 'train'"),
-        ("00000000001,30,dog barking,test", "line 2: the clip 00000000001_000030 is in line 1 too"),
+        ("00000000001,30,dog barking,test", "line 2: the clip 00000000001_000030 is also in line 1"),
     ],
 )
-def test_broken_rows_are_refused_by_line(tmp_path, row, complaint):
-    build_dataset.check_refused(read_clips, tmp_path / "vggsound.csv", f"{GOOD}\n{row}\n", f", {complaint}")
+def test_broken_rows_are_refused_by_line(tmp_path, row, message):
+    build_dataset.check_refused(read_clips, tmp_path / "vggsound.csv", f"{GOOD}\n{row}\n", f", {message}")
 
 
 @pytest.mark.parametrize(
-    ("row", "complaint"),
+    ("row", "message"),
     [
-        ("00000000002", "line 2: '00000000002' is no clip; expected one clip name a line"),
-        ("00000000002_30", "line 2: '00000000002_30' is no clip"),
-        ("00000000002_000030.wav", "line 2: '00000000002_000030.wav' is no clip"),
+        ("00000000002", "line 2: '00000000002' is not a clip; expected one clip name per line"),
+        ("00000000002_30", "line 2: '00000000002_30' is not a clip"),
+        ("00000000002_000030.wav", "line 2: '00000000002_000030.wav' is not a clip"),
         ("00000000002_000030,dog barking", "line 2: 2 fields"),
-        ("00000000001_000030.mp4", "line 2: the clip 00000000001_000030 is in line 1 too"),
+        ("00000000001_000030.mp4", "line 2: the clip 00000000001_000030 is also in line 1"),
     ],
 )
-def test_broken_lists_are_refused_by_line(tmp_path, row, complaint):
+def test_broken_lists_are_refused_by_line(tmp_path, row, message):
     text = f"00000000001_000030\n{row}\n"
-    build_dataset.check_refused(read_names, tmp_path / "list.txt", text, f", {complaint}")
+    build_dataset.check_refused(read_names, tmp_path / "list.txt", text, f", {message}")
 
 
 def test_a_list_of_another_dataset_is_refused(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("unknown0001_000030\nunknown0002_000030\n")
     with pytest.raises(ValueError, match=r"list.txt: none of its 2 names is a training clip of vggsound.csv"):
-        listed(read_clips(DUMMY / "vggsound.csv"), path)
+        select_listed(read_clips(DUMMY / "vggsound.csv"), path)
 
 
-@pytest.mark.skipif(not OFFICIAL.exists(), reason="the lists are not at hand")
+@pytest.mark.skipif(not OFFICIAL.exists(), reason="the lists are not available")
 def test_the_lists_in_use_are_read(tmp_path):
     heard = read_names(OFFICIAL / "vggss_heard.txt")
     assert len(heard) == 59_468
-    # VGG-Sound's test clips, put into the form of the csv: names and labels are read and sorted as they are.
+    # VGG-Sound's test clips, in the format of the csv.
     rows = [line.rsplit(".mp4,", 1) for line in (OFFICIAL / "vggsound_test.csv").read_text().splitlines()]
     path = tmp_path / "vggsound.csv"
     path.write_text("".join(f"{name[:11]},{int(name[12:])},{label},test\n" for name, label in rows))

@@ -1,4 +1,4 @@
-"""vgg_ss: VGG-Sound Source, test clips of VGG-Sound with boxes around what sounds (TFDS builder)."""
+"""Builds vgg_ss: VGG-Sound Source, test clips of VGG-Sound with boxes around sound sources (TFDS builder)."""
 
 import dataclasses
 import json
@@ -29,12 +29,12 @@ BOXES_URL = (
     "2dd2256ef6813e749e5d72dbae809aee1222aae8/metadata/vggss.json"
 )
 LAYOUT = '{"file": "<youtube_id>_<start in six digits>", "class": name, "bbox": [[xmin, ymin, xmax, ymax], ...]}'
-ROUNDING = 1e-6  # how far outside of the picture a coordinate may lie by rounding alone
+ROUNDING = 1e-6  # a coordinate may lie outside of the image by this much, by rounding
 
 
 @dataclasses.dataclass
 class Config(ClipsConfig):
-    """Which clips of VGG-SS.
+    """The clips of VGG-SS to build.
 
     Attributes:
       test_list: name of a file in `--manual_dir` that lists the clips; empty: all of them.
@@ -51,19 +51,19 @@ class Builder(clips_builder.ClipsBuilder):
     builder_config_cls = Config
     BUILDER_CONFIGS = clips_config.variants(
         *with_lvs(
-            Config(name="full", description="The whole of VGG-SS"),
+            Config(name="full", description="All of VGG-SS"),
             Config(name="heard", description="Clips of the 110 heard classes", test_list="vggss_heard_test.csv"),
             Config(name="unheard", description="Clips of the 110 unheard classes", test_list="vggss_unheard_test.csv"),
         )
     )
 
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> clips_builder.Annotations:
-        """Clips with their boxes on the middle frame, in the classes of VGG-Sound."""
+        """Read the clips with their boxes on the middle frame; the classes are those of VGG-Sound."""
         classes = class_names(read_clips(annotation_file(dl_manager, "vggsound.csv", CSV_URL)))
         path = annotation_file(dl_manager, "vggss.json", BOXES_URL)
         clips = read_boxed_clips(path, classes)
         if self.builder_config.test_list:
-            clips = listed(clips, list_file(dl_manager, self.builder_config.test_list), path)
+            clips = select_listed(clips, list_file(dl_manager, self.builder_config.test_list), path)
         segments, refused = to_segments(clips)
         return clips_builder.Annotations(splits={"test": segments}, class_names=classes, refused=refused)
 
@@ -75,7 +75,7 @@ class BoxedClip:
     Attributes:
       clip_id: name of the clip's file.
       label: class.
-      boxes: (xmin, ymin, xmax, ymax) of each, as they are written, usable or not.
+      boxes: (xmin, ymin, xmax, ymax) of each, unchanged, usable or not.
     """
 
     clip_id: str
@@ -84,10 +84,10 @@ class BoxedClip:
 
 
 def read_boxed_clips(path: pathlib.Path, classes: Collection[str]) -> dict[str, BoxedClip]:
-    """Entries of `vggss.json` by clip id.
+    """Return the entries of `vggss.json` by clip id.
 
     Raises:
-      ValueError: the file is no such list, or an entry is none, is of an unknown class or is there twice; says which.
+      ValueError: the file is not such a list, or an entry is malformed, repeated or of an unknown class; names it.
     """
     try:
         entries = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -97,46 +97,46 @@ def read_boxed_clips(path: pathlib.Path, classes: Collection[str]) -> dict[str, 
         raise ValueError(f"{path}: expected a JSON list of {LAYOUT}")
     clips = {}
     for number, entry in enumerate(entries, 1):
-        place = f"{path}, entry {number}"
-        clip = _boxed_clip(entry, place)
+        where = f"{path}, entry {number}"
+        clip = _boxed_clip(entry, where)
         if clip.label not in classes:
-            raise ValueError(f"{place}: {clip.label!r} is no class of vggsound.csv")
+            raise ValueError(f"{where}: {clip.label!r} is not a class of vggsound.csv")
         if clip.clip_id in clips:
-            raise ValueError(f"{place}: the clip {clip.clip_id} is there twice")
+            raise ValueError(f"{where}: the clip {clip.clip_id} is repeated")
         clips[clip.clip_id] = clip
     return clips
 
 
-def _boxed_clip(entry, place) -> BoxedClip:
+def _boxed_clip(entry, where) -> BoxedClip:
     try:
         clip_id, label, boxes = entry["file"], entry["class"], tuple(tuple(map(float, box)) for box in entry["bbox"])
         if video_and_start(clip_id) is not None and isinstance(label, str) and all(len(box) == 4 for box in boxes):
             return BoxedClip(clip_id, label, boxes)
     except (KeyError, TypeError, ValueError):
         pass
-    raise ValueError(f"{place}: {json.dumps(entry)[:120]}; expected {LAYOUT}")
+    raise ValueError(f"{where}: {json.dumps(entry)[:120]}; expected {LAYOUT}")
 
 
-def listed(clips: Mapping[str, BoxedClip], path: pathlib.Path, of: pathlib.Path) -> dict[str, BoxedClip]:
-    """The clips that a list names.
+def select_listed(clips: Mapping[str, BoxedClip], path: pathlib.Path, source: pathlib.Path) -> dict[str, BoxedClip]:
+    """Return the clips that a list names.
 
     Args:
       clips: by clip id.
-      path: the list.
-      of: the file that the clips are from.
+      path: of the list.
+      source: file of the clips.
 
     Raises:
-      ValueError: a line that is no clip, or a clip that is there twice; says the file and the line.
+      ValueError: a malformed line, or an unknown or repeated clip; names the file and the line.
     """
     names = read_names(path)
     for name, line in names.items():
         if name not in clips:
-            raise ValueError(f"{path}, line {line}: {name} is no clip of {of}")
+            raise ValueError(f"{path}, line {line}: {name} is not a clip of {source}")
     return {name: clips[name] for name in names}
 
 
 def to_segments(clips: Mapping[str, BoxedClip]) -> tuple[list[Segment], dict[str, list[str]]]:
-    """Segments with the boxes that can be used, and what cannot: kind to a line for each."""
+    """Return segments with the usable boxes, and what is not usable: kind to one line each."""
     segments, degenerate, bare = [], [], []
     for clip_id, clip in clips.items():
         usable = [usable_box(box) for box in clip.boxes]
@@ -155,10 +155,10 @@ def to_segments(clips: Mapping[str, BoxedClip]) -> tuple[list[Segment], dict[str
 
 
 def usable_box(box: Sequence[float]) -> tuple[float, float, float, float] | None:
-    """A box as (ymin, xmin, ymax, xmax) within 0 to 1; None where it is degenerate.
+    """Return a box as (ymin, xmin, ymax, xmax) within 0 to 1; None if it is degenerate.
 
-    Degenerate is a box with a coordinate that is not finite, that lies outside of the picture by more than rounding, or
-    with no area.
+    A box is degenerate if a coordinate is not finite or lies outside of the image by more than rounding, or if its area
+    is zero.
 
     Args:
       box: (xmin, ymin, xmax, ymax), normalised.

@@ -1,4 +1,4 @@
-"""The whole builder on real media files made here, and the official boxes where they are at hand."""
+"""The builder on generated media files, and the official boxes if available."""
 
 import json
 import pathlib
@@ -7,7 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from data_builders.vgg_ss.vgg_ss_dataset_builder import Builder, listed, read_boxed_clips, to_segments, usable_box
+from data_builders.vgg_ss.vgg_ss_dataset_builder import (
+    Builder,
+    read_boxed_clips,
+    select_listed,
+    to_segments,
+    usable_box,
+)
 from tests.helpers import build_dataset
 from tests.helpers.media_file import plain
 from tests.helpers.paths import SHARED
@@ -19,7 +25,7 @@ CLASSES = ["cat meowing", "dog barking", "playing violin, fiddle", "zebra brayin
 
 @pytest.fixture
 def manual_dir(tmp_path):
-    """The dummy annotations, and files for their three clips, one of them as a whole video."""
+    """Write the dummy annotations, and files for their three clips, one of them as a complete video."""
     folder = tmp_path / "manual"
     shutil.copytree(DUMMY, folder)
     (folder / "clips").mkdir()
@@ -61,7 +67,7 @@ def test_boxes_are_on_the_middle_frame_and_degenerate_ones_are_listed(manual_dir
 
 
 def test_a_list_that_is_absent_is_named(manual_dir, tmp_path):
-    with pytest.raises(ValueError, match=r"vggss_heard_test.csv is not in --manual_dir=.*one clip name a line"):
+    with pytest.raises(ValueError, match=r"vggss_heard_test.csv is not in --manual_dir=.*one clip name per line"):
         build_dataset.build(Builder, "heard", manual_dir, tmp_path / "data")
 
 
@@ -78,36 +84,36 @@ def test_a_list_that_is_absent_is_named(manual_dir, tmp_path):
         ([0.5, 0.5, -2.88e16, 1], None),
         ([0.5, 0.2, 0.5, 0.9], None),
         ([0.5, 0.9, 0.8, 0.2], None),
-        ([1 + 1e-9, 0, 1 + 2e-9, 1], None),  # without area once it is within the picture
+        ([1 + 1e-9, 0, 1 + 2e-9, 1], None),  # no area after clipping to the image
     ],
 )
-def test_what_is_degenerate(box, usable):
+def test_degenerate_boxes(box, usable):
     assert usable_box(box) == usable
 
 
 @pytest.mark.parametrize(
-    ("entry", "complaint"),
+    ("entry", "message"),
     [
         ({"class": "dog barking", "bbox": []}, "entry 2: {"),
         ({"file": "test1000002", "class": "dog barking", "bbox": []}, "entry 2: {"),
         ({"file": "test1000002_000001", "class": "dog barking", "bbox": [[0, 0, 1]]}, "entry 2: {"),
         ({"file": "test1000002_000001", "class": "dog barking", "bbox": [[0, 0, 1, "x"]]}, "entry 2: {"),
         ({"file": "test1000002_000001", "class": "dog barking", "bbox": 5}, "entry 2: {"),
-        ({"file": "test1000002_000001", "class": "dogs", "bbox": []}, "entry 2: 'dogs' is no class of vggsound.csv"),
+        ({"file": "test1000002_000001", "class": "dogs", "bbox": []}, "entry 2: 'dogs' is not a class of vggsound.csv"),
         ({"file": "test1000001_000001", "class": "dog barking", "bbox": []}, "entry 2: the clip test1000001_000001 is"),
         (["test1000002_000001"], "entry 2: ["),
     ],
 )
-def test_broken_entries_are_refused(tmp_path, entry, complaint):
+def test_broken_entries_are_refused(tmp_path, entry, message):
     def read(path):
         return read_boxed_clips(path, CLASSES)
 
     text = json.dumps([{"file": "test1000001_000001", "class": "dog barking", "bbox": [[0, 0, 1, 1]]}, entry])
-    build_dataset.check_refused(read, tmp_path / "vggss.json", text, f", {complaint}")
+    build_dataset.check_refused(read, tmp_path / "vggss.json", text, f", {message}")
 
 
 @pytest.mark.parametrize("text", ["{", '{"file": 1}', "file,class\n"])
-def test_a_file_that_is_no_list_is_refused(tmp_path, text):
+def test_a_file_that_is_not_a_list_is_refused(tmp_path, text):
     path = tmp_path / "vggss.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"vggss.json: .*expected a JSON list of"):
@@ -115,22 +121,22 @@ def test_a_file_that_is_no_list_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ("row", "complaint"),
+    ("row", "message"),
     [
-        ("test1000009_000000", "line 2: test1000009_000000 is no clip of "),
-        ("test1000001_000007", "line 2: the clip test1000001_000007 is in line 1 too"),
+        ("test1000009_000000", "line 2: test1000009_000000 is not a clip of "),
+        ("test1000001_000007", "line 2: the clip test1000001_000007 is also in line 1"),
     ],
 )
-def test_lists_with_unknown_or_repeated_clips_are_refused_by_line(tmp_path, row, complaint):
+def test_lists_with_unknown_or_repeated_clips_are_refused_by_line(tmp_path, row, message):
     def read(path):
-        return listed(read_boxed_clips(DUMMY / "vggss.json", CLASSES), path, DUMMY / "vggss.json")
+        return select_listed(read_boxed_clips(DUMMY / "vggss.json", CLASSES), path, DUMMY / "vggss.json")
 
     text = f"test1000001_000007\n{row}\n"
-    build_dataset.check_refused(read, tmp_path / "vggss_heard_test.csv", text, f", {complaint}")
+    build_dataset.check_refused(read, tmp_path / "vggss_heard_test.csv", text, f", {message}")
 
 
-@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official annotation files are not at hand")
-def test_official_boxes_give_the_known_counts():
+@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official annotation files are not available")
+def test_official_boxes_have_the_known_counts():
     path = OFFICIAL / "vggss.json"
     of_test = (OFFICIAL / "vggsound_test.csv").read_text().splitlines()
     classes = {line.split(",", 1)[1].strip('"') for line in of_test}
@@ -151,9 +157,9 @@ def test_official_boxes_give_the_known_counts():
     assert (segments[0].clip_id, segments[0].start_seconds) == ("zpWuikVorYg_000032", 32)
     assert segments[0].boxes[0].bbox == (0.253125, 0.403125, 0.75, 0.6)
 
-    heard, unheard = (listed(clips, OFFICIAL / f"vggss_{name}_test.csv", path) for name in ("heard", "unheard"))
+    heard, unheard = (select_listed(clips, OFFICIAL / f"vggss_{name}_test.csv", path) for name in ("heard", "unheard"))
     assert (len(heard), len(unheard)) == (2564, 2575)
     of_heard, of_unheard = ({clip.label for clip in part.values()} for part in (heard, unheard))
     assert (len(of_heard), len(of_unheard), of_heard & of_unheard) == (110, 110, set())
-    for part in (heard, unheard):  # what is refused is of the clips that are built
+    for part in (heard, unheard):  # only boxes of the built clips are refused
         assert len(to_segments(part)[1]["degenerate boxes"]) == sum(box["file"] in part for box in bad)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 
 import cv2
-import joblib
+import loky
 import numpy as np
 from absl import app, flags
 
@@ -117,8 +117,8 @@ def main(_: list[str]) -> None:
             "read_clip: decode, grid, resize, resample": read,
             "JPEG": lambda: [jpeg.encode(frame) for frame in clip.frames],
             "log-spectrogram": lambda: log_spectrogram(clip.waveform).astype(np.float16),
-            "serialize": lambda: recipe.serialized(example),
-            "complete shard of one clip": lambda: shards.build(shard),
+            "serialize": lambda: recipe.serialize(example),
+            "the whole shard of one clip": lambda: shards.build(shard),
         }
         shards.write_job(shard, shards.Job(((located,),), recipe, time_limit_seconds=600))
         taken = {name: [] for name in tasks}
@@ -129,7 +129,7 @@ def main(_: list[str]) -> None:
         median = {name: statistics.median(times[1:]) for name, times in taken.items()}
         size = os.path.getsize(shard)
         pathlib.Path(f"{shard}.json").unlink()
-        peak_mib = joblib.Parallel(n_jobs=2)([joblib.delayed(build_in_fresh_process)(shard)])[0]
+        peak_mib = loky.get_reusable_executor(max_workers=1).submit(build_alone, shard).result()
     print(f"{path}: {len(clip.frames)} frames {clip.frames.shape[1:3]}, record {size / 1e6:.2f} MB, CPU seconds")
     for name, seconds in median.items():
         print(f"  {seconds:6.3f}  {name}")

@@ -1,6 +1,6 @@
-"""The least builder of video files.
+"""A minimal builder of video files.
 
-Its annotations are `clips.txt` in the folder of clips, a line for each: split, id, label.
+Its annotations are `clips.txt` in the folder of clips, one line per clip: split, id, label.
 """
 
 import pathlib
@@ -18,10 +18,10 @@ class SmallClips(clips_builder.ClipsBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     builder_config_cls = clips_config.ClipsConfig
-    BUILDER_CONFIGS = [clips_config.ClipsConfig(name="plain", description="As they are.", frames_per_second=5)]
+    BUILDER_CONFIGS = [clips_config.ClipsConfig(name="plain", description="For tests.", frames_per_second=5)]
 
     def annotations(self, dl_manager):
-        """Reads `clips.txt`."""
+        """Read `clips.txt`."""
         path = annotation_sources.annotation_file(dl_manager, "clips.txt")
         splits = {"train": [], "test": []}
         for line, (split, clip, label) in segments.rows(path, 3, LAYOUT, delimiter=" "):
@@ -30,7 +30,7 @@ class SmallClips(clips_builder.ClipsBuilder):
 
 
 def write_folder(folder: pathlib.Path, train: int, test: int) -> pathlib.Path:
-    """A folder of clips and their annotations."""
+    """Write a folder of clips and their annotations; return it."""
     folder.mkdir()
     names = [("train", f"a{number:02d}") for number in range(train)] + [("test", f"b{n:02d}") for n in range(test)]
     for _, name in names:

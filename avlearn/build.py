@@ -266,11 +266,13 @@ def by_name(package: ModuleType, name: str, key: str) -> ModuleType:
     return importlib.import_module(f"{package.__name__}.{name}")
 
 
-def build_augmentation(config: ConfigDict) -> Callable[[augment.Cuts], Batch]:
+def build_augmentation(config: ConfigDict) -> Callable[[augment.RawBatch], Batch]:
     """What makes a network's batch of what the input pipeline yields for training."""
-    return functools.partial(augment.augmented, scaling=config.data.spectrogram_scaling)
+    return functools.partial(augment.augment_batch, scaling=config.data.spectrogram_scaling)
 
 
 def empty_batch(inputs: InputSpec, leading: tuple[int, ...]) -> Batch:
     """Shapes and types of a batch with these leading axes, with any scaling of its sound."""
-    return jax.eval_shape(functools.partial(augment.augmented, scaling="ln_12"), augment.empty_cuts(inputs, leading))
+    return jax.eval_shape(
+        functools.partial(augment.augment_batch, scaling="ln_12"), augment.raw_batch_shapes(inputs, leading)
+    )

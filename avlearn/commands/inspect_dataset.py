@@ -54,7 +54,7 @@ def look_at(split: built_dataset.Split, seed: int) -> dataset_page.SplitSummary:
     with tqdm(
         total=len(split), desc=f"{split.dataset} {split.name}", unit="clip", smoothing=0.05, delay=SILENT_SECONDS
     ) as bar:
-        counts = survey.count(split, bar.update)
+        counts = survey.count_split(split, bar.update)
     spec = FRONT_ENDS[split.front_end]
     return dataset_page.SplitSummary(
         clips=len(split),
@@ -79,13 +79,13 @@ def chosen(split: built_dataset.Split, seed: int) -> Int[np.ndarray, " clips"]:
     """
     candidates = order.epoch_order(len(split), seed, epoch=0)[:CANDIDATES]
     places = np.arange(len(candidates))
-    picked = choice.by_class(survey.labels(split, candidates), places, SAMPLES)
+    picked = choice.by_class(survey.clip_labels(split, candidates), places, SAMPLES)
     return candidates[[*picked, *np.setdiff1d(places, picked)][:SAMPLES]]
 
 
 def sample(split: built_dataset.Split, number: int) -> dataset_page.Sample:
     """A clip of a split, as the page wants it."""
-    clip = survey.clip(split, number)
+    clip = survey.read_clip(split, number)
     return dataset_page.Sample(
         clip_id=clip.clip_id,
         start_seconds=clip.start_ms / 1000,
@@ -116,7 +116,7 @@ def coverage(split: built_dataset.Split) -> dict | None:
     try:
         return json.loads(file.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is damaged ({error}). {split.mend}") from error
+        raise ValueError(f"{file} is damaged ({error}). {split.rebuild_hint}") from error
 
 
 def facts(split: built_dataset.Split) -> dict[str, str]:

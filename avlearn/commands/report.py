@@ -48,7 +48,7 @@ def load(workdir: pathlib.Path) -> report_page.Run:
         arrays=shown,
         class_names=list(split.class_names),
         examples=functools.partial(evaluation_pairs.examples, split, InputSpec(**config["inputs"])),
-        film=functools.partial(moments.film, split, InputSpec(**config["inputs"])),
+        film=functools.partial(moments.load_moments, split, InputSpec(**config["inputs"])),
         thresholds=thresholds(config),
     )
 

@@ -26,7 +26,7 @@ SOUND_BITS_PER_SECOND = 64_000
 
 @runtime_checkable
 class FilmedClip(Protocol):
-    """What is seen and heard of a clip at its moments, see `avlearn.data.moments.Film`."""
+    """What is seen and heard of a clip at its moments, see `avlearn.data.moments.MomentSequence`."""
 
     times_ms: np.ndarray
     frames_per_second: float

@@ -151,7 +151,7 @@ def run(
         follow.follow(assembly.build_evaluation(config), checkpoints, workdir / "evaluation")
         return
     prepare_workdir(workdir, config, mode)
-    processes.check_shared(workdir)
+    processes.check_shared_directory(workdir)
     if arrays is not None:
         score(config, workdir, pathlib.Path(arrays))
     elif mode == "train":
@@ -218,7 +218,7 @@ def start_up(num_workers: int) -> Preemption:
     """
     if flags.FLAGS.verbosity <= absl_logging.INFO:
         absl_logging.set_verbosity(absl_logging.WARNING)
-    environment.keep_threads(num_workers)
+    environment.set_thread_count(num_workers)
     processes.initialize()
     if jax.process_index() > 0 and flags.FLAGS.verbosity <= absl_logging.INFO:
         absl_logging.set_verbosity(absl_logging.ERROR)
@@ -227,7 +227,7 @@ def start_up(num_workers: int) -> Preemption:
     log.addHandler(logging.StreamHandler(sys.stdout))
     log.propagate = False
     preemption = Preemption()
-    preemption.watch()
+    preemption.listen()
     return preemption
 
 
@@ -256,7 +256,7 @@ def main(arguments: Sequence[str]) -> None:
         if EVALUATORS.value is not None:
             config.evaluation.evaluators = tuple(EVALUATORS.value)
         workdir = None if WORKDIR.value is None else pathlib.Path(WORKDIR.value)
-        compilation.keep(COMPILE_CACHE.value)
+        compilation.set_cache_directory(COMPILE_CACHE.value)
         run(
             config,
             workdir,

@@ -15,7 +15,7 @@ from avlearn.devices import compilation
 from avlearn.experiment import Experiment
 from avlearn.logs import metrics_log, wandb_log
 from avlearn.runs import non_finite
-from avlearn.runs.preemption import TOLD, Preempted
+from avlearn.runs.preemption import REASON, Preempted
 from avlearn.training.step import TrainState
 
 LOG = logging.getLogger("avlearn")
@@ -39,7 +39,7 @@ def train(experiment: Experiment, *, profile: bool = False) -> TrainState:
       NonFiniteLoss: names the step; nothing is saved after it.
       Preempted: a process was told to leave; the state is saved.
     """
-    with experiment.preemption.held():
+    with experiment.preemption.deferred():
         return _train(experiment, profile)
 
 
@@ -67,7 +67,7 @@ def _train(experiment: Experiment, profile: bool) -> TrainState:
         clock.step(time.perf_counter() - asked)
         state, metrics = experiment.train_step(state, batch)
         trace.after(step, metrics)
-        in_flight.append((step, metrics, experiment.preemption.ask()))
+        in_flight.append((step, metrics, experiment.preemption.poll()))
         pause = step % config.log_every_steps == 0 or _due(config, step)
         rows, told_to_leave = _finish(experiment, in_flight, 0 if pause else allowed)
         finished += rows
@@ -139,4 +139,4 @@ def _preempted(experiment: Experiment, state: TrainState) -> Preempted:
     """Saves at once, without a validation: the next start makes up for one that is due."""
     experiment.checkpoints.save(state, metrics=None)
     experiment.checkpoints.wait()
-    return Preempted(f"{TOLD}: step {state.step} is saved in {experiment.checkpoints.directory}")
+    return Preempted(f"{REASON}: step {state.step} is saved in {experiment.checkpoints.directory}")

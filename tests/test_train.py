@@ -30,7 +30,7 @@ class Told(Preemption):
         super().__init__()
         self.at = self.asked = 0
 
-    def ask(self) -> bool:
+    def poll(self) -> bool:
         self.asked += 1
         return self.asked == self.at
 
@@ -142,19 +142,19 @@ def test_the_workers_loss_and_gradient_are_told_apart(built, tmp_path):
 
 def test_an_evaluation_ends_when_told_to_leave(built, tmp_path):
     run = fresh(built, tmp_path, told_at=2)
-    with pytest.raises(Preempted, match="told to leave"):
+    with pytest.raises(Preempted, match="preempted"):
         run.evaluation.sources["all_positive"].collect(run.initial_state())
 
 
 def test_outside_of_training_a_single_process_leaves_at_once():
     preemption = Preemption()
     before = signal.getsignal(signal.SIGTERM)
-    preemption.watch()
+    preemption.listen()
     try:
-        with preemption.held():
+        with preemption.deferred():
             os.kill(os.getpid(), signal.SIGTERM)
-            assert preemption.ask()
-        with pytest.raises(Preempted, match="told to leave"):
+            assert preemption.poll()
+        with pytest.raises(Preempted, match="preempted"):
             os.kill(os.getpid(), signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)

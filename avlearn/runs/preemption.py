@@ -1,4 +1,4 @@
-"""SIGTERM: the notice that a machine is about to be taken away, and how the processes agree on when to leave."""
+"""Preemption: SIGTERM before a machine is taken away, and how the processes of a run agree on when to stop."""
 
 import contextlib
 import signal
@@ -12,68 +12,70 @@ from jax.sharding import Mesh
 
 from avlearn.devices import placement
 
-EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: start it again, with the same command
-TOLD = "told to leave (SIGTERM)"
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: start the same command again
+REASON = "preempted (SIGTERM)"
 Item = TypeVar("Item")
 
 
 class Preempted(BaseException):
-    """The machine is about to be taken away; what can be saved is saved.
+    """The run was preempted, and what can be saved is saved.
 
-    Like KeyboardInterrupt no Exception: what a library catches must not swallow it.
+    Like KeyboardInterrupt it is not an Exception, so that no library swallows it.
     """
 
 
 class Preemption:
-    """Whether a process of the run was told to leave. A machine's notice goes to one process, and all leave together.
+    """Whether a process of the run was preempted; all processes get the same answer and stop together.
 
-    A single process leaves at once, unless the notice is `held` until it asks. Several all ask in the same places, so
-    that the answer, the maximum over them, is the same for all.
+    A single process stops at once, unless preemption is `deferred`, in which case it polls. Several processes poll in
+    the same places, and the answer is the maximum over them. (`multihost_utils.reached_preemption_sync_point` is not
+    used: it looks for SIGTERM once a second, so that quick steps and short evaluations would miss it, and a single
+    process would need a coordinator.)
     """
 
     def __init__(self):
-        self._told = self._held = False
+        self._preempted = self._deferred = False
         self._mesh = self._maximum = None
 
-    def watch(self) -> None:
-        """Listens for SIGTERM from now on; to be called after the processes have joined, which listens for it too."""
-        signal.signal(signal.SIGTERM, self._note)
+    def listen(self) -> None:
+        """Handle SIGTERM from now on; call it after the processes have joined, because JAX then handles it too."""
+        signal.signal(signal.SIGTERM, self._handle)
 
-    def _note(self, *_) -> None:
-        self._told = True
-        if not self._held and not jax.distributed.is_initialized():
-            raise Preempted(TOLD)
+    def _handle(self, *_) -> None:
+        self._preempted = True
+        if not self._deferred and not jax.distributed.is_initialized():
+            raise Preempted(REASON)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Within it there is something to save before leaving."""
-        self._held = True
+    def deferred(self) -> Iterator[None]:
+        """Keep a single process from stopping at once, because it polls and saves first."""
+        self._deferred = True
         try:
             yield
         finally:
-            self._held = False
+            self._deferred = False
 
-    def ask(self) -> bool | jax.Array:
-        """The answer, which `bool` turns into True or False; of several processes, a number still to come."""
+    def poll(self) -> bool | jax.Array:
+        """Return whether a process was preempted; with several processes, an array that `bool` waits for."""
         if jax.process_count() == 1:
-            return self._told
+            return self._preempted
         if self._mesh is None:
-            self._mesh = Mesh(np.array(placement.by_process(jax.devices())), (placement.AXIS,))
+            self._mesh = Mesh(np.array(placement.sort_by_process(jax.devices())), (placement.AXIS,))
             self._maximum = jax.jit(jnp.max, out_shardings=placement.replicated(self._mesh))
-        mine = np.full(jax.local_device_count(), self._told, np.int32)
+        mine = np.full(jax.local_device_count(), self._preempted, np.int32)
         return self._maximum(placement.to_devices(self._mesh, mine))
 
     def check(self) -> None:
-        """Asks, and waits for the answer.
+        """Poll, and wait for the answer.
 
         Raises:
-          Preempted: a process was told to leave.
+          Preempted: a process was preempted.
         """
-        if bool(self.ask()):
-            raise Preempted(TOLD)
+        if bool(self.poll()):
+            raise Preempted(REASON)
 
     def checked(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, with a check before each."""
+        """Yield the items, with a check before each."""
         for item in items:
             self.check()
             yield item

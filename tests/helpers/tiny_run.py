@@ -21,7 +21,7 @@ from jax.sharding import SingleDeviceSharding
 
 from avlearn import experiment, main, train
 from avlearn.build import build_network
-from avlearn.data.augment import Cuts
+from avlearn.data.augment import RawBatch
 from avlearn.devices import processes
 from avlearn.evaluation import array_files
 from avlearn.runs.checkpoint import Checkpoints
@@ -54,7 +54,7 @@ def config_of(name: str, data_dir: str, num_steps: int):
     return config
 
 
-def fingerprints(batch: Cuts) -> dict[int, int]:
+def fingerprints(batch: RawBatch) -> dict[int, int]:
     """A number for what each worker of this process sees."""
     seen = {}
     for field in jax.tree.leaves(batch):
@@ -64,7 +64,9 @@ def fingerprints(batch: Cuts) -> dict[int, int]:
     return seen
 
 
-def recorded(batches: Iterator[Cuts], first_step: int, path: pathlib.Path, fault: dict[str, int]) -> Iterator[Cuts]:
+def recorded(
+    batches: Iterator[RawBatch], first_step: int, path: pathlib.Path, fault: dict[str, int]
+) -> Iterator[RawBatch]:
     """The batches; notes what the workers of this process see, and sends the signal when its step has come."""
     for step, batch in enumerate(batches, start=first_step + 1):
         with path.open("a") as file:
@@ -80,11 +82,11 @@ def run(
     """Trains and evaluates; leaves `batches_<process>.jsonl` besides what every run does."""
     config = config_of(name, data_dir, num_steps)
     main.prepare_workdir(workdir, config, "train")
-    processes.check_shared(workdir)
+    processes.check_shared_directory(workdir)
     built = experiment.build(config, workdir, devices=devices, preemption=preemption)
     path = workdir / f"batches_{jax.process_index()}.jsonl"
 
-    def noted(first_step: int) -> Iterator[Cuts]:
+    def noted(first_step: int) -> Iterator[RawBatch]:
         return recorded(built.training_batches(first_step), first_step, path, fault or {})
 
     state = train.train(dataclasses.replace(built, training_batches=noted))

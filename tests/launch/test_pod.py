@@ -61,7 +61,7 @@ def pod(tiny_world, tmp_path_factory):
 def test_the_notice_of_one_process_makes_both_leave_together(pod):
     _, told, _, _ = pod
     assert told.returncode == 75, told.stdout + told.stderr
-    said = re.findall(r"^\[(\d)\] process \d ends: told to leave .*: step (\d) is saved", told.stdout, re.MULTILINE)
+    said = re.findall(r"^\[(\d)\] process \d ends: preempted .*: step (\d) is saved", told.stdout, re.MULTILINE)
     assert sorted(said) == [("0", "2"), ("1", "2")]
     warned = re.findall(r"^\[(\d)\] W.* did not provide metrics", told.stdout, re.MULTILINE)
     assert warned == ["0"]  # of what a library says to all, the others keep quiet

@@ -37,7 +37,7 @@ def test_each_start_ended_as_it_was_told(runs):
 
 def test_told_to_leave_it_says_where_it_saved(runs):
     _, killed, _ = runs
-    assert "Ends: told to leave (SIGTERM): step " in said(killed)
+    assert "Ends: preempted (SIGTERM): step " in said(killed)
     assert "Goes on from step " in said(killed)
 
 

@@ -18,7 +18,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import avlearn.models
-from avlearn.data import augment, pipeline
+from avlearn.data import augment
+from avlearn.data.sample import Sampling
 from avlearn.devices import placement
 from avlearn.losses import tri_map
 from avlearn.runs.checkpoint import check_which
@@ -252,10 +253,10 @@ def replicated_state(network: Network, adam: optax.GradientTransformation, mesh:
     return jax.device_put(jax.tree.map(jnp.copy, state), placement.replicated(mesh))
 
 
-def build_sampling(config: ConfigDict) -> pipeline.Sampling:
+def build_sampling(config: ConfigDict) -> Sampling:
     """How the config draws and changes pairs."""
-    fields = {field.name for field in dataclasses.fields(pipeline.Sampling)}
-    return pipeline.Sampling(**{name: value for name, value in config.data.items() if name in fields})
+    fields = {field.name for field in dataclasses.fields(Sampling)}
+    return Sampling(**{name: value for name, value in config.data.items() if name in fields})
 
 
 def by_name(package: ModuleType, name: str, key: str) -> ModuleType:

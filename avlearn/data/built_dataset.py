@@ -18,8 +18,7 @@ from etils import epath
 from jaxtyping import Int32, Int64
 from tensorflow_datasets.core.utils.version import list_all_versions
 
-from avlearn.data import contents, index, schema, tfrecord_file
-from avlearn.data.graph import fingerprint, group_clips, without_autograph
+from avlearn.data import contents, graph, index, schema, tfrecord_file
 from avlearn.data.mapped_files import MappedFiles
 from avlearn.data.records import FullRecords, PartialRecords, Records
 
@@ -103,8 +102,9 @@ class Split:
     def videos(self) -> Int32[np.ndarray, " clips"]:
         """Fingerprint of each clip's video; the first access reads the whole split."""
         records = self.records({"video_id": tf.io.FixedLenFeature((), tf.string)})
-        dataset = group_clips(tf.data.Dataset.range(len(self)), records, CLIPS_PER_READ).map(
-            without_autograph(lambda clips: fingerprint(records(clips)["video_id"])), num_parallel_calls=os.cpu_count()
+        dataset = graph.group_clips(tf.data.Dataset.range(len(self)), records, CLIPS_PER_READ).map(
+            graph.without_autograph(lambda clips: graph.fingerprint(records(clips)["video_id"])),
+            num_parallel_calls=os.cpu_count(),
         )
         with self.readable_errors():
             return np.fromiter(dataset.unbatch().as_numpy_iterator(), np.int32, len(self))

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from jaxtyping import Float32, Int64, UInt8
 
-from avlearn.data import annotations, augment, built_dataset, cut, graph, pairs, pipeline, requirements, sample
+from avlearn.data import annotations, augment, built_dataset, cut, graph, iteration, pairs, requirements, sample
 from avlearn.data.records import Records
 from avlearn.data.sample import Draw, Sampling
 from avlearn.media.log_spectrogram import POWER_FLOOR
@@ -64,21 +64,23 @@ def batches(
     locate = functools.partial(_locate, **readers, offsets_ms=offsets_ms, num_classes=len(split.class_ids))
     dataset = (
         graph.group_clips(tf.data.Dataset.from_tensor_slices(rows), records, batch_size)
-        .map(graph.without_autograph(locate), num_parallel_calls=pipeline.num_group_threads(records, sampling))
+        .map(graph.without_autograph(locate), num_parallel_calls=iteration.num_group_threads(records, sampling))
         .unbatch()
         .map(
             graph.without_autograph(functools.partial(_decode, inputs=inputs)),
-            num_parallel_calls=pipeline.num_threads(sampling),
+            num_parallel_calls=iteration.num_threads(sampling),
         )
         .batch(batch_size)
         .map(
             graph.without_autograph(functools.partial(_read_audio, **readers)),
-            num_parallel_calls=pipeline.PARALLEL_GROUPS,
+            num_parallel_calls=iteration.PARALLEL_GROUPS,
         )
         .prefetch(2)
     )
     scaling = sampling.spectrogram_scaling
-    return (_pad(batch, real, scaling, batch_size) for batch, real in pipeline.numpy_elements(dataset, split, sampling))
+    return (
+        _pad(batch, real, scaling, batch_size) for batch, real in iteration.numpy_elements(dataset, split, sampling)
+    )
 
 
 def examples(

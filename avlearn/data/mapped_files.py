@@ -1,4 +1,4 @@
-"""Memory-mapped files, of which only the pages that are accessed are read from disk."""
+"""Memory-mapped files: only the pages that are accessed are read from disk."""
 
 import ctypes
 import functools

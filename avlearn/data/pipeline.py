@@ -8,21 +8,17 @@ workers over processes.
 
 import functools
 import itertools
-import os
-import weakref
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 from jaxtyping import Bool, Int64
 
-from avlearn.data import annotations, built_dataset, cut, graph, order, pairs, requirements, sample
+from avlearn.data import annotations, built_dataset, cut, graph, iteration, order, pairs, requirements, sample
 from avlearn.data.augment import Augmentation, RawBatch
 from avlearn.data.records import Records
 from avlearn.data.sample import Draw, Sampling
 from avlearn.types import InputSpec
-
-PARALLEL_GROUPS = 2  # groups of clips read at once: mostly Python code, which runs on one thread at a time
 
 
 def training_clips(
@@ -91,45 +87,25 @@ def training_batches(
     dataset = (
         tf.data.Dataset.from_generator(plans, output_signature=_plan_signature(batch_per_worker, sampling))
         .rebatch(min(batch_per_worker, records.max_clips))
-        .map(choose, num_parallel_calls=num_group_threads(records, sampling))
+        .map(choose, num_parallel_calls=iteration.num_group_threads(records, sampling))
         .unbatch()
-        .map(graph.without_autograph(functools.partial(_decode, **settings)), num_parallel_calls=num_threads(sampling))
+        .map(
+            graph.without_autograph(functools.partial(_decode, **settings)),
+            num_parallel_calls=iteration.num_threads(sampling),
+        )
         .batch(batch_per_worker, drop_remainder=True)
-        .map(pair_up, num_parallel_calls=PARALLEL_GROUPS)
+        .map(pair_up, num_parallel_calls=iteration.PARALLEL_GROUPS)
     )
     dataset = (
         dataset.batch(len(workers), drop_remainder=True)
         if len(workers) > 1
         else dataset.map(graph.without_autograph(_one_worker))
     )
-    steps = itertools.chain.from_iterable(numpy_elements(dataset.prefetch(2), split, sampling))
+    steps = itertools.chain.from_iterable(iteration.numpy_elements(dataset.prefetch(2), split, sampling))
     return (
         RawBatch(**fields, augmentation=Augmentation(**changes))
         for fields, changes in itertools.islice(steps, skip, None)
     )
-
-
-def num_threads(sampling: Sampling) -> int:
-    """Return the number of threads of the input pipeline."""
-    return sampling.threads if sampling.threads > 0 else os.cpu_count()
-
-
-def num_group_threads(records: Records, sampling: Sampling) -> int:
-    """Return how many groups of clips are read at once: one per thread if records are read in full."""
-    return num_threads(sampling) if records.max_clips == 1 else PARALLEL_GROUPS
-
-
-def numpy_elements(dataset: tf.data.Dataset, split: built_dataset.Split, sampling: Sampling) -> Iterator:
-    """Yield the elements of a dataset as NumPy arrays; errors in records become ValueErrors."""
-    options = tf.data.Options()
-    options.deterministic = True
-    options.threading.private_threadpool_size = sampling.threads  # 0: one per core
-    options.threading.max_intra_op_parallelism = 1
-    held = [dataset.with_options(options).as_numpy_iterator()]
-    elements = _elements(held, split)
-    # Released while Python still runs: at exit its threads would wait for Python, and Python for them, forever.
-    weakref.finalize(elements, held.clear)
-    return elements
 
 
 def _positions(group: int, worker: int, num_workers: int, batch: int) -> Int64[np.ndarray, " batch"]:
@@ -229,13 +205,3 @@ def _pair_draw(
 def _one_worker(*steps: tuple[dict, dict]) -> tuple[tuple[dict, dict], ...]:
     """Add the axis of the workers, without a copy."""
     return tf.nest.map_structure(lambda array: array[None], steps)
-
-
-def _elements(held: list[Iterator], split: built_dataset.Split) -> Iterator:
-    while held:
-        with split.readable_errors():
-            try:
-                element = next(held[0])
-            except StopIteration:
-                return
-        yield element

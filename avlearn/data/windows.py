@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from jaxtyping import Float32
 
-from avlearn.data import annotations, augment, built_dataset, cut, graph, pipeline, requirements
+from avlearn.data import annotations, augment, built_dataset, cut, graph, iteration, requirements
 from avlearn.data.records import Records
 from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
@@ -55,12 +55,12 @@ def window_batches(
     cut_one = functools.partial(_cut, records=records, inputs=inputs, num_classes=len(split.class_ids), count=count)
     dataset = (
         tf.data.Dataset.range(len(split))
-        .map(graph.without_autograph(cut_one), num_parallel_calls=pipeline.num_threads(sampling))
+        .map(graph.without_autograph(cut_one), num_parallel_calls=iteration.num_threads(sampling))
         .unbatch()
         .batch(batch_size)
         .prefetch(2)
     )
-    for stored, rows in pipeline.numpy_elements(dataset, split, sampling):
+    for stored, rows in iteration.numpy_elements(dataset, split, sampling):
         scaled = augment.scale_audio(stored, sampling.spectrogram_scaling)["log_spectrogram"]
         missing = batch_size - len(scaled)
         rows["clip_id"] = np.array([name.decode() for name in rows["clip_id"]])

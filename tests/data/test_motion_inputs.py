@@ -10,7 +10,7 @@ import tensorflow as tf
 from test_sample import jpeg
 
 from avlearn.data import augment, built_dataset, cut, evaluation_pairs, pipeline, sample
-from avlearn.data.pipeline import Sampling
+from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 from tests.helpers import synthetic_records
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from avlearn.data import built_dataset, contents, evaluation_pairs, pipeline
-from avlearn.data.pipeline import Sampling
+from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 from tests.helpers import synthetic_records
 
@@ -399,9 +399,10 @@ def test_a_process_can_exit_while_batches_are_being_made():
     script = """
 import sys
 from avlearn.data import built_dataset, pipeline
+from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 split = built_dataset.open_split("coded/small", sys.argv[1], "train")
-sampling = pipeline.Sampling(samples_per_clip=8)
+sampling = Sampling(samples_per_clip=8)
 settings = {"num_workers": 4, "batch_per_worker": 24, "workers": range(4)}
 streams = [pipeline.training_batches(split, InputSpec(24, 24 / 32), sampling, seed=n, **settings) for n in range(4)]
 for stream in streams:

@@ -82,7 +82,7 @@ def test_the_description_matches_hand_calculation():
 
 @pytest.fixture(scope="module")
 def described() -> str:
-    """A description with two of eight workers on each of four devices."""
+    """Describe eight workers on four devices, two on each."""
     return dry_run.describe(small(), "tpu-v5litepod-4")
 
 

@@ -41,7 +41,7 @@ def launch(data_dir, workdir, *fault: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def alone(tiny_world, tmp_path_factory):
-    """The same run in one process on one device."""
+    """Train in one process on one device."""
     workdir = tmp_path_factory.mktemp("alone")
     tiny_run.run("avenet", tiny_world, workdir, STEPS, devices=jax.devices()[:1])
     return workdir
@@ -49,7 +49,7 @@ def alone(tiny_world, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pod(tiny_world, tmp_path_factory):
-    """A run that is preempted in step 2, killed in step 5, and then finishes."""
+    """Preempt a run in step 2, kill it in step 5, and finish it."""
     workdir = tmp_path_factory.mktemp("pod")
     preempted = launch(tiny_world, workdir, f"signal={signal.SIGTERM:d}", "process=1", "step=2")
     killed = launch(tiny_world, workdir, f"signal={signal.SIGKILL:d}", "process=1", "step=5")

@@ -306,8 +306,8 @@ def test_a_non_finite_loss_has_its_own_exit_code(error, exit_code, monkeypatch, 
     monkeypatch.setattr(main, "run", run)
     monkeypatch.setattr(main, "start_up", lambda _: None)
     monkeypatch.setattr(main.compilation, "set_cache_directory", lambda _: None)
-    with flagsaver.as_parsed(config="configs/avenet.py:miniature"), pytest.raises(SystemExit) as end:
-        main.main(["avlearn.main"])
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
+        main.main(main.parse_flags(["avlearn.main", "--config=configs/avenet.py:miniature"]))
     assert end.value.code == exit_code
     assert f"error: {error}" in capsys.readouterr().err
 

@@ -111,7 +111,7 @@ def test_records_are_read_in_full_from_a_remote_disk(tmp_path, monkeypatch):
     link.symlink_to(tmp_path)
     assert index.file_system(str(link / "x.tfrecord-00000-of-00001")) == "fuse.gcsfuse"
     assert index.file_system("gs://bucket/data/x.tfrecord-00000-of-00001") == ""
-    monkeypatch.setattr(index, "MOST_MAPPED", 2)
+    monkeypatch.setattr(index, "MAX_MAPPED_SHARDS", 2)
     mounts[1].fstype = "xfs"
     assert "the split has 3 shards, more than the 2 that can be mapped" in index.full_records_reason(split.files)
 

@@ -40,7 +40,7 @@ def test_flags_of_the_user_are_kept(monkeypatch, given, jaxlib, libtpu, then):
 def test_convolutions_are_xlas_own():
     """The shape is one that YNNPACK would take."""
     script = (
-        "import {}, jax, jax.numpy as jnp\n"
+        "import jax, jax.numpy as jnp\n"
         "convolve = jax.jit(lambda x, k: jax.lax.conv_general_dilated(\n"
         "    x, k, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')))\n"
         "text = convolve.lower(jnp.ones((8, 56, 56, 64)), jnp.ones((3, 3, 64, 64))).compile().as_text()\n"
@@ -48,7 +48,8 @@ def test_convolutions_are_xlas_own():
         "print('ynn' in text)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
-    for module, by_ynnpack in (("avlearn.models", "False"), ("flax", "True")):
-        command = [sys.executable, "-c", script.format(module)]
+    set_variables = "from avlearn.devices import environment; environment.set_variables()\n"
+    for set_up, by_ynnpack in ((set_variables, "False"), ("import avlearn.models\n", "True")):
+        command = [sys.executable, "-c", set_up + script]
         run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
         assert run.stdout.strip() == by_ynnpack

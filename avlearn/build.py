@@ -19,7 +19,8 @@ from ml_collections import ConfigDict
 
 import avlearn.models
 from avlearn.config import one_of
-from avlearn.data import augment, pipeline
+from avlearn.data import augment
+from avlearn.data.sample import Sampling
 from avlearn.devices import placement
 from avlearn.runs.checkpoint import check_which
 from avlearn.training import optimizer
@@ -237,10 +238,10 @@ def replicated_state(network: Network, adam: optax.GradientTransformation, mesh:
     return jax.device_put(jax.tree.map(jnp.copy, state), placement.replicated(mesh))
 
 
-def build_sampling(config: ConfigDict) -> pipeline.Sampling:
+def build_sampling(config: ConfigDict) -> Sampling:
     """Build the settings for drawing and augmenting pairs."""
-    fields = {field.name for field in dataclasses.fields(pipeline.Sampling)}
-    return pipeline.Sampling(**{name: value for name, value in config.data.items() if name in fields})
+    fields = {field.name for field in dataclasses.fields(Sampling)}
+    return Sampling(**{name: value for name, value in config.data.items() if name in fields})
 
 
 def by_name(package: ModuleType, name: str, key: str) -> ModuleType:
@@ -259,11 +260,13 @@ def by_name(package: ModuleType, name: str, key: str) -> ModuleType:
     return importlib.import_module(f"{package.__name__}.{name}")
 
 
-def build_augmentation(config: ConfigDict) -> Callable[[augment.Cuts], Batch]:
+def build_augmentation(config: ConfigDict) -> Callable[[augment.RawBatch], Batch]:
     """Build the function from the cuts of the input pipeline to a batch for training."""
-    return functools.partial(augment.augmented, scaling=config.data.spectrogram_scaling)
+    return functools.partial(augment.augment_batch, scaling=config.data.spectrogram_scaling)
 
 
 def empty_batch(inputs: InputSpec, leading: tuple[int, ...]) -> Batch:
     """Return the shapes and types of a batch with these leading axes; the scaling of the audio does not matter."""
-    return jax.eval_shape(functools.partial(augment.augmented, scaling="ln_12"), augment.empty_cuts(inputs, leading))
+    return jax.eval_shape(
+        functools.partial(augment.augment_batch, scaling="ln_12"), augment.raw_batch_shapes(inputs, leading)
+    )

@@ -57,9 +57,9 @@ class Experiment:
     schedule: optax.Schedule
     checkpoints: Checkpoints
     evaluation: Evaluation
-    train_step: Callable[[TrainState, augment.Cuts], tuple[TrainState, dict]]
+    train_step: Callable[[TrainState, augment.RawBatch], tuple[TrainState, dict]]
     initial_state: Callable[[], TrainState]
-    training_batches: Callable[[int], Iterator[augment.Cuts]]
+    training_batches: Callable[[int], Iterator[augment.RawBatch]]
     validation_pairs: Callable[[TrainState], Arrays]
     own_loss: Callable[[TrainState], float] | None
     preemption: Preemption
@@ -148,13 +148,13 @@ def build(
     data = config.data
     names = {"train": data.train_split, "validation": data.validation_split}
     splits = {role: built_dataset.open_split(data.dataset, data.data_dir, name) for role, name in names.items()}
-    if splits["train"].whole_because:
-        LOG.info("Complete records are read: %s.", splits["train"].whole_because)
-    cuts_per_step = config.train.num_workers * config.train.batch_per_worker // pairs.sharing(data.pairing)
+    if splits["train"].full_records_reason:
+        LOG.info("Complete records are read: %s.", splits["train"].full_records_reason)
+    cuts_per_step = config.train.num_workers * config.train.batch_per_worker // pairs.rows_per_moment(data.pairing)
     schedule = build_schedule(config, len(splits["train"]) * data.samples_per_clip / cuts_per_step)
     adam = build_optimizer(config, schedule)
     train_step = build_train_step(config, network, adam, mesh, prepare=build_augmentation(config))
-    pipeline.check_split(splits["train"], network.inputs, build_sampling(config), config.train.batch_per_worker)
+    pipeline.check_batches(splits["train"], network.inputs, build_sampling(config), config.train.batch_per_worker)
     stream = training_stream(config, network, splits["train"])
     evaluation = build_evaluation(config, network, mesh, preemption)
     validated = {"split": splits["validation"], "inputs": network.inputs}
@@ -180,7 +180,7 @@ def build(
 
 def training_stream(
     config: ConfigDict, network: Network, split: built_dataset.Split
-) -> Callable[..., Iterator[augment.Cuts]]:
+) -> Callable[..., Iterator[augment.RawBatch]]:
     """Return the function from workers and a first step to their training batches: NumPy arrays, not yet augmented."""
     return functools.partial(
         pipeline.training_batches,
@@ -193,7 +193,7 @@ def training_stream(
     )
 
 
-def batches_on_devices(stream: Callable, mesh: Mesh, num_workers: int, first_step: int) -> Iterator[augment.Cuts]:
+def batches_on_devices(stream: Callable, mesh: Mesh, num_workers: int, first_step: int) -> Iterator[augment.RawBatch]:
     """Yield this process's share of each batch, sharded over the mesh; the training step augments it."""
     workers = placement.local_workers(mesh, num_workers)
     for cuts in stream(workers=workers, first_step=first_step):
@@ -212,7 +212,7 @@ def validation_loss(
     def mean_loss(state: TrainState) -> float:
         losses, clips = [], []
         for batch, _ in passes.batches(**validated, pairing="all_positive"):
-            losses.append(float(compiled(state, placement.whole_to_devices(passes.mesh, batch))))
+            losses.append(float(compiled(state, placement.global_to_devices(passes.mesh, batch))))
             clips.append(float(batch.weight.sum()))
         return float(np.average(losses, weights=clips))
 

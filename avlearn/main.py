@@ -12,6 +12,7 @@ import logging
 import os
 import pathlib
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 
@@ -34,6 +35,8 @@ from avlearn.runs.preemption import EXIT_CODE, Preempted, Preemption
 
 LOG = logging.getLogger("avlearn")
 MODES = ("train", "evaluate", "follow", "dry_run", "inspect")
+# Processes abort when the coordinator, process 0, is gone, so that it waits until they have exited with their own code.
+COORDINATOR_SECONDS = 2
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, such as configs/avenet.py:miniature.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; default: runs/ and the config's name.")
@@ -134,11 +137,11 @@ def check_flags(
 def start_up(num_workers: int) -> Preemption:
     """Join the other processes of the run, set up the terminal, and listen for SIGTERM; before any device is used."""
     terminal.quieten(flags.FLAGS.verbosity)
-    environment.keep_threads(num_workers)
+    environment.set_thread_count(num_workers)
     processes.initialize()
     terminal.show_progress(flags.FLAGS.verbosity)
     preemption = Preemption()
-    preemption.watch()
+    preemption.listen()
     return preemption
 
 
@@ -168,7 +171,7 @@ def main(arguments: Sequence[str]) -> None:
         if EVALUATORS.value is not None:
             config.evaluation.evaluators = tuple(EVALUATORS.value)
         workdir = None if WORKDIR.value is None else pathlib.Path(WORKDIR.value)
-        compilation.keep(COMPILE_CACHE.value)
+        compilation.set_cache_directory(COMPILE_CACHE.value)
         run(
             config,
             workdir,
@@ -185,18 +188,21 @@ def main(arguments: Sequence[str]) -> None:
     except (ValueError, non_finite.NonFiniteLoss) as error:
         if flags.FLAGS.verbosity > 0:
             traceback.print_exc()
-        fail(f"error: {error}\n(--verbosity=1 prints the traceback)")
+        exit_code = non_finite.EXIT_CODE if isinstance(error, non_finite.NonFiniteLoss) else 1
+        fail(f"error: {error}\n(--verbosity=1 shows where it came from)", exit_code)
     except Exception as error:
         room = "Make room and start the same command again; a training resumes from its last checkpoint."
         fail(f"error: no space is left: {error}\n{room}" if is_full_disk(error) else traceback.format_exc())
 
 
-def fail(message: str) -> None:
-    """End with a message and exit code 1; with several processes at once, as an orderly exit waits for the others."""
-    if not jax.distributed.is_initialized():
-        sys.exit(message)
+def fail(message: str, exit_code: int = 1) -> None:
+    """Print a message and exit; one of several processes exits at once, since an orderly exit waits for the others."""
     print(message, file=sys.stderr, flush=True)
-    os._exit(1)
+    if not jax.distributed.is_initialized():
+        sys.exit(exit_code)
+    if jax.process_index() == 0:
+        time.sleep(COORDINATOR_SECONDS)
+    os._exit(exit_code)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from avlearn.devices import compilation
 from avlearn.experiment import Experiment
 from avlearn.logs import metrics_log, wandb_log
 from avlearn.runs import non_finite, workdir
-from avlearn.runs.preemption import SIGTERM, Preempted
+from avlearn.runs.preemption import REASON, Preempted
 from avlearn.training.step import TrainState
 
 LOG = logging.getLogger("avlearn")
@@ -40,7 +40,7 @@ def train(experiment: Experiment, *, profile: bool = False) -> TrainState:
       Preempted: a process received SIGTERM; the state is saved.
       ValueError: the workdir holds checkpoints of another network.
     """
-    with experiment.preemption.held():
+    with experiment.preemption.deferred():
         return _train(experiment, profile)
 
 
@@ -69,7 +69,7 @@ def _train(experiment: Experiment, profile: bool) -> TrainState:
         clock.step(time.perf_counter() - asked)
         state, metrics = experiment.train_step(state, batch)
         trace.after(step, metrics)
-        in_flight.append((step, metrics, experiment.preemption.ask()))
+        in_flight.append((step, metrics, experiment.preemption.poll()))
         pause = step % config.log_every_steps == 0 or _due(config, step)
         rows, preempted = _finish(experiment, in_flight, 0 if pause else allowed)
         finished += rows
@@ -141,4 +141,4 @@ def _preempted(experiment: Experiment, state: TrainState) -> Preempted:
     """Save without a validation, which the next start makes up for if it is due; return the error."""
     experiment.checkpoints.save(state, metrics=None)
     experiment.checkpoints.wait()
-    return Preempted(f"{SIGTERM}: step {state.step} is saved in {experiment.checkpoints.directory}")
+    return Preempted(f"{REASON}: step {state.step} is saved in {experiment.checkpoints.directory}")

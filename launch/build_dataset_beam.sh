@@ -4,7 +4,7 @@
 #   ./launch/build_dataset_beam.sh audioset instruments clips data
 #   ./launch/build_dataset_beam.sh audioset all /mnt/clips /mnt/data \
 #       runner=FlinkRunner,flink_master=HOST:8081,environment_type=EXTERNAL,environment_config=localhost:50000
-# MANUAL_DIR and DATA_DIR are on storage that every worker mounts at the same path. See docs/data/preparation.md.
+# Every worker must mount MANUAL_DIR and DATA_DIR at the same path. See docs/data/preparation.md.
 set -euo pipefail
 if (( $# < 4 )); then
   sed -n '3,7s/^# \{0,1\}//p' "$0" >&2

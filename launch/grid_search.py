@@ -1,15 +1,15 @@
-"""Grid search over config keys; picks the run of least validation loss.
+"""Grid search over config keys; picks the run with the least validation loss.
 
     python launch/grid_search.py --output=runs/grid --grid=train.learning_rate=1e-4,3e-4,1e-3 \\
         -- --config=configs/avenet.py:miniature
     python launch/grid_search.py ... --at_once=2     # two runs at a time on this machine
     python launch/grid_search.py ... --slurm         # an array of Slurm jobs; afterwards, ... --summarise
 
-A further --grid=KEY=VALUE,... crosses with the first. Flags of avlearn.main follow after `--`. Each point trains in
-OUTPUT/KEY=VALUE, with its log in OUTPUT/KEY=VALUE.log. The same command again goes on where it was: finished and
-diverged points stay, the others continue from their checkpoints. OUTPUT/grid.md, grid.csv and grid.svg hold the table
-and the plot of the least validation loss of each run (ATS keeps the model of least validation loss) against the first
-key.
+Several --grid options are crossed. Flags of avlearn.main follow after `--`. Each point trains in OUTPUT/KEY=VALUE, with
+its log in OUTPUT/KEY=VALUE.log and the exit code of its last start in OUTPUT/KEY=VALUE.exit. The same command again
+resumes the search: finished and diverged points stay, the others continue from their checkpoints. OUTPUT/grid.md,
+grid.csv and grid.svg hold the table and the plot of the least validation loss of each run (ATS keeps the model with the
+least validation loss) against the first key.
 """
 
 import argparse
@@ -30,13 +30,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from avlearn.logs import metrics_log
+from avlearn.runs import non_finite
 from avlearn.visuals import svg_chart
 
 ROOT = pathlib.Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "avlearn.main")
 SLURM = ("sbatch", "launch/slurm_gpu.sbatch")
-# How training says that a loss or a gradient is NaN or infinite, which another attempt would not change.
-DIVERGED = re.compile(r"^error: the (validation loss after|loss of) step \d+ is ", re.MULTILINE)
 COLUMNS = ("validation loss", "at step", "accuracy there", "state")
 
 
@@ -45,9 +44,9 @@ class Point:
     """A point of the grid.
 
     Attributes:
-      values: config key to its value, as text.
+      values: values of the config keys, as text.
       workdir: directory of its run.
-      flags: of avlearn.main.
+      flags: flags of avlearn.main.
     """
 
     values: dict[str, str]
@@ -56,18 +55,23 @@ class Point:
 
     @property
     def log(self) -> pathlib.Path:
-        """What the run printed, of all attempts."""
+        """Output of all starts of the run."""
         return self.workdir.with_name(self.workdir.name + ".log")
+
+    @property
+    def exit_file(self) -> pathlib.Path:
+        """Exit code of the last start of the run; launch/slurm_gpu.sbatch writes it too."""
+        return self.workdir.with_name(self.workdir.name + ".exit")
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How far a point came.
+    """State and best validation of a point.
 
     Attributes:
       state: finished | diverged | unfinished.
       loss: least validation loss so far; NaN before the first validation.
-      step: its step.
+      step: step of that loss.
       accuracy: AVC accuracy on the validation split at that step.
     """
 
@@ -78,10 +82,10 @@ class Outcome:
 
 
 def points(grid: Sequence[str], output: pathlib.Path, flags: Sequence[str]) -> list[Point]:
-    """The points of a grid, first key outermost.
+    """Return the points of a grid, first key outermost.
 
     Raises:
-      ValueError: a key without values, a value that is no part of a file's name, or a key or value twice.
+      ValueError: a key has no values, a value cannot be part of a file name, or a key or value is repeated.
     """
     axes = {}
     for text in grid:
@@ -90,7 +94,7 @@ def points(grid: Sequence[str], output: pathlib.Path, flags: Sequence[str]) -> l
         if not all(re.fullmatch(r"[\w.+-]+", value) for value in [key, *values]):
             raise ValueError(f"--grid={text} is not KEY=VALUE,VALUE,... such as --grid=train.learning_rate=1e-4,1e-3.")
         if key in axes or len(set(values)) < len(values):
-            raise ValueError(f"--grid={text}: {key if key in axes else 'a value'} is there twice; name each once.")
+            raise ValueError(f"--grid={text}: {key if key in axes else 'a value'} is repeated; name each once.")
         axes[key] = values
     if not any(flag.startswith("--config=") for flag in flags):
         raise ValueError(
@@ -101,21 +105,21 @@ def points(grid: Sequence[str], output: pathlib.Path, flags: Sequence[str]) -> l
         values = dict(zip(axes, combination, strict=True))
         workdir = output / ",".join(f"{key.split('.')[-1]}={value}" for key, value in values.items())
         settings = [f"--config.{key}={value}" for key, value in values.items()]
-        # The evaluation split has no part in the choice.
+        # The evaluation split must not influence the choice.
         own = ["--config.evaluation.after_training=False", f"--workdir={workdir}", *settings]
         found.append(Point(values, workdir, (*flags, *own)))
     return found
 
 
 def outcome(point: Point) -> Outcome:
-    """Reads a point's directory and log."""
+    """Read the outcome of a point from its directory and exit code."""
     rows = [row for row in metrics_log.read_rows(point.workdir / "metrics.jsonl") if "validation/loss" in row]
     best = min(rows, key=lambda row: row["validation/loss"], default=None)
     config = point.workdir / "config.json"
     steps = json.loads(config.read_text())["train"]["steps"] if config.exists() else None
     if rows and rows[-1]["step"] == steps and (point.workdir / "checkpoints" / str(steps)).is_dir():
         state = "finished"
-    elif point.log.exists() and DIVERGED.search(point.log.read_text(errors="replace")):
+    elif point.exit_file.exists() and point.exit_file.read_text().strip() == str(non_finite.EXIT_CODE):
         state = "diverged"
     else:
         state = "unfinished"
@@ -125,7 +129,7 @@ def outcome(point: Point) -> Outcome:
 
 
 def run_here(waiting: Iterable[Point], at_once: int) -> None:
-    """Trains points, so many at a time; ends those that run when it is ended itself."""
+    """Train points, `at_once` at a time; terminate running points when this program is terminated."""
     waiting, running = list(waiting), {}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -135,12 +139,13 @@ def run_here(waiting: Iterable[Point], at_once: int) -> None:
                 point.log.parent.mkdir(parents=True, exist_ok=True)
                 with point.log.open("a") as log:
                     running[subprocess.Popen([*COMMAND, *point.flags], cwd=ROOT, stdout=log, stderr=log)] = point
-                print(f"{point.workdir.name}: starts, log in {point.log}", flush=True)
+                print(f"{point.workdir.name}: started, log in {point.log}", flush=True)
             for process in [process for process in running if process.poll() is not None]:
                 point = running.pop(process)
+                point.exit_file.write_text(f"{process.returncode}\n")
                 print(f"{point.workdir.name}: {describe(outcome(point))}", flush=True)
                 if process.returncode != 0:
-                    print("  " + "\n  ".join(complaint(point)), flush=True)
+                    print("  " + "\n  ".join(last_error(point)), flush=True)
             time.sleep(0.1)
     finally:
         for process in running:
@@ -149,14 +154,14 @@ def run_here(waiting: Iterable[Point], at_once: int) -> None:
             process.wait()
 
 
-def complaint(point: Point) -> list[str]:
-    """Why a run ended, from its log: its last error, or else its last lines."""
+def last_error(point: Point) -> list[str]:
+    """Return the last error in a run's log, or else its last lines."""
     lines = point.log.read_text(errors="replace").splitlines()
     return [line for line in lines if line.startswith("error: ")][-1:] or lines[-3:]
 
 
 def submit(waiting: Sequence[Point], all_points: Sequence[Point], output: pathlib.Path, options: Sequence[str]) -> None:
-    """Submits an array of Slurm jobs, a task for each point that waits; a point's number is its place in the grid."""
+    """Submit an array of Slurm jobs with a task for each waiting point; tasks are numbered by position in the grid."""
     directory = output / "points"
     directory.mkdir(parents=True, exist_ok=True)
     for number, point in enumerate(all_points):
@@ -164,36 +169,38 @@ def submit(waiting: Sequence[Point], all_points: Sequence[Point], output: pathli
     numbers = ",".join(str(all_points.index(point)) for point in waiting)
     program, script = SLURM
     if shutil.which(program) is None:
-        raise ValueError(f"there is no {program} here; submit from a machine of the cluster, or leave out --slurm.")
-    ended = subprocess.run([program, f"--array={numbers}", *options, script, str(directory)], cwd=ROOT)
-    if ended.returncode:
-        raise ValueError(f"{program} refused the array; its options are given as --sbatch=--partition=NAME.")
+        raise ValueError(
+            f"{program} is not installed here; submit from a machine of the cluster, or leave out --slurm."
+        )
+    done = subprocess.run([program, f"--array={numbers}", *options, script, str(directory)], cwd=ROOT)
+    if done.returncode:
+        raise ValueError(f"{program} refused the array; pass options to it as --sbatch=--partition=NAME.")
 
 
 def describe(result: Outcome) -> str:
-    """One line for the terminal."""
+    """Describe an outcome in one line."""
     if math.isnan(result.loss):
         return f"{result.state}, not validated"
     return f"{result.state}, least validation loss {result.loss:.4f} at step {result.step}"
 
 
 def winner(results: dict[str, Outcome]) -> str | None:
-    """Name of the finished point of least validation loss."""
+    """Return the name of the finished point with the least validation loss."""
     finished = {name: result.loss for name, result in results.items() if result.state == "finished"}
     return min(finished, key=finished.get, default=None)
 
 
 def write_table(output: pathlib.Path, grid: Sequence[Point], results: dict[str, Outcome]) -> str:
-    """Writes grid.csv and grid.md, a row a point; returns the latter's text."""
+    """Write grid.csv and grid.md, one row per point; return the text of grid.md."""
     best = winner(results)
     rows = []
     for point in grid:
         result = results[point.workdir.name]
-        figures = ["", "", ""]
+        scores = ["", "", ""]
         if not math.isnan(result.loss):
-            figures = [f"{result.loss:.6f}", str(result.step), f"{result.accuracy:.4f}"]
+            scores = [f"{result.loss:.6f}", str(result.step), f"{result.accuracy:.4f}"]
         state = "best" if point.workdir.name == best else result.state
-        rows.append([*point.values.values(), *figures, state])
+        rows.append([*point.values.values(), *scores, state])
     header = [*grid[0].values, *COLUMNS]
     with (output / "grid.csv").open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
@@ -204,9 +211,9 @@ def write_table(output: pathlib.Path, grid: Sequence[Point], results: dict[str, 
 
 
 def write_plot(output: pathlib.Path, grid: Sequence[Point], results: dict[str, Outcome]) -> None:
-    """Writes grid.svg: least validation loss against the first key, a line for each setting of the others."""
+    """Write grid.svg: least validation loss against the first key, one line for each setting of the other keys."""
     key = next(iter(grid[0].values))
-    place, scale = axis([point.values[key] for point in grid])
+    position, set_scale = axis([point.values[key] for point in grid])
     lines: dict[str, list[Point]] = {}
     for point in grid:
         others = ", ".join(f"{name.split('.')[-1]}={value}" for name, value in point.values.items() if name != key)
@@ -214,15 +221,15 @@ def write_plot(output: pathlib.Path, grid: Sequence[Point], results: dict[str, O
     with svg_chart.axes("grid", width=5.0, height=3.4) as axes:
         for number, (label, line) in enumerate(lines.items()):
             colour = svg_chart.colour(number)
-            outcomes = sorted((place(point.values[key]), results[point.workdir.name]) for point in line)
+            outcomes = sorted((position(point.values[key]), results[point.workdir.name]) for point in line)
             drawn = [(x, r.loss) for x, r in outcomes if r.state != "diverged" and not math.isnan(r.loss)]
             axes.plot(*zip(*drawn, strict=True) if drawn else ([], []), color=colour, marker="o", label=label or None)
             for x, _ in [(x, r) for x, r in outcomes if r.state == "diverged"]:
                 axes.axvline(x, color=colour, linestyle=":", linewidth=1)
                 axes.text(x, 0.98, "diverged", rotation=90, transform=axes.get_xaxis_transform(), ha="right", va="top")
-        scale(axes)
+        set_scale(axes)
         if (losses := [r.loss for r in results.values() if r.loss > 0]) and max(losses) > 10 * min(losses):
-            axes.set_yscale("log")  # a loss that is far off leaves the others apart
+            axes.set_yscale("log")  # keeps the others apart when one loss is much larger
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter("")
         axes.set_xlabel(key)
@@ -233,7 +240,7 @@ def write_plot(output: pathlib.Path, grid: Sequence[Point], results: dict[str, O
 
 
 def axis(values: Sequence[str]) -> tuple[Callable[[str], float], Callable]:
-    """Where a value stands on the axis, and what sets the axis up: logarithmic for positive numbers, else in order."""
+    """Return the positions of values on the axis, and what sets its scale, logarithmic for positive numbers."""
     order = list(dict.fromkeys(values))
     with contextlib.suppress(ValueError):
         numbers = [float(value) for value in order]
@@ -247,16 +254,18 @@ def axis(values: Sequence[str]) -> tuple[Callable[[str], float], Callable]:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, required=True, help="directory of the grid")
-    parser.add_argument("--grid", action="append", required=True, metavar="KEY=VALUE,...", help="a key of the config")
+    parser.add_argument(
+        "--grid", action="append", required=True, metavar="KEY=VALUE,...", help="a key of the config and its values"
+    )
     parser.add_argument("--at_once", type=int, default=1, help="runs at a time on this machine")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--slurm", action="store_true", help="submit an array to Slurm; do not wait for it")
-    where.add_argument("--summarise", action="store_true", help="train nothing; write table and plot of what there is")
-    parser.add_argument("--sbatch", action="append", default=[], help="an option of sbatch: --sbatch=--nodes=2")
-    parser.add_argument("flags", nargs="*", help="of avlearn.main, after --")
+    where.add_argument("--slurm", action="store_true", help="submit an array of Slurm jobs and do not wait")
+    where.add_argument("--summarise", action="store_true", help="do not train; write table and plot")
+    parser.add_argument("--sbatch", action="append", default=[], help="an option of sbatch, such as --sbatch=--nodes=2")
+    parser.add_argument("flags", nargs="*", help="flags of avlearn.main, after --")
     options, unknown = parser.parse_known_args()
     if unknown:
         parser.error(f"{' '.join(unknown)}: flags of avlearn.main follow after --: ... -- --config=configs/avenet.py")
@@ -264,7 +273,7 @@ def arguments() -> argparse.Namespace:
 
 
 def messages(grid: Sequence[Point], results: dict[str, Outcome]) -> Iterator[str]:
-    """What is left to say: the winner and how to evaluate it, and what did not finish."""
+    """Yield the closing messages: the winner and how to evaluate it, and the unfinished points."""
     best = winner(results)
     for point in grid:
         if point.workdir.name == best:
@@ -273,23 +282,23 @@ def messages(grid: Sequence[Point], results: dict[str, Outcome]) -> Iterator[str
             yield f"Least validation loss: {best}. To evaluate it:\n  {command}"
     if unfinished := [name for name, result in results.items() if result.state == "unfinished"]:
         names = ", ".join(unfinished)
-        yield f"{len(unfinished)} of {len(results)} points are unfinished ({names}): run the same again."
+        yield f"{len(unfinished)} of {len(results)} points are unfinished ({names}): run the same command again."
 
 
 def main() -> None:
-    """Trains or submits what is left of the grid, and writes its table and plot."""
+    """Train or submit the unfinished points of the grid, and write its table and plot."""
     options = arguments()
     output = options.output.absolute()
     if options.at_once < 1:
         raise ValueError(f"--at_once={options.at_once} is too few; use 1 or more.")
     grid = points(options.grid, output, options.flags)
-    left = [point for point in grid if outcome(point).state == "unfinished"]
+    waiting = [point for point in grid if outcome(point).state == "unfinished"]
     if options.slurm:
-        if left:
-            submit(left, grid, output, options.sbatch)
+        if waiting:
+            submit(waiting, grid, output, options.sbatch)
         return
     if not options.summarise:
-        run_here(left, options.at_once)
+        run_here(waiting, options.at_once)
     output.mkdir(parents=True, exist_ok=True)
     results = {point.workdir.name: outcome(point) for point in grid}
     print(f"\n{write_table(output, grid, results)}")

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes the virtual environment .venv and installs avlearn into it; does nothing where it is up to date.
-# Usage: source launch/install.sh [EXTRA], where EXTRA is test, cuda or tpu. AVLEARN_VENV names another place.
+# Creates the virtual environment .venv and installs avlearn into it, unless it is up to date; then activates it.
+# Usage: source launch/install.sh [EXTRA], where EXTRA is test, cuda or tpu. AVLEARN_VENV sets another directory.
 venv="${AVLEARN_VENV:-.venv}"
 python="${PYTHON:-python3}"
 extra="${1:-}"
 stamp="$venv/.avlearn${extra:+-$extra}"
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-  echo "error: avlearn needs Python 3.11 or later; $python is $("$python" --version 2>&1). Name another with PYTHON=..." >&2
+  echo "error: avlearn needs Python 3.11 or later; $python is $("$python" --version 2>&1). Choose another with PYTHON=..." >&2
   exit 1
 fi
 if [ ! -e "$stamp" ] || [ setup.py -nt "$stamp" ]; then

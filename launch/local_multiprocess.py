@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Rehearses a pod on one machine: several processes that find each other on localhost and train as one.
+"""Rehearses a pod on one machine: starts several processes that find each other on localhost and train as one.
 
     python launch/local_multiprocess.py --processes=2 --devices=4 -- --config=configs/avenet.py:miniature ...
 
-What follows `--` are the flags of avlearn.main. On a CPU each process has `--devices` fake devices; with `--gpus` it
-has as many of the machine's GPUs. Lines are prefixed by their process. The first process that fails ends the others,
-and its exit code is that of the command; Ctrl-C and SIGTERM go to all of them.
+Flags of avlearn.main follow after `--`. Each process has `--devices` fake CPU devices, or with `--gpus` as many of the
+machine's GPUs. Each output line is prefixed by the number of its process. When a process fails, the others are
+terminated and the command exits with its exit code. Ctrl-C and SIGTERM are forwarded to all processes.
 """
 
 import argparse
@@ -21,44 +21,44 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).parents[1]
-LAST_LINES = 15  # of the process that failed, shown again at the end
-# What the CPU's collectives write for each group of devices, from several threads at once: pieces, in any order.
+LAST_LINES = 15  # lines of the failed process that are shown again at the end
+# Messages of the CPU's collectives about each group of devices, in fragments, because several threads write at once.
 GLOO = re.compile(
     r"(\[Gloo\] Rank | is connected to | peer ranks\. |Expected number of connected peer ranks is : |\d|\s)*"
 )
-GRACE_SECONDS = 5  # that the others have to leave by themselves, for the same reason, before they are ended
+GRACE_SECONDS = 5  # time for the other processes to exit with their own messages before they are killed
 
 
 def free_port() -> int:
-    """A port of localhost that nobody listens on."""
+    """Find a free port of localhost."""
     with socket.socket() as listener:
         listener.bind(("localhost", 0))
         return listener.getsockname()[1]
 
 
 def environment(process: int, arguments: argparse.Namespace, port: int) -> dict[str, str]:
-    """What tells a process its place, and its devices."""
-    place = {
+    """Return the environment of a process, with its number and its devices."""
+    settings = {
         "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
         "JAX_NUM_PROCESSES": str(arguments.processes),
         "JAX_PROCESS_ID": str(process),
     }
     if arguments.gpus:
         first = process * arguments.devices
-        place["CUDA_VISIBLE_DEVICES"] = ",".join(str(first + number) for number in range(arguments.devices))
-        place["JAX_PLATFORMS"] = "cuda,cpu"  # GPUs that do not start are an error; JAX alone would take the CPU
+        settings["CUDA_VISIBLE_DEVICES"] = ",".join(str(first + number) for number in range(arguments.devices))
+        settings["JAX_PLATFORMS"] = "cuda,cpu"  # fail if the GPUs do not start; by default JAX would use the CPU
     else:
-        place |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(arguments.devices)}
-    return {**os.environ, **place, "PYTHONUNBUFFERED": "1"}
+        settings |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(arguments.devices)}
+    return {**os.environ, **settings, "PYTHONUNBUFFERED": "1"}
 
 
 class Process:
-    """One process of the run; its lines are passed on as they come.
+    """One process of the run, whose output lines are printed as they come.
 
     Args:
-      number: its place.
-      command: what it runs.
-      environment: its environment variables.
+      number: number of the process.
+      command: command that it runs.
+      environment: environment variables.
     """
 
     def __init__(self, number: int, command: list[str], environment: dict[str, str]):
@@ -71,13 +71,13 @@ class Process:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,  # Ctrl-C comes from here, once
+            start_new_session=True,  # Ctrl-C reaches it once, forwarded by this program
         )
-        self._pump = threading.Thread(target=self._pass_on, daemon=True)
-        self._pump.start()
+        self._printer = threading.Thread(target=self._print_lines, daemon=True)
+        self._printer.start()
         self.pid = self._popen.pid
 
-    def _pass_on(self) -> None:
+    def _print_lines(self) -> None:
         for line in self._popen.stdout:
             if GLOO.fullmatch(line):
                 continue
@@ -86,30 +86,30 @@ class Process:
             sys.stdout.flush()
 
     def poll(self) -> int | None:
-        """Its exit code, as a shell gives it (128 + signal), or None while it runs."""
+        """Return the exit code as a shell does (128 + signal), or None while the process runs."""
         code = self._popen.poll()
         return code if code is None or code >= 0 else 128 - code
 
     def send(self, number: int) -> None:
-        """Sends a signal, if it still runs."""
+        """Send a signal if the process still runs."""
         if self._popen.poll() is None:
             self._popen.send_signal(number)
 
     def end(self, deadline: float) -> None:
-        """Waits until the deadline (of the monotonic clock), then kills; returns when all its lines are out."""
+        """Wait until the deadline (of the monotonic clock), then kill; return when all output is printed."""
         try:
             self._popen.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
-        self._pump.join(timeout=5)
+        self._printer.join(timeout=5)
 
 
 def watch(processes: list[Process]) -> int:
-    """Waits for all; the first that fails ends the others. Returns the exit code of the command."""
+    """Wait for all processes; when one fails, end the others. Return the exit code of the command."""
     while True:
         codes = [process.poll() for process in processes]
-        failed = next((place for place, code in enumerate(codes) if code not in (None, 0)), None)
+        failed = next((number for number, code in enumerate(codes) if code not in (None, 0)), None)
         if failed is not None:
             end(processes)
             return report(processes[failed], codes[failed])
@@ -120,27 +120,27 @@ def watch(processes: list[Process]) -> int:
 
 
 def end(processes: list[Process]) -> None:
-    """Ends those that still run, after a moment."""
+    """Kill the processes that still run after a grace period."""
     deadline = time.monotonic() + GRACE_SECONDS
     for process in processes:
         process.end(deadline)
 
 
 def report(process: Process, code: int) -> int:
-    """Says which process failed first, and shows its last lines again."""
-    why = f"by signal {signal.Signals(code - 128).name}" if code > 128 else f"with exit code {code}"
-    print(f"\nProcess {process.number} ended first, {why}. Its last lines:", file=sys.stderr)
+    """Say which process failed first, and print its last lines again."""
+    reason = f"by signal {signal.Signals(code - 128).name}" if code > 128 else f"with exit code {code}"
+    print(f"\nProcess {process.number} ended first, {reason}. Its last lines:", file=sys.stderr)
     for line in process.last_lines:
         print(f"  {line.rstrip()}", file=sys.stderr)
     return code
 
 
 def parse() -> argparse.Namespace:
-    """The command line; what follows `--` is for the program."""
+    """Parse the command line; arguments after `--` are for the program."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, required=True)
-    parser.add_argument("--devices", type=int, default=1, help="of each process")
-    parser.add_argument("--gpus", action="store_true", help="the machine's GPUs in place of fake CPU devices")
+    parser.add_argument("--devices", type=int, default=1, help="devices of each process")
+    parser.add_argument("--gpus", action="store_true", help="use GPUs, not fake CPU devices")
     parser.add_argument("--module", default="avlearn.main", help="program to run; default: avlearn.main")
     parser.add_argument("flags", nargs="*", help="flags of the program, after --")
     arguments, unknown = parser.parse_known_args()
@@ -153,10 +153,10 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Starts the processes and watches them."""
+    """Start the processes and wait for them."""
     arguments = parse()
-    early: list[int] = []  # what is told while they are started
-    # Caught, too, since a shell's background has SIGINT ignored, and so would they.
+    early: list[int] = []  # signals that come before all processes have started
+    # A background shell ignores SIGINT, and the processes would inherit that: handle it here.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: early.append(number))
     command = [sys.executable, "-m", arguments.module, *arguments.flags]
@@ -166,14 +166,14 @@ def main() -> int:
         Process(number, command, environment(number, arguments, port)) for number in range(arguments.processes)
     ]
 
-    def pass_on(number: int, _) -> None:
+    def forward(number: int, _) -> None:
         for process in processes:
             process.send(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, pass_on)
+        signal.signal(number, forward)
     for number in early:
-        pass_on(number, None)
+        forward(number, None)
     return watch(processes)
 
 

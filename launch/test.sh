@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets up what the tests need and runs them, a process a core (4 at most: each takes about 2 GiB). Arguments go to pytest.
+# Installs the test dependencies and runs the tests in one process per core (at most 4, each takes about 2 GiB).
+# Arguments are passed to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/install.sh test

@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
 # Trains on a slice of Cloud TPUs, from one host to a pod.
 # Usage: launch/tpu_pod.sh create|run|logs|resume|delete [--print] [SETTING ...] [-- FLAG OF avlearn.main ...]
-#   create  asks for the TPU; the request waits in a queue until there is one
+#   create  requests the TPU; the request waits in a queue until one is available
 #   run     copies the last commit of this checkout to every worker, installs it and starts training as a service
 #   logs    follows the log of one worker
-#   resume  the command of the last `run` again: training goes on from its checkpoint, on the same TPU or a new one
-#   delete  gives the TPU back; what is in the bucket stays
-#   --print shows the commands and executes none
-# Settings, each as a flag or in the environment:
-#   --name=NAME       AVLEARN_TPU_NAME      of the TPU and its request
+#   resume  repeats the last `run`: training resumes from its checkpoint, on the same TPU or a new one
+#   delete  deletes the TPU and keeps the bucket
+#   --print prints the commands and executes none
+# Settings, as flags or in the environment:
+#   --name=NAME       AVLEARN_TPU_NAME      name of the TPU and of its request
 #   --zone=ZONE       AVLEARN_TPU_ZONE      such as us-central2-b
-#   --project=ID      AVLEARN_TPU_PROJECT   default: gcloud's own
+#   --project=ID      AVLEARN_TPU_PROJECT   default: the project of gcloud
 #   --type=TYPE       AVLEARN_TPU_TYPE      accelerator type, such as v4-32, v5litepod-16, v5p-32, v6e-16 (create)
-#   --runtime=NAME    AVLEARN_TPU_RUNTIME   software of the TPU's machines; default: that of the type (create)
-#   --spot=yes|no     AVLEARN_TPU_SPOT      cheaper, may be taken away; default: no (create)
-#   --bucket=gs://B   AVLEARN_TPU_BUCKET    with a hierarchical namespace; mounted as /mnt/avlearn on every worker, it
-#                                           holds runs/NAME, the workdir, and data (run, resume)
-#   --worker=N        AVLEARN_TPU_WORKER    whose log; default: 0, the one that reports progress (logs)
+#   --runtime=NAME    AVLEARN_TPU_RUNTIME   software version of the TPU; default: depends on the type (create)
+#   --spot=yes|no     AVLEARN_TPU_SPOT      cheaper, but may be preempted; default: no (create)
+#   --bucket=gs://B   AVLEARN_TPU_BUCKET    with a hierarchical namespace; mounted as /mnt/avlearn on every worker, holds
+#                                           the workdir runs/NAME and data (run, resume)
+#   --worker=N        AVLEARN_TPU_WORKER    worker whose log to follow; default: 0, which reports progress (logs)
 # Example:
 #   export AVLEARN_TPU_NAME=avenet AVLEARN_TPU_ZONE=us-central2-b AVLEARN_TPU_BUCKET=gs://my-bucket
 #   launch/tpu_pod.sh create --type=v4-32 --spot=yes
 #   launch/tpu_pod.sh run -- --config=configs/avenet.py --config.model.dtype=bfloat16
 set -euo pipefail
 
-preempted=75  # exit status of a run that was told to end and saved before it did
+preempted=75  # exit code of a run that was preempted and has saved
 mounted=/mnt/avlearn
 
 die() {
@@ -31,7 +31,7 @@ die() {
   exit 2
 }
 
-# One word as a shell reads it back: bare where that is safe, in quotes elsewhere.
+# Quotes a word for a shell, if it needs quotes.
 quoted() {
   if [[ $1 =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]]; then printf '%s' "$1"; else printf '%s' "${1@Q}"; fi
 }
@@ -45,7 +45,7 @@ words() {
   done
 }
 
-# Executes a command, or shows it under --print.
+# Executes a command, or prints it under --print.
 execute() {
   if [[ $print == yes ]]; then
     words "$@"
@@ -69,7 +69,7 @@ runtime_of_type() {
     v5litepod-*) echo v2-alpha-tpuv5-lite ;;
     v5p-*) echo v2-alpha-tpuv5 ;;
     v6e-*) echo v2-alpha-tpuv6e ;;
-    *) die "no runtime is known for --type=${settings[type]}; name it with --runtime=NAME" ;;
+    *) die "the runtime for --type=${settings[type]} is unknown; name it with --runtime=NAME" ;;
   esac
 }
 
@@ -84,7 +84,7 @@ create() {
   esac
   execute gcloud compute tpus queued-resources create "${settings[name]}" --node-id="${settings[name]}" "${where[@]}" \
     --accelerator-type="${settings[type]}" --runtime-version="$runtime" "${spot[@]}"
-  [[ $print == yes ]] || echo "The request waits in the queue; once the state is ACTIVE, it can run:"
+  [[ $print == yes ]] || echo "The request waits in the queue. Start the run when this command prints ACTIVE:"
   local shown=$print
   print=yes
   execute gcloud compute tpus queued-resources describe "${settings[name]}" "${where[@]}" '--format=value(state.state)'
@@ -95,24 +95,24 @@ on_workers() {
   execute gcloud compute tpus tpu-vm ssh "${settings[name]}" "${where[@]}" --worker="$1" --command="$2"
 }
 
-# Adds workdir and data directory in the mounted bucket where the flags do not name them.
+# Adds the workdir and the data directory in the mounted bucket, unless the flags name them.
 complete_flags() {
   local all=" ${flags[*]} " flag config
   for flag in "${flags[@]}"; do
     [[ $flag == --*=* || $flag == --profile ]] ||
       die "$flag is not of the form --NAME=VALUE, such as --workdir=/shared/runs/avenet"
     [[ $flag != --workdir=*:/* ]] ||
-      die "$flag is no directory; leave it out for runs/${settings[name]} in --bucket=gs://..., or name a mounted one"
+      die "$flag is not a directory; leave it out for runs/${settings[name]} in --bucket=gs://..., or name a mounted one"
   done
   [[ $all == *' --config='* ]] || die "--config is missing; for example: $action ... -- --config=configs/avenet.py"
   config="${all#* --config=}" config="${config%%[: ]*}"
   [[ $config == /* ]] || git cat-file -e "HEAD:$config" 2> /dev/null ||
-    die "--config=$config is not in the last commit of the checkout, which is what the workers get; commit it"
+    die "--config=$config is not in the last commit of the checkout, which the workers get; commit it"
   [[ -z ${settings[bucket]} || ${settings[bucket]} =~ ^(gs://)?[^/[:space:]]+/?$ ]] ||
-    die "--bucket=${settings[bucket]} is no bucket; name it alone, without a folder, such as --bucket=gs://my-bucket"
+    die "--bucket=${settings[bucket]} is not a bucket; name it without a folder, such as --bucket=gs://my-bucket"
   if [[ $all != *' --workdir='* ]]; then
-    [[ -n ${settings[bucket]} ]] || die "a disk of a TPU's machine ends with it, so the run needs --bucket=gs://..." \
-      "or AVLEARN_TPU_BUCKET (or --workdir=PLACE THAT ALL WORKERS SHARE among the flags after --)"
+    [[ -n ${settings[bucket]} ]] || die "the disk of a worker is deleted with the TPU, so the run needs --bucket=gs://..." \
+      "or AVLEARN_TPU_BUCKET (or --workdir=DIRECTORY THAT ALL WORKERS SHARE among the flags after --)"
     flags+=("--workdir=$mounted/runs/${settings[name]}")
   fi
   if [[ $all != *' --config.data.data_dir='* && -n ${settings[bucket]} ]]; then
@@ -121,7 +121,7 @@ complete_flags() {
   [[ "${flags[*]}" != *"=$mounted/"* ]] || need bucket
 }
 
-# Mounts the bucket on the workers. What one writes, all see at once: nothing about files is kept in memory.
+# Mounts the bucket on the workers, without metadata caches, so that all see at once what one writes.
 mount_bucket() {
   local bucket="${settings[bucket]#gs://}"
   on_workers all 'set -e; if ! command -v gcsfuse > /dev/null; then'\
@@ -137,20 +137,20 @@ mount_bucket() {
 install_and_start() {
   local archive="${TMPDIR:-/tmp}/avlearn-${settings[name]}.tar.gz"
   if [[ $print == no && -n $(git status --porcelain --untracked-files=no) ]]; then
-    echo "warning: changes that are not committed stay here; the workers get $(git rev-parse --short HEAD)" >&2
+    echo "warning: uncommitted changes are not copied; the workers get $(git rev-parse --short HEAD)" >&2
   fi
   execute git archive --format=tar.gz --output="$archive" HEAD
   execute gcloud compute tpus tpu-vm scp "$archive" "${settings[name]}:avlearn.tar.gz" "${where[@]}" --worker=all
-  # -m: every file is newer than the last installation, which therefore is brought up to date.
+  # -m makes every file newer than the last installation, so that it is updated.
   on_workers all 'set -e; if systemctl is-active --quiet avlearn; then echo "error: a run is in progress" >&2; exit 1; fi;'\
 ' rm -rf avlearn/code; mkdir -p avlearn/code; tar -xzmf avlearn.tar.gz -C avlearn/code;'\
 ' if ! ldconfig -p | grep -q libtcmalloc_minimal.so.4; then'\
 ' (sudo apt-get -qq update && sudo apt-get -qq -o DPkg::Lock::Timeout=300 install --yes libtcmalloc-minimal4)'\
-' || echo "warning: tcmalloc could not be installed; glibc is told to keep freed memory instead" >&2; fi;'\
+' || echo "warning: tcmalloc could not be installed; glibc will keep freed memory instead" >&2; fi;'\
 ' cd avlearn/code; python3 -m pip install --quiet --user uv; ~/.local/bin/uv python install --quiet 3.12;'\
 ' export PYTHON="$(~/.local/bin/uv python find 3.12)" AVLEARN_VENV="$HOME/avlearn/venv"; source launch/install.sh tpu'
   [[ -z ${settings[bucket]} ]] || mount_bucket
-  # A service outlives the ssh session; at the end of the machine it gets SIGTERM, and saves.
+  # A service outlives the ssh session; when the machine shuts down, it gets SIGTERM and saves.
   on_workers all 'cd avlearn/code && source launch/allocator.sh && sudo systemd-run --unit=avlearn --collect'\
 ' --uid="$(id -u)" --gid="$(id -g)"'\
 ' --working-directory="$PWD" --setenv=HOME="$HOME" --setenv=JAX_PLATFORMS=tpu,cpu'\
@@ -174,7 +174,7 @@ resume() {
   need name zone
   if (( ${#flags[@]} == 0 )); then
     [[ -e $record ]] || die "$record is missing: no run on ${settings[name]} was started from this checkout;" \
-      "give its flags after --, as to run"
+      "give its flags after --, as for run"
     mapfile -t flags < "$record"
   fi
   complete_flags
@@ -197,8 +197,8 @@ action="${1:-}"
 case "$action" in
   create | run | logs | resume | delete) shift ;;
   -h | --help | help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; exit ;;
-  '') die "say what to do: create, run, logs, resume or delete (--help tells more)" ;;
-  *) die "$action is unknown; use create, run, logs, resume or delete (--help tells more)" ;;
+  '') die "an action is missing: create, run, logs, resume or delete (see --help)" ;;
+  *) die "$action is unknown; use create, run, logs, resume or delete (see --help)" ;;
 esac
 
 declare -A settings
@@ -216,7 +216,7 @@ while (( $# )); do
       settings[${setting#--}]="${1#*=}"
       ;;
     --) shift; flags=("$@"); break ;;
-    *) die "$1 is no setting of $action; flags of avlearn.main follow after -- (--help lists the settings)" ;;
+    *) die "$1 is not a setting of $action; flags of avlearn.main follow after -- (--help lists the settings)" ;;
   esac
   shift
 done

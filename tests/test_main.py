@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from absl.testing import flagsaver
 
 from avlearn import experiment, main, train
 from avlearn.build import build_network, config_of_run
@@ -267,6 +268,23 @@ def test_non_finite_loss_stops_with_the_step(tiny_world, tmp_path):
     with pytest.raises(non_finite.NonFiniteLoss, match=r"validation loss after step 1 is nan\. Nothing was saved"):
         train.train(built)
     assert built.checkpoints.latest_step() is None
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [(non_finite.NonFiniteLoss("the loss of step 3 is nan"), 65), (ValueError("a wrong key"), 1)],
+)
+def test_a_non_finite_loss_has_its_own_exit_code(error, exit_code, monkeypatch, capsys):
+    def run(*_, **__):
+        raise error
+
+    monkeypatch.setattr(main, "run", run)
+    monkeypatch.setattr(main, "start_up", lambda _: None)
+    monkeypatch.setattr(main.compilation, "set_cache_directory", lambda _: None)
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
+        main.main(main.parse_flags(["avlearn.main", "--config=configs/avenet.py:miniature"]))
+    assert end.value.code == exit_code
+    assert f"error: {error}" in capsys.readouterr().err
 
 
 def test_dry_run_describes_the_run(tiny_world):

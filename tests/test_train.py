@@ -30,7 +30,7 @@ class Scheduled(Preemption):
         super().__init__()
         self.at = self.asked = 0
 
-    def ask(self) -> bool:
+    def poll(self) -> bool:
         self.asked += 1
         return self.asked == self.at
 
@@ -149,11 +149,11 @@ def test_an_evaluation_ends_when_preempted(built, tmp_path):
 def test_outside_of_training_a_single_process_ends_at_once():
     preemption = Preemption()
     before = signal.getsignal(signal.SIGTERM)
-    preemption.watch()
+    preemption.listen()
     try:
-        with preemption.held():
+        with preemption.deferred():
             os.kill(os.getpid(), signal.SIGTERM)
-            assert preemption.ask()
+            assert preemption.poll()
         with pytest.raises(Preempted, match="preempted"):
             os.kill(os.getpid(), signal.SIGTERM)
     finally:

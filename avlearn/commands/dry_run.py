@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from avlearn.build import Network, build_augmentation, build_network, build_optimizer, build_schedule, build_train_step
 from avlearn.commands import costs
 from avlearn.data import built_dataset
-from avlearn.data.augment import empty_cuts
+from avlearn.data.augment import raw_batch_shapes
 from avlearn.devices import placement, topology
 from avlearn.evaluation import further_datasets, registry, scoring
 from avlearn.models.layers.layer_table import layer_table
@@ -50,7 +50,7 @@ def describe_costs(config: ConfigDict, network: Network) -> str:
 def describe_batch(config: ConfigDict, network: Network, mesh) -> str:
     """Describe workers, devices and the arrays of one step."""
     workers, pairs = config.train.num_workers, config.train.batch_per_worker
-    cuts = empty_cuts(network.inputs, (workers, pairs))
+    cuts = raw_batch_shapes(network.inputs, (workers, pairs))
     lines = [
         f"Batch: {workers} workers x {pairs} = {workers * pairs} pairs; "
         f"{mesh.size} device(s) ({jax.devices()[0].device_kind}) with {workers // mesh.size} worker(s) each"
@@ -83,7 +83,7 @@ def step_and_shapes(config: ConfigDict, network: Network, mesh, workers: int) ->
     adam = build_optimizer(config, build_schedule(config, steps_per_epoch=1.0))
     step = build_train_step(config, network, adam, mesh, prepare=build_augmentation(config))
     state = jax.eval_shape(lambda: steps.initial_state(network.training, adam))
-    return step, state, empty_cuts(network.inputs, (workers, config.train.batch_per_worker))
+    return step, state, raw_batch_shapes(network.inputs, (workers, config.train.batch_per_worker))
 
 
 def describe_topology(config: ConfigDict, network: Network, machine: topology.Topology) -> str:
@@ -102,7 +102,7 @@ def describe_topology(config: ConfigDict, network: Network, machine: topology.To
     _, metrics = jax.eval_shape(step, state, batch)
     # Metrics are averaged over the workers, except for the norm, which is computed after the exchange.
     means = {name: metric for name, metric in metrics.items() if metric.ndim == 0 and name != "gradient_norm"}
-    load = topology.Load(
+    load = topology.DeviceLoad(
         pairs=workers * config.train.batch_per_worker,
         workers=workers,
         inputs=size_in_bytes(batch),

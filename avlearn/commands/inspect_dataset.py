@@ -54,7 +54,7 @@ def summarise(split: built_dataset.Split, seed: int) -> dataset_page.SplitSummar
     with tqdm(
         total=len(split), desc=f"{split.dataset} {split.name}", unit="clip", smoothing=0.05, delay=SILENT_SECONDS
     ) as bar:
-        counts = survey.count(split, bar.update)
+        counts = survey.count_split(split, bar.update)
     spec = FRONT_ENDS[split.front_end]
     return dataset_page.SplitSummary(
         clips=len(split),
@@ -79,13 +79,13 @@ def select_samples(split: built_dataset.Split, seed: int) -> Int[np.ndarray, " c
     """
     candidates = order.epoch_order(len(split), seed, epoch=0)[:CANDIDATES]
     rank = np.arange(len(candidates))
-    selected = clip_selection.one_per_class(survey.labels(split, candidates), rank, SAMPLES)
+    selected = clip_selection.one_per_class(survey.clip_labels(split, candidates), rank, SAMPLES)
     return candidates[[*selected, *np.setdiff1d(rank, selected)][:SAMPLES]]
 
 
 def read_sample(split: built_dataset.Split, number: int) -> dataset_page.Sample:
     """Read one clip for the page."""
-    clip = survey.clip(split, number)
+    clip = survey.read_clip(split, number)
     return dataset_page.Sample(
         clip_id=clip.clip_id,
         start_seconds=clip.start_ms / 1000,
@@ -116,7 +116,7 @@ def read_coverage(split: built_dataset.Split) -> dict | None:
     try:
         return json.loads(file.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is damaged ({error}). {split.mend}") from error
+        raise ValueError(f"{file} is damaged ({error}). {split.rebuild_hint}") from error
 
 
 def describe(split: built_dataset.Split) -> dict[str, str]:

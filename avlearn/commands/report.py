@@ -52,7 +52,7 @@ def load(workdir: pathlib.Path) -> report_page.Run:
         arrays=page_arrays,
         class_names=list(split.class_names),
         examples=functools.partial(evaluation_pairs.examples, split, InputSpec(**config["inputs"])),
-        load_moments=functools.partial(moments.film, split, InputSpec(**config["inputs"])),
+        load_moments=functools.partial(moments.load_moments, split, InputSpec(**config["inputs"])),
         thresholds=thresholds(config),
     )
 

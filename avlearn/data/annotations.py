@@ -1,11 +1,11 @@
-"""What a record says of the frame that was cut from it: its clip's labels, and the boxes that are on it.
+"""Labels and boxes of clips, and of the frames that are cut from them.
 
 The functions run in TensorFlow's graph.
 """
 
 import tensorflow as tf
 
-MAX_BOXES = 16  # of one frame; a fixed number, so that arrays of all batches fit together
+MAX_BOXES = 16  # per frame: a fixed number, so that all batches have one shape
 
 FEATURES = {
     "labels": tf.io.RaggedFeature(tf.int64),
@@ -17,55 +17,58 @@ FEATURES = {
 }
 
 
-def of_clips(records: dict, num_classes: int) -> dict[str, tf.Tensor]:
-    """Labels and boxes of some clips, dense: `[clips, ...]`, with one box more than the clip has that has most.
+def clip_annotations(records: dict, num_classes: int) -> dict[str, tf.Tensor]:
+    """Return the labels and boxes of clips as dense tensors.
 
     Args:
-      records: parsed by `FEATURES`.
-      num_classes: of the dataset.
+      records: parsed with `FEATURES`.
+      num_classes: number of classes of the dataset.
 
     Returns:
-      labels bool `[clips, num_classes]`; boxes float32 `[clips, n, 4]`, NaN where there is none; box_label,
-      box_sounding, box_annotator and box_time_ms, int64 `[clips, n]`.
+      labels: bool `[clips, num_classes]`.
+      boxes: float32 `[clips, n, 4]`, padded with NaN; n is the largest number of boxes of a clip, plus one.
+      box_label, box_sounding, box_annotator, box_time_ms: int64 `[clips, n]`.
     """
-    filling = {"label": -1, "sounding": 0, "annotator": -1, "time_ms": 2**40}  # farther off than any
+    padding = {"label": -1, "sounding": 0, "annotator": -1, "time_ms": 2**40}  # a time later than any other
 
     def dense(values: tf.RaggedTensor, fill, size: int = 1) -> tf.Tensor:
-        # And one more: `tf.data.Dataset.unbatch` ends the process on elements of nothing (TensorFlow 2.21).
+        # One more, because `tf.data.Dataset.unbatch` crashes on elements of size 0 (TensorFlow 2.21).
         return tf.pad(values.to_tensor(fill), [(0, 0), (0, size)], constant_values=fill)
 
     boxes = dense(records["boxes/bbox"], float("nan"), 4)
     return {
-        "labels": classes(records, num_classes),
+        "labels": multi_hot(records, num_classes),
         "boxes": tf.reshape(boxes, (tf.shape(boxes)[0], -1, 4)),
-        **{f"box_{name}": dense(records[f"boxes/{name}"], fill) for name, fill in filling.items()},
+        **{f"box_{name}": dense(records[f"boxes/{name}"], fill) for name, fill in padding.items()},
     }
 
 
-def of_frame(clip: dict, clip_id: tf.Tensor, time_ms: tf.Tensor, window: tf.Tensor, size: tf.Tensor) -> dict:
-    """Labels and boxes for a frame.
+def frame_annotations(clip: dict, clip_id: tf.Tensor, time_ms: tf.Tensor, window: tf.Tensor, size: tf.Tensor) -> dict:
+    """Return the labels and boxes of one cropped frame.
+
+    The boxes are those of the annotated time nearest to the frame; of two equally near times, the earlier one counts.
+    Boxes outside the crop are left out, because the network does not see them.
 
     Args:
-      clip: what `of_clips` has of the clip.
-      clip_id: its name.
-      time_ms: time of the frame. Its boxes are those of the annotated time nearest to it, the earlier of two: the same
-        time where every frame is annotated, the clip's only one where one is.
+      clip: one clip's row of `clip_annotations`.
+      clip_id: name of the clip.
+      time_ms: time of the frame in the clip.
       window: (top, left, height, width) of the crop, pixels, int32.
-      size: (height, width) of the stored frame.
+      size: (height, width) of the stored frame, pixels.
 
     Returns:
-      labels bool `[num_classes]`; boxes float32 `[16, 4]` as (ymin, xmin, ymax, xmax), normalised to the crop and
-      clipped to it, NaN where there is none; box_label int64 `[16]`, -1 where there is none; box_sounding bool `[16]`;
-      box_annotator int64 `[16]`, -1 where there is none.
-      A box that lies outside the crop is none: the network does not see it.
+      labels: bool `[num_classes]`.
+      boxes: float32 `[16, 4]` as (ymin, xmin, ymax, xmax), normalised and clipped to the crop, padded with NaN.
+      box_label, box_annotator: int64 `[16]`, padded with -1.
+      box_sounding: bool `[16]`, padded with False.
 
-    Raises (when it runs):
-      tf.errors.InvalidArgumentError: more than 16 boxes.
+    Raises (when the graph runs):
+      tf.errors.InvalidArgumentError: the frame has more than 16 boxes.
     """
     times = clip["box_time_ms"]
-    distance = 2 * tf.abs(times - time_ms) + tf.cast(times > time_ms, tf.int64)  # the last term parts a tie
-    boxes = into_crop(clip["boxes"], window, size)
-    visible = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)  # which no NaN is
+    distance = 2 * tf.abs(times - time_ms) + tf.cast(times > time_ms, tf.int64)  # the last term breaks ties
+    boxes = to_crop(clip["boxes"], window, size)
+    visible = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)  # False for NaN
     here = tf.where((distance == tf.reduce_min(distance)) & visible)[:, 0]
     count = tf.size(here)
     complaint = [f"more than {MAX_BOXES} boxes on a frame of", clip_id]
@@ -73,8 +76,8 @@ def of_frame(clip: dict, clip_id: tf.Tensor, time_ms: tf.Tensor, window: tf.Tens
         missing = MAX_BOXES - count
 
     def padded(values: tf.Tensor, fill) -> tf.Tensor:
-        filling = tf.fill((missing, *values.shape[1:]), tf.constant(fill, values.dtype))
-        return tf.ensure_shape(tf.concat([tf.gather(values, here), filling], 0), (MAX_BOXES, *values.shape[1:]))
+        padding = tf.fill((missing, *values.shape[1:]), tf.constant(fill, values.dtype))
+        return tf.ensure_shape(tf.concat([tf.gather(values, here), padding], 0), (MAX_BOXES, *values.shape[1:]))
 
     return {
         "labels": clip["labels"],
@@ -86,23 +89,23 @@ def of_frame(clip: dict, clip_id: tf.Tensor, time_ms: tf.Tensor, window: tf.Tens
 
 
 def label_features(num_classes: int) -> dict:
-    """What a record is parsed for where a network wants its classes; nothing where it wants 0."""
+    """Return the features to parse for the labels; none for a network without classes."""
     return {"labels": FEATURES["labels"]} if num_classes else {}
 
 
-def labels(records: dict, num_classes: int) -> dict[str, tf.Tensor]:
-    """The field `labels` of a batch; none for a network that wants 0 classes."""
-    return {"labels": classes(records, num_classes)} if num_classes else {}
+def label_fields(records: dict, num_classes: int) -> dict[str, tf.Tensor]:
+    """Return the field `labels` of a batch, bool `[clips, num_classes]`; none for a network without classes."""
+    return {"labels": multi_hot(records, num_classes)} if num_classes else {}
 
 
-def classes(records: dict, num_classes: int) -> tf.Tensor:
-    """Whether each record has each class, bool `[clips, num_classes]`."""
+def multi_hot(records: dict, num_classes: int) -> tf.Tensor:
+    """Return which classes each record has, bool `[clips, num_classes]`."""
     each = tf.one_hot(records["labels"].to_tensor(-1), num_classes, on_value=True, off_value=False)
     return tf.reduce_any(each, axis=1)
 
 
-def into_crop(boxes: tf.Tensor, window: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Boxes `[n, 4]` normalised to an image of `size` to those normalised to a window of it, clipped to the window."""
+def to_crop(boxes: tf.Tensor, window: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Convert boxes `[n, 4]` from coordinates of the image to coordinates of a crop, both normalised, and clip them."""
     window, size = tf.cast(window, tf.float32), tf.cast(size, tf.float32)
     corners = tf.reshape(boxes, (-1, 2, 2)) * size
     return tf.clip_by_value(tf.reshape((corners - window[:2]) / window[2:], (-1, 4)), 0.0, 1.0)

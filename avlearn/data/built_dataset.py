@@ -1,7 +1,7 @@
-"""Opens a built dataset and reads its records in any order.
+"""Opens the splits of a built dataset and reads their records in any order.
 
-Nothing but the dataset's directory is needed: not the code that built it. A split is opened as an index of (file,
-offset), so a restart begins at once with the right record.
+Only the dataset's directory is needed, not the code that built it. A split is an index of (file, offset), so a restart
+begins at once with the right record.
 """
 
 import contextlib
@@ -18,32 +18,34 @@ from etils import epath
 from jaxtyping import Int32, Int64
 from tensorflow_datasets.core.utils.version import list_all_versions
 
-from avlearn.data import contents, index, schema, tfrecord_file
-from avlearn.data.graph import fingerprint, grouped, in_graph
+from avlearn.data import contents, graph, index, schema, tfrecord_file
 from avlearn.data.mapped_files import MappedFiles
-from avlearn.data.records import Records, RecordsByContents, WholeRecords
+from avlearn.data.records import FullRecords, PartialRecords, Records
 
-CLIPS_AT_ONCE = 256  # for what is small of them
+CLIPS_PER_READ = 256  # where only small values are read
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """An open split: where each record lies, and what the dataset says of itself.
+    """An open split: the location of each record, and the metadata of the dataset.
 
     Attributes:
-      dataset: "builder/config"; version: of the data on disk; name: of the split.
+      dataset: "builder/config".
+      version: version of the data on disk.
+      name: name of the split.
       class_ids, class_names: in label order.
-      ontology: nodes with `id`, `name`, `child_ids`; empty where the dataset has none.
-      frames_per_second: of the stored frames.
-      front_end: of the stored log-spectrograms, a name in `avlearn.media.log_spectrogram.FRONT_ENDS`.
-      waveform_hz: sample rate of the stored waveforms; 0 where there are none.
-      features: what a record holds, names of `avlearn.data.schema.features`.
-      files: the shards.
-      file, offset: of each record: number of its shard, and where it begins there.
-      entry_offset: of each record: where its example begins in the shard's table of contents (`avlearn.data.contents`);
-        None where whole records are read.
-      whole_because: why they are; empty where they are not.
-      mend: the command that builds it anew.
+      ontology: nodes with `id`, `name`, `child_ids`; empty if the dataset has no ontology.
+      frames_per_second: rate of the stored frames, 1 / s.
+      front_end: audio front end of the stored log-spectrograms, a name in `avlearn.media.log_spectrogram.FRONT_ENDS`.
+      waveform_hz: sample rate of the stored waveforms; 0 if none are stored.
+      features: features of a record, names of `avlearn.data.schema.features`.
+      files: paths of the shards.
+      file: index of each record's shard in `files`.
+      offset: byte in the shard at which each record begins.
+      entry_offset: byte in the shard's table of contents (`avlearn.data.contents`) at which each record's entry begins;
+        None if records are read in full.
+      full_records_reason: why records are read in full; empty if they are not.
+      rebuild_hint: how to build the dataset again, for error messages.
     """
 
     dataset: str
@@ -60,33 +62,33 @@ class Split:
     file: Int32[np.ndarray, " clips"]
     offset: Int64[np.ndarray, " clips"]
     entry_offset: Int64[np.ndarray, " clips"] | None
-    whole_because: str
-    mend: str
+    full_records_reason: str
+    rebuild_hint: str
 
     def __len__(self) -> int:
         return len(self.offset)
 
     def reader(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        """A function of TensorFlow's graph: number of a clip to its serialized record.
+        """Return a TensorFlow function from the number of a clip to its serialized record.
 
-        What goes wrong when it runs becomes a ValueError under `explained`.
+        Call it under `readable_errors`, which turns its errors into ValueErrors.
         """
         return _reader(self.files, self.file, self.offset)
 
     def records(self, features: Mapping[str, object], large: Sequence[str] = ()) -> Records:
-        """Reads what is wanted of records by their clips' numbers, and no more than that where tables of contents are.
+        """Return a reader of some values of records, which reads no others if the split has tables of contents.
 
         Args:
-          features: to parse, as `tf.io.parse_example` has it, none of `contents.LARGE`.
-          large: names of those of `contents.LARGE` that are wanted.
+          features: features to parse, as for `tf.io.parse_example`, without those in `contents.LARGE`.
+          large: names in `contents.LARGE` to read.
         """
         if self.entry_offset is None:
-            return self.whole_records(features, large)
-        return RecordsByContents(self._tables, self._shards, self.file, self.entry_offset, features, large)
+            return self.full_records(features, large)
+        return PartialRecords(self._tables, self._shards, self.file, self.entry_offset, features, large)
 
-    def whole_records(self, features: Mapping[str, object], large: Sequence[str] = ()) -> WholeRecords:
-        """As `records`, of records that are read whole and compared with their checksums."""
-        return WholeRecords(self.reader(), features, large)
+    def full_records(self, features: Mapping[str, object], large: Sequence[str] = ()) -> FullRecords:
+        """Return a reader like `records` that reads records in full and checks their checksums."""
+        return FullRecords(self.reader(), features, large)
 
     @functools.cached_property
     def _shards(self) -> MappedFiles:
@@ -98,33 +100,34 @@ class Split:
 
     @functools.cached_property
     def videos(self) -> Int32[np.ndarray, " clips"]:
-        """Fingerprint of each clip's video (goes through the whole split once)."""
+        """Fingerprint of each clip's video; the first access reads the whole split."""
         records = self.records({"video_id": tf.io.FixedLenFeature((), tf.string)})
-        dataset = grouped(tf.data.Dataset.range(len(self)), records, CLIPS_AT_ONCE).map(
-            in_graph(lambda clips: fingerprint(records(clips)["video_id"])), num_parallel_calls=os.cpu_count()
+        dataset = graph.group_clips(tf.data.Dataset.range(len(self)), records, CLIPS_PER_READ).map(
+            graph.without_autograph(lambda clips: graph.fingerprint(records(clips)["video_id"])),
+            num_parallel_calls=os.cpu_count(),
         )
-        with self.explained():
+        with self.readable_errors():
             return np.fromiter(dataset.unbatch().as_numpy_iterator(), np.int32, len(self))
 
     def clip_ids(self, clips: Int64[np.ndarray, " clips"]) -> list[str]:
-        """Names of some clips by their numbers."""
+        """Return the ids of clips by their numbers."""
         records = self.records({"clip_id": tf.io.FixedLenFeature((), tf.string)})
-        with self.explained():
+        with self.readable_errors():
             return [records(tf.constant([clip], tf.int64))["clip_id"][0].numpy().decode() for clip in clips]
 
     def _damaged(self) -> ValueError:
         first = ""
         if self.entry_offset is not None:
             command = index.contents_command(self.files)
-            first = f"First `{command}`, which writes the tables of contents anew, or names a damaged shard. Then: "
+            first = f"First run `{command}`: it rewrites the tables of contents, or names a damaged shard. Then: "
         return ValueError(
             f"a record of the split {self.name!r} of {self.dataset} {self.version} is damaged: "
-            f"{tfrecord_file.DAMAGED}. {first}{self.mend}"
+            f"{tfrecord_file.DAMAGED}. {first}{self.rebuild_hint}"
         )
 
     @contextlib.contextmanager
-    def explained(self) -> Iterator[None]:
-        """Within it, what TensorFlow finds wrong with a record of this split becomes a ValueError."""
+    def readable_errors(self) -> Iterator[None]:
+        """Turn the errors that TensorFlow raises for records of this split into ValueErrors."""
         try:
             yield
         except ValueError as error:  # outside of a graph
@@ -138,8 +141,8 @@ class Split:
                 raise self._damaged() from error
             if "JPEG" in error.message:
                 raise ValueError(
-                    f"a picture of the split {self.name!r} of {self.dataset} {self.version} is damaged: "
-                    f"{error.message.splitlines()[0]} {self.mend}"
+                    f"a frame of the split {self.name!r} of {self.dataset} {self.version} is damaged: "
+                    f"{error.message.splitlines()[0]} {self.rebuild_hint}"
                 ) from error
             reason = re.search("(?:ValueError|assertion failed): (.*)", error.message)
             raise ValueError(
@@ -151,11 +154,11 @@ def _reader(files: Sequence[str], file: np.ndarray, offset: np.ndarray) -> Calla
     files, file, offset = tf.constant(files), tf.constant(file), tf.constant(offset)
 
     def read(clip: tf.Tensor) -> tf.Tensor:
-        # One record by its offset costs 0.16 ms of CPU for 0.4 MB, read in a row 0.12; Python threads were slower.
+        # A record of 0.4 MB costs 0.16 ms of CPU by its offset, 0.12 ms read in sequence; Python threads were slower.
         records = tf.raw_ops.TFRecordDatasetV2(
             filenames=files[file[clip]][None],
             compression_type="",
-            buffer_size=tf.zeros((), tf.int64),  # one record is one read
+            buffer_size=tf.zeros((), tf.int64),  # read each record in one go
             byte_offsets=offset[clip][None],
         )
         records = tf.data.experimental.from_variant(records, tf.TensorSpec((), tf.string))
@@ -165,27 +168,27 @@ def _reader(files: Sequence[str], file: np.ndarray, offset: np.ndarray) -> Calla
 
 
 def open_split(dataset: str, data_dir: str | os.PathLike, split: str) -> Split:
-    """Opens a split of the latest version of a built dataset.
+    """Open a split of the latest version of a built dataset.
 
     Args:
-      dataset: "builder/config" (or "builder" where it has no configs).
-      data_dir: what `tfds build --data_dir` was given; any path that TensorFlow can read.
-      split: its name.
+      dataset: "builder/config", or "builder" if it has no configs.
+      data_dir: the directory given to `tfds build --data_dir`; any path that TensorFlow can read.
+      split: name of the split.
 
     Raises:
-      ValueError: the dataset is not built, is of another schema, has no such split, or a file of it is damaged; says
-        what is there and which command mends it.
+      ValueError: the dataset is not built, has another schema version or no such split, or a file is damaged. The
+        message says what was found and which command fixes it.
     """
-    info, version, mend = _open(dataset, data_dir)
+    info, version, rebuild_hint = _open(dataset, data_dir)
     if split not in info.splits:
         raise ValueError(f"{dataset} {version} has no split {split!r}; it has {', '.join(info.splits)}.")
     if not info.splits[split].num_examples:
-        raise ValueError(f"the split {split!r} of {dataset} {version} in {data_dir} is empty. {mend}")
+        raise ValueError(f"the split {split!r} of {dataset} {version} in {data_dir} is empty. {rebuild_hint}")
     metadata = info.metadata
     files = tuple(os.fspath(path) for path in info.splits[split].filepaths)
     lengths = info.splits[split].shard_lengths
-    offset = index.of_shards(files, lengths, mend)
-    whole_because = index.why_whole(files)
+    offset = index.record_offsets(files, lengths, rebuild_hint)
+    full_records_reason = index.full_records_reason(files)
     return Split(
         dataset=dataset,
         version=version,
@@ -200,14 +203,14 @@ def open_split(dataset: str, data_dir: str | os.PathLike, split: str) -> Split:
         files=files,
         file=np.repeat(np.arange(len(files), dtype=np.int32), lengths),
         offset=offset,
-        entry_offset=None if whole_because else index.of_contents(files, lengths),
-        whole_because=whole_because,
-        mend=mend,
+        entry_offset=None if full_records_reason else index.entry_offsets(files, lengths),
+        full_records_reason=full_records_reason,
+        rebuild_hint=rebuild_hint,
     )
 
 
 def split_names(dataset: str, data_dir: str | os.PathLike) -> tuple[str, ...]:
-    """The splits of a built dataset, in the order in which they were written.
+    """Return the names of the splits of a built dataset, in the order in which they were written.
 
     Raises:
       ValueError: as `open_split`.
@@ -217,23 +220,23 @@ def split_names(dataset: str, data_dir: str | os.PathLike) -> tuple[str, ...]:
 
 
 def _open(dataset: str, data_dir: str | os.PathLike) -> tuple[tfds.core.DatasetInfo, str, str]:
-    """What the latest version of a dataset says of itself, that version, and the command that builds it anew."""
-    tf.config.set_visible_devices([], "GPU")  # TensorFlow only reads: the accelerator is JAX's
+    """Return the metadata of a dataset's latest version, that version, and how to build it again."""
+    tf.config.set_visible_devices([], "GPU")  # TensorFlow only reads; the accelerator is for JAX
     data_dir = epath.Path(data_dir)
     versions = list_all_versions(data_dir / dataset)
     if not versions:
         raise ValueError(_not_built(dataset, data_dir))
     version = str(versions[-1])
     info = tfds.builder_from_directory(data_dir / dataset / version).info
-    mend = f"Build it anew: rm -r {data_dir / dataset / version} && {_build_command(dataset, data_dir)}"
+    rebuild_hint = f"Build it again: rm -r {data_dir / dataset / version} && {_build_command(dataset, data_dir)}"
     metadata = info.metadata
     written = metadata.get("schema_version") if metadata is not None else None
     if written != schema.SCHEMA_VERSION:
         raise ValueError(
-            f"{dataset} {version} in {data_dir} was written with schema version {written}, this is "
-            f"{schema.SCHEMA_VERSION}. {mend}"
+            f"{dataset} {version} in {data_dir} was written with schema version {written}, this code reads "
+            f"{schema.SCHEMA_VERSION}. {rebuild_hint}"
         )
-    return info, version, mend
+    return info, version, rebuild_hint
 
 
 def _build_command(dataset: str, data_dir: epath.Path) -> str:
@@ -247,6 +250,6 @@ def _not_built(dataset: str, data_dir: epath.Path) -> str:
     return (
         f"The dataset {dataset} is not built in {data_dir} (there: {', '.join(sorted(built)) or 'none'}).\n"
         f"Build it:  {_build_command(dataset, data_dir)}\n"
-        "Or try the same system in miniature on the embedded world: --config=<file>:miniature, after\n"
+        "Or try the miniature on the synthetic dataset: --config=<file>:miniature, after\n"
         f"  {_build_command('synthetic_av/miniature', data_dir)}"
     )

@@ -1,7 +1,7 @@
-"""The table of contents of a shard: its records without what is large in them, and where in the shard that lies.
+"""The table of contents of a shard: its records with the location of each large value in place of the value.
 
-It stands beside the shard, as `<shard>.contents`: a TFRecord file with an example for each of the shard's. By it one
-frame and one second of a clip are read without the rest of its record. No TensorFlow here: builders write it.
+It is stored next to the shard, as `<shard>.contents`: a TFRecord file with one entry per record. It lets the input
+pipeline read one frame and one second of audio without the rest of a record. Builders write it, without TensorFlow.
 """
 
 import os
@@ -14,28 +14,28 @@ from avlearn.data import tfrecord_file
 
 SUFFIX = ".contents"
 LARGE = ("frames", "optical_flow", "log_spectrogram", "waveform")
-END = "end_of_record"  # place in the shard: by the last one a table shows whether it is this shard's
+END = "end_of_record"  # byte in the shard; the last one shows whether a table belongs to its shard
 
 
-def of_record(record: bytes, begin: int) -> bytes:
-    """An example with, in place of each large value, the place in the shard of its first byte and its size.
+def make_entry(record: bytes, begin: int) -> bytes:
+    """Return a record with (byte in the shard, number of bytes) in place of each piece of a large value.
 
     Args:
-      record: serialized, of `avlearn.data.schema`.
-      begin: place in the shard of its first byte.
+      record: serialized record of `avlearn.data.schema`.
+      begin: byte in the shard at which the record begins.
     """
     example = tf_example_pb2.Example.FromString(record)
     for name in LARGE:
         if name in example.features.feature:
             feature = example.features.feature[name]
             spans = _spans(record, feature.bytes_list.value, begin)
-            feature.int64_list.value[:] = spans  # and so the bytes are gone
+            feature.int64_list.value[:] = spans  # replaces the bytes: a feature holds one list
     example.features.feature[END].int64_list.value.append(begin + len(record))
     return example.SerializeToString(deterministic=True)
 
 
 def _spans(record: bytes, pieces: Sequence[bytes], begin: int) -> list[int]:
-    """Place and size of each piece; they stand in the record as they are, one after the other."""
+    """Return (byte in the shard, number of bytes) of each piece; a record holds them verbatim and in order."""
     spans, searched = [], 0
     for piece in pieces:
         searched = record.index(piece, searched)
@@ -45,18 +45,18 @@ def _spans(record: bytes, pieces: Sequence[bytes], begin: int) -> list[int]:
 
 
 def write(shard: str | os.PathLike) -> None:
-    """Writes the table of contents of a finished shard beside it.
+    """Write the table of contents of a finished shard next to it.
 
     Raises:
       ValueError: the shard is damaged.
-      OSError: it cannot be read, or the table not be written.
+      OSError: the shard cannot be read, or the table cannot be written.
     """
     table = f"{os.fspath(shard)}{SUFFIX}"
     partial = f"{table}.{uuid.uuid4().hex}.partial"
     try:
         with open(shard, "rb") as records, open(partial, "wb") as file:
             for begin, record in tfrecord_file.read(records):
-                tfrecord_file.write(file, of_record(record, begin))
+                tfrecord_file.write(file, make_entry(record, begin))
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, table)
@@ -66,10 +66,10 @@ def write(shard: str | os.PathLike) -> None:
 
 
 def end_of_record(entry: bytes) -> int:
-    """Place in the shard after the last byte of the record that an example of a table stands for.
+    """Return the byte in the shard that follows the record of an entry.
 
     Raises:
-      ValueError: it is no example of a table.
+      ValueError: it is not an entry of a table of contents.
     """
     (end, *_) = tf_example_pb2.Example.FromString(entry).features.feature[END].int64_list.value
     return end

@@ -1,19 +1,19 @@
-"""Steps of the TensorFlow graph that reads records."""
+"""Steps that the TensorFlow graphs of the input pipelines share."""
 
 import tensorflow as tf
 
 from avlearn.data.records import Records
 
 
-def grouped(dataset: tf.data.Dataset, records: Records, size: int) -> tf.data.Dataset:
-    """The dataset's elements in groups of as many as records are read at once, at most `size`."""
-    return dataset.batch(min(size, records.at_once))
+def group_clips(dataset: tf.data.Dataset, records: Records, size: int) -> tf.data.Dataset:
+    """Batch the clip numbers of a dataset for `records`: at most `size`, and no more than one call may read."""
+    return dataset.batch(min(size, records.max_clips))
 
 
-# These functions are graphs as they stand, and tracing them takes seconds less without a translation of their source.
-in_graph = tf.autograph.experimental.do_not_convert
+# The functions passed to `map` are plain TensorFlow; skipping AutoGraph saves seconds of tracing.
+without_autograph = tf.autograph.experimental.do_not_convert
 
 
 def fingerprint(video_id: tf.Tensor) -> tf.Tensor:
-    """31 bits of a video's name, int32. Two videos with the same one are just never paired as negatives."""
+    """Hash a video's name to 31 bits, int32. Videos whose hashes collide are never paired as negatives."""
     return tf.cast(tf.strings.to_hash_bucket_fast(video_id, 2**31 - 1), tf.int32)

@@ -1,4 +1,4 @@
-"""Pictures of any TFDS classification dataset, such as ImageNet, for the linear probe (Look, Listen and Learn 3.4)."""
+"""Images of any TFDS classification dataset, such as ImageNet, for the linear probe (Look, Listen and Learn 3.4)."""
 
 import dataclasses
 import functools
@@ -18,14 +18,16 @@ from avlearn.types import InputSpec
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageSplit:
-    """An open split of pictures with one class each.
+    """An open split of images with one class each.
 
     Attributes:
-      dataset: "builder" or "builder/config"; version: of the data on disk; name: of the split, such as `train[:10%]`.
-      builder: of TFDS, which reads it.
-      keys: of the picture and of the label.
-      classes: there are.
-      pictures: in the split.
+      dataset: "builder" or "builder/config".
+      version: version of the data on disk.
+      name: name of the split, such as `train[:10%]`.
+      builder: TFDS builder that reads the split.
+      keys: keys of the image and of the label.
+      num_classes: number of classes.
+      num_images: number of images in the split.
     """
 
     dataset: str
@@ -33,77 +35,77 @@ class ImageSplit:
     name: str
     builder: tfds.core.DatasetBuilder
     keys: tuple[str, str]
-    classes: int
-    pictures: int
+    num_classes: int
+    num_images: int
 
     def __len__(self) -> int:
-        return self.pictures
+        return self.num_images
 
 
 def open_images(dataset: str, data_dir: str | os.PathLike, split: str) -> ImageSplit:
-    """Opens a split of the latest version of a dataset that TFDS has prepared.
+    """Open a split of the latest version of a dataset that TFDS has prepared.
 
     Args:
       dataset: "builder" or "builder/config", such as `imagenet2012`.
-      data_dir: where TFDS keeps it.
-      split: its name, or a part of it as TFDS writes them.
+      data_dir: directory of the datasets that TFDS has prepared.
+      split: name of the split, or a part of it in the syntax of TFDS.
 
     Raises:
-      ValueError: it is not there, has no such split, or is not of pictures with one class each.
+      ValueError: the dataset is missing, has no such split, or does not hold images with one class each.
     """
-    tf.config.set_visible_devices([], "GPU")  # TensorFlow only reads: the accelerator is JAX's
+    tf.config.set_visible_devices([], "GPU")  # TensorFlow only reads; the accelerator is for JAX
     folder = epath.Path(data_dir) / dataset
     versions = list_all_versions(folder)
     if not versions:
         raise ValueError(
-            f"the pictures of {dataset} are not in {data_dir}. Prepare them: tfds build {dataset} "
-            f"--data_dir={data_dir} (ImageNet's archives are put into --manual_dir), or name others with "
-            "--config.evaluation.linear_probe.dataset"
+            f"the images of {dataset} are not in {data_dir}. Prepare them: tfds build {dataset} "
+            f"--data_dir={data_dir} (ImageNet's archives go into --manual_dir), or name another dataset with "
+            "--config.evaluation.image_dataset"
         )
     builder = tfds.builder_from_directory(folder / str(versions[-1]))
     features, keys = builder.info.features, builder.info.supervised_keys
     kinds = (tfds.features.Image, tfds.features.ClassLabel)
     if not keys or not all(isinstance(features[key], kind) for key, kind in zip(keys, kinds, strict=True)):
-        raise ValueError(f"{dataset} is no classification dataset of pictures: its supervised keys are {keys}")
+        raise ValueError(f"{dataset} is not a dataset of images with one class each: its supervised keys are {keys}")
     try:
-        pictures = builder.info.splits[split].num_examples
+        num_images = builder.info.splits[split].num_examples
     except (KeyError, ValueError) as error:
         raise ValueError(f"{dataset} has no split {split!r}; it has {', '.join(builder.info.splits)}.") from error
-    if not pictures:
+    if not num_images:
         raise ValueError(f"the split {split!r} of {dataset} in {data_dir} is empty.")
-    return ImageSplit(dataset, str(versions[-1]), split, builder, keys, features[keys[1]].num_classes, pictures)
+    return ImageSplit(dataset, str(versions[-1]), split, builder, keys, features[keys[1]].num_classes, num_images)
 
 
 def image_batches(
     split: ImageSplit, inputs: InputSpec, *, batch_size: int
 ) -> Iterator[tuple[UInt8[np.ndarray, "batch height width 3"], dict[str, np.ndarray]]]:
-    """One pass over a split: the middle square of each picture, `crop_fraction` of its shorter side.
+    """Pass once over a split, cutting the central square of each image, `crop_fraction` of its shorter side.
 
     Args:
-      split: what to cover.
-      inputs: its `crop_fraction` and `frame_pixels` are used.
-      batch_size: pictures of a batch; the last one is padded with zeros.
+      split: split to cover.
+      inputs: `crop_fraction` and `frame_pixels` are used.
+      batch_size: images of a batch; the last batch is padded with zeros.
 
     Yields:
-      Frames, and for the real ones: labels bool `[pictures, classes]`.
+      Frames, and for the real ones: labels bool `[images, classes]`.
     """
     cut = functools.partial(_cut, keys=split.keys, inputs=inputs)
     dataset = split.builder.as_dataset(split=split.name, shuffle_files=False)
-    dataset = dataset.map(graph.in_graph(cut), num_parallel_calls=os.cpu_count()).batch(batch_size).prefetch(2)
+    dataset = dataset.map(graph.without_autograph(cut), num_parallel_calls=os.cpu_count()).batch(batch_size).prefetch(2)
     for frames, labels in dataset.as_numpy_iterator():
         missing = batch_size - len(frames)
         yield (
             np.pad(frames, [(0, missing), (0, 0), (0, 0), (0, 0)]),
-            {"labels": labels[:, None] == np.arange(split.classes)[None]},
+            {"labels": labels[:, None] == np.arange(split.num_classes)[None]},
         )
 
 
 def _cut(example: dict, *, keys: tuple[str, str], inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor]:
-    picture, label = (example[key] for key in keys)
-    size = tf.shape(picture)[:2]
+    image, label = (example[key] for key in keys)
+    size = tf.shape(image)[:2]
     side = tf.cast(tf.round(inputs.crop_fraction * tf.cast(tf.reduce_min(size), tf.float64)), tf.int32)
     top, left = tf.unstack((size - side) // 2)
-    crop = tf.image.crop_to_bounding_box(picture, top, left, side, side)
+    crop = tf.image.crop_to_bounding_box(image, top, left, side, side)
     resized = tf.image.resize(crop, (inputs.frame_pixels, inputs.frame_pixels), method="area")
     frame = tf.cast(tf.round(resized), tf.uint8)
-    return (tf.image.grayscale_to_rgb(frame) if picture.shape[-1] == 1 else frame), label
+    return (tf.image.grayscale_to_rgb(frame) if image.shape[-1] == 1 else frame), label

@@ -1,4 +1,4 @@
-"""Where each record of a split lies, and whether it can be read by tables of contents (`avlearn.data.contents`)."""
+"""Finds each record of a split, and decides whether tables of contents (`avlearn.data.contents`) can be used."""
 
 import functools
 import os
@@ -15,55 +15,59 @@ from jaxtyping import Int64
 from avlearn.data import contents, tfrecord_file
 from avlearn.data.tfrecord_file import FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
 
-SCAN_THREADS = 16  # scanning waits for the disk or the network, not for the processor
-MOST_MAPPED = 10_000  # shards of a split, each with its table; Linux lets a process map 65,530 pieces of memory, and
-# a run has three splits
-LOCAL = re.compile("apfs|btrfs|exfat|ext[234]|f2fs|hfs|ntfs3?|overlay|ramfs|tmpfs|vfat|xfs|zfs")  # file systems
+SCAN_THREADS = 16  # scanning waits for the disk or the network, not for the CPU
+# Per split; each shard has a table. Linux lets a process map 65,530 regions of memory, and a run has three splits.
+MAX_MAPPED_SHARDS = 10_000
+LOCAL_FILE_SYSTEMS = re.compile("apfs|btrfs|exfat|ext[234]|f2fs|hfs|ntfs3?|overlay|ramfs|tmpfs|vfat|xfs|zfs")
 
 
-def of_shards(files: Sequence[str], shard_lengths: Sequence[int], mend: str) -> Int64[np.ndarray, " clips"]:
-    """Where each record begins in its shard, from the headers only.
+def record_offsets(
+    files: Sequence[str], shard_lengths: Sequence[int], rebuild_hint: str
+) -> Int64[np.ndarray, " clips"]:
+    """Return the byte in its shard at which each record begins; reads only the headers.
 
     Args:
-      files: the shards.
-      shard_lengths: records of each.
-      mend: the command that writes them anew.
+      files: paths of the shards.
+      shard_lengths: number of records of each shard.
+      rebuild_hint: how to write the shards again, for error messages.
 
     Raises:
-      ValueError: a shard is missing, or does not hold what was written.
+      ValueError: a shard is missing, damaged or cut short.
     """
     with ThreadPoolExecutor(SCAN_THREADS) as pool:
-        return np.concatenate(list(pool.map(functools.partial(_scan, mend=mend), files, shard_lengths)))
+        return np.concatenate(list(pool.map(functools.partial(_scan, rebuild_hint=rebuild_hint), files, shard_lengths)))
 
 
-def why_whole(files: Sequence[str]) -> str:
-    """Why whole records are to be read; empty where the tables of contents can be used."""
+def full_records_reason(files: Sequence[str]) -> str:
+    """Say why records must be read in full; return an empty string if the tables of contents can be used."""
     stored = file_system(files[0])
-    if not LOCAL.fullmatch(stored):
+    if not LOCAL_FILE_SYSTEMS.fullmatch(stored):
         return (
-            f"the records are not on a local disk ({stored or 'unknown'}), and elsewhere one long read is quicker than "
+            f"the records are not on a local disk ({stored or 'unknown'}), and elsewhere one long read is faster than "
             "many short ones"
         )
-    if len(files) > MOST_MAPPED:
-        return f"of the split's {len(files):,} shards {MOST_MAPPED:,} can be mapped; fewer and larger ones would do"
+    if len(files) > MAX_MAPPED_SHARDS:
+        return (
+            f"the split has {len(files):,} shards, more than the {MAX_MAPPED_SHARDS:,} that can be mapped into memory"
+        )
     if not all(os.path.exists(file + contents.SUFFIX) for file in files):
-        return f"there are no tables of contents; `{contents_command(files)}` writes them"
+        return f"the tables of contents are missing; `{contents_command(files)}` writes them"
     return ""
 
 
 def contents_command(files: Sequence[str]) -> str:
-    """The command that writes the tables of contents of some shards."""
+    """Return the command that writes the tables of contents of shards."""
     return f"avlearn contents {os.path.dirname(files[0])}"
 
 
-def of_contents(files: Sequence[str], shard_lengths: Sequence[int]) -> Int64[np.ndarray, " clips"]:
-    """Offset of each record's example in the tables of contents.
+def entry_offsets(files: Sequence[str], shard_lengths: Sequence[int]) -> Int64[np.ndarray, " clips"]:
+    """Return the byte in its table of contents at which each record's entry begins.
 
     Raises:
-      ValueError: a table is damaged, or of another shard.
+      ValueError: a table is damaged, or belongs to another shard.
     """
-    mend = f"Write it anew: {contents_command(files)}"
-    offset = of_shards([file + contents.SUFFIX for file in files], shard_lengths, mend)
+    rebuild_hint = f"Write it again: {contents_command(files)}"
+    offset = record_offsets([file + contents.SUFFIX for file in files], shard_lengths, rebuild_hint)
     for file, last, length in zip(files, offset[np.cumsum(shard_lengths) - 1], shard_lengths, strict=True):
         if not length:
             continue
@@ -75,15 +79,15 @@ def of_contents(files: Sequence[str], shard_lengths: Sequence[int]) -> Int64[np.
         except ValueError:
             end = -1
         if end + FRAMING_BYTES - HEADER_BYTES != os.path.getsize(file):
-            raise ValueError(f"{file}{contents.SUFFIX} is not the table of contents of this shard. {mend}")
+            raise ValueError(f"{file}{contents.SUFFIX} is not the table of contents of its shard. {rebuild_hint}")
     return offset
 
 
-def _scan(path: str, records: int, *, mend: str) -> Int64[np.ndarray, " records"]:
-    """Offset of each record of a shard, from the headers only."""
+def _scan(path: str, records: int, *, rebuild_hint: str) -> Int64[np.ndarray, " records"]:
+    """Return the offset of each record of a shard; reads only the headers."""
     path = epath.Path(path)
     if not path.exists():
-        raise ValueError(f"{path} is missing. {mend}")
+        raise ValueError(f"{path} is missing. {rebuild_hint}")
     found, position, size = [], 0, path.stat().length
     with path.open("rb") as shard:
         while position + FRAMING_BYTES <= size:
@@ -94,13 +98,13 @@ def _scan(path: str, records: int, *, mend: str) -> Int64[np.ndarray, " records"
     if position != size or len(found) != records:
         raise ValueError(
             f"{path} is damaged or cut short: {records} records were written, its {size} bytes hold "
-            f"{len(found) - (position > size)} whole ones. {mend}"
+            f"{len(found) - (position > size)} complete ones. {rebuild_hint}"
         )
     return np.array(found, np.int64)
 
 
 def file_system(path: str) -> str:
-    """Kind of the file system that a file is on, such as `ext4`; empty for an address as `gs://...`, or if unknown."""
+    """Return the type of file system that a file is on, such as `ext4`; empty if unknown or for a URL (`gs://...`)."""
     if "://" in path:
         return ""
     path = os.path.realpath(path)

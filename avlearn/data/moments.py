@@ -1,4 +1,4 @@
-"""Every moment of a clip, each frame with its sound, for a film of a network's heat map (OtS figure 7)."""
+"""Every moment of a clip, each frame with its audio, for videos of a network's heat map (OtS figure 7)."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -13,16 +13,16 @@ from avlearn.types import Batch, InputSpec
 
 
 @dataclasses.dataclass(frozen=True)
-class Film:
-    """What evaluation sees and hears of a clip from its first moment to its last, at the record's resolution.
+class MomentSequence:
+    """All moments of a clip, at the resolution of the record.
 
-    A moment is a frame whose sound, centred on it, lies within the clip.
+    A moment is a frame whose audio, centred on it, lies within the clip.
 
     Attributes:
-      times_ms: of the moments, from the start of the clip.
-      frames_per_second: of the frames.
-      frames: their crops.
-      log_spectrogram: from the first moment until the last frame has been shown, natural log of power.
+      times_ms: times of the moments, from the start of the clip.
+      frames_per_second: rate of the frames, 1 / s.
+      frames: centre crops.
+      log_spectrogram: natural log of power, from the first moment to the end of the last frame.
     """
 
     times_ms: Int64[np.ndarray, " moments"]
@@ -31,47 +31,47 @@ class Film:
     log_spectrogram: Float32[np.ndarray, "columns bins"]
 
 
-def film(split: built_dataset.Split, inputs: InputSpec, item: int) -> Film:
-    """All moments of a clip, for pictures and playable sound.
+def load_moments(split: built_dataset.Split, inputs: InputSpec, item: int) -> MomentSequence:
+    """Return all moments of a clip, to be shown and played.
 
     Raises:
-      ValueError: the split does not fit `inputs`, or the clip is too short for its sound.
+      ValueError: the split does not fit `inputs`, or the clip is too short.
     """
-    requirements.fits(split, inputs)
-    with split.explained():
+    requirements.check_split(split, inputs)
+    with split.readable_errors():
         clip = _Clip(split, inputs, item)
-        every = sample.moments(clip.opened, inputs, sample.ALIGNED_MS)
+        every = sample.all_moments(clip.record, inputs, sample.ALIGNED_MS)
         times_ms = every.frame_ms[0].numpy()
         frames = clip.crops(every.frame)
         end_ms = int(times_ms[-1]) + round(1000 / split.frames_per_second)
         first, end = (cut.start_column(time, 0, inputs.front_end) for time in (int(times_ms[0]), end_ms))
-        sound = clip.columns(first, min(end, int(cut.columns_of(clip.opened)[0])))
-    return Film(times_ms, split.frames_per_second, frames, sound)
+        ln_power = clip.columns(first, min(end, int(cut.num_columns(clip.record)[0])))
+    return MomentSequence(times_ms, split.frames_per_second, frames, ln_power)
 
 
 def batches(
     split: built_dataset.Split, inputs: InputSpec, sampling: Sampling, *, items: Sequence[int], batch_size: int
 ) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
-    """All moments of some clips, as evaluation cuts them; clip by clip, in the order of time.
+    """Yield all moments of clips, cut as in evaluation; clip by clip, ordered by time.
 
     Args:
-      split: where the clips are.
-      inputs: what the network eats.
-      sampling: of it, the scaling of the log-spectrogram is used.
+      split: split of the clips.
+      inputs: inputs of the network.
+      sampling: the scaling of the log-spectrogram is used.
       items: numbers of the clips.
-      batch_size: rows of a batch; the last one of each clip is padded with zeros at weight 0.
+      batch_size: rows of a batch; the last batch of each clip is padded with zeros of weight 0.
 
     Yields:
       A batch, and for its real rows: image_item, corresponds, and time_ms from the start of the clip.
 
     Raises:
-      ValueError: the split does not fit `inputs`, or a clip is too short for its sound.
+      ValueError: the split does not fit `inputs`, or a clip is too short.
     """
-    requirements.fits(split, inputs)
+    requirements.check_split(split, inputs)
     for item in items:
-        with split.explained():
+        with split.readable_errors():
             clip = _Clip(split, inputs, item)
-            every = sample.moments(clip.opened, inputs, sample.ALIGNED_MS)
+            every = sample.all_moments(clip.record, inputs, sample.ALIGNED_MS)
         for begin in range(0, every.frame.shape[1], batch_size):
             here = sample.Moment(*(values[:, begin : begin + batch_size] for values in every))
             times_ms = here.frame_ms[0].numpy()
@@ -89,40 +89,43 @@ def batches(
 
 
 class _Clip:
-    """A clip that is opened."""
+    """An open clip."""
 
     def __init__(self, split: built_dataset.Split, inputs: InputSpec, item: int):
-        self._records, self._inputs = split.records(cut.FEATURES, cut.large(inputs)), inputs
-        self.opened = self._records(tf.constant([item], tf.int64))
+        self._records, self._inputs = split.records(cut.FEATURES, cut.large_values(inputs)), inputs
+        self.record = self._records(tf.constant([item], tf.int64))
 
     def crops(self, frames: tf.Tensor) -> UInt8[np.ndarray, "moments side side 3"]:
-        """Centre crops of frames `[1, moments]` at the record's resolution."""
-        jpegs = self._records.strings(self.opened["frames"].pick(frames))[0]
+        """Decode centre crops of frames `[1, moments]` at the resolution of the record."""
+        jpegs = self._records.strings(self.record["frames"].pick(frames))[0]
         window = _centre(jpegs[0], self._inputs)
-        return np.stack([cut.frame(jpeg, window, int(window[2])).numpy() for jpeg in jpegs])
+        return np.stack([cut.decode_frame(jpeg, window, int(window[2])).numpy() for jpeg in jpegs])
 
     def columns(self, first: int, end: int) -> Float32[np.ndarray, "columns bins"]:
-        """Natural log of power of the columns from one to before another."""
+        """Read the natural log of power of the columns from `first` to before `end`."""
         count = end - first
         begin = tf.constant([[first * cut.COLUMN_BYTES]], tf.int64)
-        places = self.opened["log_spectrogram"].cut(begin, count * cut.COLUMN_BYTES)
-        return cut.columns(self._records, places[0], count)[0].numpy().astype(np.float32)
+        locations = self.record["log_spectrogram"].cut(begin, count * cut.COLUMN_BYTES)
+        return cut.read_columns(self._records, locations[0], count)[0].numpy().astype(np.float32)
 
     def batch(self, here: sample.Moment, scaling: str) -> dict[str, np.ndarray]:
-        """Fields of a `Batch` of some moments, as evaluation cuts them."""
+        """Return the fields of a `Batch` of moments, cut as in evaluation."""
         inputs, count = self._inputs, here.frame.shape[1]
-        starts = cut.start_column(here.sound_ms, inputs.columns, inputs.front_end)
-        places = cut.heard(self.opened, starts, here.sound_ms, inputs)
-        heard = cut.sound(self._records, {name: of[0] for name, of in places.items()}, inputs)
-        heard = {name: values.numpy() for name, values in heard.items()}
-        seen = {name: self._records.strings(of)[0] for name, of in cut.seen(self.opened, here.frame, inputs).items()}
-        window = _centre(seen["frames"][0, 0], inputs)
-        shown = [cut.view({name: of[row] for name, of in seen.items()}, window, inputs) for row in range(count)]
+        starts = cut.start_column(here.audio_ms, inputs.columns, inputs.front_end)
+        locations = cut.locate_audio(self.record, starts, here.audio_ms, inputs)
+        audio = cut.read_audio(self._records, {name: of[0] for name, of in locations.items()}, inputs)
+        audio = {name: values.numpy() for name, values in audio.items()}
+        locations = cut.locate_images(self.record, here.frame, inputs)
+        encoded = {name: self._records.strings(of)[0] for name, of in locations.items()}
+        window = _centre(encoded["frames"][0, 0], inputs)
+        images = [
+            cut.decode_images({name: of[row] for name, of in encoded.items()}, window, inputs) for row in range(count)
+        ]
         return {
-            **{name: np.stack([each[name] for each in shown]) for name in shown[0]},
-            **augment.as_heard(heard, scaling),
+            **{name: np.stack([each[name] for each in images]) for name in images[0]},
+            **augment.scale_audio(audio, scaling),
             "corresponds": np.ones(count, bool),
-            "video": np.full(count, graph.fingerprint(self.opened["video_id"])[0].numpy()),
+            "video": np.full(count, graph.fingerprint(self.record["video_id"])[0].numpy()),
             "weight": np.ones(count, np.float32),
         }
 

@@ -1,4 +1,4 @@
-"""Which frame meets which sound: positives of one moment, negatives of two videos, or of two moments of one clip."""
+"""Pairs frames with audio: positives of one moment, negatives of two videos or of two moments of one clip."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -9,10 +9,10 @@ HALF_NEGATIVE = ("avc", "shifted")
 
 
 def negative_slots(pairing: str, batch: int) -> Bool[np.ndarray, " batch"]:
-    """Which places of a worker's batch are negatives: every other one where half are negatives, else none.
+    """Return which rows of a worker's batch are negatives: every other row if half are negatives, else none.
 
     Raises:
-      ValueError: a batch that has no half, or only one negative.
+      ValueError: the batch is odd, or has fewer than two negatives.
     """
     if pairing not in HALF_NEGATIVE:
         return np.zeros(batch, bool)
@@ -24,85 +24,87 @@ def negative_slots(pairing: str, batch: int) -> Bool[np.ndarray, " batch"]:
     return np.arange(batch) % 2 == 1
 
 
-def sharing(pairing: str) -> int:
-    """Neighbours of a batch that share their frames: with `shifted` two, of which the second hears another moment."""
+def rows_per_moment(pairing: str) -> int:
+    """Return how many consecutive rows share their frames: 2 for `shifted`, whose second row takes other audio."""
     return 2 if pairing == "shifted" else 1
 
 
 def partners(video: Int[np.ndarray, " clips"], order: Float[np.ndarray, " clips"]) -> Int[np.ndarray, " clips"]:
-    """For each clip another one of another video, at random, so that each is used once (a derangement by video).
+    """Assign to each clip a clip of another video, at random, so that each is used once (a derangement by video).
 
-    Args and errors are those of `several_partners`, for one draw.
+    Arguments and errors are those of `partner_draws`.
     """
-    return several_partners(video, order, 1)[0]
+    return partner_draws(video, order, 1)[0]
 
 
-def several_partners(
+def partner_draws(
     video: Int[np.ndarray, " clips"], order: Float[np.ndarray, " clips"], draws: int
 ) -> Int[np.ndarray, "{draws} clips"]:
-    """For each clip so many others of other videos, no one twice; in each draw every clip is used once.
+    """Assign to each clip `draws` different clips of other videos; each draw uses every clip once.
 
-    The videos are put into a random order, clips of one video side by side, and the row is turned: for the first draw
-    by the size of the largest video, for the others by evenly spaced larger steps.
+    The videos are put into a random order, with the clips of a video next to each other, and this row is rotated: for
+    the first draw by the size of the largest video, for the others by evenly spaced larger steps.
 
     Args:
       video: fingerprints; clips of one video are never partners.
-      order: uniform random numbers, all the chance there is.
-      draws: how many partners each clip gets.
+      order: uniform random numbers, the only source of chance.
+      draws: number of partners of each clip.
 
     Raises:
-      ValueError: one video has more than half of the clips, so there is no such assignment; or there are not so many.
+      ValueError: one video has more than half of the clips, or there are fewer than `draws` assignments.
     """
     _, group, sizes = np.unique(video, return_inverse=True, return_counts=True)
     largest = int(sizes.max())
     if 2 * largest > len(video):
         raise ValueError(
-            f"{largest} of {len(video)} clips are of one video, so they cannot all meet the sound of another one: "
-            "a larger batch, or clips of more videos, are needed"
+            f"{largest} of {len(video)} clips are of one video, so they cannot all be paired with the audio of another "
+            "video: use a larger batch, or clips of more videos"
         )
     first = np.full(len(sizes), np.inf)
     np.minimum.at(first, group, order)
     row = np.lexsort((order, first[group]))
-    turns = len(video) - 2 * largest + 1
-    if draws > turns:
-        raise ValueError(f"{len(video)} clips have {turns} partners each of another video, fewer than {draws} draws")
+    rotations = len(video) - 2 * largest + 1
+    if draws > rotations:
+        raise ValueError(
+            f"each of {len(video)} clips has {rotations} partners of another video, fewer than {draws} draws"
+        )
     partner = np.empty((draws, len(video)), np.int64)
     for draw in range(draws):
-        partner[draw, row] = np.roll(row, -(largest + draw * turns // draws))
+        partner[draw, row] = np.roll(row, -(largest + draw * rotations // draws))
     return partner
 
 
-def sound_of(
+def audio_source(
     negative: Bool[np.ndarray, " batch"], video: Int[np.ndarray, " batch"], order: Float[np.ndarray, " batch"]
 ) -> Int[np.ndarray, " batch"]:
-    """Whose sound each frame of a batch meets: its own, or for negatives that of another negative of another video.
+    """Return the row whose audio each frame of a batch takes: its own, or for negatives another negative's.
 
     Raises:
-      ValueError: see `partners`.
+      ValueError: see `partner_draws`.
     """
     source = np.arange(len(video))
-    places = np.flatnonzero(negative)
-    if len(places):
-        source[places] = places[partners(video[places], order[places])]
+    rows = np.flatnonzero(negative)
+    if len(rows):
+        source[rows] = rows[partners(video[rows], order[rows])]
     return source
 
 
-def sources(
+def source_pairs(
     labels: Bool[np.ndarray, "clips classes"],
     sounding: Bool[np.ndarray, "clips classes"],
     video: Int[np.ndarray, " clips"],
     seed: int,
 ) -> dict[str, Int[np.ndarray, " rows"]]:
-    """For each frame on which objects of several classes sound, and each of these, a clip in which it sounds alone.
+    """Pair each frame that shows several sounding classes with clips in which each of these classes sounds alone.
 
     Args:
       labels: classes of each clip.
-      sounding: classes of the objects that are seen to sound on each clip's frame.
-      video: fingerprints; the sound is of another video.
-      seed: of the choice among the clips.
+      sounding: classes of the sounding objects on each clip's frame.
+      video: fingerprints; the audio is of another video than the frame.
+      seed: seed of the choice among the clips.
 
     Returns:
-      image_item, audio_item and source (the class). A frame with a class that no other clip has alone is left out.
+      image_item, audio_item and source (the class). A frame is left out if one of its classes sounds alone in no clip.
     """
     rng = np.random.default_rng(seed)
     alone = labels.sum(axis=1) == 1

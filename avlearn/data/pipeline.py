@@ -1,28 +1,24 @@
-"""The input pipeline of training, records to batches of NumPy arrays, and what other passes over a split share.
+"""The input pipeline of training, from records to batches of NumPy arrays.
 
-    read, sample (some clips at once) -> decode (each clip) -> batch -> pairs -> [workers, batch_per_worker, ...]
+    read, sample (several clips at once) -> decode (each clip) -> batch -> pairs -> [workers, batch_per_worker, ...]
 
-What is cut for training is a pure function of (seed, worker, step): a restart at any step, and another division of the
-workers over processes, give the same.
+A training batch is a pure function of (seed, worker, step): it does not depend on restarts, nor on the division of the
+workers over processes.
 """
 
 import functools
 import itertools
-import os
-import weakref
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 from jaxtyping import Bool, Int64
 
-from avlearn.data import annotations, built_dataset, cut, graph, order, pairs, requirements, sample
-from avlearn.data.augment import Changes, Cuts
+from avlearn.data import annotations, built_dataset, cut, graph, iteration, order, pairs, requirements, sample
+from avlearn.data.augment import Augmentation, RawBatch
 from avlearn.data.records import Records
 from avlearn.data.sample import Draw, Sampling
 from avlearn.types import InputSpec
-
-GROUPS_AT_ONCE = 2  # of clips: that is Python mostly, of which one thread runs at a time
 
 
 def training_clips(
@@ -36,9 +32,9 @@ def training_clips(
     worker: int,
     step: int,
 ) -> Int64[np.ndarray, " batch_per_worker"]:
-    """Clip numbers of a worker's batch at a step, without reading: its share of the endless stream of epochs."""
+    """Return the clip numbers of a worker's batch at a step, without reading records."""
     permutation = functools.partial(order.epoch_order, len(split), seed)
-    shared = pairs.sharing(pairing)
+    shared = pairs.rows_per_moment(pairing)
     positions = _positions(step // samples_per_clip, worker, num_workers, batch_per_worker // shared)
     return np.repeat(order.clips_at(positions, len(split), permutation), shared)
 
@@ -53,18 +49,18 @@ def training_batches(
     batch_per_worker: int,
     workers: Sequence[int],
     first_step: int = 0,
-) -> Iterator[Cuts]:
-    """The endless stream of training batches, not yet augmented (`augment.augmented` does it, on the devices).
+) -> Iterator[RawBatch]:
+    """Return the endless stream of training batches, not yet augmented (see `augment.augment_batch`).
 
     Args:
-      split: where clips come from.
-      inputs: what the network eats.
-      sampling: how pairs are drawn and changed.
-      seed: of the order and of every draw.
-      num_workers: of the algorithm, on all processes together.
-      batch_per_worker: pairs.
-      workers: numbers of the workers whose batches are wanted here.
-      first_step: step to begin with.
+      split: split to take clips from.
+      inputs: inputs of the network.
+      sampling: how pairs are drawn and augmented.
+      seed: seed of the order of clips and of every draw.
+      num_workers: workers of the algorithm, on all processes together.
+      batch_per_worker: pairs of a worker's batch.
+      workers: numbers of the workers whose batches this process reads.
+      first_step: first step, from 0.
 
     Yields:
       Arrays `[len(workers), batch_per_worker, ...]`; `corresponds` alternates for `avc` and `shifted`.
@@ -73,40 +69,47 @@ def training_batches(
       ValueError: the split does not fit `inputs` or is smaller than a worker's batch, or (while reading) a record is
         damaged or too short.
     """
-    check_split(split, inputs, sampling, batch_per_worker)
+    check_batches(split, inputs, sampling, batch_per_worker)
     negative = pairs.negative_slots(sampling.pairing, batch_per_worker)
     begun, skip = divmod(first_step, sampling.samples_per_clip)
     plans = functools.partial(_plans, len(split), sampling, seed, num_workers, negative, tuple(workers), begun)
-    records = split.records(cut.FEATURES | annotations.label_features(inputs.classes), cut.large(inputs))
+    records = split.records(cut.FEATURES | annotations.label_features(inputs.classes), cut.large_values(inputs))
     settings = {"inputs": inputs, "sampling": sampling}
     choose, pair_up = (
-        graph.in_graph(functools.partial(function, records=records, **settings)) for function in (_choose, _pair_up)
+        graph.without_autograph(functools.partial(function, records=records, **settings))
+        for function in (_choose, _pair_up)
     )
     dataset = (
         tf.data.Dataset.from_generator(plans, output_signature=_plan_signature(batch_per_worker, sampling))
-        .rebatch(min(batch_per_worker, records.at_once))
-        .map(choose, num_parallel_calls=threads_of_groups(records, sampling))
+        .rebatch(min(batch_per_worker, records.max_clips))
+        .map(choose, num_parallel_calls=iteration.num_group_threads(records, sampling))
         .unbatch()
-        .map(graph.in_graph(functools.partial(_decode, **settings)), num_parallel_calls=threads_of(sampling))
+        .map(
+            graph.without_autograph(functools.partial(_decode, **settings)),
+            num_parallel_calls=iteration.num_threads(sampling),
+        )
         .batch(batch_per_worker, drop_remainder=True)
-        .map(pair_up, num_parallel_calls=GROUPS_AT_ONCE)
+        .map(pair_up, num_parallel_calls=iteration.PARALLEL_GROUPS)
     )
     dataset = (
         dataset.batch(len(workers), drop_remainder=True)
         if len(workers) > 1
-        else dataset.map(graph.in_graph(_one_worker))
+        else dataset.map(graph.without_autograph(_one_worker))
     )
-    steps = itertools.chain.from_iterable(arrays(dataset.prefetch(2), split, sampling))
-    return (Cuts(**fields, changes=Changes(**changes)) for fields, changes in itertools.islice(steps, skip, None))
+    steps = itertools.chain.from_iterable(iteration.numpy_elements(dataset.prefetch(2), split, sampling))
+    return (
+        RawBatch(**fields, augmentation=Augmentation(**changes))
+        for fields, changes in itertools.islice(steps, skip, None)
+    )
 
 
-def check_split(split: built_dataset.Split, inputs: InputSpec, sampling: Sampling, batch_per_worker: int) -> None:
-    """Check that batches can be drawn from a split.
+def check_batches(split: built_dataset.Split, inputs: InputSpec, sampling: Sampling, batch_per_worker: int) -> None:
+    """Check that training batches can be drawn from a split.
 
     Raises:
       ValueError: the split does not fit the inputs or is smaller than a worker's batch, or the batch has no half.
     """
-    requirements.fits(split, inputs, sampling.offsets_ms, on_grid=sampling.negatives == "on_grid")
+    requirements.check_split(split, inputs, sampling.offsets_ms, on_grid=sampling.negatives == "on_grid")
     if len(split) < batch_per_worker:
         raise ValueError(
             f"the split {split.name!r} of {split.dataset} has {len(split)} clips, fewer than one worker's batch of "
@@ -115,31 +118,8 @@ def check_split(split: built_dataset.Split, inputs: InputSpec, sampling: Samplin
     pairs.negative_slots(sampling.pairing, batch_per_worker)
 
 
-def threads_of(sampling: Sampling) -> int:
-    """Threads of the input pipeline."""
-    return sampling.threads if sampling.threads > 0 else os.cpu_count()
-
-
-def threads_of_groups(records: Records, sampling: Sampling) -> int:
-    """How many groups of clips are read at once: of single clips, that are read whole, one on each thread."""
-    return threads_of(sampling) if records.at_once == 1 else GROUPS_AT_ONCE
-
-
-def arrays(dataset: tf.data.Dataset, split: built_dataset.Split, sampling: Sampling) -> Iterator:
-    """The dataset's elements as NumPy arrays."""
-    options = tf.data.Options()
-    options.deterministic = True
-    options.threading.private_threadpool_size = sampling.threads  # 0: as many as there are cores
-    options.threading.max_intra_op_parallelism = 1
-    held = [dataset.with_options(options).as_numpy_iterator()]
-    elements = _elements(held, split)
-    # Given up while Python still runs: later its threads would wait for Python, and Python's end for them, for ever.
-    weakref.finalize(elements, held.clear)
-    return elements
-
-
 def _positions(group: int, worker: int, num_workers: int, batch: int) -> Int64[np.ndarray, " batch"]:
-    """Places of a worker's batch in the stream of clips; a group is as many steps as there are draws from a clip."""
+    """Return the positions of a worker's batch in the stream of clips; a group is `samples_per_clip` steps."""
     return (group * num_workers + worker) * batch + np.arange(batch)
 
 
@@ -152,9 +132,9 @@ def _plans(
     workers: Sequence[int],
     group: int,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """For each group of steps and each worker: clips, and for each draw from a clip its random numbers."""
+    """Yield, for each group of steps and each worker, the clips and the random numbers of each draw from them."""
     permutation = functools.lru_cache(maxsize=2)(functools.partial(order.epoch_order, num_clips, seed))
-    shared = pairs.sharing(sampling.pairing)
+    shared = pairs.rows_per_moment(sampling.pairing)
     cuts = len(negative) // shared
     while True:
         steps = range(group * sampling.samples_per_clip, (group + 1) * sampling.samples_per_clip)
@@ -175,46 +155,49 @@ def _plan_signature(batch: int, sampling: Sampling) -> dict[str, tf.TensorSpec]:
 
 
 def _choose(plan: dict, *, records: Records, inputs: InputSpec, sampling: Sampling) -> dict:
-    """What is seen and heard of some clips, `[clips, ...]`: the pictures, encoded, and the sounds' places."""
-    opened = records(plan["clip"])
-    seen, heard = sample.choose(opened, plan["draws"], plan["negative"], inputs, sampling)
+    """Read the encoded images of clips and locate their audio, `[clips, ...]`."""
+    clips = records(plan["clip"])
+    images, audio = sample.choose_inputs(clips, plan["draws"], plan["negative"], inputs, sampling)
     return {
-        "pictures": {name: records.strings(places) for name, places in seen.items()},
-        "sounds": heard,
-        "video": graph.fingerprint(opened["video_id"]),
+        "images": {name: records.strings(locations) for name, locations in images.items()},
+        "audio": audio,
+        "video": graph.fingerprint(clips["video_id"]),
         "negative": plan["negative"],
         "draws": plan["draws"],
-        **annotations.labels(opened, inputs.classes),
+        **annotations.label_fields(clips, inputs.classes),
     }
 
 
 def _decode(chosen: dict, *, inputs: InputSpec, sampling: Sampling) -> dict:
-    """Decodes the pictures of one clip; `shown` holds those of each draw."""
-    pictures = chosen.pop("pictures")
-    windows, _ = sample.crop_windows(pictures["frames"][0, 0], chosen["draws"], inputs)
-    each = [{name: of[draw] for name, of in pictures.items()} for draw in range(sampling.samples_per_clip)]
-    shown = tuple(cut.view(seen, windows[draw], inputs) for draw, seen in enumerate(each))
-    return {**chosen, "shown": shown}
+    """Decode the images of one clip; `decoded` holds those of each draw."""
+    images = chosen.pop("images")
+    windows, _ = sample.crop_windows(images["frames"][0, 0], chosen["draws"], inputs)
+    each = [{name: of[draw] for name, of in images.items()} for draw in range(sampling.samples_per_clip)]
+    decoded = tuple(cut.decode_images(encoded, windows[draw], inputs) for draw, encoded in enumerate(each))
+    return {**chosen, "decoded": decoded}
 
 
 def _pair_up(cuts: dict, *, records: Records, inputs: InputSpec, sampling: Sampling) -> tuple[tuple[dict, dict], ...]:
-    """For each draw, clips of a worker's batch to its pairs: the fields of `Cuts` and of its `Changes`."""
-    return tuple(_paired(cuts, shown, draw, records, inputs, sampling) for draw, shown in enumerate(cuts["shown"]))
+    """Pair the clips of a worker's batch, for each draw: return fields of `RawBatch` and of its `Augmentation`."""
+    return tuple(
+        _pair_draw(cuts, images, draw, records, inputs, sampling) for draw, images in enumerate(cuts["decoded"])
+    )
 
 
-def _paired(
-    cuts: dict, shown: dict, draw: int, records: Records, inputs: InputSpec, sampling: Sampling
+def _pair_draw(
+    cuts: dict, images: dict, draw: int, records: Records, inputs: InputSpec, sampling: Sampling
 ) -> tuple[dict, dict]:
     uniform = tf.unstack(cuts["draws"][:, draw], axis=1)
-    around = [tf.cast(2 * each - 1, tf.float32) for each in uniform]
-    elsewhere = cuts["negative"] & (sampling.pairing != "shifted")  # shifted pairs hear their own clip
+    symmetric = [tf.cast(2 * each - 1, tf.float32) for each in uniform]
+    other_clip = cuts["negative"] & (sampling.pairing != "shifted")  # shifted pairs keep the audio of their clip
     source = tf.numpy_function(
-        pairs.sound_of, [elsewhere, cuts["video"], uniform[Draw.PARTNER]], tf.int64, stateful=False
+        pairs.audio_source, [other_clip, cuts["video"], uniform[Draw.PARTNER]], tf.int64, stateful=False
     )
-    source = tf.ensure_shape(source, elsewhere.shape)
+    source = tf.ensure_shape(source, other_clip.shape)
+    locations = {name: tf.gather(of[:, draw], source) for name, of in cuts["audio"].items()}
     fields = {
-        **shown,
-        **cut.sound(records, {name: tf.gather(of[:, draw], source) for name, of in cuts["sounds"].items()}, inputs),
+        **images,
+        **cut.read_audio(records, locations, inputs),
         "corresponds": ~cuts["negative"],
         "video": cuts["video"],
         "weight": tf.ones_like(cuts["video"], tf.float32),
@@ -222,23 +205,13 @@ def _paired(
     }
     changes = {
         "flip": tf.constant(sampling.flip) & (uniform[Draw.FLIP] < 0.5),
-        "brightness": sampling.brightness * around[Draw.BRIGHTNESS],
-        "saturation": 1 + sampling.saturation * around[Draw.SATURATION],
-        "volume": 1 + sampling.volume * around[Draw.VOLUME],
+        "brightness": sampling.brightness * symmetric[Draw.BRIGHTNESS],
+        "saturation": 1 + sampling.saturation * symmetric[Draw.SATURATION],
+        "volume": 1 + sampling.volume * symmetric[Draw.VOLUME],
     }
     return fields, changes
 
 
 def _one_worker(*steps: tuple[dict, dict]) -> tuple[tuple[dict, dict], ...]:
-    """Adds the axis of the workers, without a copy."""
+    """Add the axis of the workers, without a copy."""
     return tf.nest.map_structure(lambda array: array[None], steps)
-
-
-def _elements(held: list[Iterator], split: built_dataset.Split) -> Iterator:
-    while held:
-        with split.explained():
-            try:
-                element = next(held[0])
-            except StopIteration:
-                return
-        yield element

@@ -1,8 +1,8 @@
-"""Reads records, those of several clips at a time: what is small of them, and of what is large only what is used.
+"""Reads the records of several clips at a time: small values at once, large values only where they are used.
 
-Large values (`contents.LARGE`) are pictures, log-spectrogram and waveform; a value is one piece or, as the pictures of
-a clip, several. `Pieces` say in which *place* a piece or a part of it is, a tensor that can wait, and `Records` what is
-there. The functions run in TensorFlow's graph.
+Large values (`contents.LARGE`) are frames, flow, log-spectrogram and waveform. A value has one piece, or several, such
+as the frames of a clip. `Pieces` gives the *location* of a piece or of a part of it, as a tensor; `Records` reads what
+is at a location. The functions run in TensorFlow's graph.
 """
 
 import abc
@@ -17,124 +17,128 @@ from avlearn.data.mapped_files import MappedFiles
 
 
 class Pieces(abc.ABC):
-    """A large value of each of some clips."""
+    """One large value of several clips, in pieces."""
 
-    def __init__(self, pieces: tf.RaggedTensor, numbers_of_a_piece: int):
-        """`pieces` has of each piece so many numbers (or one string), `[clips, ...]`."""
-        self._first = pieces.row_starts() // numbers_of_a_piece
-        self._count = pieces.row_lengths() // numbers_of_a_piece
+    def __init__(self, pieces: tf.RaggedTensor, values_per_piece: int):
+        """Index the pieces: `pieces` `[clips, ...]` holds `values_per_piece` values for each piece."""
+        self._first = pieces.row_starts() // values_per_piece
+        self._count = pieces.row_lengths() // values_per_piece
 
     @abc.abstractmethod
     def num_bytes(self) -> tf.Tensor:
-        """Size of each clip's first piece, int64 `[clips]`."""
+        """Return the size of each clip's first piece, int64 `[clips]`."""
 
     def pick(self, numbers: tf.Tensor) -> tf.Tensor:
-        """Places of pieces by their numbers, `[clips, ...]`.
+        """Return the locations of pieces by their numbers in the clip, `[clips, ...]`.
 
-        Raises (when it runs):
-          tf.errors.InvalidArgumentError: a clip has not so many.
+        Raises (when the graph runs):
+          tf.errors.InvalidArgumentError: a clip has fewer pieces.
         """
-        there = tf.reduce_all((numbers >= 0) & (numbers < _along(self._count, numbers)))
-        complaint = ["pieces", numbers, "are not all among those of a value, which are", self._count]
-        with tf.control_dependencies([tf.debugging.Assert(there, complaint)]):
-            return self._pick(_along(self._first, numbers) + numbers)
+        exist = tf.reduce_all((numbers >= 0) & (numbers < _expand_like(self._count, numbers)))
+        complaint = ["pieces", numbers, "do not all exist; the numbers of pieces are", self._count]
+        with tf.control_dependencies([tf.debugging.Assert(exist, complaint)]):
+            return self._pick(_expand_like(self._first, numbers) + numbers)
 
     @abc.abstractmethod
     def _pick(self, numbers: tf.Tensor) -> tf.Tensor:
-        """As `pick`, by numbers counted over all clips."""
+        """Return locations as `pick` does, by numbers counted over all clips."""
 
     def cut(self, first: tf.Tensor, count: int) -> tf.Tensor:
-        """Places of so many bytes of each clip's first piece, from some of them on, int64 `[clips, n]`.
+        """Return the locations of `count` bytes of each clip's first piece.
 
-        Raises (when it runs):
-          tf.errors.InvalidArgumentError: the piece has not so many.
+        Args:
+          first: first bytes, int64 `[clips, n]`.
+          count: number of bytes.
+
+        Raises (when the graph runs):
+          tf.errors.InvalidArgumentError: the bytes are not all within the piece.
         """
         last = self.num_bytes()[:, None] - count
         fits = tf.reduce_all((first >= 0) & (first <= last))
-        complaint = [count, "bytes from", first, "on are not all within a value of", self.num_bytes()]
+        complaint = [count, "bytes from", first, "on are not all within the values, whose sizes are", self.num_bytes()]
         with tf.control_dependencies([tf.debugging.Assert(fits, complaint)]):
             return self._cut(first, count)
 
     @abc.abstractmethod
     def _cut(self, first: tf.Tensor, count: int) -> tf.Tensor:
-        """See `cut`."""
+        """Return locations as `cut` does, without the check."""
 
 
 class Records(abc.ABC):
-    """Called with numbers of clips `[clips]`, gives what was asked for of their records, large values as `Pieces`.
+    """Reader of some values of records.
 
     Attributes:
-      at_once: how many clips may be asked for in one call.
+      max_clips: largest number of clips in one call.
     """
 
-    at_once: int
+    max_clips: int
 
     @abc.abstractmethod
     def __call__(self, clips: tf.Tensor) -> dict:
-        """Parsed values, as `tf.io.parse_example` has them."""
+        """Read clips by their numbers `[clips]`: values as of `tf.io.parse_example`, and large values as `Pieces`."""
 
     @abc.abstractmethod
-    def strings(self, places: tf.Tensor) -> tf.Tensor:
-        """What is at some places, strings."""
+    def strings(self, locations: tf.Tensor) -> tf.Tensor:
+        """Read the bytes at locations, as strings."""
 
     @abc.abstractmethod
-    def rows(self, places: tf.Tensor, count: int) -> tf.Tensor:
-        """What is at places of `count` bytes `[n]`, uint8 `[n, count]`."""
+    def rows(self, locations: tf.Tensor, count: int) -> tf.Tensor:
+        """Read the bytes at n locations that are all of `count` bytes, uint8 `[n, count]`."""
 
 
-class WholeRecords(Records):
-    """Reads records whole, from any file system, and compares them with their checksums."""
+class FullRecords(Records):
+    """Reader of records in full, on any file system, which checks their checksums."""
 
-    at_once = 1  # one may have megabytes
+    max_clips = 1  # a record may have megabytes
 
     def __init__(self, read: Callable[[tf.Tensor], tf.Tensor], features: Mapping[str, object], large: Sequence[str]):
-        """Reads nothing yet.
+        """Store the settings; nothing is read yet.
 
         Args:
-          read: a function of TensorFlow's graph, number of a clip to its serialized record.
-          features: to parse, as `tf.io.parse_example` has it.
-          large: names of further values.
+          read: TensorFlow function from the number of a clip to its serialized record.
+          features: features to parse, as for `tf.io.parse_example`.
+          large: names of the large values to read.
         """
         self._read, self._large = read, large
         self._features = {**features, **dict.fromkeys(large, tf.io.RaggedFeature(tf.string, row_splits_dtype=tf.int64))}
 
     def __call__(self, clips: tf.Tensor) -> dict:
-        """See `Records`."""
+        """Read one clip; see `Records`."""
         parsed = tf.io.parse_example(self._read(tf.ensure_shape(clips, (1,))[0])[None], self._features)
-        return parsed | {name: InRecords(parsed[name]) for name in self._large}
+        return parsed | {name: LoadedPieces(parsed[name]) for name in self._large}
 
-    def strings(self, places: tf.Tensor) -> tf.Tensor:
-        """See `Records`."""
-        return places
+    def strings(self, locations: tf.Tensor) -> tf.Tensor:
+        """Return the locations, which are the bytes themselves."""
+        return locations
 
-    def rows(self, places: tf.Tensor, count: int) -> tf.Tensor:
-        """See `Records`."""
-        return tf.ensure_shape(tf.io.decode_raw(places, tf.uint8), (places.shape[0], count))
+    def rows(self, locations: tf.Tensor, count: int) -> tf.Tensor:
+        """Read the bytes at locations; see `Records`."""
+        return tf.ensure_shape(tf.io.decode_raw(locations, tf.uint8), (locations.shape[0], count))
 
 
-class InRecords(Pieces):
-    """What has been read, strings: a place is what is there."""
+class LoadedPieces(Pieces):
+    """Pieces that have been read: their location is the bytes themselves, a string."""
 
     def __init__(self, pieces: tf.RaggedTensor):
         super().__init__(pieces, 1)
         self._pieces = pieces.values
 
     def num_bytes(self) -> tf.Tensor:
-        """See `Pieces`."""
+        """Return the size of each clip's first piece; see `Pieces`."""
         return tf.cast(tf.strings.length(self._pick(self._first)), tf.int64)
 
     def _pick(self, numbers: tf.Tensor) -> tf.Tensor:
         return tf.gather(self._pieces, numbers)
 
     def _cut(self, first: tf.Tensor, count: int) -> tf.Tensor:
-        whole = tf.repeat(self._pick(self._first)[:, None], tf.shape(first)[1], axis=1)
-        return tf.strings.substr(whole, first, tf.fill(tf.shape(first), tf.constant(count, tf.int64)))
+        pieces = tf.repeat(self._pick(self._first)[:, None], tf.shape(first)[1], axis=1)
+        return tf.strings.substr(pieces, first, tf.fill(tf.shape(first), tf.constant(count, tf.int64)))
 
 
-class RecordsByContents(Records):
-    """Reads records by tables of contents (`avlearn.data.contents`): of a shard, what is at the places asked for."""
+class PartialRecords(Records):
+    """Reader of parts of records, which finds them by tables of contents (`avlearn.data.contents`)."""
 
-    at_once = sys.maxsize
+    max_clips = sys.maxsize
 
     def __init__(
         self,
@@ -145,15 +149,15 @@ class RecordsByContents(Records):
         features: Mapping[str, object],
         large: Sequence[str],
     ):
-        """Reads nothing yet.
+        """Store the settings; nothing is read yet.
 
         Args:
-          tables: of contents of the shards; the open split's, as the next.
-          shards: where the large values are.
+          tables: tables of contents of the shards; the caller keeps a reference to them and to `shards`.
+          shards: shards, with the large values.
           file: number of each clip's shard.
-          offset: of each clip, where its example begins in the table.
-          features: to parse, as `tf.io.parse_example` has it.
-          large: names of further values.
+          offset: byte in the table at which each clip's entry begins.
+          features: features to parse, as for `tf.io.parse_example`.
+          large: names of the large values to read.
         """
         self._tables, self._shards, self._large = tables, shards, large
         self._file, self._offset = (tf.constant(values, tf.int64) for values in (file, offset))
@@ -163,55 +167,54 @@ class RecordsByContents(Records):
         }
 
     def __call__(self, clips: tf.Tensor) -> dict:
-        """See `Records`."""
+        """Read clips; see `Records`."""
         file = tf.gather(self._file, clips)
-        entries = _called(self._tables.records, [file, tf.gather(self._offset, clips)], tf.string)
+        entries = _call_numpy(self._tables.records, [file, tf.gather(self._offset, clips)], tf.string)
         parsed = tf.io.parse_example(tf.ensure_shape(entries, clips.shape), self._features)
-        return parsed | {name: InShards(file, parsed[name]) for name in self._large}
+        return parsed | {name: ShardPieces(file, parsed[name]) for name in self._large}
 
-    def strings(self, places: tf.Tensor) -> tf.Tensor:
-        """See `Records`."""
-        return tf.ensure_shape(_called(self._shards.strings, [places], tf.string), places.shape[:-1])
+    def strings(self, locations: tf.Tensor) -> tf.Tensor:
+        """Read the bytes at locations, as strings; see `Records`."""
+        return tf.ensure_shape(_call_numpy(self._shards.strings, [locations], tf.string), locations.shape[:-1])
 
-    def rows(self, places: tf.Tensor, count: int) -> tf.Tensor:
-        """See `Records`."""
-        return tf.ensure_shape(
-            _called(self._shards.rows, [places, tf.constant(count)], tf.uint8), (places.shape[0], count)
-        )
+    def rows(self, locations: tf.Tensor, count: int) -> tf.Tensor:
+        """Read the bytes at locations; see `Records`."""
+        found = _call_numpy(self._shards.rows, [locations, tf.constant(count)], tf.uint8)
+        return tf.ensure_shape(found, (locations.shape[0], count))
 
 
-def _called(method: Callable, arguments: list, dtype: tf.DType) -> tf.Tensor:
-    """A method of mapped files, in TensorFlow's graph.
+def _call_numpy(method: Callable, arguments: list, dtype: tf.DType) -> tf.Tensor:
+    """Call a method of mapped files in TensorFlow's graph.
 
-    TensorFlow keeps the function for ever. The files it does not: they are an open split's.
+    TensorFlow never releases the function, so that it holds the files by a weak reference: the open split owns them.
     """
     weakly = weakref.WeakMethod(method)
     return tf.numpy_function(lambda *values: weakly()(*map(np.asarray, values)), arguments, dtype, stateful=False)
 
 
-class InShards(Pieces):
-    """Where values are in their shards; a place is as `MappedFiles` has it."""
+class ShardPieces(Pieces):
+    """Pieces in shards: their location is one of `MappedFiles`."""
 
     def __init__(self, file: tf.Tensor, spans: tf.RaggedTensor):
         super().__init__(spans, 2)
         self._file, self._spans = file, tf.reshape(spans.values, (-1, 2))
 
     def num_bytes(self) -> tf.Tensor:
-        """See `Pieces`."""
+        """Return the size of each clip's first piece; see `Pieces`."""
         return tf.gather(self._spans, self._first)[:, 1]
 
     def _pick(self, numbers: tf.Tensor) -> tf.Tensor:
         spans = tf.gather(self._spans, numbers)
-        return self._places(numbers, spans[..., 0], spans[..., 1])
+        return self._locations(numbers, spans[..., 0], spans[..., 1])
 
     def _cut(self, first: tf.Tensor, count: int) -> tf.Tensor:
         begin = tf.gather(self._spans, self._first)[:, :1] + first
-        return self._places(first, begin, tf.fill(tf.shape(first), tf.constant(count, tf.int64)))
+        return self._locations(first, begin, tf.fill(tf.shape(first), tf.constant(count, tf.int64)))
 
-    def _places(self, like: tf.Tensor, begin: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        return tf.stack([tf.broadcast_to(_along(self._file, like), tf.shape(like)), begin, size], axis=-1)
+    def _locations(self, like: tf.Tensor, begin: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        return tf.stack([tf.broadcast_to(_expand_like(self._file, like), tf.shape(like)), begin, size], axis=-1)
 
 
-def _along(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Values `[clips]`, of as many axes as `like` `[clips, ...]`."""
+def _expand_like(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Add trailing axes of size 1 to values `[clips]`, so that they broadcast against `like` `[clips, ...]`."""
     return tf.reshape(values, [-1] + [1] * (len(like.shape) - 1))

@@ -1,4 +1,4 @@
-"""Does a built split hold what a network eats? Asked before the first batch, not found out in the midst of a run."""
+"""Checks, before the first batch, that a split provides the inputs that a network needs."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,55 +9,55 @@ from avlearn.media.log_spectrogram import FRONT_ENDS
 from avlearn.types import InputSpec
 
 
-def fits(
+def check_split(
     split: built_dataset.Split,
     inputs: InputSpec,
     offsets_ms: Int64[np.ndarray, " offsets"] = sample.ALIGNED_MS,
     *,
     on_grid: bool = True,
 ) -> None:
-    """Compares what is stored with what a network eats, and tries whether the first clip is long enough.
+    """Check that a split stores a network's inputs and that its first clip is long enough.
 
     Args:
-      split: an open one.
-      inputs: what the network eats.
-      offsets_ms: of the sound from what is seen, one of which has to fit.
-      on_grid: whether all sounds are cut on the grid of frame times.
+      split: an open split.
+      inputs: inputs of the network.
+      offsets_ms: offsets of the audio from the images; one of them must fit into the clip.
+      on_grid: whether all audio is cut on the grid of frame times.
 
     Raises:
-      ValueError: as `stored`; or the clip is too short.
+      ValueError: see `check_features`; or the clip is too short.
     """
-    stored(split, inputs)
+    check_features(split, inputs)
     if inputs.waveform_samples and not on_grid:
         raise ValueError("negatives='off_grid' cuts log-spectrograms only; use --config.data.negatives=on_grid")
-    _first_clip(split, inputs, offsets_ms)
+    _check_first_clip(split, inputs, offsets_ms)
 
 
-def stored(split: built_dataset.Split, inputs: InputSpec) -> None:
-    """Compares what is stored with what a network eats; looks at no clip.
+def check_features(split: built_dataset.Split, inputs: InputSpec) -> None:
+    """Check that a split stores a network's inputs; reads no clip.
 
     Raises:
-      ValueError: says what is missing and which config of a builder has it.
+      ValueError: an input is missing; the message names the config of a builder that has it.
     """
-    sound(split, inputs)
+    check_spectrogram(split, inputs)
     if inputs.classes not in (0, len(split.class_ids)):
         raise ValueError(
             f"{split.dataset} has {len(split.class_ids)} classes, the network is for {inputs.classes}; use "
             f"--config.inputs.classes={len(split.class_ids)}"
         )
-    _flow_and_waveform(split, inputs)
-    _same_span(split, inputs)
+    _check_flow_and_waveform(split, inputs)
+    _check_duration(split, inputs)
 
 
-def sound(split: built_dataset.Split, inputs: InputSpec) -> None:
-    """Compares the log-spectrogram alone.
+def check_spectrogram(split: built_dataset.Split, inputs: InputSpec) -> None:
+    """Check the log-spectrogram alone.
 
     Raises:
-      ValueError: another front end, or other bins.
+      ValueError: the front end or the number of bins differs.
     """
     if split.front_end != inputs.front_end:
         raise ValueError(
-            f"{split.dataset} holds log-spectrograms of the front end {split.front_end!r}, the network wants "
+            f"{split.dataset} holds log-spectrograms of the front end {split.front_end!r}, the network takes "
             f"{inputs.front_end!r}; use --config.inputs.front_end={split.front_end}, or a dataset built with the other"
         )
     if inputs.bins != schema.BINS:
@@ -66,45 +66,45 @@ def sound(split: built_dataset.Split, inputs: InputSpec) -> None:
         )
 
 
-def _flow_and_waveform(split: built_dataset.Split, inputs: InputSpec) -> None:
+def _check_flow_and_waveform(split: built_dataset.Split, inputs: InputSpec) -> None:
     if inputs.flow_fields and "optical_flow" not in split.features:
         raise ValueError(
-            f"{split.dataset} stores no optical flow, of which the network takes {inputs.flow_fields} fields. Build "
-            "one that does, with the builder's option optical_flow=True: audioset/instruments_flow, synthetic_av/flow "
-            "(--config.data.dataset=...)"
+            f"{split.dataset} stores no optical flow, but the network takes {inputs.flow_fields} fields of it. Build a "
+            "dataset that has it, with the builder's option optical_flow=True: audioset/instruments_flow, "
+            "synthetic_av/flow (--config.data.dataset=...)"
         )
     if inputs.waveform_samples and split.waveform_hz != inputs.waveform_hz:
         stored = f"the waveform at {split.waveform_hz} Hz" if split.waveform_hz else "no waveform"
         raise ValueError(
-            f"{split.dataset} stores {stored}, the network takes it at {inputs.waveform_hz} Hz. Build one that has it, "
-            f"with the builder's option waveform_hz={inputs.waveform_hz}: audioset/instruments_waveform (21000 Hz), "
-            "synthetic_av/in_time (8000 Hz) (--config.data.dataset=...)"
+            f"{split.dataset} stores {stored}, the network takes it at {inputs.waveform_hz} Hz. Build a dataset that "
+            f"has it, with the builder's option waveform_hz={inputs.waveform_hz}: audioset/instruments_waveform "
+            "(21000 Hz), synthetic_av/in_time (8000 Hz) (--config.data.dataset=...)"
         )
 
 
-def _same_span(split: built_dataset.Split, inputs: InputSpec) -> None:
-    """Several frames have to last as long as the sound, to within one of them: they show the rate of the frames."""
+def _check_duration(split: built_dataset.Split, inputs: InputSpec) -> None:
+    """Check that several frames last as long as the audio, to within one frame, so that their rate is right."""
     if inputs.frames == 1:
         return
-    sound_seconds = inputs.columns * FRONT_ENDS[inputs.front_end].hop_samples
-    sound_seconds /= FRONT_ENDS[inputs.front_end].sample_rate_hz
+    audio_seconds = inputs.columns * FRONT_ENDS[inputs.front_end].hop_samples
+    audio_seconds /= FRONT_ENDS[inputs.front_end].sample_rate_hz
     if inputs.waveform_samples:
-        sound_seconds = inputs.waveform_samples / inputs.waveform_hz
+        audio_seconds = inputs.waveform_samples / inputs.waveform_hz
     rate = split.frames_per_second
-    if abs(inputs.frames / rate - sound_seconds) > 1 / rate:
+    if abs(inputs.frames / rate - audio_seconds) > 1 / rate:
         raise ValueError(
             f"{split.dataset} holds {rate:g} frames per second, so that the network's {inputs.frames} frames do not "
-            f"last as long as its {sound_seconds:g} s of sound. Build one with the option frames_per_second="
-            f"{inputs.frames / sound_seconds:.4g}, or use --config.inputs.frames={rate * sound_seconds:.0f}"
+            f"last as long as its {audio_seconds:g} s of audio. Build a dataset with the option frames_per_second="
+            f"{inputs.frames / audio_seconds:.4g}, or use --config.inputs.frames={rate * audio_seconds:.0f}"
         )
 
 
-def _first_clip(split: built_dataset.Split, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> None:
-    """Cuts the moment of the first clip, which is refused where it is too short."""
-    records = split.records(cut.FEATURES, cut.large(inputs))
+def _check_first_clip(split: built_dataset.Split, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> None:
+    """Cut the middle moment of the first clip, which raises an error if the clip is too short."""
+    records = split.records(cut.FEATURES, cut.large_values(inputs))
 
     def middle_frame(clips: tf.Tensor) -> tf.Tensor:
-        return sample.moments_at(tf.constant([[0.5]], tf.float64), records(clips), inputs, offsets_ms).frame
+        return sample.draw_moments(tf.constant([[0.5]], tf.float64), records(clips), inputs, offsets_ms).frame
 
-    with split.explained():
-        tf.data.Dataset.range(1).batch(1).map(graph.in_graph(middle_frame)).get_single_element()
+    with split.readable_errors():
+        tf.data.Dataset.range(1).batch(1).map(graph.without_autograph(middle_frame)).get_single_element()

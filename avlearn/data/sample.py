@@ -1,4 +1,4 @@
-"""Draws what is seen and which sound is heard of a clip: one random draw decides all of it, so that it fits together.
+"""Draws the moment of a clip at which images and audio are cut; one random draw decides both, so that they fit.
 
 The functions on tensors run in TensorFlow's graph.
 """
@@ -15,35 +15,34 @@ from avlearn.config import one_of
 from avlearn.data import augment, cut, pairs
 from avlearn.types import InputSpec
 
-GRID_MS = 40  # sound is cut at multiples of it from a frame (Objects that Sound, section 3.3)
-DRAW_STREAM = 1  # keeps these random numbers apart from those of the order of clips
-ALIGNED_MS = np.zeros(1, np.int64)  # offsets of a sound that is centred on its frames
+GRID_MS = 40  # audio is cut at multiples of it from a frame (Objects that Sound, section 3.3)
+DRAW_STREAM = 1  # random stream; `avlearn.data.order` has another
+ALIGNED_MS = np.zeros(1, np.int64)  # offsets of audio that is centred on its frames
 NEGATIVES = ("on_grid", "off_grid")
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How pairs are drawn and changed; the fields are keys of `config.data`.
+    """How pairs are drawn and augmented; the fields are keys of `config.data`.
 
     Attributes:
-      pairing: `avc` (half positives, half negatives), or all aligned: `all_pairs` (every pair of a batch is scored),
-        `contrast` (the loss sets each clip of a batch against all others) or `labelled` (each clip is classified); or
-        `shifted`: each moment with its own sound, and with that of another moment of its clip (Owens and Efros 2018,
-        section 3).
-      negatives: `on_grid`, the sound of a negative lies on the grid of frame times as that of a positive does (Objects
-        that Sound, section 3.3), or `off_grid`, at any column: the unprotected draw, whose shortcut can be studied.
-      misalignment_seconds: sound up to this far from the frame, positives and negatives alike.
-      shift_seconds: of `shifted`, the least and the greatest distance of the sound from the frames.
+      pairing: `avc`: half positives, half negatives. `all_pairs`, `contrast`, `labelled`: all aligned, for losses that
+        score every pair of a batch, contrast each clip with all others, or classify each clip. `shifted`: each moment
+        with its own audio and with the audio of another moment of its clip (Owens and Efros 2018, section 3).
+      negatives: `on_grid`: the audio of negatives lies on the grid of frame times, as that of positives does (Objects
+        that Sound, section 3.3). `off_grid`: at any column, which leaves a shortcut that can be studied.
+      misalignment_seconds: largest distance of the audio from the frame, of positives and negatives alike.
+      shift_seconds: least and greatest distance of the audio from the frames, for `shifted`.
       spectrogram_scaling: a name in `avlearn.data.augment.SCALINGS`.
-      flip: left-right, half of the frames.
-      brightness: added, uniform within +- this share of the full range.
+      flip: whether half of the pairs are flipped left to right.
+      brightness: added to each channel, uniform within +- this fraction of the full range.
       saturation: factor on the distance from grey, uniform in 1 +- this.
-      volume: factor on the amplitude, uniform in 1 +- this, one for the whole second.
-      samples_per_clip: draws from one read, used in as many consecutive batches.
-      threads: of the input pipeline; 0: as many as there are cores.
+      volume: factor on the amplitude, uniform in 1 +- this, one for each cut.
+      samples_per_clip: draws from each clip that is read; they go to as many consecutive batches.
+      threads: threads of the input pipeline; 0: one per core.
 
     Raises:
-      ValueError: a value that is not allowed.
+      ValueError: a value is not allowed.
     """
 
     pairing: str = "avc"
@@ -60,7 +59,7 @@ class Sampling:
 
     @property
     def offsets_ms(self) -> Int64[np.ndarray, " offsets"]:
-        """How far from the frames the sound may be drawn: multiples of 0.04 s, ascending."""
+        """Allowed offsets of the audio from the frames, in ms: multiples of 40, ascending."""
         if self.pairing == "shifted":
             return self.shifts_ms
         most = round(1000 * self.misalignment_seconds) // GRID_MS
@@ -68,7 +67,7 @@ class Sampling:
 
     @property
     def shifts_ms(self) -> Int64[np.ndarray, " offsets"]:
-        """The same for `shifted`: to either side, and never 0."""
+        """Allowed offsets for `shifted`, in ms: before and after the frames, never 0."""
         least, greatest = (round(1000 * seconds) for seconds in self.shift_seconds)
         later = GRID_MS * np.arange(-(-least // GRID_MS), greatest // GRID_MS + 1)
         return np.concatenate([-later[::-1], later])
@@ -104,7 +103,7 @@ class Sampling:
 
 
 class Draw(enum.IntEnum):
-    """What each of a pair's uniform random numbers decides."""
+    """The index of each random number of a pair, named for what it decides."""
 
     MOMENT = 0
     ANY_COLUMN = 1
@@ -117,193 +116,202 @@ class Draw(enum.IntEnum):
     PARTNER = 8
 
 
-# The middle frame, its own sound, the centre crop: evaluation's draw.
+# Evaluation's draw: the middle frame, its own audio, the centre crop.
 MIDDLE = (0.5,) * len(Draw)
 
 
 def draws(seed: int, worker: int, step: int, batch: int) -> Float64[np.ndarray, "batch draws"]:
-    """Uniform numbers in [0, 1) for each pair of a worker's batch, a pure function of the arguments."""
+    """Draw uniform numbers in [0, 1) for each pair of a worker's batch, a pure function of the arguments."""
     return np.random.default_rng((seed, DRAW_STREAM, worker, step)).random((batch, len(Draw)))
 
 
-def choose(
+def choose_inputs(
     records: dict, draws: tf.Tensor, negative: tf.Tensor, inputs: InputSpec, sampling: Sampling
 ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Decides what each draw sees and hears of some clips.
+    """Locate the image and audio inputs of each draw from clips.
 
     Args:
-      records: with `cut.FEATURES` and `cut.large`.
+      records: records read with `cut.FEATURES` and `cut.large_values`.
       draws: uniform numbers, `[clips, draws, len(Draw)]`.
-      negative: whether the clips' pairs are negatives: their sound will meet another frame; `[clips]`.
-      inputs: what the network eats.
+      negative: whether the audio of each clip goes to a negative pair, `[clips]`.
+      inputs: inputs of the network.
       sampling: `pairing`, `negatives`, `misalignment_seconds` and `shift_seconds` are used.
 
     Returns:
-      What `cut.seen` and `cut.heard` return, `[clips, draws, ...]`.
+      What `cut.locate_images` and `cut.locate_audio` return, `[clips, draws, ...]`.
     """
-    here = moments_at(draws[..., Draw.MOMENT], records, inputs, sampling.offsets_ms)
-    sound_ms = here.sound_ms
+    here = draw_moments(draws[..., Draw.MOMENT], records, inputs, sampling.offsets_ms)
+    audio_ms = here.audio_ms
     if sampling.pairing == "shifted":
-        sound_ms = tf.where(negative[:, None], here.sound_ms, here.seen_ms)
-    start = cut.start_column(sound_ms, inputs.columns, inputs.front_end)
+        audio_ms = tf.where(negative[:, None], here.audio_ms, here.images_ms)
+    start = cut.start_column(audio_ms, inputs.columns, inputs.front_end)
     if sampling.negatives == "off_grid":
-        start = tf.where(negative[:, None], any_column(draws[..., Draw.ANY_COLUMN], records, inputs), start)
-    return cut.seen(records, here.frame, inputs), cut.heard(records, start, sound_ms, inputs)
+        start = tf.where(negative[:, None], random_columns(draws[..., Draw.ANY_COLUMN], records, inputs), start)
+    return cut.locate_images(records, here.frame, inputs), cut.locate_audio(records, start, audio_ms, inputs)
 
 
 class Moment(NamedTuple):
-    """Where pairs are cut, `[clips, draws]`.
+    """Where pairs are cut, `[clips, draws]`; times are in ms from the start of the clip.
 
     Attributes:
-      frame: number of the frame in the middle of what is seen; of an even number of frames, the one after the middle.
-      frame_ms: its time in the clip.
-      seen_ms: time in the clip that what is seen is centred on.
-      sound_ms: time in the clip that the sound is centred on.
+      frame: number of the middle frame; of an even number of frames, the one after the middle.
+      frame_ms: time of that frame.
+      images_ms: time on which the image inputs are centred.
+      audio_ms: time on which the audio inputs are centred.
     """
 
     frame: tf.Tensor
     frame_ms: tf.Tensor
-    seen_ms: tf.Tensor
-    sound_ms: tf.Tensor
+    images_ms: tf.Tensor
+    audio_ms: tf.Tensor
 
 
-def moments_at(draws: tf.Tensor, records: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> Moment:
-    """Draws what is seen and what is heard of each clip: uniform over its `moments`.
-
-    Args:
-      draws: uniform in [0, 1), `[clips, draws]`; 0.5 is the middle.
-      records: as for `moments`.
-      inputs: as for `moments`.
-      offsets_ms: as for `moments`.
-
-    Raises (when it runs):
-      tf.errors.InvalidArgumentError: a clip is too short for one cut.
-    """
-    fitting = _fitting(records, inputs, offsets_ms)
-    return fitting.moments(_pick(draws, fitting.total[:, None]))
-
-
-def moments(records: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> Moment:
-    """All frames and offsets that fit into a clip, by frame, as a `Moment` of `[1, moments]`.
+def draw_moments(
+    draws: tf.Tensor, records: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]
+) -> Moment:
+    """Draw moments of each clip, uniform over `all_moments` of it.
 
     Args:
-      records: of one clip, with `cut.FEATURES` and `cut.large`.
-      inputs: how much is seen and heard.
-      offsets_ms: of the sound's centre from that of the frames, ascending.
+      draws: uniform numbers in [0, 1), `[clips, draws]`; 0.5 is the middle.
+      records, inputs, offsets_ms: as for `all_moments`.
 
-    Raises (when it runs):
-      tf.errors.InvalidArgumentError: the clip is too short for one cut.
+    Raises (when the graph runs):
+      tf.errors.InvalidArgumentError: a clip is too short for a cut.
     """
-    fitting = _fitting(records, inputs, offsets_ms)
-    return fitting.moments(tf.range(fitting.total[0])[None])
+    valid = _valid_moments(records, inputs, offsets_ms)
+    return valid.select(_to_index(draws, valid.total[:, None]))
 
 
-class _Fitting(NamedTuple):
-    """Of each frame the offsets that fit, which are neighbours: not listed, since a clip of 10 s has ten thousand.
+def all_moments(records: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> Moment:
+    """Return all frames and offsets that fit into a clip, ordered by frame, as a `Moment` of `[1, moments]`.
+
+    Args:
+      records: records of one clip, read with `cut.FEATURES` and `cut.large_values`.
+      inputs: inputs of the network.
+      offsets_ms: offsets of the audio's centre from the centre of the image inputs, ascending.
+
+    Raises (when the graph runs):
+      tf.errors.InvalidArgumentError: the clip is too short for a cut.
+    """
+    valid = _valid_moments(records, inputs, offsets_ms)
+    return valid.select(tf.range(valid.total[0])[None])
+
+
+class _ValidMoments(NamedTuple):
+    """The moments of clips that fit, not listed one by one, since a clip of 10 s has ten thousand.
+
+    The valid offsets of a frame are consecutive, so a range describes them.
 
     Attributes:
-      times_ms, seen_ms: of each frame and what is seen about it, as in `Moment`; `[clips, frames]`, as the next two.
-      up_to: how many fit of the frames before it, and with its own.
-      shift: from the number of a moment, counted over all frames, to the place of its offset.
-      total: of all frames, `[clips]`.
-      offsets_ms: all, `[offsets]`.
+      times_ms, images_ms: times of each frame, see `Moment`; `[clips, frames]`, as the next two.
+      up_to: number of moments of the frames up to and including each.
+      shift: difference between the number of a moment, counted over all frames, and the index of its offset.
+      total: number of moments of each clip, `[clips]`.
+      offsets_ms: all offsets, `[offsets]`.
     """
 
     times_ms: tf.Tensor
-    seen_ms: tf.Tensor
+    images_ms: tf.Tensor
     up_to: tf.Tensor
     shift: tf.Tensor
     total: tf.Tensor
     offsets_ms: tf.Tensor
 
-    def moments(self, numbers: tf.Tensor) -> Moment:
-        """Those of some numbers from 0 to `total - 1`, `[clips, n]`."""
+    def select(self, numbers: tf.Tensor) -> Moment:
+        """Return the moments with numbers from 0 to `total - 1`, `[clips, n]`."""
         frame = tf.searchsorted(self.up_to, numbers, side="right", out_type=tf.int64)
-        frame_ms, seen_ms, shift = (
-            tf.gather(values, frame, batch_dims=1) for values in (self.times_ms, self.seen_ms, self.shift)
+        frame_ms, images_ms, shift = (
+            tf.gather(values, frame, batch_dims=1) for values in (self.times_ms, self.images_ms, self.shift)
         )
-        return Moment(frame, frame_ms, seen_ms, seen_ms + tf.gather(self.offsets_ms, numbers + shift))
+        return Moment(frame, frame_ms, images_ms, images_ms + tf.gather(self.offsets_ms, numbers + shift))
 
 
-def _fitting(records: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> _Fitting:
-    times_ms, seen_ms, whole = middles(records, inputs)
-    earliest_ms, latest_ms = cut.sound_span(records, inputs)
+def _valid_moments(records: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]) -> _ValidMoments:
+    times_ms, images_ms, complete = image_centres(records, inputs)
+    earliest_ms, latest_ms = cut.audio_span(records, inputs)
     latest_ms = latest_ms[:, None]
     offsets = tf.constant(offsets_ms, tf.int64)
-    first = _place(offsets, earliest_ms - seen_ms, "left")
-    count = tf.maximum(_place(offsets, latest_ms - seen_ms, "right") - first, 0)
-    if 0 not in offsets_ms:  # the frames' own sound is not among those, and half of the pairs hear it: it has to fit
-        whole &= (earliest_ms <= seen_ms) & (seen_ms <= latest_ms)
-    count *= tf.cast(whole, tf.int64)
+    first = _insertion_index(offsets, earliest_ms - images_ms, "left")
+    count = tf.maximum(_insertion_index(offsets, latest_ms - images_ms, "right") - first, 0)
+    if 0 not in offsets_ms:  # half of the pairs take the frames' own audio, so it has to fit too
+        complete &= (earliest_ms <= images_ms) & (images_ms <= latest_ms)
+    count *= tf.cast(complete, tf.int64)
     up_to, total = tf.cumsum(count, axis=1), tf.reduce_sum(count, axis=1)
-    short = tf.argmin(total)  # of several, one
-    held = (records["frame_times_ms"].row_lengths()[short], cut.columns_of(records)[short])
-    complaint = ["no cut fits into the clip", records["clip_id"][short], "of (frames, columns)", *held, wanted(inputs)]
+    short = tf.argmin(total)  # the message names one clip
+    held = (records["frame_times_ms"].row_lengths()[short], cut.num_columns(records)[short])
+    complaint = [
+        "no cut fits into the clip",
+        records["clip_id"][short],
+        "of (frames, columns)",
+        *held,
+        describe_inputs(inputs),
+    ]
     with tf.control_dependencies([tf.debugging.Assert(total[short] > 0, complaint)]):
-        return _Fitting(times_ms, seen_ms, up_to, first - (up_to - count), tf.identity(total), offsets)
+        return _ValidMoments(times_ms, images_ms, up_to, first - (up_to - count), tf.identity(total), offsets)
 
 
-def _place(ascending: tf.Tensor, values: tf.Tensor, side: str) -> tf.Tensor:
-    """Where values of any shape would be put in among those of a vector."""
+def _insertion_index(ascending: tf.Tensor, values: tf.Tensor, side: str) -> tf.Tensor:
+    """Return where values of any shape would be inserted into an ascending vector, as `np.searchsorted` does."""
     flat = tf.searchsorted(ascending, tf.reshape(values, (-1,)), side=side, out_type=tf.int64)
     return tf.reshape(flat, tf.shape(values))
 
 
-def wanted(inputs: InputSpec) -> str:
-    """What one cut takes, and how to get clips that have it, for the message about one that does not."""
+def describe_inputs(inputs: InputSpec) -> str:
+    """Say what one cut takes and how to build clips that are long enough, for the message about a clip that is not."""
     flow = f", {inputs.flow_fields} fields of flow" if inputs.flow_fields else ""
     waveform = f", {inputs.waveform_samples} samples" if inputs.waveform_samples else ""
-    taken = f"{inputs.frames} frames{flow}, {inputs.columns} columns{waveform}, all about one moment"
+    taken = f"{inputs.frames} frames{flow}, {inputs.columns} columns{waveform}, all around one moment"
     return f"; the network takes {taken}. Build clips that are long enough, with the builder's option min_seconds"
 
 
-def middles(records: dict, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Times of each clip's frames, and of what is seen about each: `[clips, frames]`, as many as the longest clip has.
+def image_centres(records: dict, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the time on which the image inputs around each frame are centred.
 
     Returns:
-      The frames' times; the centres' times, ms; and whether so many frames and flow fields lie in the clip there.
+      Times of the frames, ms; times of the centres, ms; and whether all frames and flow fields around the frame lie in
+      the clip; each `[clips, frames]`, padded to the longest clip.
     """
     lengths = records["frame_times_ms"].row_lengths()
     times = records["frame_times_ms"].to_tensor()
     first, fields_before = inputs.frames // 2, inputs.flow_fields // 2
-    # The last field leads to one frame more; without fields this is the frame itself.
+    # The last flow field leads to one more frame; without fields this is the frame itself.
     last = max(inputs.frames - first - 1, inputs.flow_fields - fields_before)
     before = max(first, fields_before)
     numbers = tf.range(tf.shape(times, tf.int64)[1])
-    whole = (numbers >= before) & (numbers < lengths[:, None] - last)
+    complete = (numbers >= before) & (numbers < lengths[:, None] - last)
     ends = (numbers - first, numbers - first + inputs.frames - 1)
     most = tf.maximum(tf.size(numbers, tf.int64) - 1, 0)
-    return times, sum(tf.gather(times, tf.clip_by_value(end, 0, most), axis=1) for end in ends) // 2, whole
+    return times, sum(tf.gather(times, tf.clip_by_value(end, 0, most), axis=1) for end in ends) // 2, complete
 
 
-def any_column(draws: tf.Tensor, records: dict, inputs: InputSpec) -> tf.Tensor:
-    """First columns of cuts from anywhere in each clip, on the grid or not, `[clips, draws]`."""
-    return _pick(draws, (cut.columns_of(records) - inputs.columns + 1)[:, None])
+def random_columns(draws: tf.Tensor, records: dict, inputs: InputSpec) -> tf.Tensor:
+    """Return first columns of cuts anywhere in each clip, on the grid or not, `[clips, draws]`."""
+    return _to_index(draws, (cut.num_columns(records) - inputs.columns + 1)[:, None])
 
 
 def crop_window(jpeg: tf.Tensor, draw: tf.Tensor, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor]:
-    """As `crop_windows`, of one draw."""
+    """Return the crop of one draw; see `crop_windows`."""
     windows, size = crop_windows(jpeg, draw[None], inputs)
     return windows[0], size
 
 
 def crop_windows(jpeg: tf.Tensor, draws: tf.Tensor, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor]:
-    """Square crops of `crop_fraction` of the shorter side.
+    """Return square crops, `crop_fraction` of the shorter side.
 
     Args:
-      jpeg: an encoded frame; all of a record are of one size.
+      jpeg: an encoded frame; all frames of a record have one size.
       draws: uniform numbers, `[draws, len(Draw)]`.
-      inputs: its `crop_fraction` is used.
+      inputs: `crop_fraction` is used.
 
     Returns:
       (top, left, height, width) of each crop, and (height, width) of the frame, pixels, int32.
     """
     size = tf.image.extract_jpeg_shape(jpeg)[:2]
     side = tf.cast(tf.round(inputs.crop_fraction * tf.cast(tf.reduce_min(size), tf.float64)), tf.int32)
-    corners = _pick(draws[:, Draw.TOP : Draw.LEFT + 1], size - side + 1)
+    corners = _to_index(draws[:, Draw.TOP : Draw.LEFT + 1], size - side + 1)
     return tf.concat([corners, tf.fill(tf.shape(corners), side)], axis=1), size
 
 
-def _pick(draw: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Integers below `count` from uniform numbers."""
+def _to_index(draw: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Turn uniform numbers in [0, 1) into integers below `count`."""
     return tf.cast(draw * tf.cast(count, tf.float64), count.dtype)

@@ -1,8 +1,8 @@
-"""The one record schema of every dataset: what the builders write and what the input pipeline reads.
+"""The record schema of all datasets, which builders write and the input pipeline reads.
 
-A record is one clip. Times are integers, in milliseconds from the start of the clip. A frame at time t is the moment
-t; the second of sound that belongs to it is centred on it. The log-spectrogram is the natural log of power with a floor
-of 1e-7, not normalised, so that every paper's scaling is an affine step at training time.
+A record is one clip. Times are integers, in milliseconds from the start of the clip. The audio of a frame is centred on
+the time of the frame. The log-spectrogram is the natural log of power with a floor of 1e-7, not normalised, so that
+every paper's scaling is an affine step at training time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,26 +22,27 @@ def features(
     optical_flow: bool = False,
     waveform: bool = False,
 ) -> tfds.features.FeaturesDict:
-    """Features of a record; what a dataset does not hold is absent.
+    """Return the features of a record; those that a dataset does not store are absent.
 
     Args:
-      class_ids: ids of the dataset's classes (AudioSet's `/m/...` ids where it has them), in label order; None where
-        the builder names them once it has read the annotations.
-      class_count: how many classes there are, in place of their ids, where those are not needed.
-      frames: whether there are pictures, and so frames and boxes.
+      class_ids: ids of the dataset's classes in label order (AudioSet's `/m/...` ids if it has them); None if the
+        builder names them after it has read the annotations.
+      class_count: number of classes, in place of their ids.
+      frames: whether frames and boxes are stored.
       optical_flow: whether the flow between frames is stored.
       waveform: whether the waveform is stored.
 
     Returns:
-      clip_id, video_id: names; clips of one video share `video_id`, and are never paired as negatives.
-      start_ms: where the clip starts in its video.
-      frames: JPEG frames, shorter side as the builder config says; frame_times_ms: their times in the clip.
-      optical_flow: flow from each frame to the next as grey JPEG, `avlearn.media.optical_flow.to_images`.
+      clip_id, video_id: names; clips of one video share `video_id` and are never paired as negatives.
+      start_ms: start of the clip in its video.
+      frames: JPEG frames; the builder config sets the length of the shorter side.
+      frame_times_ms: times of the frames in the clip.
+      optical_flow: flow from each frame to the next as grey JPEG, `avlearn.media.optical_flow.to_pictures`.
       log_spectrogram: float16 `[columns, 257]`, raw bytes.
       waveform: int16 `[samples]`, mono, raw bytes, full scale 32767; its rate is in the metadata.
-      labels: classes of what sounds.
-      boxes: one entry for each annotated object at each annotated frame: `bbox` normalised (ymin, xmin, ymax, xmax),
-        `label`, `sounding`, `time_ms`, the time of the frame it is on, and `annotator`, the number of who drew it.
+      labels: classes that sound.
+      boxes: one entry for each annotated object on each annotated frame: `bbox`, normalised (ymin, xmin, ymax, xmax);
+        `label`; `sounding`; `time_ms`, the time of its frame; `annotator`, the number of the person who drew it.
     """
     label = tfds.features.ClassLabel(names=None if class_ids is None else list(class_ids), num_classes=class_count)
     present = {
@@ -82,15 +83,15 @@ def metadata(
     class_names: Sequence[str],
     ontology: Sequence[Mapping],
 ) -> tfds.core.MetadataDict:
-    """What a reader has to know about a built dataset, stored beside it (pass as `DatasetInfo(metadata=...)`).
+    """Return the metadata that is stored with a built dataset (pass it as `DatasetInfo(metadata=...)`).
 
     Args:
-      frames_per_second: rate of the stored frames, 1 / s; 0 where there are none.
+      frames_per_second: rate of the stored frames, 1 / s; 0 if none are stored.
       front_end: audio front end, `l3` or `lvs`.
-      waveform_hz: sample rate of the stored waveform; 0 where there is none.
+      waveform_hz: sample rate of the stored waveform; 0 if none is stored.
       class_names: display names, in label order.
-      ontology: the part of the AudioSet ontology that spans the classes, as objects with `id`, `name`, `child_ids`
-        (empty for datasets without one: relevance is then 0 or 1).
+      ontology: the part of the AudioSet ontology that spans the classes, as objects with `id`, `name`, `child_ids`;
+        empty for datasets without one, for which relevance is 0 or 1.
     """
     return tfds.core.MetadataDict(
         schema_version=SCHEMA_VERSION,
@@ -103,5 +104,5 @@ def metadata(
 
 
 def ontology_nodes(ontology: Sequence[Mapping]) -> list[dict]:
-    """Nodes of an ontology with what is stored of them."""
+    """Keep the stored keys of the nodes of an ontology."""
     return [{key: node[key] for key in ("id", "name", "child_ids")} for node in ontology]

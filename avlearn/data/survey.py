@@ -1,4 +1,4 @@
-"""What a built split holds, for a person who looks at it: counted in one pass, and single clips as they are stored."""
+"""Counts what a built split holds, and reads single clips as they are stored, for people to look at."""
 
 import collections
 import dataclasses
@@ -15,7 +15,7 @@ from avlearn.data import annotations, augment, built_dataset, contents, cut, gra
 from avlearn.data.records import Records
 from avlearn.media.log_spectrogram import FRONT_ENDS
 
-BATCH = 64  # clips between two reports of progress
+BATCH = 64  # clips between reports of progress
 
 LABELS = {"labels": annotations.FEATURES["labels"]}
 TIMES = {"frame_times_ms": cut.FEATURES["frame_times_ms"]}
@@ -24,16 +24,16 @@ BOX_FEATURES = {name: feature for name, feature in annotations.FEATURES.items() 
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """What a split holds.
+    """Counts over a split.
 
     Attributes:
-      num_bytes: of its shards.
-      per_class: clips of each class, in label order.
-      unlabelled: clips of no class.
-      columns: columns of log-spectrogram to the number of clips that have so many.
-      frames: number of frames to the number of clips that have so many; empty where the dataset has no pictures.
-      boxes, sounding_boxes: on all clips together.
-      clips_with_boxes: clips that have any.
+      num_bytes: size of the shards.
+      per_class: number of clips of each class, in label order.
+      unlabelled: number of clips without a class.
+      columns: number of clips by number of log-spectrogram columns.
+      frames: number of clips by number of frames; empty if the dataset has no frames.
+      boxes, sounding_boxes: number of boxes on all clips together.
+      clips_with_boxes: number of clips with at least one box.
     """
 
     num_bytes: int
@@ -48,13 +48,13 @@ class Counts:
 
 @dataclasses.dataclass(frozen=True)
 class StoredMoment:
-    """A stored frame and what is annotated on it.
+    """A stored frame and its annotations.
 
     Attributes:
-      time_ms: in the clip.
-      frame: as it is stored.
-      flow: to the next frame, x above y as `avlearn.media.optical_flow.to_images`; None where there is none.
-      boxes, label, sounding: those whose time is nearest to this frame's.
+      time_ms: time in the clip.
+      frame: frame as it is stored.
+      flow: flow to the next frame, x above y, see `avlearn.media.optical_flow.to_pictures`; None if not stored.
+      boxes, label, sounding: boxes whose time is nearest to this frame.
     """
 
     time_ms: int
@@ -67,15 +67,15 @@ class StoredMoment:
 
 @dataclasses.dataclass(frozen=True)
 class StoredClip:
-    """A record.
+    """A record, decoded.
 
     Attributes:
-      clip_id: its name.
-      start_ms: where it starts in its video.
-      labels: classes of what sounds.
+      clip_id: name of the clip.
+      start_ms: start of the clip in its video.
+      labels: classes that sound.
       log_spectrogram: natural log of power.
-      waveform: full scale 1, at the split's `waveform_hz`; None where none is stored.
-      moments: first, middle and last frame; fewer where it has fewer, none where the dataset has no pictures.
+      waveform: full scale 1, at the split's `waveform_hz`; None if not stored.
+      moments: first, middle and last frame; fewer if the clip has fewer, none if the dataset has no frames.
     """
 
     clip_id: str
@@ -86,12 +86,12 @@ class StoredClip:
     moments: tuple[StoredMoment, ...]
 
 
-def count(split: built_dataset.Split, progress: Callable[[int], object]) -> Counts:
-    """Counts a split in one pass, in which every record is read whole and compared with its checksum.
+def count_split(split: built_dataset.Split, progress: Callable[[int], object]) -> Counts:
+    """Count a split in one pass that reads every record in full and checks its checksum.
 
     Args:
-      split: an open one.
-      progress: called with the number of clips that were read since the last call.
+      split: an open split.
+      progress: called with the number of clips read since the last call.
 
     Raises:
       ValueError: a record is damaged.
@@ -99,10 +99,10 @@ def count(split: built_dataset.Split, progress: Callable[[int], object]) -> Coun
     per_class = np.zeros(len(split.class_ids), np.int64)
     unlabelled = boxes = sounding = with_boxes = 0
     columns, frames = collections.Counter(), collections.Counter()
-    pictures = {**TIMES, "boxes/sounding": BOX_FEATURES["boxes/sounding"]} if "frames" in split.features else {}
-    records = split.whole_records(LABELS | pictures, ["log_spectrogram"])  # and so every checksum is compared
-    counted = functools.partial(_counted, num_classes=len(split.class_ids))
-    for batch in _batches(split, np.arange(len(split)), records, counted):
+    on_frames = {**TIMES, "boxes/sounding": BOX_FEATURES["boxes/sounding"]} if "frames" in split.features else {}
+    records = split.full_records(LABELS | on_frames, ["log_spectrogram"])  # in full, to check every checksum
+    to_counts = functools.partial(_to_counts, num_classes=len(split.class_ids))
+    for batch in _batches(split, np.arange(len(split)), records, to_counts):
         per_class += batch["classes"].sum(axis=0)
         unlabelled += int((~batch["classes"].any(axis=1)).sum())
         columns.update(batch["columns"].tolist())
@@ -116,21 +116,21 @@ def count(split: built_dataset.Split, progress: Callable[[int], object]) -> Coun
     return Counts(num_bytes, per_class, unlabelled, columns, frames, boxes, sounding, with_boxes)
 
 
-def labels(split: built_dataset.Split, clips: Int[np.ndarray, " clips"]) -> Bool[np.ndarray, "clips classes"]:
-    """Classes of some clips of a split, in the order of their numbers as given.
+def clip_labels(split: built_dataset.Split, clips: Int[np.ndarray, " clips"]) -> Bool[np.ndarray, "clips classes"]:
+    """Return the classes of clips, in the order of the given numbers.
 
     Raises:
       ValueError: a record is damaged.
     """
-    labelled = functools.partial(_labelled, num_classes=len(split.class_ids))
-    return np.concatenate([batch["classes"] for batch in _batches(split, clips, split.records(LABELS), labelled)])
+    to_classes = functools.partial(_to_classes, num_classes=len(split.class_ids))
+    return np.concatenate([batch["classes"] for batch in _batches(split, clips, split.records(LABELS), to_classes)])
 
 
-def clip(split: built_dataset.Split, number: int) -> StoredClip:
-    """A clip of the split by its number.
+def read_clip(split: built_dataset.Split, number: int) -> StoredClip:
+    """Read a clip by its number in the split.
 
-    Its middle frame is the annotated frame nearest to the middle where it has boxes. A box is on the stored frame
-    nearest to its time (the earlier of two).
+    If the clip has boxes, its middle frame is the annotated frame nearest to the middle. A box belongs to the stored
+    frame nearest to its time; of two equally near ones, to the earlier.
 
     Raises:
       ValueError: the record is damaged.
@@ -139,7 +139,7 @@ def clip(split: built_dataset.Split, number: int) -> StoredClip:
     if "frames" in split.features:
         wanted |= {**TIMES, **BOX_FEATURES}
     large = {name: tf.io.RaggedFeature(tf.string) for name in contents.LARGE if name in split.features}
-    with split.explained():
+    with split.readable_errors():
         parsed = tf.io.parse_single_example(split.reader()(tf.constant(number, tf.int64)), wanted | large)
         record = {name: value.numpy() for name, value in parsed.items()}
         log_spectrogram = np.frombuffer(record["log_spectrogram"][0], np.float16).reshape(-1, schema.BINS)
@@ -159,23 +159,25 @@ def clip(split: built_dataset.Split, number: int) -> StoredClip:
 def _batches(
     split: built_dataset.Split, clips: np.ndarray, records: Records, element: Callable
 ) -> Iterator[dict[str, np.ndarray]]:
-    """What a function of TensorFlow's graph makes of the records of some clips, in order."""
-    dataset = graph.grouped(tf.data.Dataset.from_tensor_slices(clips), records, BATCH)
-    dataset = dataset.map(graph.in_graph(lambda group: element(records(group))), num_parallel_calls=os.cpu_count())
-    with split.explained():
+    """Yield what a TensorFlow function computes from the records of clips, in order."""
+    dataset = graph.group_clips(tf.data.Dataset.from_tensor_slices(clips), records, BATCH)
+    dataset = dataset.map(
+        graph.without_autograph(lambda group: element(records(group))), num_parallel_calls=os.cpu_count()
+    )
+    with split.readable_errors():
         yield from dataset.rebatch(BATCH).as_numpy_iterator()
 
 
-def _labelled(opened: dict, num_classes: int) -> dict[str, tf.Tensor]:
-    return {"classes": annotations.classes(opened, num_classes)}
+def _to_classes(record: dict, num_classes: int) -> dict[str, tf.Tensor]:
+    return {"classes": annotations.multi_hot(record, num_classes)}
 
 
-def _counted(opened: dict, num_classes: int) -> dict[str, tf.Tensor]:
-    found = {**_labelled(opened, num_classes), "columns": cut.columns_of(opened)}
-    if "frame_times_ms" in opened:
-        found["frames"] = opened["frame_times_ms"].row_lengths()
-        found["boxes"] = opened["boxes/sounding"].row_lengths()
-        found["sounding"] = tf.reduce_sum(opened["boxes/sounding"], axis=1)
+def _to_counts(record: dict, num_classes: int) -> dict[str, tf.Tensor]:
+    found = {**_to_classes(record, num_classes), "columns": cut.num_columns(record)}
+    if "frame_times_ms" in record:
+        found["frames"] = record["frame_times_ms"].row_lengths()
+        found["boxes"] = record["boxes/sounding"].row_lengths()
+        found["sounding"] = tf.reduce_sum(record["boxes/sounding"], axis=1)
     return found
 
 
@@ -199,5 +201,5 @@ def _moments(record: dict, middle_ms: float) -> Iterator[StoredMoment]:
 
 
 def _nearest(times: np.ndarray, wanted: np.ndarray) -> Int[np.ndarray, " wanted"]:
-    """Place in `times` of the one nearest to each wanted time, the first of equals."""
+    """Return the index in `times` nearest to each wanted time; of equally near ones, the first."""
     return np.abs(times[:, None] - wanted[None]).argmin(axis=0)

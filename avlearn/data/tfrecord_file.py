@@ -1,4 +1,4 @@
-"""TFRecord files without TensorFlow, which would cost every process of a build 0.7 GiB and seconds to start."""
+"""Reads and writes TFRecord files without TensorFlow, which costs 0.7 GiB and seconds of start-up per process."""
 
 import struct
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ from typing import BinaryIO
 import google_crc32c
 
 LENGTH_BYTES = 8
-HEADER_BYTES = 12  # of a record: its length, and the length's checksum
-FRAMING_BYTES = 16  # of a record, besides itself: the header, and the record's checksum
+HEADER_BYTES = 12  # the record's length and the length's checksum
+FRAMING_BYTES = 16  # the header and the record's checksum
 DAMAGED = "its checksum is wrong"
 
 
 def write(file: BinaryIO, record: bytes) -> None:
-    """Appends a record: its length (8 bytes), the length's checksum (4), the record, and its checksum (4)."""
+    """Append a record: its length (8 bytes), the length's checksum (4), the record, and its checksum (4)."""
     length = struct.pack("<Q", len(record))
     file.write(length + _masked_checksum(length))
     file.write(record)
@@ -21,7 +21,7 @@ def write(file: BinaryIO, record: bytes) -> None:
 
 
 def read(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Records of a whole file, each with the place of its first byte.
+    """Yield the offset of each record of a file, and the record.
 
     Raises:
       ValueError: a record is damaged or cut short.
@@ -37,8 +37,8 @@ def read(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         yield begin, record
 
 
-def framed_bytes(header: bytes) -> int:
-    """Size of a record with its framing, of which these are the first `HEADER_BYTES`.
+def framed_size(header: bytes) -> int:
+    """Return the size of a framed record, given its first `HEADER_BYTES`.
 
     Raises:
       ValueError: the header is damaged.
@@ -48,11 +48,11 @@ def framed_bytes(header: bytes) -> int:
     return struct.unpack("<Q", header[:LENGTH_BYTES])[0] + FRAMING_BYTES
 
 
-def unframed(framed: bytes) -> bytes:
-    """A record out of its framing.
+def unframe(framed: bytes) -> bytes:
+    """Return a record without its framing.
 
     Raises:
-      ValueError: it is damaged.
+      ValueError: the record is damaged.
     """
     record = framed[HEADER_BYTES:-4]
     if _masked_checksum(record) != framed[-4:]:
@@ -61,7 +61,7 @@ def unframed(framed: bytes) -> bytes:
 
 
 def _masked_checksum(data: bytes) -> bytes:
-    """CRC-32C turned right by 15 bits, plus a constant, as TensorFlow's record_writer defines it."""
+    """Return the CRC-32C rotated right by 15 bits, plus a constant, as TensorFlow's record_writer defines it."""
     checksum = google_crc32c.value(data)
     masked = ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
     return struct.pack("<I", masked)

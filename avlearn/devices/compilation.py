@@ -1,4 +1,4 @@
-"""Where compiled programs are kept between runs, and traces of what the devices do in a step."""
+"""The cache of compiled programs, and profiler traces of training steps."""
 
 import logging
 import os
@@ -9,38 +9,38 @@ import zlib
 import jax
 
 LOG = logging.getLogger("avlearn")
-STEPS_BEFORE_TRACE = 10  # of this start: the first ones compile and fill buffers
+STEPS_BEFORE_TRACE = 10  # the first steps of a start compile and fill buffers
 STEPS_OF_TRACE = 5
 
 
-def default_cache() -> pathlib.Path:
-    """`~/.cache/avlearn/compiled` (or `$XDG_CACHE_HOME/...`), and in it a directory for each kind of processor.
+def default_cache_directory() -> pathlib.Path:
+    """Return a directory for this type of CPU in `~/.cache/avlearn/compiled` (or `$XDG_CACHE_HOME/avlearn/compiled`).
 
-    A program compiled for a CPU may use instructions that another one does not have, and homes are shared by machines.
+    Programs compiled for one CPU may use instructions that another lacks, and machines may share a home directory.
     """
     home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     cpuinfo = pathlib.Path("/proc/cpuinfo")
-    about = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
-    kind = sorted({line for line in about if line.startswith(("flags", "Features", "model name"))}) or about
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
+    kind = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}) or lines
     return home / "avlearn" / "compiled" / f"{platform.machine()}-{zlib.crc32(''.join(kind).encode()):08x}"
 
 
-def keep(directory: str | None) -> None:
-    """Keeps compiled programs in a directory: None for the default, empty for none.
+def set_cache_directory(directory: str | None) -> None:
+    """Cache compiled programs in a directory; None: the default, empty: no cache.
 
-    JAX's own setting, `JAX_COMPILATION_CACHE_DIR`, goes before the default.
+    JAX's own setting, `JAX_COMPILATION_CACHE_DIR`, takes precedence over the default.
     """
     if directory is None and jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(default_cache()))
+        jax.config.update("jax_compilation_cache_dir", str(default_cache_directory()))
     elif directory is not None:
         jax.config.update("jax_compilation_cache_dir", directory or None)
 
 
 class Trace:
-    """Writes a trace of a few steps, for TensorBoard's profiler or Perfetto; the first process does.
+    """Trace of a few steps, for TensorBoard's profiler or Perfetto, written by the first process.
 
     Args:
-      directory: where to; None: no trace.
+      directory: directory of the trace; None: no trace.
       first_step: number of steps already done.
       steps: number of the last step.
     """
@@ -52,12 +52,12 @@ class Trace:
         self._last = min(self._first + STEPS_OF_TRACE - 1, steps)
 
     def before(self, step: int) -> None:
-        """To be called before a step is begun."""
+        """Start the trace if this is its first step; call it before the step begins."""
         if self._directory is not None and step == self._first:
             jax.profiler.start_trace(self._directory)
 
     def after(self, step: int, results) -> None:
-        """To be called with what a step returns."""
+        """Stop the trace if this is its last step; call it with the results of the step."""
         if self._directory is not None and step == self._last:
             jax.block_until_ready(results)
             jax.profiler.stop_trace()

@@ -1,43 +1,43 @@
-"""Environment variables that XLA and TensorFlow read once. Entry points set them; importing avlearn changes nothing."""
+"""Environment variables that XLA and TensorFlow read once. Entry points set them; importing avlearn does not."""
 
 import importlib.metadata
 import importlib.util
 import os
 
-# By default this jaxlib gives convolutions on a CPU to YNNPACK, whose gradients of weights are slow and which puts some
-# shapes on one core (docs/running/performance.md). XLA's own come back with it.
+# By default this jaxlib runs convolutions on a CPU with YNNPACK, whose weight gradients are slow and which runs some
+# shapes on one core (docs/running/performance.md). This flag restores XLA's own convolutions.
 CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
-# A version that does not know a flag ends the process: known to have it are these of jaxlib, and none of libtpu, which
-# reads the same variable.
+# XLA aborts on a flag that it does not know. These versions of jaxlib know it; libtpu, which reads the same variable,
+# does not.
 JAXLIB = "0.10."
 
 
-def known() -> bool:
-    """Whether what reads the flags here is known to have them."""
+def is_flag_supported() -> bool:
+    """Return whether all that reads `XLA_FLAGS` here knows the flag."""
     return importlib.metadata.version("jaxlib").startswith(JAXLIB) and not importlib.util.find_spec("libtpu")
 
 
 def set_variables() -> None:
-    """Sets what TensorFlow and XLA read, and keeps what the user has set; call it before TensorFlow is imported."""
-    # TensorFlow only reads records here: it is silent unless something is wrong, and rounds alike on every machine.
+    """Set the variables of TensorFlow and XLA that the user has not set; call it before TensorFlow is imported."""
+    # TensorFlow only reads records: silence its log, and make it round alike on every machine.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     set_xla_flags()
 
 
 def set_xla_flags() -> None:
-    """Adds a flag to `XLA_FLAGS`, unless the variable names that flag or a file of flags."""
+    """Add the flag for convolutions to `XLA_FLAGS`, unless the variable names it already or names a file of flags."""
     given = os.environ.get("XLA_FLAGS", "").strip()
     names_a_file = given and not given.startswith("-")
-    if known() and not names_a_file and CONVOLUTIONS.partition("=")[0] not in given:
+    if is_flag_supported() and not names_a_file and CONVOLUTIONS.partition("=")[0] not in given:
         os.environ["XLA_FLAGS"] = f"{given} {CONVOLUTIONS}".strip()
 
 
-def keep_threads(num_workers: int) -> None:
-    """Gives XLA's CPU backend as many threads on any number of devices; must come before any device is touched.
+def set_thread_count(num_workers: int) -> None:
+    """Give XLA's CPU backend the same number of threads on any number of devices; call it before devices are used.
 
-    By itself it takes as many as there are cores or, where these are more, devices in the process, and it rounds a sum
-    by how many threads share it. `PJRT_NPROC` in the environment chooses another number.
+    By default it takes the larger of the numbers of cores and of devices in the process, and the rounding of a sum
+    depends on the number of threads. The environment variable `PJRT_NPROC` chooses another number.
     """
-    ours = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
-    os.environ.setdefault("PJRT_NPROC", str(max(num_workers, len(ours))))
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
+    os.environ.setdefault("PJRT_NPROC", str(max(num_workers, len(cores))))

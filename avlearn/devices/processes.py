@@ -1,4 +1,4 @@
-"""Joins the processes of a run on several hosts: finds the cluster in the environment, checks the shared workdir."""
+"""Joins the processes of a run on several hosts: detects the cluster, and checks that they share the workdir."""
 
 import importlib.util
 import os
@@ -10,19 +10,19 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 EXPLICIT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-# So long after its last sign of life a process counts as dead, and the others are ended: long enough for a host that is
-# busy or swaps, short beside what a pod costs.
+# A process is declared dead this long after its last heartbeat, and the others are terminated: long enough for a host
+# that is busy or swaps, short compared to the cost of a pod.
 HEARTBEAT_TIMEOUT_SECONDS = 60
 INITIALIZATION_TIMEOUT_SECONDS = 300  # the hosts of a pod start within minutes of each other
 
 
 def initialize(environment: Mapping[str, str] = os.environ) -> None:
-    """Joins the processes of a pod, as the environment says (see `cluster`); must come before any device is touched.
+    """Join the processes of a pod (see `cluster_arguments`); call it before devices are used.
 
     Raises:
       ValueError: the environment is incomplete, or the processes do not find each other.
     """
-    arguments = cluster(environment)
+    arguments = cluster_arguments(environment)
     if arguments is None:
         return
     try:
@@ -35,34 +35,32 @@ def initialize(environment: Mapping[str, str] = os.environ) -> None:
         )
     except (RuntimeError, ValueError, OSError) as error:
         raise ValueError(
-            f"the processes of this run did not find each other: {error}\nEach process must reach the first one's "
-            "address and port. JAX_NUM_PROCESSES=1 in the environment makes it a run of one process."
+            f"the processes of this run did not find each other: {error}\nEach process must reach the address and port "
+            "of the first. To run a single process, set JAX_NUM_PROCESSES=1 in the environment."
         ) from error
 
 
-def cluster(environment: Mapping[str, str]) -> dict | None:
-    """Arguments for `jax.distributed.initialize`: those that JAX does not find by itself; None for a single process.
+def cluster_arguments(environment: Mapping[str, str]) -> dict | None:
+    """Return the arguments of `jax.distributed.initialize` that JAX does not find itself; None for a single process.
 
-    In this order:
+    Checked in this order:
 
     * `JAX_COORDINATOR_ADDRESS` (host:port of process 0), `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`, as
-      launch/local_multiprocess.py sets them. `JAX_NUM_PROCESSES=1` alone means a single process, wherever it runs.
+      launch/local_multiprocess.py sets them. `JAX_NUM_PROCESSES=1` alone means a single process, on any machine.
     * Slurm: a step of several tasks (`srun`).
-    * TPU: JAX asks the metadata server of a TPU VM, or reads what GKE sets (`TPU_WORKER_HOSTNAMES`, `TPU_WORKER_ID`).
-      `TPU_PROCESS_BOUNDS=1,1,1` or another `JAX_PLATFORMS` means a single process.
-    * Kubernetes: an Indexed Job or a JobSet (`JOB_COMPLETION_INDEX`); JAX asks the cluster for the rest, with the
+    * TPU: JAX asks the metadata server of a TPU VM, or reads the variables of GKE (`TPU_WORKER_HOSTNAMES`,
+      `TPU_WORKER_ID`). `TPU_PROCESS_BOUNDS=1,1,1` or another `JAX_PLATFORMS` means a single process.
+    * Kubernetes: an Indexed Job or a JobSet (`JOB_COMPLETION_INDEX`). JAX asks the cluster for the rest, with the
       package `kubernetes` and a service account that may read pods, jobs and services.
 
     Raises:
-      ValueError: some of the three variables are missing, or Kubernetes' package is.
+      ValueError: one or two of the three variables are missing, or the package `kubernetes` is not installed.
     """
     if environment.get("JAX_NUM_PROCESSES") == "1":
         return None
     if missing := [name for name in EXPLICIT if name not in environment]:
         if len(missing) < len(EXPLICIT):
-            raise ValueError(
-                f"a run of several processes needs {', '.join(EXPLICIT)}; {', '.join(missing)} is not set."
-            )
+            raise ValueError(f"a run of several processes needs {', '.join(EXPLICIT)}: set {', '.join(missing)} too.")
     else:
         return {
             "coordinator_address": environment["JAX_COORDINATOR_ADDRESS"],
@@ -77,16 +75,16 @@ def cluster(environment: Mapping[str, str]) -> dict | None:
     if "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment:
         if importlib.util.find_spec("kubernetes") is None:
             raise ValueError(
-                "this is a pod of an Indexed Job, and JAX asks Kubernetes for the others with a package that is not "
-                f"installed: pip install kubernetes. Or set {', '.join(EXPLICIT)} in the manifest "
-                "(JAX_NUM_PROCESSES=1: a single process)."
+                "this is a pod of an Indexed Job, and JAX needs a package to ask Kubernetes for the other pods: "
+                f"pip install kubernetes. Or set {', '.join(EXPLICIT)} in the manifest (JAX_NUM_PROCESSES=1: a single "
+                "process)."
             )
         return {}
     return None
 
 
 def on_tpu(environment: Mapping[str, str]) -> bool:
-    """Whether this host has TPU chips that it shares with other processes, by what JAX noted when it was imported."""
+    """Return whether this is a host of a TPU slice, by the variables that JAX sets when it is imported."""
     if "tpu" not in environment.get("JAX_PLATFORMS", "tpu") or environment.get("TPU_PROCESS_BOUNDS") == "1,1,1":
         return False
     by_gke = "TPU_WORKER_HOSTNAMES" in environment or "TPU_PROCESS_ADDRESSES" in environment
@@ -94,9 +92,10 @@ def on_tpu(environment: Mapping[str, str]) -> bool:
 
 
 def slurm_devices(environment: Mapping[str, str]) -> list[int] | None:
-    """This task's GPUs among those that it sees: an even share where the tasks of a node see the same ones.
+    """Return the indices of this task's GPUs among the visible ones; None if Slurm announces no GPUs.
 
-    JAX by itself takes one GPU a task, and would leave the others of a node idle. None where Slurm tells of no GPUs.
+    Tasks that see the same GPUs of a node get an even share. JAX itself takes one GPU per task, which would leave the
+    others idle.
     """
     visible = list(filter(None, environment.get("CUDA_VISIBLE_DEVICES", "").split(",")))
     if not visible:
@@ -105,40 +104,40 @@ def slurm_devices(environment: Mapping[str, str]) -> list[int] | None:
     tasks = _tasks_of_node(environment["SLURM_STEP_TASKS_PER_NODE"], int(environment["SLURM_NODEID"]))
     shared = len(visible) == int(environment.get("SLURM_GPUS_ON_NODE", len(visible))) and tasks <= len(visible)
     if not shared:
-        return list(range(len(visible)))  # Slurm has bound each task to its own
+        return list(range(len(visible)))  # Slurm has bound each task to its GPUs
     share = len(visible) // tasks
     return list(range(local * share, (local + 1) * share))
 
 
 def _tasks_of_node(tasks_per_node: str, node: int) -> int:
-    """Slurm's shorthand: `2(x3),1` are three nodes with two tasks each and one with one."""
+    """Parse Slurm's shorthand: `2(x3),1` means two tasks on each of three nodes and one on the fourth."""
     counts = []
-    for part in tasks_per_node.split(","):
-        count, _, repeated = part.partition("(x")
+    for group in tasks_per_node.split(","):
+        count, _, repeated = group.partition("(x")
         counts += [int(count)] * int(repeated.rstrip(")") or 1)
     return counts[node]
 
 
-def check_shared(directory: pathlib.Path) -> None:
-    """Checks that all processes see the same directory: the first one writes a number there, and all read it.
+def check_shared_directory(directory: pathlib.Path) -> None:
+    """Check that all processes see the same directory: the first writes a number there, and all read it.
 
     Raises:
-      ValueError: names the processes that do not see it.
+      ValueError: a process does not see it; the message names all that do not.
     """
     if jax.process_count() == 1:
         return
-    mark = directory / ".seen_by_all_processes"
+    marker = directory / ".shared_directory_check"
     number = int(multihost_utils.broadcast_one_to_all(np.random.default_rng().integers(2**31, dtype=np.int32)))
     if jax.process_index() == 0:
-        mark.write_text(str(number))
+        marker.write_text(str(number))
     multihost_utils.sync_global_devices("written")
-    seen = mark.exists() and mark.read_text() == str(number)
-    blind = np.flatnonzero(~multihost_utils.process_allgather(np.array(seen)))
+    found = marker.exists() and marker.read_text() == str(number)
+    missing = np.flatnonzero(~multihost_utils.process_allgather(np.array(found)))
     if jax.process_index() == 0:
-        mark.unlink()
-    if blind.size:
+        marker.unlink()
+    if missing.size:
         raise ValueError(
             f"the workdir {directory} is not the same directory for all {jax.process_count()} processes: "
-            f"{', '.join(map(str, blind))} do not see what process 0 writes there. Choose one on storage that all "
-            "hosts mount (NFS, Filestore, a mounted bucket) with --workdir=DIRECTORY."
+            f"process {', '.join(map(str, missing))} cannot see what process 0 writes there. Choose one on storage "
+            "that all hosts mount (NFS, Filestore, a mounted bucket) with --workdir=DIRECTORY."
         )

@@ -11,8 +11,8 @@ from avlearn.devices.placement import AXIS
 
 
 def sum_in_tree(parts: Iterable[PyTree], add: Callable[[PyTree, PyTree], PyTree]) -> PyTree:
-    """Sum of what comes, added up two by two, then these two by two, and so on; holds a part of each level at most."""
-    held = []  # how many parts each sum is of, and the sum
+    """Sum values in a binary tree: pairs, then pairs of pairs, and so on; holds at most one sum per level."""
+    held = []  # (number of values, their sum), the largest number first
     for part in parts:
         count = 1
         while held and held[-1][0] == count:
@@ -25,16 +25,17 @@ def sum_in_tree(parts: Iterable[PyTree], add: Callable[[PyTree, PyTree], PyTree]
 
 
 def sum_over_devices(tree: PyTree) -> PyTree:
-    """Sum over the devices of the mesh, inside `jax.shard_map`, float32.
+    """Sum a tree of float32 arrays over the devices of the mesh, inside `jax.shard_map`.
 
-    The order of a `psum` is up to the machine. Here, on a power of two of devices, neighbours add first, then pairs of
-    them, and so on, as `sum_in_tree` does in time. At each level two partners split what they hold and each adds up one
-    half, and then the sums go back the same way: the same bytes as in a ring, most of them between neighbours.
+    The order of a `psum` depends on the machine. Here, if the number of devices is a power of two, neighbours add
+    first, then pairs of neighbours, and so on, in the same tree as `sum_in_tree`; other numbers fall back to `psum`.
+    At each level two partners exchange halves and each adds one half; then the sums return the same way. This moves as
+    many bytes as a ring, most of them between neighbours.
     """
     devices = jax.lax.axis_size(AXIS)
     if devices & (devices - 1):
         return jax.lax.psum(tree, AXIS)
-    place, distances = jax.lax.axis_index(AXIS), [2**level for level in range(devices.bit_length() - 1)]
+    index, distances = jax.lax.axis_index(AXIS), [2**level for level in range(devices.bit_length() - 1)]
     flat, restored = ravel_pytree(tree)
 
     def of_partner(x: Array, distance: int) -> Array:
@@ -43,9 +44,9 @@ def sum_over_devices(tree: PyTree) -> PyTree:
     part = jnp.pad(flat, (0, -flat.size % devices))
     for distance in distances:
         low, high = jnp.split(part, 2)
-        is_second = (place & distance) > 0
+        is_second = (index & distance) > 0
         part = jnp.where(is_second, high, low) + of_partner(jnp.where(is_second, low, high), distance)
     for distance in reversed(distances):
         other = of_partner(part, distance)
-        part = jnp.where(place & distance > 0, jnp.concatenate([other, part]), jnp.concatenate([part, other]))
+        part = jnp.where(index & distance > 0, jnp.concatenate([other, part]), jnp.concatenate([part, other]))
     return restored(part[: flat.size])

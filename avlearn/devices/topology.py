@@ -1,7 +1,7 @@
-"""A machine that is not at hand, by its name: its devices, and what exchanging gradients among them takes.
+"""Describes a machine by its name, without using it: memory of its devices, and time to exchange gradients.
 
-A TPU's name is that of its accelerator type: `tpu-v4-32` has 32 cores, two to a chip. `gpu-h100-16` has 16 GPUs. `32`
-is 32 devices of no kind: what each holds is known then, how long an exchange takes is not.
+A TPU is named by its accelerator type: `tpu-v4-32` has 32 cores, two per chip. `gpu-h100-16` has 16 GPUs. `32` is 32
+devices of an unknown kind, for which the memory is computed and the time is not.
 """
 
 import dataclasses
@@ -11,23 +11,22 @@ FORMS = "tpu-v4-32, tpu-v5litepod-16, gpu-h100-16 (kinds: {}), or a number of de
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
-    """A kind of device, as JAX counts devices, by its maker's published figures.
+class DeviceKind:
+    """A kind of device, as JAX counts devices, with the figures that its maker publishes.
 
     Attributes:
-      title: what one device is.
-      number_counts: what one device adds to the number in a topology's name: 2 where the name counts the two cores of a
-        chip that JAX sees as one device, else 1.
-      memory_bytes: its memory.
-      flops: peak operations a second in bfloat16.
-      link_bytes: bytes a second that it sends to others of its machine or slice, one direction, all its links together.
+      title: name of one device.
+      cores_per_device: 2 if the number in a topology's name counts the two cores of a chip, else 1.
+      memory_bytes: memory of a device.
+      flops: peak operations per second in bfloat16.
+      link_bytes: bytes per second that a device sends within its machine or slice, one direction, all links together.
       host_devices: devices of one machine.
-      between_hosts_bytes: bytes a second that a machine sends to others, one direction; None where devices of several
-        machines are linked as those of one (TPU).
+      between_hosts_bytes: bytes per second that a machine sends to others, one direction; None if devices of different
+        machines are linked like those of one (TPU).
     """
 
     title: str
-    number_counts: int
+    cores_per_device: int
     memory_bytes: float
     flops: float
     link_bytes: float
@@ -35,42 +34,42 @@ class Kind:
     between_hosts_bytes: float | None = None
 
 
-# TPU: https://cloud.google.com/tpu/docs/v3 ... /v6e, links of v3 and v4 from Jouppi et al., TPU v4, ISCA 2023, table 4
-# (4 of 70 GB/s and 6 of 50 GB/s a chip); half of what the pages call bidirectional. GPU: NVIDIA's data sheets, without
-# sparsity; NVLink one way, and the network cards of DGX machines (8 of 200 Gb/s, 8 of 400 Gb/s).
+# TPU: https://cloud.google.com/tpu/docs/v3 to /v6e; links of v3 and v4 from Jouppi et al., TPU v4, ISCA 2023, table 4
+# (4 x 70 GB/s and 6 x 50 GB/s per chip); one direction, half of the bidirectional figures. GPU: NVIDIA's data sheets,
+# without sparsity; NVLink in one direction, and the network cards of DGX machines (8 x 200 Gb/s, 8 x 400 Gb/s).
 GB, GIB = 1e9, 2.0**30
 KINDS = {
-    "tpu-v3": Kind("core of TPU v3", 1, 16 * GIB, 61.5e12, 140 * GB, 8),
-    "tpu-v4": Kind("chip of TPU v4", 2, 32 * GIB, 275e12, 300 * GB, 4),
-    "tpu-v5litepod": Kind("chip of TPU v5e", 1, 16 * GIB, 197e12, 200 * GB, 4),
-    "tpu-v5p": Kind("chip of TPU v5p", 2, 95 * GIB, 459e12, 600 * GB, 4),
-    "tpu-v6e": Kind("chip of TPU v6e", 1, 32 * GIB, 918e12, 400 * GB, 4),
-    "gpu-a100": Kind("A100 80 GB (SXM)", 1, 80 * GB, 312e12, 300 * GB, 8, 200 * GB),
-    "gpu-h100": Kind("H100 80 GB (SXM)", 1, 80 * GB, 989e12, 450 * GB, 8, 400 * GB),
-    "gpu-h200": Kind("H200 141 GB (SXM)", 1, 141 * GB, 989e12, 450 * GB, 8, 400 * GB),
+    "tpu-v3": DeviceKind("core of TPU v3", 1, 16 * GIB, 61.5e12, 140 * GB, 8),
+    "tpu-v4": DeviceKind("chip of TPU v4", 2, 32 * GIB, 275e12, 300 * GB, 4),
+    "tpu-v5litepod": DeviceKind("chip of TPU v5e", 1, 16 * GIB, 197e12, 200 * GB, 4),
+    "tpu-v5p": DeviceKind("chip of TPU v5p", 2, 95 * GIB, 459e12, 600 * GB, 4),
+    "tpu-v6e": DeviceKind("chip of TPU v6e", 1, 32 * GIB, 918e12, 400 * GB, 4),
+    "gpu-a100": DeviceKind("A100 80 GB (SXM)", 1, 80 * GB, 312e12, 300 * GB, 8, 200 * GB),
+    "gpu-h100": DeviceKind("H100 80 GB (SXM)", 1, 80 * GB, 989e12, 450 * GB, 8, 400 * GB),
+    "gpu-h200": DeviceKind("H200 141 GB (SXM)", 1, 141 * GB, 989e12, 450 * GB, 8, 400 * GB),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """Devices and their kind; None where only their number is known."""
+    """A number of devices and their kind, which may be unknown (None)."""
 
     name: str
     devices: int
-    kind: Kind | None
+    kind: DeviceKind | None
 
     @property
     def hosts(self) -> int:
-        """Machines, of a known kind."""
+        """Number of machines; the kind must be known."""
         return -(-self.devices // self.kind.host_devices)
 
     @property
     def ring_bytes(self) -> float:
-        """Bytes a second that each device sends at best when all add up what they hold, of a known kind.
+        """Bytes per second that each device sends at best in an all-reduce; the kind must be known.
 
-        With all its links in use, as in rings. Where an exchange leaves a machine, its network cards carry what its
-        devices send each other inside: the slower of the two counts. (The pairs of `parallel.sum_over_devices` need
-        less of the cards than a ring. On a TPU's torus they may use one link in four or six.)
+        This assumes that all links are in use, as in rings. Between machines, the slower of links and network cards
+        counts. (The pairs of `reduction.sum_over_devices` need less of the network cards than a ring; on a TPU's torus
+        they may use only one link in four or six.)
         """
         if self.kind.between_hosts_bytes is None or self.hosts == 1:
             return self.kind.link_bytes
@@ -78,10 +77,10 @@ class Topology:
 
 
 def parse(name: str) -> Topology:
-    """The topology of a name.
+    """Return the topology of a name.
 
     Raises:
-      ValueError: no such kind, or a number that is no number of its devices.
+      ValueError: the kind is unknown, or the number does not fit it.
     """
     kind_name, _, number = name.rpartition("-")
     forms = FORMS.format(", ".join(KINDS))
@@ -90,44 +89,44 @@ def parse(name: str) -> Topology:
     if not kind_name:
         return Topology(name, int(number), None)
     kind = KINDS[kind_name]
-    if int(number) % kind.number_counts:
-        raise ValueError(f"--topology={name}: the number counts cores, {kind.number_counts} to a chip; use {forms}.")
-    return Topology(name, int(number) // kind.number_counts, kind)
+    if int(number) % kind.cores_per_device:
+        raise ValueError(f"--topology={name}: the number counts cores, {kind.cores_per_device} per chip; use {forms}.")
+    return Topology(name, int(number) // kind.cores_per_device, kind)
 
 
 def workers_per_device(topology: Topology, num_workers: int) -> int:
-    """Workers that each device carries in turn.
+    """Return the number of workers that each device runs.
 
     Raises:
-      ValueError: the devices do not divide the workers.
+      ValueError: the number of devices does not divide the number of workers.
     """
     if num_workers % topology.devices:
         fitting = ", ".join(str(count) for count in range(1, num_workers + 1) if num_workers % count == 0)
         raise ValueError(
             f"the {topology.devices} devices of --topology={topology.name} cannot share {num_workers} workers evenly. "
             f"{num_workers} workers run on {fitting} devices; or choose --config.train.num_workers as a multiple of "
-            f"{topology.devices}, and --config.train.batch_per_worker so that their product stays."
+            f"{topology.devices}, and --config.train.batch_per_worker so that their product stays the same."
         )
     return num_workers // topology.devices
 
 
 def ring_share(devices: int) -> float:
-    """Bytes that each device sends in an all-reduce, as a multiple of what is reduced: every part goes round twice."""
+    """Return the bytes that each device sends in an all-reduce, relative to the size of the reduced data."""
     return 2 * (devices - 1) / devices
 
 
 @dataclasses.dataclass(frozen=True)
-class Load:
-    """What one device holds and exchanges, bytes.
+class DeviceLoad:
+    """What one device holds and exchanges; sizes are in bytes.
 
     Attributes:
-      pairs: of its workers together.
-      workers: that it carries.
-      inputs: a batch of all its workers.
-      parameters, statistics, optimizer: of the state.
-      temporary: activations and gradients of the compiled step.
-      compiled_for: the kind of device that the step was compiled for.
-      exchanged: what is reduced over all devices each step.
+      pairs: pairs of its workers together.
+      workers: workers that it runs.
+      inputs: size of a batch of all its workers.
+      parameters, statistics, optimizer: sizes of the parts of the state.
+      temporary: size of activations and gradients of the compiled step.
+      compiled_for: kind of device that the step was compiled for.
+      exchanged: size of the data that is reduced over all devices each step.
     """
 
     pairs: int
@@ -141,10 +140,10 @@ class Load:
     exchanged: int
 
 
-def describe(topology: Topology, load: Load) -> str:
-    """Text of what each device of a topology holds and exchanges, and which figure comes from where."""
+def describe(topology: Topology, load: DeviceLoad) -> str:
+    """Describe what each device of a topology holds and exchanges, and the source of each figure."""
     kind = topology.kind
-    made_of = "devices of no kind" if kind is None else f"x {kind.title}, {topology.hosts} machine(s)"
+    made_of = "devices of an unknown kind" if kind is None else f"x {kind.title}, {topology.hosts} machine(s)"
     rows = [
         ("a batch of input", load.inputs, "computed"),
         ("parameters", load.parameters, "computed"),
@@ -154,29 +153,29 @@ def describe(topology: Topology, load: Load) -> str:
     ]
     total = sum(size for _, size, _ in rows)
     rows.append(
-        ("in all", total, "" if kind is None else f"of {kind.memory_bytes / 2**20:,.0f} MiB{_fits(kind, total)}")
+        ("total", total, "" if kind is None else f"of {kind.memory_bytes / 2**20:,.0f} MiB{_fits(kind, total)}")
     )
     sent = ring_share(topology.devices) * load.exchanged
     lines = [
         f"Topology {topology.name}: {topology.devices} {made_of}",
-        f"Each device carries {load.workers} worker(s), {load.pairs} pairs a step, and holds, MiB:",
+        f"Each device runs {load.workers} worker(s), {load.pairs} pairs a step, and holds, MiB:",
         *(f"  {name:<26}{size / 2**20:>9,.1f}  {source}".rstrip() for name, size, source in rows),
-        f"All devices add up each step (gradients, running statistics and metrics in float32, computed): "
+        f"All devices sum each step (gradients, running statistics and metrics in float32, computed): "
         f"{load.exchanged / 2**20:,.1f} MiB",
-        f"For that each device sends {sent / 2**20:,.1f} MiB a step" + _time(topology, sent),
+        f"To do so, each device sends {sent / 2**20:,.1f} MiB a step" + _time(topology, sent),
     ]
     return "\n".join(lines)
 
 
-def _fits(kind: Kind, total: int) -> str:
+def _fits(kind: DeviceKind, total: int) -> str:
     if total <= kind.memory_bytes:
         return ""
-    return ": does not fit; a smaller --config.train.batch_per_worker with more workers does"
+    return ": does not fit; use a smaller --config.train.batch_per_worker with more workers"
 
 
 def _time(topology: Topology, sent: float) -> str:
     if topology.kind is None:
-        return "; how long that takes depends on their kind"
+        return "; the time depends on their kind"
     return (
         f": at best {1e3 * sent / topology.ring_bytes:.2f} ms at the published {topology.ring_bytes / 1e9:.0f} GB/s "
         "(computed; all links in use, no latency)"

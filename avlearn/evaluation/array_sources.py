@@ -19,7 +19,7 @@ def evaluation_split(config: ConfigDict, open_split: Callable) -> built_dataset.
 def pair_source(config: ConfigDict, passes: ForwardPasses, open_split: Callable, *, pairing: str) -> ArraySource:
     """Return the source of pairs of the evaluation split."""
     split = evaluation_split(config, open_split)
-    requirements.fits(split, passes.inputs)
+    requirements.check_split(split, passes.inputs)
     gather = functools.partial(passes.pairs, split=split, pairing=pairing)
     if pairing == collect.DRAWS:
         draws = config.evaluation.avc_accuracy.pair_draws

@@ -60,7 +60,7 @@ class ForwardPasses:
         visible = annotated["box_sounding"] & np.isfinite(annotated["boxes"]).all(axis=-1)
         classes = np.arange(annotated["labels"].shape[1])
         sounding = (visible[..., None] & (annotated["box_label"][..., None] == classes)).any(axis=1)
-        rows = pairs.sources(annotated["labels"], sounding, split.videos, self.seed)
+        rows = pairs.source_pairs(annotated["labels"], sounding, split.videos, self.seed)
         if not len(rows["source"]):
             raise ValueError(
                 f"the split {split.name!r} of {split.dataset} has no frame with boxes of several sounding classes that "
@@ -143,7 +143,7 @@ class ForwardPasses:
                 passes.append((prefix, of_state, self._compiled(function, own)))
 
         def predict(batch) -> dict[str, jax.Array]:
-            on_devices = placement.whole_to_devices(self.mesh, batch)
+            on_devices = placement.global_to_devices(self.mesh, batch)
             return {
                 prefix + name: array
                 for prefix, of_state, compiled in passes

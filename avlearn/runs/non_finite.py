@@ -11,6 +11,7 @@ from avlearn.devices import placement
 from avlearn.runs.checkpoint import Checkpoints
 
 FILE = "non_finite.json"
+EXIT_CODE = 65  # EX_DATAERR of sysexits.h: the same command would end in the same way
 CURE = "A lower --config.train.learning_rate is the usual cure."
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM, which announces that a machine will be taken away: the processes of a run agree on when to end."""
+"""Preemption: SIGTERM before a machine is taken away, and how the processes of a run agree on when to stop."""
 
 import contextlib
 import signal
@@ -12,65 +12,67 @@ from jax.sharding import Mesh
 
 from avlearn.devices import placement
 
-EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: start it again, with the same command
-SIGTERM = "preempted (SIGTERM)"
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: start the same command again
+REASON = "preempted (SIGTERM)"
 Item = TypeVar("Item")
 
 
 class Preempted(BaseException):
-    """The machine will be taken away; everything that can be saved is saved.
+    """The run was preempted, and what can be saved is saved.
 
-    Like KeyboardInterrupt it is not an Exception, so that libraries do not catch it.
+    Like KeyboardInterrupt it is not an Exception, so that no library swallows it.
     """
 
 
 class Preemption:
-    """Listens for SIGTERM. It may reach one process only; all of them end together.
+    """Whether a process of the run was preempted; all processes get the same answer and stop together.
 
-    A single process ends at once, unless it `held` the signal until it asks. Several processes ask at the same points
-    of the program, so that the answer, the maximum over them, is the same for all.
+    A single process stops at once, unless preemption is `deferred`, in which case it polls. Several processes poll in
+    the same places, and the answer is the maximum over them. (`multihost_utils.reached_preemption_sync_point` is not
+    used: it looks for SIGTERM once a second, so that quick steps and short evaluations would miss it, and a single
+    process would need a coordinator.)
     """
 
     def __init__(self):
-        self._received = self._held = False
+        self._preempted = self._deferred = False
         self._mesh = self._maximum = None
 
-    def watch(self) -> None:
-        """Listen for SIGTERM from now on. Call it after the processes have joined, since joining sets a handler too."""
-        signal.signal(signal.SIGTERM, self._note)
+    def listen(self) -> None:
+        """Handle SIGTERM from now on; call it after the processes have joined, because JAX then handles it too."""
+        signal.signal(signal.SIGTERM, self._handle)
 
-    def _note(self, *_) -> None:
-        self._received = True
-        if not self._held and not jax.distributed.is_initialized():
-            raise Preempted(SIGTERM)
+    def _handle(self, *_) -> None:
+        self._preempted = True
+        if not self._deferred and not jax.distributed.is_initialized():
+            raise Preempted(REASON)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep a single process from ending at once, so that it can save its state first."""
-        self._held = True
+    def deferred(self) -> Iterator[None]:
+        """Keep a single process from stopping at once, because it polls and saves first."""
+        self._deferred = True
         try:
             yield
         finally:
-            self._held = False
+            self._deferred = False
 
-    def ask(self) -> bool | jax.Array:
-        """Ask whether any process has received SIGTERM; `bool` of the answer waits for all processes."""
+    def poll(self) -> bool | jax.Array:
+        """Return whether a process was preempted; with several processes, an array that `bool` waits for."""
         if jax.process_count() == 1:
-            return self._received
+            return self._preempted
         if self._mesh is None:
-            self._mesh = Mesh(np.array(placement.by_process(jax.devices())), (placement.AXIS,))
+            self._mesh = Mesh(np.array(placement.sort_by_process(jax.devices())), (placement.AXIS,))
             self._maximum = jax.jit(jnp.max, out_shardings=placement.replicated(self._mesh))
-        mine = np.full(jax.local_device_count(), self._received, np.int32)
+        mine = np.full(jax.local_device_count(), self._preempted, np.int32)
         return self._maximum(placement.to_devices(self._mesh, mine))
 
     def check(self) -> None:
-        """Ask, and wait for the answer.
+        """Poll, and wait for the answer.
 
         Raises:
-          Preempted: a process has received SIGTERM.
+          Preempted: a process was preempted.
         """
-        if bool(self.ask()):
-            raise Preempted(SIGTERM)
+        if bool(self.poll()):
+            raise Preempted(REASON)
 
     def checked(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield the items, with a check before each."""

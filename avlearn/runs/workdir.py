@@ -61,7 +61,7 @@ def make(path: pathlib.Path) -> None:
             raise ValueError(
                 f"the workdir {path} cannot be written ({error.strerror}). Choose another with --workdir=DIRECTORY."
             ) from error
-    processes.check_shared(path)
+    processes.check_shared_directory(path)
 
 
 def write_config(path: pathlib.Path, config: ConfigDict) -> None:

@@ -165,7 +165,7 @@ class TrainStep:
           frozen: dotted paths; parameters below them get no gradient, and running statistics there stay the same to the
             bit. The caller has to freeze them in `optimizer` too, and to set normalisation there to evaluation mode.
           rematerialise: a name in `REMATERIALISATIONS`.
-          prepare: turns what the input pipeline yields into a worker's batch (`augment.augmented`).
+          prepare: turns what the input pipeline yields into a worker's batch (`augment.augment_batch`).
         """
         self._devices = mesh.size
         everywhere, shared = PartitionSpec(), PartitionSpec(AXIS)

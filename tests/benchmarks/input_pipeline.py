@@ -65,8 +65,8 @@ def decode_only(split: built_dataset.Split, inputs: InputSpec) -> Iterator:
 
 
 def training(split: built_dataset.Split, inputs: InputSpec, samples_per_clip: int) -> Iterator:
-    """Yield endless training batches of one worker."""
-    sampling = pipeline.Sampling(samples_per_clip=samples_per_clip, threads=THREADS.value)
+    """Endless training batches of one worker."""
+    sampling = sample.Sampling(samples_per_clip=samples_per_clip, threads=THREADS.value)
     return pipeline.training_batches(
         split, inputs, sampling, seed=0, num_workers=1, batch_per_worker=BATCH.value, workers=[0]
     )
@@ -98,8 +98,8 @@ def read_bytes(split: built_dataset.Split, inputs: InputSpec, draws: int) -> flo
 
 
 def delivered(split: built_dataset.Split, inputs: InputSpec) -> float:
-    """Return the bytes that the disk delivers for an evaluation pair, one from each clip, with cold caches."""
-    pairs = evaluation_pairs.batches(split, inputs, pipeline.Sampling(), pairing="all_positive", batch_size=64)
+    """Bytes that the disk delivers for a pair of evaluation, one from each clip, none of them in memory before."""
+    pairs = evaluation_pairs.batches(split, inputs, sample.Sampling(), pairing="all_positive", batch_size=64)
     for file in split.files:
         with open(file) as opened:
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -47,7 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
     # As in the processes, set XLA_FLAGS (added to avlearn's) and PJRT_NPROC before JAX initialises its devices.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}"
-    environment.keep_threads(tiny_run.WORKERS)
+    environment.set_thread_count(tiny_run.WORKERS)
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 8)
     directory, steps = pathlib.Path(tempfile.mkdtemp(prefix="topology")), arguments.steps

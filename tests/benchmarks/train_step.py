@@ -128,7 +128,7 @@ def main() -> None:
     if arguments.pytorch and arguments.workers != 1:
         parser.error("--pytorch compares with one worker: leave --workers out")
     environment.set_xla_flags()
-    environment.keep_threads(arguments.workers)
+    environment.set_thread_count(arguments.workers)
     print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}")
     print(
         "network       type      pairs   pairs/s   GFLOP/s    matrix  share       MiB"

@@ -300,14 +300,14 @@ def test_optical_flow_is_below_its_frame(variants, tmp_path):
         assert flow.shape == (32, 80, 3)
         assert np.abs(flow[:, :38] - 191).max() <= 4  # the left half shows x: +10 of 20 pixels to the right
         assert np.abs(flow[:, 42:] - 64).max() <= 4
-        assert synthetic_records.seen(np.stack(frames))[1].tolist()[0] == 0
+        assert synthetic_records.decode_frames(np.stack(frames))[1].tolist()[0] == 0
     assert len(cards(text)) == 5
 
 
 def test_middle_frame_is_the_annotated_one(variants):
     """Clip 1 of 2 s has boxes only on frame 7, at 1.4 s; clip 0 of 1 s has none, and its middle is at 0.5 s."""
     split = built_dataset.open_split("variant/flow", variants, "train")
-    clips = [survey.clip(split, number) for number in range(5)]
+    clips = [survey.read_clip(split, number) for number in range(5)]
     by_columns = {clip.log_spectrogram.shape[0] // 200: clip for clip in clips}
     assert [moment.time_ms for moment in by_columns[0].moments] == [0, 400, 2800]  # 0.4 and 0.6 s are equally near
     assert [moment.time_ms for moment in by_columns[1].moments] == [0, 1400, 2800]
@@ -353,5 +353,5 @@ def test_page_without_a_workdir_and_datasets_that_are_not_built(tiny_world, tmp_
 def test_damaged_coverage_names_the_file(world, tmp_path):
     shutil.copytree(world, tmp_path, dirs_exist_ok=True)
     (tmp_path / "synthetic_av" / "tiny" / "1.0.0" / "coverage.json").write_text("{")
-    with pytest.raises(ValueError, match=r"coverage\.json is damaged .* Build it anew"):
+    with pytest.raises(ValueError, match=r"coverage\.json is damaged .* Build it again"):
         inspect_dataset.read_coverage(built_dataset.open_split("synthetic_av/tiny", tmp_path, "test"))

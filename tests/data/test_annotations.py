@@ -8,7 +8,7 @@ WINDOW, SIZE = tf.constant([4, 8, 24, 24]), tf.constant([32, 40])
 
 
 def record(boxes, times_ms, labels=(1,)):
-    """Records of three clips, of which the middle one has these boxes."""
+    """Return records of three clips; the middle one has these boxes."""
     count = len(times_ms)
     others = ((0.1, 0.1, 0.9, 0.9),)
 
@@ -27,16 +27,16 @@ def record(boxes, times_ms, labels=(1,)):
     }
 
 
-def of_frame(records, time_ms):
-    clip = {name: values[1] for name, values in annotations.of_clips(records, 4).items()}
-    found = annotations.of_frame(clip, records["clip_id"], tf.constant(time_ms, tf.int64), WINDOW, SIZE)
+def annotations_of(records, time_ms):
+    clip = {name: values[1] for name, values in annotations.clip_annotations(records, 4).items()}
+    found = annotations.frame_annotations(clip, records["clip_id"], tf.constant(time_ms, tf.int64), WINDOW, SIZE)
     return {name: values.numpy() for name, values in found.items()}
 
 
 def test_boxes_are_normalised_to_the_crop_and_clipped():
     # Pixels (0, 0) to (16, 20), (8, 10) to (24, 30), and (0, 0) to (4, 40), which ends where the crop begins.
     boxes = [(0, 0, 0.5, 0.5), (0.25, 0.25, 0.75, 0.75), (0, 0, 0.125, 1)]
-    found = of_frame(record(boxes, (600, 600, 600)), 600)
+    found = annotations_of(record(boxes, (600, 600, 600)), 600)
     np.testing.assert_allclose(found["boxes"][0], (0, 0, 12 / 24, 12 / 24), atol=1e-6)
     np.testing.assert_allclose(found["boxes"][1], (4 / 24, 2 / 24, 20 / 24, 22 / 24), atol=1e-6)
     assert np.isnan(found["boxes"][2:]).all()
@@ -47,12 +47,12 @@ def test_boxes_are_normalised_to_the_crop_and_clipped():
 
 @pytest.mark.parametrize(("time_ms", "label"), [(0, 0), (299, 0), (300, 0), (301, 1), (900, 2), (5000, 2)])
 def test_boxes_are_those_of_the_nearest_annotated_time(time_ms, label):
-    found = of_frame(record([(0.2, 0.2, 0.8, 0.8)] * 3, (200, 400, 800)), time_ms)
+    found = annotations_of(record([(0.2, 0.2, 0.8, 0.8)] * 3, (200, 400, 800)), time_ms)
     assert found["box_label"].tolist() == [label] + [-1] * 15
 
 
 def test_a_clip_without_boxes_or_labels():
-    found = of_frame(record([], (), labels=()), 600)
+    found = annotations_of(record([], (), labels=()), 600)
     assert np.isnan(found["boxes"]).all()
     assert (found["box_label"] == -1).all()
     assert (found["box_annotator"] == -1).all()
@@ -60,11 +60,11 @@ def test_a_clip_without_boxes_or_labels():
 
 
 def test_labels_are_set_by_class():
-    assert of_frame(record([], (), labels=(3, 1)), 0)["labels"].tolist() == [False, True, False, True]
+    assert annotations_of(record([], (), labels=(3, 1)), 0)["labels"].tolist() == [False, True, False, True]
 
 
-def test_more_boxes_than_there_is_room_for():
-    sixteen = of_frame(record([(0.2, 0.2, 0.8, 0.8)] * 16, (0,) * 16), 0)
+def test_too_many_boxes_are_an_error():
+    sixteen = annotations_of(record([(0.2, 0.2, 0.8, 0.8)] * 16, (0,) * 16), 0)
     assert not np.isnan(sixteen["boxes"]).any()
     with pytest.raises(tf.errors.InvalidArgumentError, match="more than 16 boxes"):
-        of_frame(record([(0.2, 0.2, 0.8, 0.8)] * 17, (0,) * 17), 0)
+        annotations_of(record([(0.2, 0.2, 0.8, 0.8)] * 17, (0,) * 17), 0)

@@ -16,7 +16,7 @@ def jitter(*, flip=(False, False, False), brightness=NONE, saturation=NONE + 1):
     return np.asarray(augment.jitter(jnp.asarray(FRAMES), *changes))
 
 
-def test_nothing_changes_nothing():
+def test_neutral_values_change_nothing():
     assert (jitter() == FRAMES).all()
 
 
@@ -34,13 +34,13 @@ def test_brightness_is_added_and_clipped():
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.8, 1.2])
-def test_saturation_is_that_of_pillow(factor):
+def test_saturation_matches_pillow(factor):
     out = jitter(saturation=NONE + factor)
     expected = np.stack([np.asarray(ImageEnhance.Color(Image.fromarray(frame)).enhance(factor)) for frame in FRAMES])
     assert np.abs(out.astype(int) - expected).max() <= 1
 
 
-def test_volume_is_that_of_the_louder_waveform():
+def test_volume_matches_a_louder_waveform():
     waveform = np.random.default_rng(0).normal(0, 0.1, 4800).astype(np.float32)
     quiet, loud = log_spectrogram(waveform), log_spectrogram(np.float32(1.1) * waveform)
     changed = augment.change_volume(jnp.stack([quiet, quiet]), jnp.array([1.1, 1.0]))

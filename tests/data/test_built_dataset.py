@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from avlearn.data import order
 from avlearn.data.built_dataset import open_split
 from tests.helpers import synthetic_records
 
@@ -16,7 +15,7 @@ def change_json(path, change):
     path.write_text(json.dumps(content))
 
 
-def test_a_split_says_what_the_dataset_says_of_itself():
+def test_a_split_has_the_metadata_of_the_dataset():
     split = open_split(synthetic_records.DATASET, synthetic_records.data_dir(), "train")
     assert len(split) == 26
     assert (split.version, split.name, split.front_end, split.frames_per_second) == ("1.0.0", "train", "l3", 5.0)
@@ -25,16 +24,16 @@ def test_a_split_says_what_the_dataset_says_of_itself():
     assert [dict(node) for node in split.ontology] == list(synthetic_records.ONTOLOGY)
 
 
-def test_records_are_read_in_any_order_as_they_lie_in_the_files():
+def test_records_read_in_any_order_are_those_of_the_files():
     split = open_split(synthetic_records.DATASET, synthetic_records.data_dir(), "train")
-    in_a_row = list(tf.data.TFRecordDataset(list(split.files)).as_numpy_iterator())
+    in_sequence = list(tf.data.TFRecordDataset(list(split.files)).as_numpy_iterator())
     assert len(split.files) == 3
     shuffled = np.random.default_rng(0).permutation(len(split))
-    anyhow = list(tf.data.Dataset.from_tensor_slices(shuffled).map(split.reader()).as_numpy_iterator())
-    assert anyhow == [in_a_row[clip] for clip in shuffled]
+    found = list(tf.data.Dataset.from_tensor_slices(shuffled).map(split.reader()).as_numpy_iterator())
+    assert found == [in_sequence[clip] for clip in shuffled]
 
 
-def test_clips_of_one_video_have_one_fingerprint():
+def test_clips_of_a_video_share_its_fingerprint():
     split = open_split(synthetic_records.DATASET, synthetic_records.data_dir(), "train")
     records = tf.data.TFRecordDataset(list(split.files)).as_numpy_iterator()
     names = [tf.train.Example.FromString(r).features.feature["video_id"].bytes_list.value[0] for r in records]
@@ -51,7 +50,7 @@ def test_the_latest_version_is_opened(tmp_path):
     assert open_split(synthetic_records.DATASET, tmp_path, "test").version == "1.10.0"
 
 
-def test_a_dataset_that_is_not_built(tmp_path):
+def test_a_dataset_that_is_not_built_is_an_error(tmp_path):
     synthetic_records.copy(tmp_path)
     with pytest.raises(ValueError, match="audioset/instruments is not built") as error:
         open_split("audioset/instruments", tmp_path, "train")
@@ -63,22 +62,22 @@ def test_a_dataset_that_is_not_built(tmp_path):
         open_split("audioset/instruments", tmp_path / "nowhere", "train")
 
 
-def test_records_of_another_schema(tmp_path):
+def test_another_schema_version_is_an_error(tmp_path):
     version = synthetic_records.copy(tmp_path)
     change_json(version / "metadata.json", lambda metadata: metadata.update(schema_version=0))
-    with pytest.raises(ValueError, match=r"schema version 0, this is 2\. .*tfds build data_builders/coded"):
+    with pytest.raises(ValueError, match=r"schema version 0, this code reads 2\. .*tfds build data_builders/coded"):
         open_split(synthetic_records.DATASET, tmp_path, "train")
     (version / "metadata.json").unlink()
     with pytest.raises(ValueError, match="schema version None"):
         open_split(synthetic_records.DATASET, tmp_path, "train")
 
 
-def test_an_unknown_split():
+def test_an_unknown_split_is_an_error():
     with pytest.raises(ValueError, match=r"no split 'validation'; it has .*train"):
         open_split(synthetic_records.DATASET, synthetic_records.data_dir(), "validation")
 
 
-def test_an_empty_split(tmp_path):
+def test_an_empty_split_is_an_error(tmp_path):
     version = synthetic_records.copy(tmp_path)
     change_json(version / "dataset_info.json", lambda info: info["splits"][0].update(shardLengths=["0", "0", "0"]))
     name = json.loads((version / "dataset_info.json").read_text())["splits"][0]["name"]
@@ -86,35 +85,19 @@ def test_an_empty_split(tmp_path):
         open_split(synthetic_records.DATASET, tmp_path, name)
 
 
-def test_a_shard_cut_short(tmp_path):
+def test_a_shard_that_is_cut_short_is_an_error(tmp_path):
     version = synthetic_records.copy(tmp_path)
     shard = version / "coded-train.tfrecord-00001-of-00003"
-    whole = shard.read_bytes()
+    intact = shard.read_bytes()
     records = len(list(tf.data.TFRecordDataset(str(shard))))
-    for size in (len(whole) - 1, len(whole) - 100_000, len(whole) - 400_000):
-        shard.write_bytes(whole[:size])
+    for size in (len(intact) - 1, len(intact) - 100_000, len(intact) - 400_000):
+        shard.write_bytes(intact[:size])
         with pytest.raises(ValueError, match=rf"{shard} is damaged or cut short: {records} .*tfds build") as error:
             open_split(synthetic_records.DATASET, tmp_path, "train")
-        assert f"hold {records - 1 - (size == len(whole) - 400_000)} whole ones" in str(error.value)
-    shard.write_bytes(whole + whole)
-    with pytest.raises(ValueError, match=f"hold {2 * records} whole ones"):
+        assert f"hold {records - 1 - (size == len(intact) - 400_000)} complete ones" in str(error.value)
+    shard.write_bytes(intact + intact)
+    with pytest.raises(ValueError, match=f"hold {2 * records} complete ones"):
         open_split(synthetic_records.DATASET, tmp_path, "train")
     shard.unlink()
     with pytest.raises(ValueError, match=rf"{shard} is missing.*tfds build"):
         open_split(synthetic_records.DATASET, tmp_path, "train")
-
-
-def test_an_epoch_is_a_permutation_of_its_own():
-    orders = [order.epoch_order(50, seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
-    assert all(sorted(each) == list(range(50)) for each in orders)
-    assert len({tuple(each) for each in orders}) == 4
-    assert (order.epoch_order(50, 1, 1) == orders[3]).all()
-
-
-def test_the_stream_is_one_epoch_after_the_other():
-    def permutation(epoch):
-        return order.epoch_order(7, 3, epoch)
-
-    stream = np.concatenate([permutation(0), permutation(1), permutation(2)])
-    for first in range(15):
-        assert (order.clips_at(first + np.arange(6), 7, permutation) == stream[first : first + 6]).all()

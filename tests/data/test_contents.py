@@ -1,4 +1,4 @@
-"""Tables of contents: what they say is true of the shard, and reading by them gives what whole records give."""
+"""Tables of contents locate the values in the shard, and reading by them gives the same as reading records in full."""
 
 import dataclasses
 import gc
@@ -30,13 +30,13 @@ def examples(file: pathlib.Path) -> list:
     return [tf.train.Example.FromString(record).features.feature for record in records]
 
 
-def without(version: pathlib.Path) -> None:
+def delete_tables(version: pathlib.Path) -> None:
     for table in version.glob(f"*{contents.SUFFIX}"):
         table.unlink()
 
 
 @pytest.mark.parametrize("config", ["small", "motion"])
-def test_a_table_says_where_in_the_shard_a_value_lies(config):
+def test_a_table_locates_each_large_value_in_the_shard(config):
     shard = synthetic_records.data_dir(config) / "coded" / config / "1.0.0" / SHARD
     content = shard.read_bytes()
     records, entries = examples(shard), examples(shard.with_name(SHARD + contents.SUFFIX))
@@ -45,8 +45,8 @@ def test_a_table_says_where_in_the_shard_a_value_lies(config):
         large = [name for name in contents.LARGE if name in record]
         assert len(large) == {"small": 2, "motion": 4}[config]
         for name in large:
-            places = np.array(entry[name].int64_list.value).reshape(-1, 2)
-            assert [content[at : at + size] for at, size in places] == list(record[name].bytes_list.value)
+            locations = np.array(entry[name].int64_list.value).reshape(-1, 2)
+            assert [content[at : at + size] for at, size in locations] == list(record[name].bytes_list.value)
             assert not entry[name].bytes_list.value
         small = set(record) - set(large)
         assert set(entry) == {*small, *large, contents.END}
@@ -55,9 +55,9 @@ def test_a_table_says_where_in_the_shard_a_value_lies(config):
 
 
 @pytest.mark.parametrize(("config", "inputs"), [("small", INPUTS), ("motion", MOTION)])
-def test_reading_by_them_gives_what_whole_records_give(config, inputs, tmp_path):
+def test_reading_by_tables_gives_the_same_as_reading_in_full(config, inputs, tmp_path):
     shutil.copytree(synthetic_records.data_dir(config), tmp_path, dirs_exist_ok=True)
-    without(tmp_path / "coded" / config / "1.0.0")
+    delete_tables(tmp_path / "coded" / config / "1.0.0")
     made = []
     for folder in (synthetic_records.data_dir(config), tmp_path):
         train, test = (built_dataset.open_split(f"coded/{config}", folder, name) for name in ("train", "test"))
@@ -66,18 +66,20 @@ def test_reading_by_them_gives_what_whole_records_give(config, inputs, tmp_path)
         stream = pipeline.training_batches(train, inputs, Sampling(samples_per_clip=2), **settings)
         rows = evaluation_pairs.batches(test, inputs, Sampling(), pairing="avc", batch_size=14)
         made.append((next(stream), next(stream), *next(rows), train.videos, train.clip_ids(np.arange(4))))
-    by_table, whole = made
-    for mine, its in zip(jax.tree.leaves(by_table), jax.tree.leaves(whole), strict=True):
-        np.testing.assert_array_equal(mine, its)
+    by_table, in_full = made
+    for found, expected in zip(jax.tree.leaves(by_table), jax.tree.leaves(in_full), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
-def test_nothing_is_read_that_is_not_used(tmp_path):
+def test_only_what_is_used_is_read(tmp_path):
     version = synthetic_records.copy(tmp_path)
     for shard in version.glob("coded-test.tfrecord-*-of-00003"):
         content = bytearray(shard.read_bytes())
         for entry in examples(shard.with_name(shard.name + contents.SUFFIX)):
             frames = np.array(entry["frames"].int64_list.value).reshape(-1, 2)
-            for at, size in np.delete(frames, 8, axis=0):  # of 3 to 12, whose sound lies in the clip, evaluation's
+            for at, size in np.delete(
+                frames, 8, axis=0
+            ):  # evaluation takes the middle of 3 to 12, whose audio lies in the clip
                 content[at : at + size] = bytes(size)
         shard.write_bytes(content)
     made = []
@@ -85,36 +87,36 @@ def test_nothing_is_read_that_is_not_used(tmp_path):
         split = built_dataset.open_split(synthetic_records.DATASET, folder, "test")
         made += evaluation_pairs.batches(split, INPUTS, Sampling(), pairing="all_positive", batch_size=7)
     np.testing.assert_array_equal(made[0][0].frames, made[1][0].frames)
-    assert (synthetic_records.seen(made[1][0].frames)[1] == 8).all()
+    assert (synthetic_records.decode_frames(made[1][0].frames)[1] == 8).all()
 
 
-def test_whole_records_are_read_where_one_table_is_missing(tmp_path):
+def test_records_are_read_in_full_if_a_table_is_missing(tmp_path):
     version = synthetic_records.copy(tmp_path)
-    assert built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train").whole_because == ""
+    assert built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train").full_records_reason == ""
     (version / (SHARD + contents.SUFFIX)).unlink()
     split = built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
     assert split.entry_offset is None
-    assert split.whole_because.endswith(f"`avlearn contents {version}` writes them")
+    assert split.full_records_reason.endswith(f"`avlearn contents {version}` writes them")
 
 
-def test_whole_records_are_read_from_afar(tmp_path, monkeypatch):
+def test_records_are_read_in_full_from_a_remote_disk(tmp_path, monkeypatch):
     synthetic_records.copy(tmp_path)
     mounts = [("/", "ext4"), (str(tmp_path), "fuse.gcsfuse"), (f"{tmp_path}/coded-not", "ext4")]
-    mounts = [types.SimpleNamespace(mountpoint=place, fstype=kind) for place, kind in mounts]
+    mounts = [types.SimpleNamespace(mountpoint=folder, fstype=kind) for folder, kind in mounts]
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
     split = built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
     assert split.entry_offset is None
-    assert "not on a local disk (fuse.gcsfuse)" in split.whole_because
+    assert "not on a local disk (fuse.gcsfuse)" in split.full_records_reason
     link = tmp_path.with_name(f"{tmp_path.name}-link")
     link.symlink_to(tmp_path)
     assert index.file_system(str(link / "x.tfrecord-00000-of-00001")) == "fuse.gcsfuse"
     assert index.file_system("gs://bucket/data/x.tfrecord-00000-of-00001") == ""
-    monkeypatch.setattr(index, "MOST_MAPPED", 2)
+    monkeypatch.setattr(index, "MAX_MAPPED_SHARDS", 2)
     mounts[1].fstype = "xfs"
-    assert "of the split's 3 shards 2 can be mapped" in index.why_whole(split.files)
+    assert "the split has 3 shards, more than the 2 that can be mapped" in index.full_records_reason(split.files)
 
 
-def test_a_shard_without_records(tmp_path):
+def test_a_shard_may_be_empty(tmp_path):
     version = synthetic_records.copy(tmp_path)
     empty = version / "coded-train.tfrecord-00000-of-00003"
     empty.write_bytes(b"")
@@ -126,48 +128,48 @@ def test_a_shard_without_records(tmp_path):
     split = built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
     assert len(split) == len(split.entry_offset) == sum(map(int, train["shardLengths"]))
     clips = np.arange(len(split))
-    whole = built_dataset.open_split(synthetic_records.DATASET, synthetic_records.data_dir(), "train")
-    assert split.clip_ids(clips) == whole.clip_ids(clips + len(whole) - len(split))
+    original = built_dataset.open_split(synthetic_records.DATASET, synthetic_records.data_dir(), "train")
+    assert split.clip_ids(clips) == original.clip_ids(clips + len(original) - len(split))
     batches = pipeline.training_batches(
         split, INPUTS, Sampling(), seed=0, num_workers=1, batch_per_worker=4, workers=[0]
     )
     assert next(batches).frames.shape == (1, 4, 24, 24, 3)
 
 
-def test_a_table_that_is_not_of_its_shard_is_refused(tmp_path):
+def test_a_table_of_another_shard_is_refused(tmp_path):
     version = synthetic_records.copy(tmp_path)
     table = version / (SHARD + contents.SUFFIX)
-    whole = table.read_bytes()
-    mend = rf"Write it anew: python -m avlearn\.write_contents {version}"
-    table.write_bytes(whole[:-1])
-    with pytest.raises(ValueError, match=rf"{table} is damaged or cut short.*{mend}"):
+    intact = table.read_bytes()
+    fix = rf"Write it again: avlearn contents {version}"
+    table.write_bytes(intact[:-1])
+    with pytest.raises(ValueError, match=rf"{table} is damaged or cut short.*{fix}"):
         built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
-    last = int(np.frombuffer(whole[:8], np.int64)[0]) + 16  # where the second example begins, and so on
-    while last + 16 + (size := int(np.frombuffer(whole[last : last + 8], np.int64)[0])) < len(whole):
+    last = int(np.frombuffer(intact[:8], np.int64)[0]) + 16  # the second entry, then the next, to the last
+    while last + 16 + (size := int(np.frombuffer(intact[last : last + 8], np.int64)[0])) < len(intact):
         last += 16 + size
-    damaged = whole[: last + 12] + bytes(size) + whole[-4:]
+    damaged = intact[: last + 12] + bytes(size) + intact[-4:]
     for wrong in (damaged, (version / SHARD).read_bytes()):
         table.write_bytes(wrong)
-        with pytest.raises(ValueError, match=rf"{table} is not the table of contents of this shard.*{mend}"):
+        with pytest.raises(ValueError, match=rf"{table} is not the table of contents of its shard.*{fix}"):
             built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
-    table.write_bytes(whole)
+    table.write_bytes(intact)
     records = list(tf.data.TFRecordDataset(str(version / SHARD)).as_numpy_iterator())
     with tf.io.TFRecordWriter(str(version / SHARD)) as shard:
         for record in [*records[:-1], records[-1] + b"more"]:
             shard.write(record)
-    with pytest.raises(ValueError, match=rf"{table} is not the table of contents of this shard.*{mend}"):
+    with pytest.raises(ValueError, match=rf"{table} is not the table of contents of its shard.*{fix}"):
         built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
 
 
-def test_the_command_writes_them(tmp_path):
+def test_the_command_writes_tables(tmp_path):
     version = synthetic_records.copy(tmp_path)
     written = {table.name: table.read_bytes() for table in version.glob(f"*{contents.SUFFIX}")}
     assert len(written) == 6
-    without(version)
-    ended = version / f"{SHARD}{contents.SUFFIX}.0123.partial"  # left by one that was killed
-    ended.write_bytes(b"x")
+    delete_tables(version)
+    leftover = version / f"{SHARD}{contents.SUFFIX}.0123.partial"  # of a process that was killed
+    leftover.write_bytes(b"x")
     cli.main(["contents", str(version)])
-    ended.unlink()
+    leftover.unlink()
     assert {table.name: table.read_bytes() for table in version.glob(f"*{contents.SUFFIX}")} == written
     with pytest.raises(SystemExit, match=re.escape(f"{tmp_path} has no *.tfrecord-* files")):
         cli.main(["contents", str(tmp_path)])
@@ -185,17 +187,17 @@ def test_a_shard_that_is_cut_short_anywhere_is_damaged(kept, tmp_path):
         contents.write(shard)
 
 
-@pytest.mark.parametrize("place", [3, 9, 12, 1000, -1])  # length, its checksum, record, and its checksum
-def test_a_shard_with_a_wrong_bit_is_damaged(place, tmp_path):
+@pytest.mark.parametrize("position", [3, 9, 12, 1000, -1])  # length, its checksum, record, and its checksum
+def test_a_shard_with_a_wrong_bit_is_damaged(position, tmp_path):
     shard = synthetic_records.copy(tmp_path) / SHARD
     content = bytearray(shard.read_bytes())
-    content[place] ^= 1
+    content[position] ^= 1
     shard.write_bytes(content)
     with pytest.raises(ValueError, match=rf"{shard} is damaged or cut short"):
         contents.write(shard)
 
 
-def test_a_mapped_shard_is_not_open_and_given_back_in_the_end(tmp_path):
+def test_a_mapped_file_is_not_open_and_is_unmapped_with_its_last_reference(tmp_path):
     paths = [tmp_path / f"{number}" for number in range(20)]
     for number, file in enumerate(paths):
         file.write_bytes(bytes([number, 7]))
@@ -209,7 +211,7 @@ def test_a_mapped_shard_is_not_open_and_given_back_in_the_end(tmp_path):
     if maps.exists():  # on Linux
         flags = [each.split("VmFlags:")[1].split("\n")[0] for each in maps.read_text().split(str(tmp_path))[1:]]
         assert len(flags) == 20
-        assert all("rr" in each.split() for each in flags)  # read at random: a page without its neighbours
+        assert all("rr" in each.split() for each in flags)  # random access: a page is read without its neighbours
         del files
         gc.collect()
         assert str(tmp_path) not in maps.read_text()
@@ -217,8 +219,8 @@ def test_a_mapped_shard_is_not_open_and_given_back_in_the_end(tmp_path):
         mapped_files.MappedFiles([tmp_path])
 
 
-@pytest.mark.skipif(not pathlib.Path("/proc/self/maps").exists(), reason="only Linux says what is mapped")
-def test_a_split_that_was_read_is_given_back_in_the_end(tmp_path):
+@pytest.mark.skipif(not pathlib.Path("/proc/self/maps").exists(), reason="only Linux lists mapped files")
+def test_a_split_that_was_read_is_unmapped_with_its_last_reference(tmp_path):
     synthetic_records.copy(tmp_path)
     for name in ("train", "test"):
         split = built_dataset.open_split(synthetic_records.DATASET, tmp_path, name)
@@ -232,7 +234,7 @@ def test_a_split_that_was_read_is_given_back_in_the_end(tmp_path):
         assert str(tmp_path) not in pathlib.Path("/proc/self/maps").read_text()
 
 
-def test_a_piece_that_a_clip_does_not_have_is_not_another_clips(tmp_path):
+def test_a_number_beyond_the_pieces_of_a_clip_is_an_error(tmp_path):
     for split in (
         opened := built_dataset.open_split(synthetic_records.DATASET, synthetic_records.data_dir(), "test"),
         dataclasses.replace(opened, entry_offset=None),
@@ -240,11 +242,11 @@ def test_a_piece_that_a_clip_does_not_have_is_not_another_clips(tmp_path):
         frames = split.records({}, ["frames"])(tf.constant([3], tf.int64))["frames"]
         frames.pick(tf.constant([[0, 14]], tf.int64))
         for number in (-1, 15):
-            with pytest.raises(tf.errors.InvalidArgumentError, match="are not all among those of a value"):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="do not all exist"):
                 frames.pick(tf.constant([[0, number]], tf.int64))
 
 
-def test_a_count_compares_all_checksums_where_reading_by_tables_does_not(tmp_path):
+def test_counting_checks_all_checksums_and_reading_by_tables_does_not(tmp_path):
     shard = synthetic_records.copy(tmp_path) / SHARD
     content = bytearray(shard.read_bytes())
     at, size = examples(shard.with_name(SHARD + contents.SUFFIX))[0]["log_spectrogram"].int64_list.value
@@ -253,14 +255,14 @@ def test_a_count_compares_all_checksums_where_reading_by_tables_does_not(tmp_pat
     split = built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
     assert len(split.videos) == len(split)
     with pytest.raises(ValueError, match="its checksum is wrong"):
-        survey.count(split, lambda clips: None)
+        survey.count_split(split, lambda clips: None)
 
 
-def test_a_damaged_table_is_written_anew_before_the_dataset_is(tmp_path):
+def test_a_damaged_table_is_rewritten_before_the_dataset_is_rebuilt(tmp_path):
     version = synthetic_records.copy(tmp_path)
     table = version / (SHARD + contents.SUFFIX)
     table.write_bytes(table.read_bytes().replace(b"video", b"Video", 1))
     split = built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
-    first = rf"First `python -m avlearn\.write_contents {version}`"
-    with pytest.raises(ValueError, match=rf"its checksum is wrong\. {first}.*Build it anew: rm"):
+    first = rf"First run `avlearn contents {version}`"
+    with pytest.raises(ValueError, match=rf"its checksum is wrong\. {first}.*Build it again: rm"):
         split.clip_ids(np.arange(len(split)))

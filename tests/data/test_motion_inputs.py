@@ -1,4 +1,4 @@
-"""Several frames, optical flow and waveform: all of one moment, through one window, flipped together, or refused."""
+"""Several frames, optical flow and waveform are cut from one moment, by one window, and flipped together."""
 
 import dataclasses
 import itertools
@@ -10,7 +10,7 @@ import tensorflow as tf
 from test_sample import jpeg
 
 from avlearn.data import augment, built_dataset, cut, evaluation_pairs, pipeline, sample
-from avlearn.data.pipeline import Sampling
+from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 from tests.helpers import synthetic_records
 
@@ -25,7 +25,7 @@ def open_split(name="train", config="motion"):
 
 
 def joined(sampling, inputs=INPUTS, steps=8):
-    """Fields of some training batches, one row a pair."""
+    """Return fields of some training batches, one row per pair."""
     stream = synthetic_records.training_batches(
         open_split(), inputs, sampling, seed=0, num_workers=1, batch_per_worker=8, workers=(0,)
     )
@@ -47,36 +47,36 @@ def test_shapes_are_those_of_the_inputs(plain):
 
 
 def field_numbers(flow):
-    """Numbers of the fields `[pairs, fields]`, which must be the same all over the picture."""
+    """Return the numbers of the fields `[pairs, fields]`; each field is constant."""
     down = flow[..., 1::2].astype(int)
     assert np.ptp(down, axis=(1, 2)).max() <= 4
     return np.rint(down.mean((1, 2)) / synthetic_records.LEVEL).astype(int)
 
 
 def test_frames_and_flow_are_consecutive_and_centred_on_one_frame(plain):
-    _, numbers = synthetic_records.seen(plain["frames"])
+    _, numbers = synthetic_records.decode_frames(plain["frames"])
     middle = numbers[:, 2]
     assert (numbers == middle[:, None] + [-2, -1, 0, 1, 2]).all()
     # Four fields from the two frames before the middle to the two after it.
     assert (field_numbers(plain["flow"]) == middle[:, None] + [-2, -1, 0, 1]).all()
-    assert set(middle) == set(range(2, 13))  # all about which frames, fields and a sound near by lie in the clip
+    assert set(middle) == set(range(2, 13))  # frames, fields and some audio around each lie in the clip
 
 
-def test_spectrogram_and_waveform_are_of_one_moment_and_its_grid(plain):
-    _, start = synthetic_records.heard(plain["log_spectrogram"])
+def test_spectrogram_and_waveform_are_of_one_moment_on_the_grid(plain):
+    _, start = synthetic_records.decode_columns(plain["log_spectrogram"])
     samples = np.rint(plain["waveform"] * 32767).astype(int)
     assert (np.diff(samples, axis=1) == 1).all()
     # Column 0 begins at 0 s: 200 columns and 8,000 samples are a second each; a column is 40 samples.
     assert (samples[:, 0] == 40 * start).all()
-    _, numbers = synthetic_records.seen(plain["frames"])
+    _, numbers = synthetic_records.decode_frames(plain["frames"])
     away = (start - (40 * numbers[:, 2] - 100))[plain["corresponds"]]
     assert (away % 8 == 0).all()
     assert (np.abs(away) <= 200).all()
 
 
-def test_a_negative_hears_the_waveform_of_its_partner(plain):
-    seen, _ = synthetic_records.seen(plain["frames"])
-    heard, _ = synthetic_records.heard(plain["log_spectrogram"])
+def test_a_negative_takes_the_waveform_of_its_partner(plain):
+    seen, _ = synthetic_records.decode_frames(plain["frames"])
+    heard, _ = synthetic_records.decode_columns(plain["log_spectrogram"])
     assert ((heard == seen[:, 0]) == plain["corresponds"]).all()
 
 
@@ -84,41 +84,41 @@ def test_evaluation_takes_the_middle():
     batches = evaluation_pairs.batches(open_split("test"), INPUTS, PLAIN, pairing="all_positive", batch_size=8)
     batch, _ = next(batches)
     assert batch.frames.shape == (8, 5, 24, 24, 3)
-    _, numbers = synthetic_records.seen(batch.frames[:7])
+    _, numbers = synthetic_records.decode_frames(batch.frames[:7])
     assert (numbers == [6, 7, 8, 9, 10]).all()
     assert (field_numbers(batch.flow[:7]) == [6, 7, 8, 9]).all()
     assert (np.rint(batch.waveform[:7, 0] * 32767) == 40 * 220).all()
     frames, _ = evaluation_pairs.examples(open_split("test"), INPUTS, [3])
-    assert synthetic_records.seen(frames)[1].tolist() == [8]
+    assert synthetic_records.decode_frames(frames)[1].tolist() == [8]
 
 
 @pytest.mark.parametrize(
     ("pairing", "changed"),
     [("shifted", {}), ("avc", {"frames": 1, "flow_fields": 0, "waveform_samples": 0, "pool": 4}), ("labelled", {})],
 )
-def test_empty_cuts_are_what_the_pipeline_cuts(pairing, changed):
+def test_shapes_of_a_raw_batch_are_those_of_the_pipeline(pairing, changed):
     classes = len(open_split().class_ids) if pairing == "labelled" else 0
     inputs = dataclasses.replace(INPUTS, classes=classes, **changed)
     sampling = dataclasses.replace(PLAIN, pairing=pairing, misalignment_seconds=0.0, shift_seconds=(0.2, 0.4))
     settings = {"seed": 0, "num_workers": 2, "batch_per_worker": 4, "workers": [0, 1]}
-    cuts = next(pipeline.training_batches(open_split(), inputs, sampling, **settings))
-    empty = augment.empty_cuts(inputs, (2, 4))
-    assert jax.tree.structure(cuts) == jax.tree.structure(empty)
-    assert [(a.shape, a.dtype) for a in jax.tree.leaves(cuts)] == [(a.shape, a.dtype) for a in jax.tree.leaves(empty)]
+    batch = next(pipeline.training_batches(open_split(), inputs, sampling, **settings))
+    shapes = augment.raw_batch_shapes(inputs, (2, 4))
+    assert jax.tree.structure(batch) == jax.tree.structure(shapes)
+    assert [(a.shape, a.dtype) for a in jax.tree.leaves(batch)] == [(a.shape, a.dtype) for a in jax.tree.leaves(shapes)]
 
 
 def test_an_even_number_of_frames_is_centred_between_two():
     inputs = dataclasses.replace(INPUTS, frames=4, flow_fields=0)
     clips = [range(0, 3000, 200), range(0, 1000, 200)]
     times = tf.ragged.constant([list(each) for each in clips], tf.int64, row_splits_dtype=tf.int64)
-    frame_ms, centres, whole = (values.numpy() for values in sample.middles({"frame_times_ms": times}, inputs))
-    # Of the first clip frames 0 to 3 (0 to 0.6 s) are the first, 11 to 14 the last.
-    assert [np.flatnonzero(each).tolist() for each in whole] == [list(range(2, 14)), [2, 3]]
-    assert (centres[whole] == frame_ms[whole] - 100).all()
+    frame_ms, centres, complete = (values.numpy() for values in sample.image_centres({"frame_times_ms": times}, inputs))
+    # The first cut of the first clip has frames 0 to 3 (0 to 0.6 s), the last has 11 to 14.
+    assert [np.flatnonzero(each).tolist() for each in complete] == [list(range(2, 14)), [2, 3]]
+    assert (centres[complete] == frame_ms[complete] - 100).all()
     assert (frame_ms[0] == 200 * np.arange(15)).all()
 
 
-def test_a_flip_mirrors_all_frames_and_turns_the_motion_across(plain):
+def test_a_flip_mirrors_all_frames_and_negates_horizontal_motion(plain):
     flipped = joined(dataclasses.replace(PLAIN, flip=True))
     across, was = flipped["flow"][..., ::2].astype(int), plain["flow"][..., ::2].astype(int)
     turned = (across != was).any((1, 2, 3))
@@ -147,14 +147,14 @@ def test_volume_changes_waveform_and_spectrogram_alike(plain):
 
 @pytest.mark.parametrize("pixels", [40, 20])
 def test_frames_and_flow_are_cut_by_one_window(pixels):
-    """Both pictures say their row and column; what is cut of them must say the same."""
-    picture = jpeg(64, 80)  # red: 3 x row, green: 3 x column
+    """Both images encode their row and column, so the cuts must encode the same."""
+    image = jpeg(64, 80)  # red: 3 x row, green: 3 x column
     row, column = np.mgrid[:64, :80]
     fields = np.concatenate([3 * column, 3 * row]).astype(np.uint8)[..., None]
     flow = tf.io.encode_jpeg(fields, quality=98)
-    pictures = {"frames": tf.stack([picture] * 3), "optical_flow": tf.stack([flow] * 2)}
+    encoded = {"frames": tf.stack([image] * 3), "optical_flow": tf.stack([flow] * 2)}
     inputs = InputSpec(frame_pixels=pixels, frames=3, flow_fields=2)
-    shown = cut.view(pictures, tf.constant([5, 17, 40, 40]), inputs)
+    shown = cut.decode_images(encoded, tf.constant([5, 17, 40, 40]), inputs)
     assert shown["frames"].shape == (3, pixels, pixels, 3)
     assert shown["flow"].shape == (pixels, pixels, 4)
     first, values = shown["frames"].numpy()[0].astype(int), shown["flow"].numpy().astype(int)
@@ -170,7 +170,7 @@ def test_frames_and_flow_are_cut_by_one_window(pixels):
         (
             "small",
             {"flow_fields": 10},
-            r"coded/small stores no optical flow.*takes 10 fields.*instruments_flow",
+            r"coded/small stores no optical flow.*takes 10 fields .*instruments_flow",
         ),
         (
             "small",
@@ -187,7 +187,7 @@ def test_frames_and_flow_are_cut_by_one_window(pixels):
         ("motion", {"flow_fields": 15}, r"no cut fits into the clip.*1 frames, 15 fields of flow"),
     ],
 )
-def test_a_dataset_without_what_the_network_eats_is_refused_before_the_first_batch(config, inputs, message):
+def test_a_dataset_without_the_inputs_is_refused_before_the_first_batch(config, inputs, message):
     with pytest.raises(ValueError, match=message):
         synthetic_records.training_batches(
             open_split(config=config),
@@ -209,23 +209,23 @@ SHIFTED = dataclasses.replace(PLAIN, pairing="shifted", misalignment_seconds=0.0
 SHORT = dataclasses.replace(INPUTS, frames=1, flow_fields=0, columns=100, waveform_samples=4000)
 
 
-def test_shifted_pairs_hear_their_own_clip_at_another_moment():
+def test_shifted_pairs_take_the_audio_of_another_moment_of_their_clip():
     stream = synthetic_records.training_batches(
         open_split(), SHORT, SHIFTED, seed=0, num_workers=1, batch_per_worker=8, workers=(0,)
     )
     batches = [next(stream) for _ in range(40)]
-    seen, number = synthetic_records.seen(np.concatenate([batch.frames[0] for batch in batches]))
-    heard, start = synthetic_records.heard(np.concatenate([batch.log_spectrogram[0] for batch in batches]))
+    seen, number = synthetic_records.decode_frames(np.concatenate([batch.frames[0] for batch in batches]))
+    heard, start = synthetic_records.decode_columns(np.concatenate([batch.log_spectrogram[0] for batch in batches]))
     samples = np.rint(np.concatenate([batch.waveform[0, :, 0] for batch in batches]) * 32767).astype(int)
     corresponds = np.concatenate([batch.corresponds[0] for batch in batches])
     assert corresponds.tolist() == [True, False] * 160
     assert (seen == heard).all()
     assert (samples == 40 * start).all()
-    # Each moment stands there twice, as the released code has it: with its own sound, and with that of another one.
+    # As in the released code, each moment comes twice: with its own audio, and with that of another moment.
     assert (seen[::2] == seen[1::2]).all()
     assert (number[::2] == number[1::2]).all()
     assert len({*zip(seen, number, strict=True)}) > 100
-    shift = start - (40 * number - 50)  # columns of 5 ms; half a second about the frame
+    shift = start - (40 * number - 50)  # columns of 5 ms; half a second around the frame
     assert (shift[corresponds] == 0).all()
     away = np.abs(shift[~corresponds])
     assert (away.min(), away.max()) == (104, 296)  # multiples of 0.04 s between 0.5 and 1.5 s
@@ -240,8 +240,8 @@ def test_evaluation_of_shifted_pairs_takes_a_moment_of_each_clip_twice():
         return next(stream)
 
     batch, annotations = rows()
-    seen, number = synthetic_records.seen(batch.frames)
-    heard, start = synthetic_records.heard(batch.log_spectrogram)
+    seen, number = synthetic_records.decode_frames(batch.frames)
+    heard, start = synthetic_records.decode_columns(batch.log_spectrogram)
     assert batch.corresponds.tolist() == [True] * 7 + [False] * 7
     assert (seen == heard).all()
     assert (annotations["image_item"] == annotations["audio_item"]).all()

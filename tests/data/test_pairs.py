@@ -12,13 +12,13 @@ def test_negatives_are_exactly_half_and_alternate():
 
 
 @pytest.mark.parametrize("batch", [2, 7])
-def test_a_batch_that_has_no_two_negatives_in_its_half(batch):
+def test_a_batch_without_two_negatives_is_an_error(batch):
     with pytest.raises(ValueError, match=rf"batch_per_worker={batch} .*--config.train.batch_per_worker"):
         pairs.negative_slots("avc", batch)
 
 
 def derangements(video):
-    """Every assignment without a fixed video, by brute force."""
+    """Return all assignments that never pair a video with itself, by brute force."""
     return [
         choice
         for choice in itertools.permutations(range(len(video)))
@@ -39,40 +39,40 @@ def test_partners_are_of_another_video_and_each_is_used_once(video):
 
 
 @pytest.mark.parametrize("video", [[1], [1, 1], [1, 1, 2], [4, 4, 4, 1, 2]])
-def test_no_partners_where_there_is_no_assignment(video):
+def test_clips_without_an_assignment_are_an_error(video):
     assert not derangements(video)
     with pytest.raises(ValueError, match=rf"{max(map(video.count, video))} of {len(video)} clips are of one video"):
         pairs.partners(np.array(video), np.arange(len(video)) / 10)
 
 
 @pytest.mark.parametrize(("video", "most"), [([1, 2, 3, 4, 5], 4), ([1, 1, 2, 2, 3, 3, 4], 4), ([1, 1, 2, 2], 1)])
-def test_draws_have_other_partners_each(video, most):
+def test_each_draw_has_different_partners(video, most):
     video, order = np.array(video), np.random.default_rng(0).random(len(video))
-    found = pairs.several_partners(video, order, most)
+    found = pairs.partner_draws(video, order, most)
     assert found[0].tolist() == pairs.partners(video, order).tolist()
     assert (video[found] != video[None]).all()
     assert (np.sort(found, axis=1) == np.arange(len(video))).all()  # each sound once in each draw
     assert all(len(set(of_clip)) == most for of_clip in found.T.tolist())
-    with pytest.raises(ValueError, match=rf"have {most} partners each of another video, fewer than {most + 1} draws"):
-        pairs.several_partners(video, order, most + 1)
+    with pytest.raises(ValueError, match=rf"has {most} partners of another video, fewer than {most + 1} draws"):
+        pairs.partner_draws(video, order, most + 1)
 
 
-def test_sources_of_a_frame_are_heard_from_clips_that_have_one_alone():
+def test_sources_of_a_frame_are_paired_with_clips_in_which_they_sound_alone():
     labels = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 1], [0, 1, 0]], bool)
     sounding = labels.copy()
     sounding[[0, 1]] = [[1, 1, 0], [0, 0, 0]]
     video = np.array([0, 1, 2, 0, 3, 3, 4])
-    found = pairs.sources(labels, sounding, video, seed=0)
+    found = pairs.source_pairs(labels, sounding, video, seed=0)
     # Frame 0: class 0 is alone in clips 1 and 3 (of its own video), class 1 in 2 and 6. Frame 4: class 2 is alone in
     # clip 5 only, which is of its own video, so the frame is left out.
     assert found["image_item"].tolist() == [0, 0]
     assert found["source"].tolist() == [0, 1]
     assert found["audio_item"][0] == 1
-    heard = {int(pairs.sources(labels, sounding, video, seed)["audio_item"][1]) for seed in range(20)}
+    heard = {int(pairs.source_pairs(labels, sounding, video, seed)["audio_item"][1]) for seed in range(20)}
     assert heard == {2, 6}
 
 
-def test_every_partner_is_as_likely():
+def test_all_partners_are_equally_likely():
     counts = np.zeros((6, 6))
     rng = np.random.default_rng(0)
     for _ in range(5000):
@@ -82,11 +82,11 @@ def test_every_partner_is_as_likely():
     assert not np.diag(counts).any()
 
 
-def test_positives_keep_their_sound():
+def test_positives_keep_their_audio():
     negative = np.array([False, True, False, True, False, True])
     video = np.array([1, 2, 3, 4, 2, 3])
-    source = pairs.sound_of(negative, video, np.random.default_rng(0).random(6))
+    source = pairs.audio_source(negative, video, np.random.default_rng(0).random(6))
     assert source[[0, 2, 4]].tolist() == [0, 2, 4]
     assert sorted(source[[1, 3, 5]]) == [1, 3, 5]
     assert (video[source[[1, 3, 5]]] != video[[1, 3, 5]]).all()
-    assert pairs.sound_of(np.zeros(3, bool), np.array([1, 1, 1]), np.zeros(3)).tolist() == [0, 1, 2]
+    assert pairs.audio_source(np.zeros(3, bool), np.array([1, 1, 1]), np.zeros(3)).tolist() == [0, 1, 2]

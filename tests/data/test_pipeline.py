@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from avlearn.data import built_dataset, contents, evaluation_pairs, pipeline
-from avlearn.data.pipeline import Sampling
+from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 from tests.helpers import synthetic_records
 
@@ -36,15 +36,15 @@ def train(sampling=PLAIN, *, steps, seed=0, num_workers=1, batch_per_worker=8, w
 
 
 def joined(batches):
-    """Frames' clips and numbers, sounds' clips and start columns, and `corresponds`, of all pairs."""
+    """Return clips and numbers of frames, clips and start columns of audio, and `corresponds`, of all pairs."""
     frames = np.concatenate([batch.frames.reshape(-1, *INPUTS.frame_shape) for batch in batches])
     sounds = np.concatenate([batch.log_spectrogram.reshape(-1, *INPUTS.spectrogram_shape) for batch in batches])
     corresponds = np.concatenate([batch.corresponds.ravel() for batch in batches])
-    return (*synthetic_records.seen(frames), *synthetic_records.heard(sounds), corresponds)
+    return (*synthetic_records.decode_frames(frames), *synthetic_records.decode_columns(sounds), corresponds)
 
 
 def codes_of_clips(split):
-    """Clip code (what its pixels say) of each clip number (where it lies in the split)."""
+    """Return the code (encoded in its pixels) of each clip of the split."""
     records = tf.data.TFRecordDataset(list(split.files)).as_numpy_iterator()
     features = [tf.train.Example.FromString(record).features.feature for record in records]
     return np.array([int(feature["clip_id"].bytes_list.value[0].split()[1]) for feature in features])
@@ -58,7 +58,7 @@ def videos(clips):
     return np.array([synthetic_records.video_of(clip) for clip in clips])
 
 
-def test_a_batch_is_what_the_network_eats():
+def test_a_batch_has_the_shapes_of_the_inputs():
     (batch,) = train(steps=1, num_workers=3, workers=(0, 2))
     assert batch.frames.shape == (2, 8, 24, 24, 3)
     assert batch.log_spectrogram.shape == (2, 8, 200, 257)
@@ -87,7 +87,7 @@ def test_positives_are_misaligned_up_to_the_bound_on_the_grid(misalignment_secon
     assert np.abs(shift).max() <= 200 * misalignment_seconds
 
 
-def test_half_are_negatives_of_another_video_and_each_sound_is_used_once():
+def test_half_are_negatives_of_another_video_and_all_audio_is_used_once():
     for batch in train(steps=25):
         seen, _, heard, _, corresponds = joined([batch])
         assert corresponds.tolist() == [True, False] * 4
@@ -95,7 +95,7 @@ def test_half_are_negatives_of_another_video_and_each_sound_is_used_once():
         assert sorted(seen) == sorted(heard)
 
 
-def test_the_grid_is_kept_by_both_and_left_by_unprotected_negatives_only():
+def test_only_unprotected_negatives_leave_the_grid():
     *_, start, corresponds = joined(train(steps=20))
     assert (start % 8 == 4).all()  # 40 n - 100
     *_, start, corresponds = joined(train(dataclasses.replace(PLAIN, negatives="off_grid"), steps=20))
@@ -105,7 +105,7 @@ def test_the_grid_is_kept_by_both_and_left_by_unprotected_negatives_only():
     assert start[~corresponds].max() <= 399
 
 
-def test_all_pairs_are_aligned_and_tell_videos_apart():
+def test_all_pairs_are_aligned_and_identify_their_videos():
     for batch in train(dataclasses.replace(PLAIN, pairing="all_pairs"), steps=5):
         seen, _, heard, _, corresponds = joined([batch])
         assert corresponds.all()
@@ -123,7 +123,7 @@ def test_every_clip_is_used_once_an_epoch():
 
 
 @pytest.mark.parametrize("pairing", ["avc", "shifted"])
-def test_the_clips_of_a_step_are_known_without_reading(pairing):
+def test_clips_of_a_step_are_found_without_reading(pairing):
     split = open_split()
     code = codes_of_clips(split)
     own = {"misalignment_seconds": 0.0, "shift_seconds": (0.2, 0.6)} if pairing == "shifted" else {}
@@ -165,14 +165,14 @@ def test_another_seed_worker_or_step_gives_another_batch():
     assert not (first.frames[0] == first.frames[1]).all()
 
 
-def test_workers_and_steps_have_draws_of_their_own():
+def test_workers_and_steps_have_different_draws():
     batches = train(steps=2, num_workers=2, workers=(0, 1))
     _, number, _, start, _ = (values.reshape(4, 8) for values in joined(batches))
     assert len({tuple(draw) for draw in number}) == 4
     assert len({tuple(draw) for draw in start}) == 4
 
 
-def test_samples_per_clip_draws_anew_from_the_same_clips():
+def test_samples_per_clip_draws_again_from_the_same_clips():
     batches = train(dataclasses.replace(PLAIN, samples_per_clip=3), steps=6)
     seen, number, _, start, _ = (values.reshape(6, 8) for values in joined(batches))
     assert (seen[[0, 0, 3, 3]] == seen[[1, 2, 4, 5]]).all()
@@ -181,7 +181,7 @@ def test_samples_per_clip_draws_anew_from_the_same_clips():
     assert len({tuple(draw) for draw in start}) == 6
 
 
-def test_labels_are_those_of_the_frames_clip():
+def test_labels_are_those_of_the_clip():
     inputs = dataclasses.replace(INPUTS, classes=3)
     sampling = dataclasses.replace(PLAIN, pairing="labelled", samples_per_clip=2)
     stream = synthetic_records.training_batches(
@@ -204,7 +204,7 @@ def test_labels_are_those_of_the_frames_clip():
         )
 
 
-def test_volume_is_one_factor_for_the_whole_second():
+def test_volume_is_one_factor_for_the_whole_cut():
     sampling = dataclasses.replace(PLAIN, volume=0.1)
     for loud, plain in zip(train(sampling, steps=4), train(steps=4), strict=True):
         shift = 12 * (loud.log_spectrogram - plain.log_spectrogram)[0]
@@ -242,7 +242,7 @@ def evaluate(pairing, **options):
 
 
 def rows_of(batches):
-    """The real rows of a pass: fields of the batch and annotations, by name."""
+    """Return the real rows of a pass: fields of the batch and annotations, by name."""
     rows = [
         {name: getattr(batch, name)[batch.weight > 0] for name in FIELDS} | annotations
         for batch, annotations in batches
@@ -254,8 +254,8 @@ def test_evaluation_covers_each_clip_once_with_its_middle_and_pads_at_weight_0()
     batches = evaluate("all_positive")
     assert [batch.weight.tolist() for batch, _ in batches] == [[1] * 4, [1] * 3 + [0]]
     rows = rows_of(batches)
-    seen, number = synthetic_records.seen(rows["frames"])
-    heard, start = synthetic_records.heard(rows["log_spectrogram"])
+    seen, number = synthetic_records.decode_frames(rows["frames"])
+    heard, start = synthetic_records.decode_columns(rows["log_spectrogram"])
     assert rows["image_item"].tolist() == rows["audio_item"].tolist() == list(range(7))
     assert sorted(seen) == list(range(7))
     assert (seen == heard).all()
@@ -266,11 +266,11 @@ def test_evaluation_covers_each_clip_once_with_its_middle_and_pads_at_weight_0()
     assert (batches[1][0].frames[3] == 0).all()
 
 
-def test_evaluation_pairs_are_balanced_and_use_each_clip_and_sound_twice():
+def test_evaluation_pairs_are_balanced_and_use_each_frame_and_audio_twice():
     rows = rows_of(evaluate("avc"))
     code = codes_of_clips(open_split("test"))
-    seen, _ = synthetic_records.seen(rows["frames"])
-    heard, start = synthetic_records.heard(rows["log_spectrogram"])
+    seen, _ = synthetic_records.decode_frames(rows["frames"])
+    heard, start = synthetic_records.decode_columns(rows["log_spectrogram"])
     assert (seen == code[rows["image_item"]]).all()
     assert (heard == code[rows["audio_item"]]).all()
     assert rows["corresponds"].tolist() == [True] * 7 + [False] * 7
@@ -284,7 +284,7 @@ def test_evaluation_pairs_are_balanced_and_use_each_clip_and_sound_twice():
     assert (other["audio_item"] != rows["audio_item"]).any()
 
 
-def test_further_draws_have_other_sounds_for_the_same_frames():
+def test_further_draws_have_other_audio_for_the_same_frames():
     rows, first = rows_of(evaluate("avc", draws=3)), rows_of(evaluate("avc"))
     assert rows["pair_draw"].tolist() == [-1] * 7 + [0] * 7 + [1] * 7 + [2] * 7
     for name, array in first.items():
@@ -292,12 +292,12 @@ def test_further_draws_have_other_sounds_for_the_same_frames():
     drawn = rows["audio_item"][7:].reshape(3, 7)
     assert (np.sort(drawn, axis=1) == np.arange(7)).all()
     assert all(len(set(of_frame)) == 3 for of_frame in drawn.T.tolist())
-    heard, _ = synthetic_records.heard(rows["log_spectrogram"])
+    heard, _ = synthetic_records.decode_columns(rows["log_spectrogram"])
     assert (heard == codes_of_clips(open_split("test"))[rows["audio_item"]]).all()
-    assert ((videos(synthetic_records.seen(rows["frames"])[0]) == videos(heard)) == rows["corresponds"]).all()
+    assert ((videos(synthetic_records.decode_frames(rows["frames"])[0]) == videos(heard)) == rows["corresponds"]).all()
 
 
-def test_negatives_are_those_of_avc_and_silence():
+def test_negatives_adds_silence_to_the_rows_of_avc():
     rows, pairs = rows_of(evaluate("negatives")), rows_of(evaluate("avc"))
     np.testing.assert_array_equal(rows["log_spectrogram"][:14], pairs["log_spectrogram"])
     assert rows["silent"].tolist() == [False] * 14 + [True] * 7
@@ -307,17 +307,17 @@ def test_negatives_are_those_of_avc_and_silence():
     np.testing.assert_allclose(rows["log_spectrogram"][14:], np.float16(np.log(1e-7)) / 12, rtol=1e-6)
 
 
-def test_given_pairs():
+def test_evaluation_takes_given_pairs():
     given = {"image_item": np.array([3, 5, 5]), "audio_item": np.array([3, 0, 6]), "source": np.array([1, 0, 2])}
     rows = rows_of(evaluate("all_positive", rows=given))
     code = codes_of_clips(open_split("test"))
-    assert (synthetic_records.seen(rows["frames"])[0] == code[given["image_item"]]).all()
-    assert (synthetic_records.heard(rows["log_spectrogram"])[0] == code[given["audio_item"]]).all()
+    assert (synthetic_records.decode_frames(rows["frames"])[0] == code[given["image_item"]]).all()
+    assert (synthetic_records.decode_columns(rows["log_spectrogram"])[0] == code[given["audio_item"]]).all()
     assert rows["corresponds"].tolist() == [True, False, False]
     assert rows["source"].tolist() == [1, 0, 2]
 
 
-def test_hosts_share_an_evaluation():
+def test_hosts_split_an_evaluation():
     whole = rows_of(evaluate("avc"))
     parts = [rows_of(evaluate("avc", items=items)) for items in (slice(0, 7, 2), [1, 3, 5])]
     shared = {name: np.concatenate([part[name] for part in parts]) for name in whole}
@@ -326,7 +326,7 @@ def test_hosts_share_an_evaluation():
     assert len(shared["image_item"]) == 14
 
 
-def test_labels_and_boxes_are_those_of_the_crop():
+def test_labels_and_boxes_refer_to_the_crop():
     rows = rows_of(evaluate("all_positive"))
     clips = [int(name.split()[1]) for name in rows["clip_id"]]
     for row, clip in enumerate(clips):
@@ -348,12 +348,15 @@ def test_examples_are_the_crops_and_seconds_of_evaluation():
     frames, sounds = evaluation_pairs.examples(split, pooled, [5, 2])
     assert frames.shape == (2, 24, 24, 3)
     assert sounds.shape == (2, 200, 257)
-    assert [values.tolist() for values in synthetic_records.seen(frames)] == [code[[5, 2]].tolist(), [8, 8]]
-    assert [values.tolist() for values in synthetic_records.heard(sounds, 1)] == [code[[5, 2]].tolist(), [220, 220]]
+    assert [values.tolist() for values in synthetic_records.decode_frames(frames)] == [code[[5, 2]].tolist(), [8, 8]]
+    assert [values.tolist() for values in synthetic_records.decode_columns(sounds, 1)] == [
+        code[[5, 2]].tolist(),
+        [220, 220],
+    ]
 
 
-def test_input_that_does_not_fit_the_records():
-    with pytest.raises(ValueError, match=r"front end 'l3', the network wants 'lvs'; use --config.inputs.front_end=l3"):
+def test_inputs_that_do_not_fit_the_records_are_refused():
+    with pytest.raises(ValueError, match=r"front end 'l3', the network takes 'lvs'; use --config.inputs.front_end=l3"):
         evaluation_pairs.examples(open_split(), InputSpec(front_end="lvs"), [0])
     with pytest.raises(ValueError, match="bins=128, but every record has 257"):
         evaluation_pairs.examples(open_split(), InputSpec(bins=128), [0])
@@ -382,23 +385,24 @@ def test_a_damaged_record_ends_reading(file, tmp_path):
         list(evaluation_pairs.batches(split, INPUTS, PLAIN, pairing="all_positive", batch_size=4))
 
 
-def test_a_damaged_picture_ends_reading(tmp_path):
+def test_a_damaged_frame_ends_reading(tmp_path):
     version = synthetic_records.copy(tmp_path)
     shard = version / "coded-test.tfrecord-00000-of-00003"
     shard.write_bytes(shard.read_bytes().replace(b"\xff\xd8\xff\xe0", b"\0\0\0\0"))  # where a JPEG begins
     split = built_dataset.open_split(synthetic_records.DATASET, tmp_path, "test")
-    with pytest.raises(ValueError, match=r"picture .* split 'test' of coded/small 1\.0\.0 is damaged.*tfds build"):
+    with pytest.raises(ValueError, match=r"frame .* split 'test' of coded/small 1\.0\.0 is damaged.*tfds build"):
         list(evaluation_pairs.batches(split, INPUTS, PLAIN, pairing="all_positive", batch_size=4))
 
 
-def test_a_process_ends_while_its_batches_are_being_made():
-    """What makes them waits for Python, and what ends them must not keep Python meanwhile."""
+def test_a_process_can_exit_while_batches_are_being_made():
+    """The threads that make batches wait for Python; exit must not wait for them at the same time."""
     script = """
 import sys
-from avlearn.data import pipeline, read
+from avlearn.data import built_dataset, pipeline
+from avlearn.data.sample import Sampling
 from avlearn.types import InputSpec
 split = built_dataset.open_split("coded/small", sys.argv[1], "train")
-sampling = pipeline.Sampling(samples_per_clip=8)
+sampling = Sampling(samples_per_clip=8)
 settings = {"num_workers": 4, "batch_per_worker": 24, "workers": range(4)}
 streams = [pipeline.training_batches(split, InputSpec(24, 24 / 32), sampling, seed=n, **settings) for n in range(4)]
 for stream in streams:
@@ -410,7 +414,7 @@ for stream in streams:
     assert "Exception ignored" not in ended.stderr
 
 
-def test_a_batch_of_one_video_has_no_negatives():
+def test_a_batch_of_one_video_is_an_error():
     split = open_split()
     one_video = [clip for clip, video in enumerate(split.videos) if (split.videos == video).sum() == 2]
     few = one_video[:1] * 4

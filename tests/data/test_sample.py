@@ -16,7 +16,7 @@ FRAME_TIMES_MS = tuple(range(0, 3000, 200))
 
 
 def parsed(columns=599, frame_times_ms=FRAME_TIMES_MS):
-    """Records of one clip."""
+    """Return records of one clip."""
     return {
         "clip_id": tf.constant(["clip"]),
         "frame_times_ms": tf.ragged.constant([frame_times_ms], tf.int64, row_splits_dtype=tf.int64),
@@ -25,26 +25,26 @@ def parsed(columns=599, frame_times_ms=FRAME_TIMES_MS):
 
 
 def pieces(*values):
-    """A large value of some clips, one piece each, as it is in records that were read whole."""
+    """Return a large value of clips, one piece each, as in records that were read in full."""
     ragged = tf.ragged.constant([[value] for value in values], tf.string, row_splits_dtype=tf.int64)
-    return records.InRecords(ragged)
+    return records.LoadedPieces(ragged)
 
 
 def frames_and_starts(draws, opened, offsets_ms=sample.ALIGNED_MS, columns=200):
-    """Of each clip, numbers of the frames that its draws show, and first columns of what they hear."""
-    here = sample.moments_at(tf.constant(draws, tf.float64), opened, InputSpec(columns=columns), offsets_ms)
-    return here.frame.numpy().tolist(), cut.start_column(here.sound_ms, columns, "l3").numpy().tolist()
+    """Return the frame numbers and first audio columns of each draw, by clip."""
+    here = sample.draw_moments(tf.constant(draws, tf.float64), opened, InputSpec(columns=columns), offsets_ms)
+    return here.frame.numpy().tolist(), cut.start_column(here.audio_ms, columns, "l3").numpy().tolist()
 
 
 def frame_and_start(draw, opened, offsets_ms=sample.ALIGNED_MS, columns=200):
-    """The same of a single draw from one clip."""
+    """Return the frame number and first audio column of one draw from one clip."""
     ((frame,),), ((start,),) = frames_and_starts([[draw]], opened, offsets_ms, columns)
     return frame, start
 
 
 @pytest.mark.parametrize("columns", [199, 200])
 def test_a_second_is_centred_on_its_frame(columns):
-    # 200 t - 100: a frame at 1 s has columns 100 to 299, which cover samples 24,000 to 72,240 (or 72,000).
+    # 200 t - 100: the frame at 1 s has columns 100 to 299, which cover samples 24,000 to 72,240 (or 72,000).
     assert [cut.start_column(ms, columns, "l3") for ms in (0, 500, 1000, 1040, 2200)] == [-100, 0, 100, 108, 340]
 
 
@@ -58,7 +58,7 @@ def test_start_columns_are_exact_fractions_rounded_down(front_end):
 
 
 @pytest.mark.parametrize("misalignment_seconds", [0.0, 0.1, 1.0])
-def test_the_draw_is_uniform_over_all_that_fits(misalignment_seconds):
+def test_draws_are_uniform_over_all_moments_that_fit(misalignment_seconds):
     most = {0.0: 0, 0.1: 2, 1.0: 25}[misalignment_seconds]
     expected = []
     for number in range(15):
@@ -67,7 +67,7 @@ def test_the_draw_is_uniform_over_all_that_fits(misalignment_seconds):
             if start >= 0 and start + 200 <= 599:
                 expected.append((number, start))
     record, offsets_ms = parsed(), Sampling(misalignment_seconds=misalignment_seconds).offsets_ms
-    # The middle of each of as many equal parts of [0, 1).
+    # The middle of each of these equal parts of [0, 1).
     for k in range(0, len(expected), max(1, len(expected) // 50)):
         assert frame_and_start((k + 0.5) / len(expected), record, offsets_ms) == expected[k]
     assert frame_and_start(np.nextafter(1, 0), record, offsets_ms) == expected[-1]
@@ -75,8 +75,8 @@ def test_the_draw_is_uniform_over_all_that_fits(misalignment_seconds):
 
 @pytest.mark.parametrize("columns", [150, 199, 200, 599, 600])
 @pytest.mark.parametrize("samples", [0, 1600, 7999, 24_000])
-def test_sound_lies_in_the_clip_about_the_times_of_its_span(columns, samples):
-    """By trying every millisecond."""
+def test_audio_span_matches_brute_force(columns, samples):
+    """Try every millisecond."""
     record = parsed() | {"waveform": pieces(bytes(2 * 23_990))}
     inputs = InputSpec(columns=columns, waveform_samples=samples, waveform_hz=8000)
     times = np.arange(-200, 3200)
@@ -85,14 +85,14 @@ def test_sound_lies_in_the_clip_about_the_times_of_its_span(columns, samples):
     if samples:
         start = cut.start_sample(times, samples, 8000)
         fits &= (start >= 0) & (start + samples <= 23_990)
-    first, (last,) = (time.numpy() for time in cut.sound_span(record, inputs))
+    first, (last,) = (time.numpy() for time in cut.audio_span(record, inputs))
     assert ((times >= first) & (times <= last)).tolist() == fits.tolist()
 
 
-def test_a_frame_whose_own_sound_does_not_fit_is_not_drawn_for_shifted_sound():
-    """Half of the pairs hear it."""
+def test_shifted_pairs_never_take_a_frame_whose_own_audio_does_not_fit():
+    """Half of the pairs take a frame's own audio."""
     offsets_ms = Sampling(pairing="shifted", misalignment_seconds=0.0, shift_seconds=(0.4, 0.6)).offsets_ms
-    every = sample.moments(parsed(), InputSpec(columns=200), offsets_ms)
+    every = sample.all_moments(parsed(), InputSpec(columns=200), offsets_ms)
     # Frames 3 to 12 have their own second within the clip; with 0.4 to 0.6 s of shift, to either side where it fits.
     expected = [
         (number, 200 * number + int(offset))
@@ -100,16 +100,16 @@ def test_a_frame_whose_own_sound_does_not_fit_is_not_drawn_for_shifted_sound():
         for offset in offsets_ms
         if 0 <= 40 * number - 100 + offset // 5 <= 399
     ]
-    assert list(zip(every.frame.numpy()[0].tolist(), every.sound_ms.numpy()[0].tolist(), strict=True)) == expected
+    assert list(zip(every.frame.numpy()[0].tolist(), every.audio_ms.numpy()[0].tolist(), strict=True)) == expected
 
 
-def test_the_middle_draw_is_the_middle_frame_with_its_own_sound():
+def test_the_middle_draw_is_the_middle_frame_with_its_own_audio():
     draw = sample.MIDDLE[sample.Draw.MOMENT]
     # Frames 3 (0.6 s) to 12 (2.4 s) have their second within 599 columns (2.995 s): the sixth of ten.
     assert frame_and_start(draw, parsed()) == (8, 220)
 
 
-def test_a_clip_too_short_for_a_cut():
+def test_a_clip_too_short_for_a_cut_is_an_error():
     middle, offsets_ms = 0.5, Sampling().offsets_ms
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)no cut fits into the clip.*takes 1 frames, 200 c"):
         frame_and_start(middle, parsed(columns=199), offsets_ms)
@@ -117,31 +117,30 @@ def test_a_clip_too_short_for_a_cut():
     assert frame_and_start(middle, short, offsets_ms, columns=199) == (0, 0)
 
 
-def test_any_column_reaches_both_ends():
+def test_random_columns_reach_both_ends():
     for draw, expected in ((0.0, 0), (np.nextafter(1, 0), 399), (0.5, 200)):
-        assert sample.any_column(tf.constant([[draw]], tf.float64), parsed(), InputSpec()).numpy().tolist() == [
+        assert sample.random_columns(tf.constant([[draw]], tf.float64), parsed(), InputSpec()).numpy().tolist() == [
             [expected]
         ]
 
 
-def test_the_cut_is_the_columns():
-    reader = records.WholeRecords(lambda clip: clip, {}, ())
+def test_a_cut_holds_the_right_columns():
+    reader = records.FullRecords(lambda clip: clip, {}, ())
     first = tf.constant([[77, 0]], tf.int64) * cut.COLUMN_BYTES
-    found = cut.columns(reader, parsed()["log_spectrogram"].cut(first, 199 * cut.COLUMN_BYTES)[0], 199).numpy()
-    whole = synthetic_records.log_spectrogram(3)
-    assert (found == [whole[77:276], whole[:199]]).all()
+    found = cut.read_columns(reader, parsed()["log_spectrogram"].cut(first, 199 * cut.COLUMN_BYTES)[0], 199).numpy()
+    full = synthetic_records.log_spectrogram(3)
+    assert (found == [full[77:276], full[:199]]).all()
 
 
 @pytest.mark.parametrize("first", [-1, 401])
 def test_a_cut_beyond_the_value_is_refused(first):
     cell = parsed()["log_spectrogram"]
     cell.cut(tf.constant([[0, 400 * cut.COLUMN_BYTES]], tf.int64), 199 * cut.COLUMN_BYTES)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="are not all within a value"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="are not all within the values"):
         cell.cut(tf.constant([[0, first * cut.COLUMN_BYTES]], tf.int64), 199 * cut.COLUMN_BYTES)
 
 
-def test_clips_of_different_lengths_are_drawn_from_together():
-    """As from each alone."""
+def test_drawing_from_several_clips_is_drawing_from_each():
     sizes = [(599, FRAME_TIMES_MS), (399, FRAME_TIMES_MS[:10]), (230, FRAME_TIMES_MS)]
     sounds = [synthetic_records.log_spectrogram(3, columns).tobytes() for columns, _ in sizes]
     together = {
@@ -175,20 +174,20 @@ def test_crops_are_squares_of_the_shorter_side_anywhere(size):
     inputs = InputSpec(frame_pixels=56, crop_fraction=56 / 64)
     for top, left, corner in ((0, 0, (0, 0)), (0.999999, 0.999999, (size[0] - 56, size[1] - 56)), (0.5, 0, None)):
         draw[[sample.Draw.TOP, sample.Draw.LEFT]] = top, left
-        window, whole = (x.numpy() for x in sample.crop_window(tf.constant(jpeg(*size)), tf.constant(draw), inputs))
-        assert tuple(whole) == size
+        window, shape = (x.numpy() for x in sample.crop_window(tf.constant(jpeg(*size)), tf.constant(draw), inputs))
+        assert tuple(shape) == size
         assert tuple(window[2:]) == (56, 56)
         assert tuple(window[:2]) == (corner or ((size[0] - 56 + 1) // 2, 0))
 
 
-def test_a_frame_is_the_crop_of_the_whole_image():
+def test_a_decoded_frame_is_a_crop_of_the_image():
     encoded = jpeg(64, 80)
-    whole = np.asarray(Image.open(io.BytesIO(encoded))).astype(int)
-    frame = cut.frame(tf.constant(encoded), tf.constant([5, 17, 40, 40]), 40).numpy()
+    image = np.asarray(Image.open(io.BytesIO(encoded))).astype(int)
+    frame = cut.decode_frame(tf.constant(encoded), tf.constant([5, 17, 40, 40]), 40).numpy()
     assert frame.dtype == np.uint8
-    assert np.abs(frame - whole[5:45, 17:57]).max() <= 2
-    half = cut.frame(tf.constant(encoded), tf.constant([5, 17, 40, 40]), 20).numpy()
-    assert np.abs(half - whole[5:45, 17:57].reshape(20, 2, 20, 2, 3).mean((1, 3))).max() <= 2
+    assert np.abs(frame - image[5:45, 17:57]).max() <= 2
+    half = cut.decode_frame(tf.constant(encoded), tf.constant([5, 17, 40, 40]), 20).numpy()
+    assert np.abs(half - image[5:45, 17:57].reshape(20, 2, 20, 2, 3).mean((1, 3))).max() <= 2
 
 
 def test_draws_are_a_function_of_seed_worker_and_step():
@@ -210,6 +209,6 @@ def test_draws_are_a_function_of_seed_worker_and_step():
         ("volume", 1.0, "volume=1.0 is out of range"),
     ],
 )
-def test_sampling_that_is_not_allowed(key, value, message):
+def test_values_that_are_not_allowed_are_refused(key, value, message):
     with pytest.raises(ValueError, match=message):
         Sampling(**{key: value})

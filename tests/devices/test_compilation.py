@@ -1,4 +1,4 @@
-"""Compiled programs are kept, and a trace covers the steps it should."""
+"""Compiled programs are cached, and a trace covers the right steps."""
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +14,17 @@ def cache_setting():
     jax.config.update("jax_compilation_cache_dir", before)
 
 
-def test_programs_are_kept_below_the_users_cache_unless_told_otherwise(cache_setting, monkeypatch, tmp_path):
+def test_programs_are_cached_in_the_users_cache_directory_by_default(cache_setting, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     jax.config.update("jax_compilation_cache_dir", None)
-    compilation.keep(None)
-    kept = jax.config.jax_compilation_cache_dir
-    assert kept.startswith(f"{tmp_path}/avlearn/compiled/")
-    compilation.keep("elsewhere")
+    compilation.set_cache_directory(None)
+    directory = jax.config.jax_compilation_cache_dir
+    assert directory.startswith(f"{tmp_path}/avlearn/compiled/")
+    compilation.set_cache_directory("elsewhere")
     assert jax.config.jax_compilation_cache_dir == "elsewhere"
-    compilation.keep(None)  # JAX's own setting stays
+    compilation.set_cache_directory(None)  # JAX's own setting takes precedence
     assert jax.config.jax_compilation_cache_dir == "elsewhere"
-    compilation.keep("")
+    compilation.set_cache_directory("")
     assert jax.config.jax_compilation_cache_dir is None
 
 

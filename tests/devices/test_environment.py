@@ -1,4 +1,4 @@
-"""XLA's flags: what is added to those of the user, and what it does."""
+"""The flag that is added to `XLA_FLAGS`, and its effect."""
 
 import importlib.metadata
 import importlib.util
@@ -19,14 +19,14 @@ ADDED = "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_
         (None, "0.10.2", None, ADDED),
         ("--xla_dump_to=here", "0.10.0", None, f"--xla_dump_to=here {ADDED}"),
         ("--xla_cpu_experimental_ynn_fusion_type=", "0.10.2", None, "--xla_cpu_experimental_ynn_fusion_type="),
-        ("flags.txt", "0.10.2", None, "flags.txt"),  # XLA reads them from there
-        # Not known to have the flag:
+        ("flags.txt", "0.10.2", None, "flags.txt"),  # XLA reads the flags from this file
+        # Versions that do not support the flag:
         ("--xla_dump_to=here", "0.11.0", None, "--xla_dump_to=here"),
         (None, "0.11.0", None, None),
         (None, "0.10.2", "here", None),
     ],
 )
-def test_flags_of_the_user_stay(monkeypatch, given, jaxlib, libtpu, then):
+def test_flags_of_the_user_are_kept(monkeypatch, given, jaxlib, libtpu, then):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     if given is not None:
         monkeypatch.setenv("XLA_FLAGS", given)
@@ -36,11 +36,11 @@ def test_flags_of_the_user_stay(monkeypatch, given, jaxlib, libtpu, then):
     assert os.environ.get("XLA_FLAGS") == then
 
 
-@pytest.mark.skipif(not environment.known(), reason="no flag is set here")
+@pytest.mark.skipif(not environment.is_flag_supported(), reason="the flag is not supported here")
 def test_convolutions_are_xlas_own():
-    """Of a shape that YNNPACK would take."""
+    """The shape is one that YNNPACK would take."""
     script = (
-        "import {}, jax, jax.numpy as jnp\n"
+        "import jax, jax.numpy as jnp\n"
         "convolve = jax.jit(lambda x, k: jax.lax.conv_general_dilated(\n"
         "    x, k, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')))\n"
         "text = convolve.lower(jnp.ones((8, 56, 56, 64)), jnp.ones((3, 3, 64, 64))).compile().as_text()\n"
@@ -48,7 +48,8 @@ def test_convolutions_are_xlas_own():
         "print('ynn' in text)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
-    for module, by_ynnpack in (("avlearn.models", "False"), ("flax", "True")):
-        command = [sys.executable, "-c", script.format(module)]
+    set_variables = "from avlearn.devices import environment; environment.set_variables()\n"
+    for set_up, by_ynnpack in ((set_variables, "False"), ("import avlearn.models\n", "True")):
+        command = [sys.executable, "-c", set_up + script]
         run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
         assert run.stdout.strip() == by_ynnpack

@@ -12,6 +12,7 @@ from avlearn.commands import dry_run, export_weights, report
 from avlearn.data import built_dataset
 from avlearn.evaluation import array_files, further_datasets, registry, scoring
 from avlearn.evaluation.assembly import build_evaluation
+from avlearn.runs import workdir as workdirs
 from avlearn.runs.checkpoint import Checkpoints
 from avlearn.training import step as steps
 from configs import avenet, lvs, lvs_open_set
@@ -187,7 +188,7 @@ def test_the_report_reads_a_run_of_an_older_config(config, tmp_path):
     assert build_evaluation(config).audio_queries.name == "avenet"
     arrays, _ = export_weights.weights(tmp_path, "best")
     assert arrays
-    main.check_same_run(tmp_path, written, json.loads(config.to_json()))
+    workdirs.check_same_run(tmp_path, config)
 
 
 def test_a_dry_run_states_both_datasets(config):

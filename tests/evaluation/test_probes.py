@@ -254,13 +254,13 @@ def test_the_probe_is_the_same_on_any_number_of_devices():
 
 def test_window_starts_by_hand():
     # Five seconds at 5 ms are 1,000 columns; windows of one second have 200.
-    assert windows.starts(1000, 200, 10).tolist() == [0, 88, 177, 266, 355, 444, 533, 622, 711, 800]
-    assert windows.starts(1000, 200, 5).tolist() == [0, 200, 400, 600, 800]
-    starts = windows.starts(6000, 200, 60)  # DCASE: 30 s
+    assert windows.window_starts(1000, 200, 10).tolist() == [0, 88, 177, 266, 355, 444, 533, 622, 711, 800]
+    assert windows.window_starts(1000, 200, 5).tolist() == [0, 200, 400, 600, 800]
+    starts = windows.window_starts(6000, 200, 60)  # DCASE: 30 s
     assert (starts[0], starts[-1], len(starts)) == (0, 5800, 60)
     assert set(np.diff(starts)) == {98, 99}
-    assert windows.starts(1000, 200, 1).tolist() == [400]
-    assert windows.starts(200, 200, 3).tolist() == [0, 0, 0]
+    assert windows.window_starts(1000, 200, 1).tolist() == [400]
+    assert windows.window_starts(200, 200, 3).tolist() == [0, 0, 0]
 
 
 def test_clips_shorter_than_a_window(data_dir):

@@ -21,7 +21,7 @@ from jax.sharding import SingleDeviceSharding
 
 from avlearn import experiment, main, train
 from avlearn.build import build_network
-from avlearn.data.augment import Cuts
+from avlearn.data.augment import RawBatch
 from avlearn.evaluation import array_files
 from avlearn.runs import workdir as workdirs
 from avlearn.runs.checkpoint import Checkpoints
@@ -54,7 +54,7 @@ def config_of(name: str, data_dir: str, num_steps: int):
     return config
 
 
-def fingerprints(batch: Cuts) -> dict[int, int]:
+def fingerprints(batch: RawBatch) -> dict[int, int]:
     """Return a checksum of the batch of each worker of this process."""
     found = {}
     for field in jax.tree.leaves(batch):
@@ -64,7 +64,9 @@ def fingerprints(batch: Cuts) -> dict[int, int]:
     return found
 
 
-def recorded(batches: Iterator[Cuts], first_step: int, path: pathlib.Path, fault: dict[str, int]) -> Iterator[Cuts]:
+def recorded(
+    batches: Iterator[RawBatch], first_step: int, path: pathlib.Path, fault: dict[str, int]
+) -> Iterator[RawBatch]:
     """Yield the batches; record the checksums of this process's workers, and send the signal at its step."""
     for step, batch in enumerate(batches, start=first_step + 1):
         with path.open("a") as file:
@@ -84,7 +86,7 @@ def run(
     built = experiment.build(config, workdir, devices=devices, preemption=preemption)
     path = workdir / f"batches_{jax.process_index()}.jsonl"
 
-    def noted(first_step: int) -> Iterator[Cuts]:
+    def noted(first_step: int) -> Iterator[RawBatch]:
         return recorded(built.training_batches(first_step), first_step, path, fault or {})
 
     state = train.train(dataclasses.replace(built, training_batches=noted))

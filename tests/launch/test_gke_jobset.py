@@ -1,4 +1,4 @@
-"""The manifests of GKE: every field is one of JobSet v1alpha2, of Job v1 or of Pod v1, and they fit together."""
+"""The manifests for GKE: every field belongs to JobSet v1alpha2, Job v1 or Pod v1, and the values fit together."""
 
 import re
 
@@ -7,7 +7,7 @@ import yaml
 
 from tests.helpers.paths import ROOT
 
-# The fields in use, of https://jobset.sigs.k8s.io/docs/reference/jobset.v1alpha2 and of Kubernetes' Job and Pod.
+# The fields in use, from https://jobset.sigs.k8s.io/docs/reference/jobset.v1alpha2 and from Kubernetes' Job and Pod.
 STRING, INTEGER, ANY = "string", "integer", "any"
 JOBSET = {
     "apiVersion": STRING,
@@ -82,7 +82,7 @@ def check(value, allowed, path: str = "") -> None:
     if isinstance(allowed, dict):
         assert isinstance(value, dict), path
         for name, item in value.items():
-            assert name in allowed, f"{path}.{name} is no field there"
+            assert name in allowed, f"{path}.{name} is not a field"
             check(item, allowed[name], f"{path}.{name}")
     elif isinstance(allowed, list):
         assert isinstance(value, list), path
@@ -100,8 +100,8 @@ def manifest(request) -> dict:
     return document
 
 
-def parts(manifest: dict) -> tuple[dict, dict, dict]:
-    """The one Job, its Pod and its container."""
+def job_pod_and_container(manifest: dict) -> tuple[dict, dict, dict]:
+    """Return the only Job, its Pod and its container."""
     [replicated] = manifest["spec"]["replicatedJobs"]
     job = replicated["template"]["spec"]
     pod = job["template"]["spec"]
@@ -113,35 +113,35 @@ def environment(container: dict) -> dict:
     return {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in container["env"]}
 
 
-def test_every_field_is_one_of_the_api(manifest):
+def test_every_field_belongs_to_the_api(manifest):
     assert (manifest["apiVersion"], manifest["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
     check(manifest, JOBSET)
-    with pytest.raises(AssertionError, match=r"\.spec\.suspended is no field there"):
+    with pytest.raises(AssertionError, match=r"\.spec\.suspended is not a field"):
         check({"spec": {"suspended": True}}, JOBSET)
 
 
-def test_a_machine_taken_away_restarts_all_and_does_not_count(manifest):
-    job, pod, container = parts(manifest)
+def test_a_preemption_restarts_all_pods_and_does_not_count(manifest):
+    job, pod, container = job_pod_and_container(manifest)
     [rule] = manifest["spec"]["failurePolicy"]["rules"]
     assert (rule["action"], rule["onJobFailureReasons"]) == ("RestartJobSetAndIgnoreMaxRestarts", ["PodFailurePolicy"])
-    saved, taken = job["podFailurePolicy"]["rules"]
+    saved, preempted = job["podFailurePolicy"]["rules"]
     assert saved["onExitCodes"]["containerName"] == container["name"]
-    assert taken["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
-    assert {saved["action"], taken["action"]} == {"FailJob"}
-    # A Job with a podFailurePolicy takes no other restartPolicy.
+    assert preempted["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    assert {saved["action"], preempted["action"]} == {"FailJob"}
+    # A Job with a podFailurePolicy allows no other restartPolicy.
     assert (pod["restartPolicy"], job["backoffLimit"]) == ("Never", 0)
 
 
-def test_status_of_a_run_that_saved_is_the_same_everywhere(manifest):
-    """What the Slurm script and the TPUs' service start again is what a JobSet does."""
-    job, _, _ = parts(manifest)
+def test_the_exit_code_of_a_preempted_run_is_the_same_everywhere(manifest):
+    """The Slurm script, the service of the TPU and the JobSet restart the same runs."""
+    job, _, _ = job_pod_and_container(manifest)
     [status] = job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"]
     for script in ("slurm_gpu.sbatch", "tpu_pod.sh"):
         assert f"\npreempted={status} " in (ROOT / "launch" / script).read_text()
 
 
 def test_processes_and_devices_fit_the_papers_workers(manifest):
-    job, pod, container = parts(manifest)
+    job, pod, container = job_pod_and_container(manifest)
     assert job["parallelism"] == job["completions"]
     assert job["completionMode"] == "Indexed"
     resources = container["resources"]
@@ -154,7 +154,7 @@ def test_processes_and_devices_fit_the_papers_workers(manifest):
 
 
 def test_all_pods_see_the_directories_of_the_run(manifest):
-    job, pod, container = parts(manifest)
+    job, pod, container = job_pod_and_container(manifest)
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
     assert mounts["/bucket"]["csi"]["driver"] == "gcsfuse.csi.storage.gke.io"
@@ -165,8 +165,8 @@ def test_all_pods_see_the_directories_of_the_run(manifest):
 
 
 def test_gpu_processes_find_the_first(manifest):
-    """JobSet's names are <set>-<replicated job>-<job>-<pod>.<set>, and GKE names a TPU's processes itself."""
-    job, _, container = parts(manifest)
+    """JobSet names pods <set>-<replicated job>-<job>-<pod>.<set>; GKE itself names the processes of a TPU."""
+    job, _, container = job_pod_and_container(manifest)
     variables = environment(container)
     if "google.com/tpu" in container["resources"]["limits"]:
         assert "JAX_COORDINATOR_ADDRESS" not in variables
@@ -179,7 +179,7 @@ def test_gpu_processes_find_the_first(manifest):
     assert "job-completion-index" in variables["JAX_PROCESS_ID"]["fieldRef"]["fieldPath"]
 
 
-def test_image_copies_what_there_is_and_takes_an_extra_of_setup_py():
+def test_the_image_copies_existing_files_and_installs_an_extra_of_setup_py():
     lines = (ROOT / "launch" / "Dockerfile").read_text().splitlines()
     copied = [name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]]
     assert {"avlearn", "configs", "setup.py"} <= set(copied)

@@ -1,4 +1,4 @@
-"""launch/grid_search.py with a program in place of training that writes what training writes."""
+"""launch/grid_search.py with a fake training that writes the files of a run and exits with its codes."""
 
 import csv
 import importlib.util
@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from avlearn.runs import non_finite
 from tests.helpers.paths import ROOT
 
 SPEC = importlib.util.spec_from_file_location("grid_search", ROOT / "launch" / "grid_search.py")
@@ -20,7 +21,7 @@ grid_search = importlib.util.module_from_spec(SPEC)
 sys.modules[SPEC.name] = grid_search
 SPEC.loader.exec_module(grid_search)
 
-# Losses by learning rate at steps 1 and 2; 1 diverges, 0.5 ends before its time unless the file `mended` is there.
+# Losses by learning rate at steps 1 and 2. Rate 1 diverges; 0.5 is preempted until the file `fixed` exists.
 TRAINING = """
     import json, pathlib, sys
     flags = dict(argument.removeprefix("--").partition("=")[::2] for argument in sys.argv[1:])
@@ -30,14 +31,15 @@ TRAINING = """
     (workdir.parent / "started").open("a").write(workdir.name + "\\n")
     (workdir / "config.json").write_text(json.dumps({"train": {"steps": 2}}))
     losses = {"0.01": (0.6, 0.7), "0.1": (0.9, 0.5), "1": (0.8,), "0.5": (0.4,)}[rate]
-    if (workdir.parent / "mended").exists():
+    if (workdir.parent / "fixed").exists():
         losses = (*losses, 0.65)[:2]
     with (workdir / "metrics.jsonl").open("w") as file:
         for step, loss in enumerate(losses, 1):
             file.write(json.dumps({"step": step, "train/loss": 1.0}) + "\\n")
             file.write(json.dumps({"step": step, "validation/loss": loss, "validation/accuracy": 0.75}) + "\\n")
     if rate == "1":
-        sys.exit("error: the loss of step 2 is nan, its gradient norm inf. Nothing was saved after it")
+        print("error: the loss of step 2 is nan, its gradient norm inf. Nothing was saved after it", file=sys.stderr)
+        sys.exit(65)
     if len(losses) < 2:
         sys.exit(75)
     (workdir / "checkpoints" / "2").mkdir()
@@ -46,7 +48,7 @@ TRAINING = """
 
 @pytest.fixture
 def search(tmp_path, monkeypatch, capsys):
-    """Runs the search with further arguments; returns what it printed and how it ended."""
+    """Return a function that runs the search and returns its output and exit status."""
     (tmp_path / "training.py").write_text(textwrap.dedent(TRAINING))
     monkeypatch.setattr(grid_search, "COMMAND", (sys.executable, str(tmp_path / "training.py")))
     handler = signal.getsignal(signal.SIGTERM)
@@ -89,7 +91,7 @@ def test_picks_the_least_validation_loss_of_all_steps(search, tmp_path, at_once)
     assert "| 0.1 | 0.500000 | 2 | 0.7500 | best |" in (tmp_path / "grid" / "grid.md").read_text()
 
 
-def test_a_diverged_run_is_listed_and_never_picked_nor_repeated(search, tmp_path):
+def test_a_diverged_run_is_listed_but_not_picked_nor_repeated(search, tmp_path):
     printed, _ = search("--grid=train.learning_rate=0.01,1", *FLAGS)
     assert "  error: the loss of step 2 is nan" in printed
     _, status = search("--grid=train.learning_rate=0.01,1", *FLAGS)
@@ -98,15 +100,26 @@ def test_a_diverged_run_is_listed_and_never_picked_nor_repeated(search, tmp_path
     assert table(tmp_path)[1]["validation loss"] == "0.800000"
     assert started(tmp_path) == ["learning_rate=0.01", "learning_rate=1"]
     assert "diverged" in (tmp_path / "grid" / "grid.svg").read_text()
+    assert (tmp_path / "grid" / "learning_rate=1.exit").read_text() == f"{non_finite.EXIT_CODE}\n"
 
 
-def test_goes_on_with_what_is_unfinished(search, tmp_path):
+def test_a_run_diverged_by_its_exit_code_not_by_its_log(tmp_path):
+    """As launch/slurm_gpu.sbatch leaves it."""
+    (point,) = grid_search.points(["seed=1"], tmp_path, ["--config=c.py"])
+    point.log.write_text("error: the loss of step 3 is nan")
+    assert grid_search.outcome(point).state == "unfinished"
+    for code, state in ((1, "unfinished"), (75, "unfinished"), (65, "diverged")):
+        point.exit_file.write_text(f"{code}\n")
+        assert grid_search.outcome(point).state == state
+
+
+def test_resumes_unfinished_points(search, tmp_path):
     printed, status = search("--grid=train.learning_rate=0.5,0.01", *FLAGS)
     assert status == 1
-    assert "1 of 2 points are unfinished (learning_rate=0.5): run the same again." in printed
-    # Its loss is the least so far, but of a run that is not at its end.
+    assert "1 of 2 points are unfinished (learning_rate=0.5): run the same command again." in printed
+    # Its loss is the least so far, but the run is unfinished.
     assert [row["state"] for row in table(tmp_path)] == ["unfinished", "best"]
-    (tmp_path / "grid" / "mended").touch()
+    (tmp_path / "grid" / "fixed").touch()
     _, status = search("--grid=train.learning_rate=0.5,0.01", *FLAGS)
     assert status == 0
     assert [row["state"] for row in table(tmp_path)] == ["best", "finished"]
@@ -123,13 +136,13 @@ def test_crosses_several_keys(search, tmp_path):
     assert "objective=paper" in plot
 
 
-def test_submits_what_is_left_as_an_array(search, tmp_path, monkeypatch):
+def test_submits_unfinished_points_as_an_array(search, tmp_path, monkeypatch):
     sbatch = tmp_path / "bin" / "sbatch"
     sbatch.parent.mkdir()
     sbatch.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/called\n')
     sbatch.chmod(0o755)
     monkeypatch.setenv("PATH", str(sbatch.parent), prepend=os.pathsep)
-    (tmp_path / "grid" / "mended").parent.mkdir()
+    (tmp_path / "grid").mkdir()
     grid = "--grid=train.learning_rate=0.5,0.01,0.1"
     search("--grid=train.learning_rate=0.01", *FLAGS)
     search(grid, "--slurm", "--sbatch=--nodes=2", *FLAGS, "--config.seed=3")
@@ -152,13 +165,13 @@ def test_submits_what_is_left_as_an_array(search, tmp_path, monkeypatch):
         search(grid, "--slurm", *FLAGS)
 
 
-def test_says_where_there_is_no_slurm(search, monkeypatch):
+def test_missing_slurm_is_an_error(search, monkeypatch):
     monkeypatch.setattr(grid_search, "SLURM", ("no_such_sbatch", "launch/slurm_gpu.sbatch"))
-    with pytest.raises(ValueError, match="there is no no_such_sbatch here"):
+    with pytest.raises(ValueError, match="no_such_sbatch is not installed here"):
         search("--grid=train.learning_rate=0.01", "--slurm", *FLAGS)
 
 
-def test_says_where_the_flags_of_training_belong(monkeypatch, capsys):
+def test_flags_of_training_before_the_dashes_are_an_error(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["grid_search.py", "--output=a", "--grid=seed=1", "--config=c.py"])
     with pytest.raises(SystemExit):
         grid_search.arguments()
@@ -177,7 +190,7 @@ SEARCH = """
 """
 
 
-def test_ends_its_runs_when_it_is_ended(tmp_path):
+def test_terminates_its_runs_when_it_is_terminated(tmp_path):
     pid, training, search = tmp_path / "pid", tmp_path / "training.py", tmp_path / "search.py"
     training.write_text(WAITING.format(pid=str(pid)))
     script = str(ROOT / "launch" / "grid_search.py")
@@ -199,27 +212,20 @@ def test_ends_its_runs_when_it_is_ended(tmp_path):
     [
         (["--grid=train.learning_rate", *FLAGS], "is not KEY=VALUE,VALUE"),
         (["--grid=train.learning_rate=a/b", *FLAGS], "is not KEY=VALUE,VALUE"),
-        (["--grid=seed=1,1", *FLAGS], "a value is there twice"),
-        (["--grid=seed=1", "--grid=seed=2", *FLAGS], "seed is there twice"),
+        (["--grid=seed=1,1", *FLAGS], "a value is repeated"),
+        (["--grid=seed=1", "--grid=seed=2", *FLAGS], "seed is repeated"),
         (["--grid=seed=1"], "--config is missing"),
         (["--grid=seed=1", "--at_once=0", *FLAGS], "--at_once=0 is too few"),
     ],
 )
-def test_refuses_what_is_no_grid(search, arguments, message):
+def test_refuses_an_invalid_grid(search, arguments, message):
     with pytest.raises(ValueError, match=message):
         search(*arguments)
 
 
-def test_recognises_how_training_says_that_it_diverged():
-    for what in ("loss of step 3 is nan, its gradient norm 1.0", "loss of step 3 is 0.7, its gradient norm inf"):
-        assert grid_search.DIVERGED.search(f"step 2/4  loss 0.7\nerror: the {what}")
-    assert grid_search.DIVERGED.search("error: the validation loss after step 3 is inf. Nothing was saved")
-    assert not grid_search.DIVERGED.search("step 3/4  loss nan\nerror: the workdir cannot be written")
-
-
-def test_axis_shows_the_values_as_they_were_given(tmp_path):
-    place, _ = grid_search.axis(["paper", "released", "paper"])
-    assert [place("paper"), place("released")] == [0, 1]
+def test_axis_shows_values_as_they_were_given(tmp_path):
+    position, _ = grid_search.axis(["paper", "released", "paper"])
+    assert [position("paper"), position("released")] == [0, 1]
     flags = ["--config=c.py"]
     grid = grid_search.points(["train.learning_rate=1e-4,3e-3,nan,7"], tmp_path, flags)[:2]
     losses = {grid[0].workdir.name: 0.5, grid[1].workdir.name: 500.0}

@@ -1,4 +1,4 @@
-"""Two processes train as one does: through a notice to leave and a death, with the same batches and result."""
+"""Two processes train as one does, through a preemption and a crash, with the same batches and results."""
 
 import json
 import os
@@ -21,7 +21,7 @@ STEPS = 6  # validated and saved after 3 and 6
 
 
 def launch(data_dir, workdir, *fault: str) -> subprocess.CompletedProcess:
-    """Two processes with two devices each; what one start has compiled, the next finds."""
+    """Run two processes with two devices each, which share a compilation cache with later starts."""
     environment = {
         **os.environ,
         "XLA_FLAGS": "--xla_backend_optimization_level=1",
@@ -41,7 +41,7 @@ def launch(data_dir, workdir, *fault: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def alone(tiny_world, tmp_path_factory):
-    """The same in one process on one device."""
+    """Train in one process on one device."""
     workdir = tmp_path_factory.mktemp("alone")
     tiny_run.run("avenet", tiny_world, workdir, STEPS, devices=jax.devices()[:1])
     return workdir
@@ -49,31 +49,31 @@ def alone(tiny_world, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pod(tiny_world, tmp_path_factory):
-    """Told to leave in step 2, killed in step 5, and finished."""
+    """Preempt a run in step 2, kill it in step 5, and finish it."""
     workdir = tmp_path_factory.mktemp("pod")
-    told = launch(tiny_world, workdir, f"signal={signal.SIGTERM:d}", "process=1", "step=2")
+    preempted = launch(tiny_world, workdir, f"signal={signal.SIGTERM:d}", "process=1", "step=2")
     killed = launch(tiny_world, workdir, f"signal={signal.SIGKILL:d}", "process=1", "step=5")
     shutil.copytree(workdir, workdir.parent / "unfinished")
     finished = launch(tiny_world, workdir)
-    return workdir, told, killed, finished
+    return workdir, preempted, killed, finished
 
 
-def test_the_notice_of_one_process_makes_both_leave_together(pod):
-    _, told, _, _ = pod
-    assert told.returncode == 75, told.stdout + told.stderr
-    said = re.findall(r"^\[(\d)\] process \d ends: preempted .*: step (\d) is saved", told.stdout, re.MULTILINE)
-    assert sorted(said) == [("0", "2"), ("1", "2")]
-    warned = re.findall(r"^\[(\d)\] W.* did not provide metrics", told.stdout, re.MULTILINE)
-    assert warned == ["0"]  # of what a library says to all, the others keep quiet
+def test_preemption_of_one_process_stops_both_at_the_same_step(pod):
+    _, preempted, _, _ = pod
+    assert preempted.returncode == 75, preempted.stdout + preempted.stderr
+    saved = re.findall(r"^\[(\d)\] process \d ends: preempted .*: step (\d) is saved", preempted.stdout, re.MULTILINE)
+    assert sorted(saved) == [("0", "2"), ("1", "2")]
+    warned = re.findall(r"^\[(\d)\] W.* did not provide metrics", preempted.stdout, re.MULTILINE)
+    assert warned == ["0"]  # a library warns in all processes; only the first shows it
 
 
-def test_the_death_of_one_process_ends_the_other(pod):
+def test_a_crash_of_one_process_ends_the_other(pod):
     _, _, killed, _ = pod
     assert killed.returncode != 0
     assert "ended first" in killed.stderr
 
 
-def test_it_ends_as_one_process_does(pod, alone, tiny_world):
+def test_the_result_is_that_of_one_process(pod, alone, tiny_world):
     workdir, _, _, finished = pod
     assert finished.returncode == 0, finished.stdout + finished.stderr
     ended, expected = (tiny_run.params_of(path, "avenet", tiny_world) for path in (workdir, alone))
@@ -85,29 +85,31 @@ def test_it_ends_as_one_process_does(pod, alone, tiny_world):
 
 
 def test_the_batches_are_those_of_one_process(pod, alone):
-    seen = tiny_run.batches_of(alone)
-    assert len(seen) == STEPS * tiny_run.WORKERS
-    assert all(len(fingerprints) == 1 for fingerprints in seen.values())
-    assert len(set.union(*seen.values())) == len(seen)  # no batch like another
-    assert tiny_run.batches_of(pod[0]) == seen
-    mine = [set(json.loads((pod[0] / f"batches_{place}.jsonl").read_text().splitlines()[0])[1]) for place in (0, 1)]
-    assert mine == [{"0", "1", "2", "3"}, {"4", "5", "6", "7"}]
+    expected = tiny_run.batches_of(alone)
+    assert len(expected) == STEPS * tiny_run.WORKERS
+    assert all(len(fingerprints) == 1 for fingerprints in expected.values())
+    assert len(set.union(*expected.values())) == len(expected)  # all batches differ
+    assert tiny_run.batches_of(pod[0]) == expected
+    workers = [
+        set(json.loads((pod[0] / f"batches_{process}.jsonl").read_text().splitlines()[0])[1]) for process in (0, 1)
+    ]
+    assert workers == [{"0", "1", "2", "3"}, {"4", "5", "6", "7"}]
 
 
-def test_the_evaluation_gives_the_same_figures(pod, alone):
+def test_the_evaluation_gives_the_same_metrics(pod, alone):
     results = [json.loads((path / "results.json").read_text()) for path in (pod[0], alone)]
-    figures = [jax.tree.leaves_with_path(some) for some in results]
-    assert len(figures[0]) > 10
-    for (path, here), (_, there) in zip(*figures, strict=True):
-        assert here == (pytest.approx(there, rel=1e-5) if isinstance(there, float) else there), path
+    metrics = [jax.tree.leaves_with_path(each) for each in results]
+    assert len(metrics[0]) > 10
+    for (path, value), (_, expected) in zip(*metrics, strict=True):
+        assert value == (pytest.approx(expected, rel=1e-5) if isinstance(expected, float) else expected), path
     assert results[0]["avc_accuracy"]["items"] == 96  # 16 clips, a positive and 5 negatives each
     arrays = np.load(pod[0] / "arrays.npz")
     assert sorted(arrays["all_positive/image_item"]) == list(range(16))  # each clip once, none from padding
 
 
-def test_only_the_first_process_says_how_it_goes(pod):
+def test_only_the_first_process_reports_progress(pod):
     finished = pod[3].stdout.splitlines()
-    # From step 2 where the death came before the checkpoint of step 3 was whole.
+    # From step 2 if the crash came before the checkpoint of step 3 was complete.
     assert any(
         re.match(r"\[0\] Resumes from step [23] .*; 8 worker\(s\) on 4 device\(s\) \(cpu\) of 2 pro", line)
         for line in finished
@@ -115,8 +117,7 @@ def test_only_the_first_process_says_how_it_goes(pod):
     assert [line for line in finished if line.startswith("[1] ")] == []
 
 
-def test_what_two_processes_began_one_process_finishes(pod, alone, tiny_world):
-    """The killed run, on another number of devices."""
+def test_one_process_finishes_the_killed_run_of_two(pod, alone, tiny_world):
     unfinished = pod[0].parent / "unfinished"
     state = tiny_run.run("avenet", tiny_world, unfinished, STEPS, devices=jax.devices()[:1])
     assert_same_bits(state.params, tiny_run.params_of(alone, "avenet", tiny_world))

@@ -1,4 +1,4 @@
-"""docs/running/scaling.md holds what tests/benchmarks/scaling.py computes, and that is what comes out by hand."""
+"""docs/running/scaling.md holds what tests/benchmarks/scaling.py computes, which matches hand calculation."""
 
 import dataclasses
 import importlib.util
@@ -15,7 +15,7 @@ sys.modules[SPEC.name] = scaling
 SPEC.loader.exec_module(scaling)
 
 
-def test_page_is_in_step_with_the_script():
+def test_page_matches_the_script():
     text = scaling.PAGE.read_text()
     assert text == scaling.page(text), "run: python tests/benchmarks/scaling.py --write"
     assert text.count("<!-- end -->") == len(scaling.VARIANTS) + 1
@@ -39,7 +39,7 @@ def test_page_states_the_inputs():
 
 
 def test_a_row_by_hand():
-    """16 chips of 100 TFLOP/s at one half: 10 pairs of 5 GFLOP take 1 ms on each."""
+    """16 chips of 100 TFLOP/s at half utilisation: 10 pairs of 5 GFLOP take 1 ms on each."""
     inputs = scaling.Inputs(
         kind="gpu-h100",
         utilisation=0.5e14 / 989e12,
@@ -57,7 +57,7 @@ def test_a_row_by_hand():
     row = scaling.plan(inputs, 16)
     assert row.pairs == 160
     assert row.compute == pytest.approx(1e-3)
-    # 15/16 twice of 1000 MiB at 400 GB/s; then 160 pairs of 1 + 4/2 ms on 320 cores; 160 MB at 10 GB/s.
+    # 2 x 15/16 of 1000 MiB at 400 GB/s; 160 pairs of 1 + 4/2 ms on 320 cores; 160 MB at 10 GB/s.
     assert row.exchange == pytest.approx(1.875 * 1000 * 2**20 / 400e9)
     assert row.decode == pytest.approx(160 * 3e-3 / 320)
     assert row.read == pytest.approx(0.016)

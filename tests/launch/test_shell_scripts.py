@@ -1,4 +1,4 @@
-"""Every shell script passes shellcheck; and which memory allocator is chosen."""
+"""Shell scripts pass shellcheck, and allocator.sh chooses the right allocator."""
 
 import subprocess
 
@@ -14,8 +14,8 @@ def test_shellcheck_finds_nothing():
     assert result.returncode == 0, result.stdout
 
 
-def test_the_allocator_is_chosen_once_and_before_what_was_loaded_first(tmp_path):
-    """With the library and without it: a stand-in for `find` says which."""
+def test_the_allocator_is_preloaded_once_and_first(tmp_path):
+    """A fake `find` reports the library as present, then as missing."""
     find = tmp_path / "find"
     script = "source launch/allocator.sh; source launch/allocator.sh; /usr/bin/env"
     for found in ("/usr/lib/libtcmalloc_minimal.so.4", ""):

@@ -1,4 +1,4 @@
-"""launch/slurm_gpu.sbatch with a fake srun and scontrol: what is started, and what follows each way that it can end."""
+"""launch/slurm_gpu.sbatch with a fake srun and scontrol: what it starts, and what follows each exit code."""
 
 import os
 import pathlib
@@ -17,7 +17,7 @@ PROGRAM = [".venv/bin/python", "-m", "avlearn.main"]
 
 
 class Job:
-    """A batch job in a directory that looks like a checkout."""
+    """A batch job in a fake checkout."""
 
     def __init__(self, directory: pathlib.Path):
         self.directory = directory
@@ -27,7 +27,7 @@ class Job:
         (directory / "launch").symlink_to(SCRIPT.parent)
         self.fake(".venv/bin/python", "")
         self.fake("bin/scontrol", "")
-        shutil.copy(SCRIPT, directory / "spooled")  # Slurm runs a copy from elsewhere
+        shutil.copy(SCRIPT, directory / "spooled")  # Slurm runs a copy from another directory
 
     def fake(self, path: str, script: str) -> None:
         program = self.directory / path
@@ -57,8 +57,8 @@ def job(tmp_path) -> Job:
     return Job(tmp_path)
 
 
-@pytest.mark.parametrize(("status", "requeued"), [(0, False), (1, False), (75, True), (143, False)])
-def test_is_queued_again_only_where_it_was_told_to_end_and_saved(job, status, requeued):
+@pytest.mark.parametrize(("status", "requeued"), [(0, False), (1, False), (65, False), (75, True), (143, False)])
+def test_requeues_only_if_preempted_and_saved(job, status, requeued):
     job.fake("bin/srun", f"exit {status}")
     process = job.start("--config=configs/avenet.py", "--workdir=runs/a b")
     process.communicate()
@@ -67,8 +67,8 @@ def test_is_queued_again_only_where_it_was_told_to_end_and_saved(job, status, re
     assert job.calls() == [started] + [["scontrol", "requeue", "41"]] * requeued
 
 
-def test_outlives_the_signal_that_ends_its_processes(job):
-    """TERM may go to the whole job: the script waits until its processes have saved, then queues again."""
+def test_survives_the_signal_to_its_processes(job):
+    """TERM may go to the whole job: the script waits until its processes have saved, then requeues."""
     job.fake("bin/srun", "trap 'sleep 0.3; exit 75' TERM\nwhile true; do sleep 0.05; done")
     process = job.start("--config=configs/avenet.py")
     while not job.calls():
@@ -83,38 +83,40 @@ def test_outlives_the_signal_that_ends_its_processes(job):
     assert job.calls()[-1] == ["scontrol", "requeue", "41"]
 
 
-def test_a_task_of_an_array_takes_its_flags_from_its_file(job):
-    job.fake("bin/srun", "exit 75")
+@pytest.mark.parametrize(("status", "requeued"), [(0, False), (65, False), (75, True)])
+def test_a_task_of_an_array_takes_its_flags_from_its_file(job, status, requeued):
+    job.fake("bin/srun", f"exit {status}")
     (job.directory / "points").mkdir()
     (job.directory / "points" / "3").write_text("--config=configs/avenet.py\n--workdir=grid/a b\n--config.seed=1\n")
     job.start("points", SLURM_ARRAY_TASK_ID="3", SLURM_ARRAY_JOB_ID="40").communicate()
     flags = ["--config=configs/avenet.py", "--workdir=grid/a b", "--config.seed=1"]
     started = [*STARTED, "--output=grid/a b.log", "--open-mode=append", *PROGRAM, *flags]
-    assert job.calls() == [started, ["scontrol", "requeue", "40_3"]]
+    assert job.calls() == [started] + [["scontrol", "requeue", "40_3"]] * requeued
+    assert (job.directory / "grid" / "a b.exit").read_text() == f"{status}\n"  # for grid_search.py
 
 
-def test_does_not_go_on_with_the_cpu_unless_told_so(job):
+def test_does_not_fall_back_to_the_cpu_unless_asked(job):
     job.fake("bin/srun", 'echo "on $JAX_PLATFORMS"')
     for environment, platforms in (({"JAX_PLATFORMS": ""}, "cuda,cpu"), ({"JAX_PLATFORMS": "cpu"}, "cpu")):
         output, _ = job.start("--config=configs/avenet.py", **environment).communicate()
         assert output == f"on {platforms}\n"
 
 
-def test_refuses_a_directory_that_is_no_checkout(job):
+def test_refuses_a_directory_that_is_not_a_checkout(job):
     shutil.rmtree(job.directory / ".venv")
     output, _ = (process := job.start("--config=configs/avenet.py")).communicate()
     assert process.returncode == 2
-    assert "is no checkout of avlearn with its .venv; run there: source launch/install.sh cuda" in output
+    assert "is not a checkout of avlearn with a .venv; run there: source launch/install.sh cuda" in output
     assert job.calls() == []
 
 
-def test_asks_slurm_for_what_the_script_relies_on():
+def test_directives_match_what_the_script_relies_on():
     lines = SCRIPT.read_text().splitlines()
     directives = [line.split()[1].partition("=") for line in lines if line.startswith("#SBATCH")]
     options = {name: value for name, _, value in directives}
     assert options["--ntasks-per-node"] == options["--gpus-per-node"]
-    assert options["--signal"] == "TERM@120"  # to the processes; B: would send it to the script alone
+    assert options["--signal"] == "TERM@120"  # to the processes; with B: only the script would get it
     assert {"--requeue", "--open-mode"} <= options.keys()
-    # Slurm reads directives only before the first command.
+    # Slurm ignores directives after the first command.
     first_command = next(n for n, line in enumerate(lines) if line and not line.startswith("#"))
     assert max(n for n, line in enumerate(lines) if line.startswith("#SBATCH")) < first_command

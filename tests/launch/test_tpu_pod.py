@@ -1,4 +1,4 @@
-"""launch/tpu_pod.sh: the exact commands, by golden text and by a fake gcloud; nothing runs under --print."""
+"""launch/tpu_pod.sh: its exact commands, compared with a golden text and recorded by a fake gcloud."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ RUN = [*TPU, "--bucket=gs://my-bucket/", "--", "--config=configs/avenet.py"]
 
 
 class Launcher:
-    """A copy of the script with programs on its PATH that write down what they were called with."""
+    """A copy of the script with programs on its PATH that record their arguments."""
 
     def __init__(self, directory: pathlib.Path):
         self.directory = directory
@@ -42,7 +42,7 @@ class Launcher:
         )
 
     def calls(self) -> list[list[str]]:
-        """Arguments of each call so far but looks at the last commit, and forgets them; each ends with an empty one."""
+        """Return the arguments of each call since the last time, except checks of the last commit."""
         path = self.directory / "calls"
         text = path.read_text() if path.exists() else ""
         path.unlink(missing_ok=True)
@@ -56,7 +56,7 @@ def launcher(tmp_path) -> Launcher:
 
 
 def allocator_settings() -> list[str]:
-    """What launch/allocator.sh leaves in an environment that has nothing of it, as options of a service."""
+    """Return the variables that launch/allocator.sh sets in an empty environment, as options of a service."""
     script = "source launch/allocator.sh; env | grep -E '^(LD_PRELOAD|MALLOC|TCMALLOC)'"
     found = subprocess.run(
         ["bash", "-c", script], cwd=ROOT, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True
@@ -83,7 +83,7 @@ def printed(launcher: Launcher) -> str:
     return "\n".join(texts)
 
 
-def test_printed_commands_are_the_golden_ones_and_none_is_executed(launcher):
+def test_printed_commands_match_the_golden_text_and_are_not_executed(launcher):
     assert printed(launcher) == GOLDEN.read_text(), "if this is meant, run: python tests/launch/test_tpu_pod.py"
     assert launcher.calls() == []
     assert not (launcher.directory / "runs").exists()
@@ -100,19 +100,19 @@ def test_executes_what_it_prints(launcher, action):
     assert executed == shown
 
 
-def test_resume_runs_the_last_command_again(launcher):
+def test_resume_repeats_the_last_run(launcher):
     missing = launcher("resume", *TPU)
     assert missing.returncode == 2
     assert "runs/tpu_pod/avenet is missing" in missing.stderr
     launcher("run", *RUN, "--config.seed=1")
     first = launcher.calls()
-    assert "needs --bucket" in launcher("resume", *TPU).stderr  # which its directories lie in
+    assert "needs --bucket" in launcher("resume", *TPU).stderr  # its directories are in the bucket
     assert launcher("resume", *TPU, "--bucket=gs://my-bucket/").returncode == 0
     assert launcher.calls() == first
 
 
 def test_flags_reach_the_program_through_two_shells(launcher):
-    """The command that is sent to the workers, executed here: what the service would be started with."""
+    """Execute the command for the workers here, and look at the arguments of the service."""
     odd = ["--config.data.data_dir=/mnt/my clips/it's &", "--workdir=/shared/*"]
     sent = shlex.split(launcher("run", "--print", *RUN, *odd).stdout.splitlines()[-1])[-1].removeprefix("--command=")
     home = launcher.directory / "home"
@@ -129,7 +129,7 @@ def test_flags_reach_the_program_through_two_shells(launcher):
     assert f"--property=StandardOutput=append:{home}/avlearn/run.log" in service
 
 
-def test_what_is_sent_to_the_workers_is_a_program_of_the_shell(launcher):
+def test_commands_for_the_workers_are_valid_shell(launcher):
     for line in launcher("run", "--print", *RUN).stdout.splitlines():
         sent = shlex.split(line)[-1].removeprefix("--command=")
         if "ssh" in line:
@@ -137,7 +137,7 @@ def test_what_is_sent_to_the_workers_is_a_program_of_the_shell(launcher):
     assert " my-bucket /mnt/avlearn; fi" in launcher("run", "--print", *RUN).stdout
 
 
-def test_settings_come_from_the_environment_and_flags_win(launcher):
+def test_flags_override_settings_of_the_environment(launcher):
     shown = launcher("logs", "--print", "--name=b", AVLEARN_TPU_NAME="a", AVLEARN_TPU_ZONE="z", AVLEARN_TPU_WORKER="2")
     assert shown.stdout.startswith("gcloud compute tpus tpu-vm ssh b --zone=z --worker=2 ")
 
@@ -145,32 +145,32 @@ def test_settings_come_from_the_environment_and_flags_win(launcher):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "say what to do: create, run, logs, resume or delete"),
+        ([], "an action is missing: create, run, logs, resume or delete"),
         (["stop"], "stop is unknown; use create, run"),
         (["create", "--zone=z", "--type=v4-8"], "create needs --name=... or AVLEARN_TPU_NAME"),
         (["create", "--name=a", "--zone=z"], "create needs --type=... or AVLEARN_TPU_TYPE"),
-        (["create", "--name=a", "--zone=z", "--type=gpu-8"], "no runtime is known for --type=gpu-8"),
+        (["create", "--name=a", "--zone=z", "--type=gpu-8"], "the runtime for --type=gpu-8 is unknown"),
         (["create", "--name=a", "--zone=z", "--type=v4-8", "--spot=1"], "--spot=1 is unknown; use --spot=yes"),
         (["logs", "--name=a"], "logs needs --zone=... or AVLEARN_TPU_ZONE"),
         (["run", "--name=a", "--zone=z"], "--config is missing"),
         (["run", "--name=a", "--zone=z", "--", "--config=c.py"], "the run needs --bucket=gs://..."),
         (["run", *TPU, "--", "--config", "c.py"], "--config is not of the form --NAME=VALUE"),
         (["run", *RUN, "--workdir", "/shared"], "--workdir is not of the form --NAME=VALUE"),
-        (["run", *RUN, "--workdir=gs://b/runs"], "--workdir=gs://b/runs is no directory"),
-        (["run", *TPU, "--bucket=gs://b/folder", "--", "--config=c.py"], "--bucket=gs://b/folder is no bucket"),
+        (["run", *RUN, "--workdir=gs://b/runs"], "--workdir=gs://b/runs is not a directory"),
+        (["run", *TPU, "--bucket=gs://b/folder", "--", "--config=c.py"], "--bucket=gs://b/folder is not a bucket"),
         (["logs", *TPU, "--worker=first"], "--worker=first is unknown; use a number from 0 on, or all"),
         (["delete", *TPU, "--", "--config=c.py"], "delete takes no flags of avlearn.main"),
-        (["run", "--name=a", "--config=c.py"], "--config=c.py is no setting of run; flags of avlearn.main follow"),
+        (["run", "--name=a", "--config=c.py"], "--config=c.py is not a setting of run; flags of avlearn.main follow"),
     ],
 )
-def test_what_is_missing_is_named_and_nothing_runs(launcher, arguments, message):
+def test_an_error_names_what_is_missing_and_nothing_runs(launcher, arguments, message):
     result = launcher(*arguments)
     assert result.returncode == 2
     assert message in result.stderr
     assert launcher.calls() == []
 
 
-def test_a_config_that_is_in_no_commit_does_not_start(launcher):
+def test_an_uncommitted_config_does_not_start(launcher):
     launcher.fake("git", '[ "$*" = "cat-file -e HEAD:configs/avenet.py" ]')
     assert launcher("run", "--print", *RUN).returncode == 0
     assert launcher("run", "--print", *RUN[:-1], "--config=configs/avenet.py:miniature").returncode == 0

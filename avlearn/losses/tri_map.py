@@ -147,8 +147,8 @@ def _mean_under(
     return (share * cosines.astype(jnp.float32)).sum(axis=(-2, -1))
 
 
-def check(objective: str, regions: str, temperature: float) -> None:
-    """Refuses settings that the loss does not have.
+def check(objective: str = "released", regions: str = "tri_map", temperature: float = TEMPERATURE) -> None:
+    """Check the settings of the loss.
 
     Raises:
       ValueError: names the key, its value and what is allowed.

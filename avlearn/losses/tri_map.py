@@ -147,7 +147,7 @@ def _mean_under(
     return (share * cosines.astype(jnp.float32)).sum(axis=(-2, -1))
 
 
-def check(objective: str, regions: str, temperature: float) -> None:
+def check(objective: str = "released", regions: str = "tri_map", temperature: float = TEMPERATURE) -> None:
     """Check the settings of the loss.
 
     Raises:

@@ -47,8 +47,10 @@ def _make_moving(config: ConfigDict) -> None:
     config.data.dataset = "synthetic_av/moving"
     config.data.shift_seconds = (1.0, 1.2)
     config.inputs.frame_pixels = 32
-    config.inputs.frames = min(config.inputs.frames, 5)  # one second
-    config.inputs.waveform_samples = min(config.inputs.waveform_samples, 8000)
+    if config.inputs.frames > 1:
+        config.inputs.frames = 5  # one second
+    if config.inputs.waveform_samples:
+        config.inputs.waveform_samples = 8000  # one second
     config.train.update({"batch_per_worker": 4, "num_workers": 1, "steps": 1, "checkpoint_every_steps": 1})
     config.train.schedule = "staircase"
 

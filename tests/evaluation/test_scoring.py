@@ -270,7 +270,7 @@ def check_options(*, count):
 def evaluate(test, fit=None, *, count="classes", items_expected=None):
     found = test["labels"].sum(axis=COUNTS[count])
     return {
-        "largest": int(found.max()),
+        "largest": float(found.max()),
         "baselines": {"mean": float(found.mean())},
         "count": count,
         "protocol": "sums of the labels",

@@ -38,9 +38,9 @@ def test_each_moment_has_its_frame_and_its_audio():
             for name in ("frames", "log_spectrogram")
         )
         assert frames.shape == (10, 12, 12, 3)
-        seen, number = synthetic_records.decode_frames(frames)
-        heard, start = synthetic_records.decode_columns(sounds)
-        assert set(seen) == set(heard) == {clip_code(item)}
+        frame_clip, number = synthetic_records.decode_frames(frames)
+        audio_clip, start = synthetic_records.decode_columns(sounds)
+        assert set(frame_clip) == set(audio_clip) == {clip_code(item)}
         assert number.tolist() == NUMBERS
         assert start.tolist() == [40 * each - 100 for each in NUMBERS]
         assert len(set(first[0].video[first[0].weight > 0].tolist())) == 1
@@ -61,8 +61,8 @@ def test_audio_lasts_from_the_first_moment_to_the_end_of_the_last_frame():
     assert sequence.times_ms.tolist() == [200 * number for number in NUMBERS]
     assert sequence.frames_per_second == 5
     assert sequence.frames.shape == (10, 24, 24, 3)  # the crop at the record's own resolution
-    seen, number = synthetic_records.decode_frames(sequence.frames)
-    assert (set(seen), number.tolist()) == ({clip_code(3)}, NUMBERS)
+    frame_clip, number = synthetic_records.decode_frames(sequence.frames)
+    assert (set(frame_clip), number.tolist()) == ({clip_code(3)}, NUMBERS)
     assert sequence.log_spectrogram.shape == (400, 257)
     assert synthetic_records.decode_columns(sequence.log_spectrogram, 1)[1] == 120  # 0.6 s
 

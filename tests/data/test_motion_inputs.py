@@ -75,9 +75,9 @@ def test_spectrogram_and_waveform_are_of_one_moment_on_the_grid(plain):
 
 
 def test_a_negative_takes_the_waveform_of_its_partner(plain):
-    seen, _ = synthetic_records.decode_frames(plain["frames"])
-    heard, _ = synthetic_records.decode_columns(plain["log_spectrogram"])
-    assert ((heard == seen[:, 0]) == plain["corresponds"]).all()
+    frame_clip, _ = synthetic_records.decode_frames(plain["frames"])
+    audio_clip, _ = synthetic_records.decode_columns(plain["log_spectrogram"])
+    assert ((audio_clip == frame_clip[:, 0]) == plain["corresponds"]).all()
 
 
 def test_evaluation_takes_the_middle():
@@ -214,17 +214,19 @@ def test_shifted_pairs_take_the_audio_of_another_moment_of_their_clip():
         open_split(), SHORT, SHIFTED, seed=0, num_workers=1, batch_per_worker=8, workers=(0,)
     )
     batches = [next(stream) for _ in range(40)]
-    seen, number = synthetic_records.decode_frames(np.concatenate([batch.frames[0] for batch in batches]))
-    heard, start = synthetic_records.decode_columns(np.concatenate([batch.log_spectrogram[0] for batch in batches]))
+    frame_clip, number = synthetic_records.decode_frames(np.concatenate([batch.frames[0] for batch in batches]))
+    audio_clip, start = synthetic_records.decode_columns(
+        np.concatenate([batch.log_spectrogram[0] for batch in batches])
+    )
     samples = np.rint(np.concatenate([batch.waveform[0, :, 0] for batch in batches]) * 32767).astype(int)
     corresponds = np.concatenate([batch.corresponds[0] for batch in batches])
     assert corresponds.tolist() == [True, False] * 160
-    assert (seen == heard).all()
+    assert (frame_clip == audio_clip).all()
     assert (samples == 40 * start).all()
     # As in the released code, each moment comes twice: with its own audio, and with that of another moment.
-    assert (seen[::2] == seen[1::2]).all()
+    assert (frame_clip[::2] == frame_clip[1::2]).all()
     assert (number[::2] == number[1::2]).all()
-    assert len({*zip(seen, number, strict=True)}) > 100
+    assert len({*zip(frame_clip, number, strict=True)}) > 100
     shift = start - (40 * number - 50)  # columns of 5 ms; half a second around the frame
     assert (shift[corresponds] == 0).all()
     away = np.abs(shift[~corresponds])
@@ -240,10 +242,10 @@ def test_evaluation_of_shifted_pairs_takes_a_moment_of_each_clip_twice():
         return next(stream)
 
     batch, annotations = rows()
-    seen, number = synthetic_records.decode_frames(batch.frames)
-    heard, start = synthetic_records.decode_columns(batch.log_spectrogram)
+    frame_clip, number = synthetic_records.decode_frames(batch.frames)
+    audio_clip, start = synthetic_records.decode_columns(batch.log_spectrogram)
     assert batch.corresponds.tolist() == [True] * 7 + [False] * 7
-    assert (seen == heard).all()
+    assert (frame_clip == audio_clip).all()
     assert (annotations["image_item"] == annotations["audio_item"]).all()
     assert (number[:7] == number[7:]).all()
     shift = start - (40 * number - 50)

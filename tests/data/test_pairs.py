@@ -68,8 +68,8 @@ def test_sources_of_a_frame_are_paired_with_clips_in_which_they_sound_alone():
     assert found["image_item"].tolist() == [0, 0]
     assert found["source"].tolist() == [0, 1]
     assert found["audio_item"][0] == 1
-    heard = {int(pairs.source_pairs(labels, sounding, video, seed)["audio_item"][1]) for seed in range(20)}
-    assert heard == {2, 6}
+    found = {int(pairs.source_pairs(labels, sounding, video, seed)["audio_item"][1]) for seed in range(20)}
+    assert found == {2, 6}
 
 
 def test_all_partners_are_equally_likely():

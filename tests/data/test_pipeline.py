@@ -67,10 +67,10 @@ def test_a_batch_has_the_shapes_of_the_inputs():
 
 
 def test_positives_are_of_one_moment():
-    seen, number, heard, start, corresponds = joined(
+    frame_clip, number, audio_clip, start, corresponds = joined(
         train(dataclasses.replace(PLAIN, misalignment_seconds=0.0), steps=20)
     )
-    assert (seen == heard)[corresponds].all()
+    assert (frame_clip == audio_clip)[corresponds].all()
     assert (start == 40 * number - 100)[corresponds].all()
     assert set(number) == set(range(3, 13))  # all frames whose second lies within the clip
 
@@ -78,8 +78,8 @@ def test_positives_are_of_one_moment():
 @pytest.mark.parametrize("misalignment_seconds", [0.4, 1.0])
 def test_positives_are_misaligned_up_to_the_bound_on_the_grid(misalignment_seconds):
     sampling = dataclasses.replace(PLAIN, misalignment_seconds=misalignment_seconds)
-    seen, number, heard, start, corresponds = joined(train(sampling, steps=25))
-    assert (seen == heard)[corresponds].all()
+    frame_clip, number, audio_clip, start, corresponds = joined(train(sampling, steps=25))
+    assert (frame_clip == audio_clip)[corresponds].all()
     shift = (start - (40 * number - 100))[corresponds]
     assert (shift % 8 == 0).all()
     assert shift.min() < -0.8 * 200 * misalignment_seconds
@@ -89,10 +89,10 @@ def test_positives_are_misaligned_up_to_the_bound_on_the_grid(misalignment_secon
 
 def test_half_are_negatives_of_another_video_and_all_audio_is_used_once():
     for batch in train(steps=25):
-        seen, _, heard, _, corresponds = joined([batch])
+        frame_clip, _, audio_clip, _, corresponds = joined([batch])
         assert corresponds.tolist() == [True, False] * 4
-        assert (videos(seen) == videos(heard)).tolist() == corresponds.tolist()
-        assert sorted(seen) == sorted(heard)
+        assert (videos(frame_clip) == videos(audio_clip)).tolist() == corresponds.tolist()
+        assert sorted(frame_clip) == sorted(audio_clip)
 
 
 def test_only_unprotected_negatives_leave_the_grid():
@@ -107,17 +107,17 @@ def test_only_unprotected_negatives_leave_the_grid():
 
 def test_all_pairs_are_aligned_and_identify_their_videos():
     for batch in train(dataclasses.replace(PLAIN, pairing="all_pairs"), steps=5):
-        seen, _, heard, _, corresponds = joined([batch])
+        frame_clip, _, audio_clip, _, corresponds = joined([batch])
         assert corresponds.all()
-        assert (seen == heard).all()
-        names = videos(seen)
+        assert (frame_clip == audio_clip).all()
+        names = videos(frame_clip)
         assert (np.equal.outer(batch.video[0], batch.video[0]) == np.equal.outer(names, names)).all()
 
 
 def test_every_clip_is_used_once_an_epoch():
     # 26 clips, 2 workers x 4: 13 steps are four epochs.
-    seen, *_ = joined(train(steps=13, num_workers=2, batch_per_worker=4, workers=(0, 1)))
-    epochs = seen.reshape(4, 26)
+    frame_clip, *_ = joined(train(steps=13, num_workers=2, batch_per_worker=4, workers=(0, 1)))
+    epochs = frame_clip.reshape(4, 26)
     assert (np.sort(epochs) == np.arange(26)).all()
     assert len({tuple(epoch) for epoch in epochs}) == 4
 
@@ -129,7 +129,7 @@ def test_clips_of_a_step_are_found_without_reading(pairing):
     own = {"misalignment_seconds": 0.0, "shift_seconds": (0.2, 0.6)} if pairing == "shifted" else {}
     sampling = dataclasses.replace(PLAIN, samples_per_clip=2, pairing=pairing, **own)
     for step, batch in enumerate(train(sampling, steps=9, seed=5, num_workers=3, workers=(1, 2))):
-        seen = joined([batch])[0].reshape(2, 8)
+        frame_clip = joined([batch])[0].reshape(2, 8)
         for row, worker in enumerate((1, 2)):
             clips = pipeline.training_clips(
                 split,
@@ -141,7 +141,7 @@ def test_clips_of_a_step_are_found_without_reading(pairing):
                 worker=worker,
                 step=step,
             )
-            assert (code[clips] == seen[row]).all()
+            assert (code[clips] == frame_clip[row]).all()
 
 
 @pytest.mark.parametrize("samples_per_clip", [1, 3])
@@ -174,9 +174,9 @@ def test_workers_and_steps_have_different_draws():
 
 def test_samples_per_clip_draws_again_from_the_same_clips():
     batches = train(dataclasses.replace(PLAIN, samples_per_clip=3), steps=6)
-    seen, number, _, start, _ = (values.reshape(6, 8) for values in joined(batches))
-    assert (seen[[0, 0, 3, 3]] == seen[[1, 2, 4, 5]]).all()
-    assert (np.sort(seen[0]) != np.sort(seen[3])).any()
+    frame_clip, number, _, start, _ = (values.reshape(6, 8) for values in joined(batches))
+    assert (frame_clip[[0, 0, 3, 3]] == frame_clip[[1, 2, 4, 5]]).all()
+    assert (np.sort(frame_clip[0]) != np.sort(frame_clip[3])).any()
     assert len({tuple(draw) for draw in number}) == 6
     assert len({tuple(draw) for draw in start}) == 6
 
@@ -188,10 +188,12 @@ def test_labels_are_those_of_the_clip():
         open_split(), inputs, sampling, seed=0, num_workers=2, batch_per_worker=8, workers=(0, 1)
     )
     for batch in itertools.islice(stream, 4):
-        seen, _, heard, _, corresponds = joined([batch])
+        frame_clip, _, audio_clip, _, corresponds = joined([batch])
         assert corresponds.all()
-        assert (seen == heard).all()
-        expected = [[label in (clip % 3, 2) for label in range(3)] for clip in seen]  # as synthetic_records has them
+        assert (frame_clip == audio_clip).all()
+        expected = [
+            [label in (clip % 3, 2) for label in range(3)] for clip in frame_clip
+        ]  # as synthetic_records has them
         assert batch.labels.reshape(16, 3).tolist() == expected
     (first, annotated), *_ = evaluation_pairs.batches(
         open_split("test"), inputs, PLAIN, pairing="all_positive", batch_size=10
@@ -254,28 +256,28 @@ def test_evaluation_covers_each_clip_once_with_its_middle_and_pads_at_weight_0()
     batches = evaluate("all_positive")
     assert [batch.weight.tolist() for batch, _ in batches] == [[1] * 4, [1] * 3 + [0]]
     rows = rows_of(batches)
-    seen, number = synthetic_records.decode_frames(rows["frames"])
-    heard, start = synthetic_records.decode_columns(rows["log_spectrogram"])
+    frame_clip, number = synthetic_records.decode_frames(rows["frames"])
+    audio_clip, start = synthetic_records.decode_columns(rows["log_spectrogram"])
     assert rows["image_item"].tolist() == rows["audio_item"].tolist() == list(range(7))
-    assert sorted(seen) == list(range(7))
-    assert (seen == heard).all()
+    assert sorted(frame_clip) == list(range(7))
+    assert (frame_clip == audio_clip).all()
     assert (number == 8).all()
     assert (start == 220).all()
     assert rows["corresponds"].all()
-    assert rows["clip_id"].tolist() == [f"clip {clip}" for clip in seen]
+    assert rows["clip_id"].tolist() == [f"clip {clip}" for clip in frame_clip]
     assert (batches[1][0].frames[3] == 0).all()
 
 
 def test_evaluation_pairs_are_balanced_and_use_each_frame_and_audio_twice():
     rows = rows_of(evaluate("avc"))
     code = codes_of_clips(open_split("test"))
-    seen, _ = synthetic_records.decode_frames(rows["frames"])
-    heard, start = synthetic_records.decode_columns(rows["log_spectrogram"])
-    assert (seen == code[rows["image_item"]]).all()
-    assert (heard == code[rows["audio_item"]]).all()
+    frame_clip, _ = synthetic_records.decode_frames(rows["frames"])
+    audio_clip, start = synthetic_records.decode_columns(rows["log_spectrogram"])
+    assert (frame_clip == code[rows["image_item"]]).all()
+    assert (audio_clip == code[rows["audio_item"]]).all()
     assert rows["corresponds"].tolist() == [True] * 7 + [False] * 7
-    assert ((seen == heard) == rows["corresponds"]).all()
-    assert ((videos(seen) == videos(heard)) == rows["corresponds"]).all()
+    assert ((frame_clip == audio_clip) == rows["corresponds"]).all()
+    assert ((videos(frame_clip) == videos(audio_clip)) == rows["corresponds"]).all()
     assert rows["image_item"].tolist() == list(range(7)) * 2
     assert sorted(rows["audio_item"][7:]) == list(range(7))
     assert (start == 220).all()
@@ -292,9 +294,11 @@ def test_further_draws_have_other_audio_for_the_same_frames():
     drawn = rows["audio_item"][7:].reshape(3, 7)
     assert (np.sort(drawn, axis=1) == np.arange(7)).all()
     assert all(len(set(of_frame)) == 3 for of_frame in drawn.T.tolist())
-    heard, _ = synthetic_records.decode_columns(rows["log_spectrogram"])
-    assert (heard == codes_of_clips(open_split("test"))[rows["audio_item"]]).all()
-    assert ((videos(synthetic_records.decode_frames(rows["frames"])[0]) == videos(heard)) == rows["corresponds"]).all()
+    audio_clip, _ = synthetic_records.decode_columns(rows["log_spectrogram"])
+    assert (audio_clip == codes_of_clips(open_split("test"))[rows["audio_item"]]).all()
+    assert (
+        (videos(synthetic_records.decode_frames(rows["frames"])[0]) == videos(audio_clip)) == rows["corresponds"]
+    ).all()
 
 
 def test_negatives_adds_silence_to_the_rows_of_avc():

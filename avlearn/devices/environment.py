@@ -9,7 +9,7 @@ import os
 CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
 # A version that does not know a flag ends the process: known to have it are these of jaxlib, and none of libtpu, which
 # reads the same variable.
-JAXLIB = "0.10."
+JAXLIB = ("0.10.", "0.11.", "0.12.")
 
 
 def known() -> bool:

@@ -15,14 +15,18 @@ OURS = {"avlearn", "configs", "data_builders", "tests"}
 OPTIONAL = {"imageio_ffmpeg"}  # one benchmark compares with it
 
 
+def setup_keywords() -> dict[str, ast.expr]:
+    """Return the keyword arguments of the call of `setup` in setup.py."""
+    calls = [node for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if isinstance(node, ast.Call)]
+    [call] = [call for call in calls if getattr(call.func, "id", None) == "setup"]
+    return {keyword.arg: keyword.value for keyword in call.keywords}
+
+
 def declared(*extras: str) -> set[str]:
     """Return the normalised names of setup.py's requirements and those of the extras."""
-    [call] = [node.value for node in ast.parse((ROOT / "setup.py").read_text()).body if isinstance(node, ast.Expr)][1:]
-    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
-    by_extra = ast.literal_eval(keywords["extras_require"])
-    requirements = ast.literal_eval(keywords["install_requires"]) + [
-        name for extra in extras for name in by_extra[extra]
-    ]
+    keywords = setup_keywords()
+    requirements, by_extra = (ast.literal_eval(keywords[name]) for name in ("install_requires", "extras_require"))
+    requirements = sum((by_extra[extra] for extra in extras), start=requirements)
     return {normalised(re.match(r"[\w.-]+", requirement)[0]) for requirement in requirements}
 
 
@@ -60,6 +64,16 @@ def test_every_imported_package_is_declared(tests, extras):
         if not allowed & {normalised(each) for each in distributions.get(name, [name])}
     }
     assert not undeclared
+
+
+def test_every_file_is_packaged():
+    patterns = ast.literal_eval(setup_keywords()["package_data"])
+    for room in ("avlearn", "configs", "data_builders"):
+        files = {path for path in (ROOT / room).rglob("*.*") if path.is_file() and path.suffix != ".pyc"}
+        for_tests = {path for path in files if "dummy_data" in path.parts}
+        code = {path for path in files if path.suffix == ".py" and (path.parent / "__init__.py").exists()}
+        packaged = {path for pattern in patterns.get(room, []) for path in (ROOT / room).glob(pattern)}
+        assert files - for_tests - code - packaged <= {ROOT / "data_builders" / "README.md"}
 
 
 def test_there_is_one_version_number():

@@ -129,7 +129,7 @@ def main(_: list[str]) -> None:
         median = {name: statistics.median(times[1:]) for name, times in taken.items()}
         size = os.path.getsize(shard)
         pathlib.Path(f"{shard}.json").unlink()
-        peak_mib = loky.get_reusable_executor(max_workers=1).submit(build_alone, shard).result()
+        peak_mib = loky.get_reusable_executor(max_workers=1).submit(build_in_fresh_process, shard).result()
     print(f"{path}: {len(clip.frames)} frames {clip.frames.shape[1:3]}, record {size / 1e6:.2f} MB, CPU seconds")
     for name, seconds in median.items():
         print(f"  {seconds:6.3f}  {name}")

@@ -9,7 +9,7 @@ import os
 CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
 # XLA aborts on a flag that it does not know. These versions of jaxlib know it; libtpu, which reads the same variable,
 # does not.
-JAXLIB = "0.10."
+JAXLIB = ("0.10.", "0.11.", "0.12.")
 
 
 def is_flag_supported() -> bool:

@@ -143,8 +143,9 @@ def top1(layer: Layer, features: Float[np.ndarray, "n dim"], classes: Int[np.nda
 def moments(features: Float[np.ndarray, "n dim"]) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " dim"]]:
     """Compute mean and standard deviation of each feature, float32; the deviation of a constant feature is 1."""
     chunks = [features[start : start + _CHUNK] for start in range(0, len(features), _CHUNK)]
-    mean = sum(chunk.sum(axis=0, dtype=np.float64) for chunk in chunks) / len(features)
-    variance = sum(np.square(chunk - mean).sum(axis=0) for chunk in chunks) / len(features)
+    zero = np.zeros(features.shape[1])
+    mean = sum((chunk.sum(axis=0, dtype=np.float64) for chunk in chunks), start=zero) / len(features)
+    variance = sum((np.square(chunk - mean).sum(axis=0) for chunk in chunks), start=zero) / len(features)
     varies = variance > (10 * np.finfo(np.float32).eps * mean) ** 2
     return mean.astype(np.float32), np.where(varies, np.sqrt(variance), 1).astype(np.float32)
 
@@ -164,7 +165,7 @@ def _step(
     *,
     adam: optax.GradientTransformation,
     label_smoothing: float,
-) -> tuple[tuple[Float[Array, "dim classes"], Float[Array, " classes"]], optax.OptState]:
+) -> tuple[optax.Params, optax.OptState]:
     def loss(layer: tuple[Float[Array, "dim classes"], Float[Array, " classes"]]) -> Float[Array, ""]:
         logits = jnp.matmul(features, layer[0], precision="highest") + layer[1][None, :]
         labels = optax.smooth_labels(jax.nn.one_hot(classes, logits.shape[1]), label_smoothing)

@@ -95,7 +95,7 @@ def evaluate(
             ideal = ideal_dcg(counts[own_item], levels, each)
             by_k[each][name] = _mean_ratio(discounted(gains[:, :each]), ideal)
             by_k[each]["chance"][name] = _mean_ratio(chance_dcg(counts[own_item], levels, each), ideal)
-        without[name] = int((ideal == 0).sum())
+            without[name] = int((ideal == 0).sum())  # the same at every depth
     metrics = {name: value for name, value in by_k[k].items() if name != "chance"}
     return metrics | {
         "baselines": {"chance": by_k[k]["chance"]},

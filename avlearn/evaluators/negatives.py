@@ -4,6 +4,7 @@ Corresponding pairs are mixed with the same frames paired with audio from elsewh
 the maximum of its map, and an object is found if the map's cIoU value is at least .5.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,9 +82,12 @@ def evaluate(
     annotator = np.zeros(usable[positive].shape, np.int64)
     values, _ = ciou.overlaps(heat_map[positive], corners[positive], usable[positive], annotator, protocol, "union", 0)
     localized[positive] = values["heat_map"] >= ciou.SUCCESS
-    found = {name: _scores(confidence, positive, localized, kind) for name, kind in kinds.items()}
+    scores = functools.partial(_scores, confidence, positive, localized)
+    overall = scores(kinds.pop("all"))
+    found = {name: scores(kind) if kind.any() else None for name, kind in kinds.items()}
     return found | {
-        "baselines": found["all"]["baselines"],
+        "all": overall,
+        "baselines": overall["baselines"],
         "confidence": "maximum of the map",
         "protocol": f"found at cIoU >= {ciou.SUCCESS}, {protocol}; sounds out of sight: {out_of_sight}",
         "items": int(positive.sum()),
@@ -97,9 +101,7 @@ def _scores(
     positive: Bool[np.ndarray, " n"],
     localized: Bool[np.ndarray, " n"],
     negative: Bool[np.ndarray, " n"],
-) -> dict[str, Any] | None:
-    if not negative.any():
-        return None
+) -> dict[str, Any]:
     used = positive | negative
     sounding, found = positive[used], localized[used]
     return {

@@ -64,7 +64,7 @@ def evaluate(
     sounding = visible & box_sounding
     scored = corresponds & sounding.any(axis=1)
     _enough(corresponds, scored)
-    distractor = (visible & ~box_sounding).any(axis=1)[scored]
+    distractor = np.any(visible & ~box_sounding, axis=1)[scored]
     target = np.where(sounding[..., None], boxes, np.nan)[scored]
     hit = inside(mode(heat_map[scored]), target)
     centre = inside(np.full((len(target), 2), 0.5), target)
@@ -93,7 +93,7 @@ def evaluate(
 def in_picture(boxes: Float[np.ndarray, "n boxes 4"]) -> Bool[np.ndarray, "n boxes"]:
     """Return whether a box exists (no NaN) and its part inside the image has an area."""
     size = np.minimum(boxes[..., 2:], 1) - np.maximum(boxes[..., :2], 0)
-    return (size > 0).all(axis=-1)
+    return np.all(size > 0, axis=-1)
 
 
 def mode(heat_map: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n 2"]:
@@ -106,7 +106,7 @@ def mode(heat_map: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n 
 def inside(points: Float[np.ndarray, "n 2"], boxes: Float[np.ndarray, "n boxes 4"]) -> Bool[np.ndarray, " n"]:
     """Return whether each point (y, x) is in one of its boxes, borders included; NaN boxes contain nothing."""
     points = points[:, None]
-    return ((boxes[..., :2] <= points) & (points <= boxes[..., 2:])).all(axis=-1).any(axis=-1)
+    return np.any(np.all((boxes[..., :2] <= points) & (points <= boxes[..., 2:]), axis=-1), axis=-1)
 
 
 def covered_cells(boxes: Float[np.ndarray, "n boxes 4"], grid: tuple[int, int]) -> Float[np.ndarray, " n"]:

@@ -88,7 +88,9 @@ def nearest_of_other_clips(points: Float[np.ndarray, "n dim"], neighbours: int) 
     """Find the nearest points of other clips to each point; points i and i + n / 2 are of one clip."""
     clips = len(points) // 2
     # Two more, since the point itself and its counterpart may be among them.
-    found = NearestNeighbors(n_neighbors=neighbours + 2).fit(points).kneighbors(return_distance=False, X=points)
+    found = np.asarray(
+        NearestNeighbors(n_neighbors=neighbours + 2).fit(points).kneighbors(points, return_distance=False)
+    )
     own = found % clips == (np.arange(len(points)) % clips)[:, None]
     first = np.argsort(own, axis=1, kind="stable")[:, :neighbours]  # the others, in their order
     return np.take_along_axis(found, first, axis=1)

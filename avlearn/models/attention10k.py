@@ -1,5 +1,7 @@
 """Attention10k, the unsupervised attention network that LVS compares with (Senocak et al., CVPR 2018, section 3)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -65,8 +67,8 @@ class Model(nnx.Module):
         self.audio = ResNet18(1, config, rngs=rngs)
         self.audio_pool = GlobalMaxPool()
         dim = self.vision.channels
-        for name in ("sound_fc1", "sound_fc2", "vision_fc1", "vision_fc2"):
-            setattr(self, name, nnx.Linear(dim, dim, dtype=self.vision.dtype, kernel_init=identity, rngs=rngs))
+        linear = functools.partial(nnx.Linear, dim, dim, dtype=self.vision.dtype, kernel_init=identity, rngs=rngs)
+        self.sound_fc1, self.sound_fc2, self.vision_fc1, self.vision_fc2 = linear(), linear(), linear(), linear()
 
     def image_features(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch rows cols dim"]:
         """Return a vector for each cell of each frame (512-D at width 1), in float32."""

@@ -26,6 +26,7 @@ class FusionLinear(nnx.Linear):
         self, first: Float[Array, "*#pairs first_dim"], second: Float[Array, "*#pairs second_dim"]
     ) -> Float[Array, "*pairs {self.out_features}"]:
         """Return the layer's output for `concatenate([first, second], -1)`; leading axes broadcast."""
+        assert self.bias is not None
         kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
         first, second = first.astype(self.dtype), second.astype(self.dtype)
         split = first.shape[-1]

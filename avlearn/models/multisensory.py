@@ -113,5 +113,5 @@ class Model(nnx.Module):
 
     def __call__(self, batch: Batch) -> Outputs:
         """Return log-odds that the sound is of this moment, and the map of cells that they average, in float32."""
-        maps = self.maps(self.image_features(batch.frames), self.audio_features(batch.waveform))
+        maps = self.maps(self.image_features(batch.frames), self.audio_features(batch.audio_inputs))
         return Outputs(logit=maps.mean(axis=(1, 2)), heat_map=maps)

@@ -20,9 +20,11 @@ ADDED = "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_
         ("--xla_dump_to=here", "0.10.0", None, f"--xla_dump_to=here {ADDED}"),
         ("--xla_cpu_experimental_ynn_fusion_type=", "0.10.2", None, "--xla_cpu_experimental_ynn_fusion_type="),
         ("flags.txt", "0.10.2", None, "flags.txt"),  # XLA reads the flags from this file
-        # Versions that do not support the flag:
-        ("--xla_dump_to=here", "0.11.0", None, "--xla_dump_to=here"),
-        (None, "0.11.0", None, None),
+        (None, "0.11.2", None, ADDED),
+        (None, "0.12.0.1", None, ADDED),
+        # Versions that are not known to support the flag:
+        ("--xla_dump_to=here", "0.13.0", None, "--xla_dump_to=here"),
+        (None, "0.13.0", None, None),
         (None, "0.10.2", "here", None),
     ],
 )

@@ -18,10 +18,10 @@ def pixel_corners(
     Returns:
       The corners, and whether the box is usable: finite, with at least one pixel in the image.
     """
-    finite = np.isfinite(boxes).all(axis=-1)
+    finite = np.all(np.isfinite(boxes), axis=-1)
     shares = np.clip(np.where(finite[..., None], boxes, 0.0), 0.0, 1.0)
     corners = np.floor(shares * PIXELS + _ROUNDING).astype(np.int64)
-    return corners, (corners[..., 2:] > corners[..., :2]).all(axis=-1)
+    return corners, np.all(corners[..., 2:] > corners[..., :2], axis=-1)
 
 
 def truth_maps(

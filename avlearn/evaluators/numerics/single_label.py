@@ -30,7 +30,8 @@ def classes(
     if rule == "only" and several:
         raise ValueError(f"{evaluator}: labels has several classes in {several} of {len(labels)} rows; one is needed")
     if rule == "expanded":
-        return np.nonzero(labels)
+        rows, classes = np.nonzero(labels)
+        return rows, classes
     return np.arange(len(labels)), labels.argmax(axis=1)
 
 

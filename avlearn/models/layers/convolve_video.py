@@ -35,7 +35,7 @@ def convolve_video(
     out = convolve(
         images,
         jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], taps * kernel.shape[3], kernel.shape[4]),
-        strides[1:],
+        tuple(strides[1:]),
         padding[1:],
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=precision,

@@ -33,11 +33,11 @@ class SoundStream(nnx.Module):
         """Build the layers; arguments as for `ConvTower`."""
         channels = {name: scale_channels(count, config) for name, count in SOUND_CHANNELS.items()}
         self.conv1_1 = NormalisedConv(1, channels["conv1_1"], (65,), (4,), config, rngs=rngs)
-        before = channels["conv1_1"]
-        for name in ("conv2_1", "conv3_1", "conv4_1"):
-            setattr(self, name, ResidualBlock(before, channels[name], (15,), (4,), config, rngs=rngs))
-            before = channels[name]
-        self.conv5_1 = NormalisedConv(before, channels["conv5_1"], (3,), (1,), config, rngs=rngs)
+        block = functools.partial(ResidualBlock, kernel=(15,), strides=(4,), config=config, rngs=rngs)
+        self.conv2_1 = block(channels["conv1_1"], channels["conv2_1"])
+        self.conv3_1 = block(channels["conv2_1"], channels["conv3_1"])
+        self.conv4_1 = block(channels["conv3_1"], channels["conv4_1"])
+        self.conv5_1 = NormalisedConv(channels["conv4_1"], channels["conv5_1"], (3,), (1,), config, rngs=rngs)
 
     def __call__(self, waveform: Float[Array, "batch samples"], steps: int) -> Float[Array, "batch steps channels"]:
         """Return the audio features of each of the video's `steps`."""

@@ -1,5 +1,7 @@
 """A network as a text table of layers, output shapes and parameters, for golden files and dry runs."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -41,11 +43,13 @@ def _output_shapes(model: nnx.Module) -> dict[str, tuple[int, ...]]:
         traced = nnx.merge(graphdef, state)
         layers = _layers(traced)
         _, outputs = nnx.capture(traced, nnx.Intermediate, method_outputs=nnx.Intermediate)(batch)
-        calls = {".".join(path[:-1]): sown.get_value() for path, sown in nnx.to_flat_state(outputs)}
+        calls = {".".join(map(str, path[:-1])): sown.get_value() for path, sown in nnx.to_flat_state(outputs)}
         return {path: calls[path][0] for path in layers if path in calls}
 
-    program, shapes = jax.make_jaxpr(run, return_shape=True)(state, _one_pair(model.inputs))
-    created_at = {variable: line for line, equation in enumerate(program.eqns) for variable in equation.outvars}
+    program, shapes = jax.make_jaxpr(run, return_shape=True)(state, _one_pair(vars(model)["inputs"]))
+    created_at: dict[Any, int] = {
+        variable: line for line, equation in enumerate(program.eqns) for variable in equation.outvars
+    }
     paths = sorted(zip(shapes, program.jaxpr.outvars, strict=True), key=lambda pair: created_at[pair[1]])
     return {path: shapes[path].shape[1:] for path, _ in paths}
 

@@ -122,7 +122,7 @@ def size_in_bytes(shapes) -> int:
 
 
 def describe_evaluators(config: ConfigDict, network: Network) -> str:
-    """What each evaluator reads, checked against what the network delivers."""
+    """Describe what each evaluator reads; check that the network provides it."""
     lines = []
     for name, each in {"": config, **further_datasets.configs(config)}.items():
         needs = registry.needs(each)

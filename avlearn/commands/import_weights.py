@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> str:
 
 
 def command(config: ConfigDict, workdir: pathlib.Path) -> str:
-    """The command that evaluates a run with this config: the variant of its file that is closest, and the rest."""
+    """Return the command that evaluates a run: its config's closest variant, and flags for the differences."""
     name = config.model.name
     changes = {}
     for variant in VARIANTS:

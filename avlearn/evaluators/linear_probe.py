@@ -151,7 +151,7 @@ def moments(features: Float[np.ndarray, "n dim"]) -> tuple[Float[np.ndarray, " d
 
 
 def _shared(mesh: Mesh, rows: np.ndarray) -> Array:
-    """Shard rows, of which every process holds all, over the devices."""
+    """Shard rows over the devices; every process holds all rows."""
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
     return jax.make_array_from_callback(rows.shape, sharding, lambda index: rows[index])
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
 
 from avlearn.types import Array as AnyArray
@@ -73,7 +74,7 @@ def raw_batch_shapes(inputs: InputSpec, leading: tuple[int, ...]) -> RawBatch:
       leading: leading axes: `(workers, batch_per_worker)` or `(pairs,)`.
     """
 
-    def field(dtype: type, *shape: int) -> jax.ShapeDtypeStruct:
+    def field(dtype: DTypeLike, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((*leading, *shape), dtype)
 
     return RawBatch(
@@ -121,7 +122,7 @@ def jitter(
     flipped = jnp.where(_broadcast(flip, frames), frames[..., ::-1, :], frames)
     # Channel by channel: arithmetic with a last axis of 3 is ten times as slow on a CPU.
     colours = [flipped[..., channel].astype(jnp.float32) for channel in range(3)]
-    grey = sum(weight * colour for weight, colour in zip(LUMA, colours, strict=True))
+    grey = sum((weight * colour for weight, colour in zip(LUMA, colours, strict=True)), start=jnp.zeros(()))
     factor = _broadcast(saturation, grey)
     shared = (1 - factor) * grey + 255 * _broadcast(brightness, grey)
     changed = jnp.stack([factor * colour + shared for colour in colours], axis=-1)

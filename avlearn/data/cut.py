@@ -144,7 +144,7 @@ def pool(ln_power: tf.Tensor, size: int) -> tf.Tensor:
     """Average `size` x `size` cells of `[n, columns, bins]`, dropping remainders; float32 unless `size` is 1."""
     if size == 1:
         return ln_power
-    columns, bins = (length // size for length in ln_power.shape[1:])
+    columns, bins = np.array(ln_power.shape[1:]) // size
     # Columns, then bins: ten times as fast as average pooling with one channel.
     cells = tf.cast(ln_power[:, : columns * size], tf.float32)
     rows = tf.reduce_mean(tf.reshape(cells, (-1, columns, size, ln_power.shape[2])), axis=2)

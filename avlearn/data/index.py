@@ -83,9 +83,9 @@ def entry_offsets(files: Sequence[str], shard_lengths: Sequence[int]) -> Int64[n
     return offset
 
 
-def _scan(path: str, records: int, *, rebuild_hint: str) -> Int64[np.ndarray, " records"]:
+def _scan(file: str, records: int, *, rebuild_hint: str) -> Int64[np.ndarray, " records"]:
     """Return the offset of each record of a shard; reads only the headers."""
-    path = epath.Path(path)
+    path = epath.Path(file)
     if not path.exists():
         raise ValueError(f"{path} is missing. {rebuild_hint}")
     found, position, size = [], 0, path.stat().length

@@ -15,7 +15,7 @@ PARALLEL_GROUPS = 2  # groups of clips read at once: mostly Python code, which r
 
 def num_threads(sampling: Sampling) -> int:
     """Return the number of threads of the input pipeline."""
-    return sampling.threads if sampling.threads > 0 else os.cpu_count()
+    return sampling.threads if sampling.threads > 0 else os.cpu_count() or 1
 
 
 def num_group_threads(records: Records, sampling: Sampling) -> int:

@@ -72,7 +72,7 @@ def batches(
         with split.readable_errors():
             clip = _Clip(split, inputs, item)
             every = sample.all_moments(clip.record, inputs, sample.ALIGNED_MS)
-        for begin in range(0, every.frame.shape[1], batch_size):
+        for begin in range(0, len(every.frame[0]), batch_size):
             here = sample.Moment(*(values[:, begin : begin + batch_size] for values in every))
             times_ms = here.frame_ms[0].numpy()
             missing = batch_size - len(times_ms)
@@ -110,7 +110,7 @@ class _Clip:
 
     def batch(self, here: sample.Moment, scaling: str) -> dict[str, np.ndarray]:
         """Return the fields of a `Batch` of moments, cut as in evaluation."""
-        inputs, count = self._inputs, here.frame.shape[1]
+        inputs, count = self._inputs, len(here.frame[0])
         starts = cut.start_column(here.audio_ms, inputs.columns, inputs.front_end)
         locations = cut.locate_audio(self.record, starts, here.audio_ms, inputs)
         audio = cut.read_audio(self._records, {name: of[0] for name, of in locations.items()}, inputs)

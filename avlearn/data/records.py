@@ -189,7 +189,13 @@ def _call_numpy(method: Callable, arguments: list, dtype: tf.DType) -> tf.Tensor
     TensorFlow never releases the function, so that it holds the files by a weak reference: the open split owns them.
     """
     weakly = weakref.WeakMethod(method)
-    return tf.numpy_function(lambda *values: weakly()(*map(np.asarray, values)), arguments, dtype, stateful=False)
+
+    def call(*values: np.ndarray) -> np.ndarray:
+        strongly = weakly()
+        assert strongly is not None, "the split is closed"
+        return strongly(*map(np.asarray, values))
+
+    return tf.numpy_function(call, arguments, dtype, stateful=False)
 
 
 class ShardPieces(Pieces):

@@ -281,7 +281,8 @@ def image_centres(records: dict, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tenso
     complete = (numbers >= before) & (numbers < lengths[:, None] - last)
     ends = (numbers - first, numbers - first + inputs.frames - 1)
     most = tf.maximum(tf.size(numbers, tf.int64) - 1, 0)
-    return times, sum(tf.gather(times, tf.clip_by_value(end, 0, most), axis=1) for end in ends) // 2, complete
+    begin_ms, end_ms = (tf.gather(times, tf.clip_by_value(end, 0, most), axis=1) for end in ends)
+    return times, (begin_ms + end_ms) // 2, complete
 
 
 def random_columns(draws: tf.Tensor, records: dict, inputs: InputSpec) -> tf.Tensor:

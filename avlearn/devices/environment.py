@@ -39,5 +39,5 @@ def set_thread_count(num_workers: int) -> None:
     By default it takes the larger of the numbers of cores and of devices in the process, and the rounding of a sum
     depends on the number of threads. The environment variable `PJRT_NPROC` chooses another number.
     """
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     os.environ.setdefault("PJRT_NPROC", str(max(num_workers, len(cores))))

@@ -61,7 +61,7 @@ class Topology:
     @property
     def hosts(self) -> int:
         """Number of machines; the kind must be known."""
-        return -(-self.devices // self.kind.host_devices)
+        return -(-self.devices // self._known_kind.host_devices)
 
     @property
     def ring_bytes(self) -> float:
@@ -71,9 +71,16 @@ class Topology:
         counts. (The pairs of `reduction.sum_over_devices` need less of the network cards than a ring; on a TPU's torus
         they may use only one link in four or six.)
         """
-        if self.kind.between_hosts_bytes is None or self.hosts == 1:
-            return self.kind.link_bytes
-        return min(self.kind.link_bytes, self.kind.between_hosts_bytes)
+        kind = self._known_kind
+        if kind.between_hosts_bytes is None or self.hosts == 1:
+            return kind.link_bytes
+        return min(kind.link_bytes, kind.between_hosts_bytes)
+
+    @property
+    def _known_kind(self) -> DeviceKind:
+        if self.kind is None:
+            raise ValueError(f"--topology={self.name}: the kind of device is unknown")
+        return self.kind
 
 
 def parse(name: str) -> Topology:

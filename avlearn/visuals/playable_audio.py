@@ -10,8 +10,6 @@ from jaxtyping import Float, Float32
 
 from avlearn.media.log_spectrogram import FRONT_ENDS
 
-# The argument of griffinlim that takes the seed: `rng` from librosa 1.0 on.
-SEED = "rng" if "rng" in inspect.signature(librosa.griffinlim).parameters else "random_state"
 GRIFFIN_LIM_ITERATIONS = 16
 PEAK = 0.9
 MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -42,13 +40,14 @@ def waveform(
             f"a log-spectrogram of shape {log_spectrogram.shape} (columns, bins) does not fit the front end "
             f"{front_end!r}, which has {spec.bins} bins"
         )
+    seed = "rng" if "rng" in inspect.signature(librosa.griffinlim).parameters else "random_state"  # before librosa 1.0
     samples = librosa.griffinlim(
         np.exp(0.5 * log_spectrogram.T.astype(np.float32)),
         n_iter=GRIFFIN_LIM_ITERATIONS,
         hop_length=spec.hop_samples,
         win_length=spec.window_samples,
         n_fft=spec.fft_samples,
-        **{SEED: 0},
+        **{seed: 0},
     )
     peak = np.abs(samples).max()
     return samples * np.float32(PEAK / peak) if peak > PEAK else samples

@@ -65,14 +65,15 @@ def load(name: str, variant: str = "") -> ConfigDict:
 
     Args:
       name: name of the file, such as `avenet`.
-      variant: what follows the colon in `--config=configs/avenet.py:miniature`.
+      variant: what follows the colon in `--config=configs/avenet.py:miniature`; empty: the default of the file.
 
     Raises:
       ValueError: the file or the variant does not exist.
     """
     if name not in names():
         raise ValueError(f"configs/ has no file {name!r}; it has {', '.join(names())}.")
-    return _module(name).get_config(variant)
+    get_config = _module(name).get_config
+    return get_config(variant) if variant else get_config()
 
 
 def defaults() -> ConfigDict:

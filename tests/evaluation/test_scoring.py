@@ -258,7 +258,7 @@ def test_a_file_that_is_none(content, message, tmp_path):
 
 def test_flags_that_do_not_go_together(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(ValueError, match=r"--arrays=.*none.npz is no file"):
+    with pytest.raises(ValueError, match=r"--arrays=.*none.npz is not a file"):
         main.run(config_of("ndcg"), tmp_path, "evaluate", None, str(tmp_path / "none.npz"))
     for mode, checkpoint in (("train", None), ("evaluate", str(tmp_path / "checkpoints"))):
         with pytest.raises(ValueError, match="--arrays goes with --mode=evaluate and without --checkpoint"):

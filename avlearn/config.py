@@ -65,7 +65,7 @@ def load(name: str, variant: str = "") -> ConfigDict:
 
     Args:
       name: name of the file, such as `avenet`.
-      variant: what follows the colon in `--config=configs/avenet.py:miniature`.
+      variant: what follows the colon in `--config=configs/avenet.py:miniature`; empty: the default of the file.
 
     Raises:
       ValueError: the file or the variant does not exist.

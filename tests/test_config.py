@@ -46,6 +46,7 @@ def test_keys_of_one_network_stand_in_its_file_alone():
 
 
 def test_files_are_loaded_by_name():
+    assert config.load("esc50").model.name == "l3net"
     assert config.load("esc50", "avolnet-miniature").model.name == "avolnet"
     assert "base" not in config.names()
     with pytest.raises(ValueError, match="configs/ has no file 'base'; it has attention10k, avenet,"):

@@ -79,9 +79,8 @@ def test_training_is_refused():
     network = build_network(miniature())
     assert network.loss is None
     assert network.pairings == ()
-    step = build_train_step(miniature(), network, optax.identity(), placement.make_mesh(8))
     with pytest.raises(ValueError, match=r"vgg16 is not trained here; import its weights .*--mode=evaluate"):
-        step(None, None)
+        build_train_step(miniature(), network, optax.identity(), placement.make_mesh(8))
     assert "none, vgg16 is not trained here" in dry_run.describe(miniature())
 
 

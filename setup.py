@@ -64,7 +64,7 @@ setup(
         "psutil>=6,<8",
         "safetensors>=0.5,<1",
         "scikit-learn>=1.5,<2",
-        "scipy>=1.14,<2",
+        "scipy>=1.15,<2",
         "tensorboardX>=2.6,<3",
         # TensorFlow only reads records: the CPU build is enough beside any accelerator.
         "tensorflow-cpu>=2.20,<2.22; sys_platform == 'linux' and platform_machine == 'x86_64'",

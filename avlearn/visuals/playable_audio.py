@@ -1,5 +1,6 @@
 """Reconstructs audio to listen to from log-spectrograms, since most records store no waveform."""
 
+import inspect
 import io
 
 import av
@@ -9,6 +10,8 @@ from jaxtyping import Float, Float32
 
 from avlearn.media.log_spectrogram import FRONT_ENDS
 
+# The argument of griffinlim that takes the seed: `rng` from librosa 1.0 on.
+SEED = "rng" if "rng" in inspect.signature(librosa.griffinlim).parameters else "random_state"
 GRIFFIN_LIM_ITERATIONS = 16
 PEAK = 0.9
 MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -45,7 +48,7 @@ def waveform(
         hop_length=spec.hop_samples,
         win_length=spec.window_samples,
         n_fft=spec.fft_samples,
-        random_state=0,
+        **{SEED: 0},
     )
     peak = np.abs(samples).max()
     return samples * np.float32(PEAK / peak) if peak > PEAK else samples

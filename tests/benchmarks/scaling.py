@@ -106,7 +106,7 @@ class Plan:
 def plan(inputs: Inputs, chips: int) -> Plan:
     """Compute one row of the table; cores and bytes are those that keep the chips busy."""
     kind = topology.KINDS[inputs.kind]
-    machine = topology.parse(f"{inputs.kind}-{chips * kind.number_counts}")
+    machine = topology.parse(f"{inputs.kind}-{chips * kind.cores_per_device}")
     pairs = inputs.pairs_per_step or inputs.pairs_per_chip * chips
     compute = pairs / chips * inputs.gflop_per_pair * 1e9 / (kind.flops * inputs.utilisation)
     exchange = topology.ring_share(chips) * inputs.exchanged_mib * 2**20 / machine.ring_bytes

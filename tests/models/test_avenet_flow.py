@@ -1,5 +1,7 @@
 """AVE+OF: layers as printed, and forward pass against PyTorch."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,14 +10,13 @@ from flax import nnx
 from avlearn.models import avenet_flow
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
-from configs.base import get_config
+from tests.helpers import model_checks
 from tests.helpers.model_checks import (
     CONV1_1_PARAMETERS,
     TOWER_PARAMETERS,
     assert_all_pairs_match_single_pairs,
     assert_golden,
     assert_matches_reference,
-    fast_rngs,
     parameter_sum,
     randomised,
     small_batch,
@@ -24,10 +25,7 @@ from tests.helpers.model_checks import (
 SMALL = InputSpec(frame_pixels=32, pool=8, flow_fields=2)
 
 
-def make_model(inputs: InputSpec = SMALL, **changes) -> avenet_flow.Model:
-    config = get_config().model
-    config.update({"width": 1 / 16, **changes})
-    return avenet_flow.Model(config, inputs, rngs=fast_rngs())
+make_model = functools.partial(model_checks.make_model, avenet_flow.Model, inputs=SMALL)
 
 
 @pytest.fixture
@@ -36,7 +34,7 @@ def model() -> avenet_flow.Model:
 
 
 def test_layers_are_those_of_the_paper():
-    table = layer_table(nnx.eval_shape(lambda: make_model(InputSpec(flow_fields=10), width=1.0)))
+    table = layer_table(nnx.eval_shape(lambda: make_model(inputs=InputSpec(flow_fields=10), width=1.0)))
     assert_golden("avenet_flow", table)
     # Blocks 1 to 3 of both streams: 3 x 3 kernels after conv1_1, and scale and bias of two normalisations a block.
     stream = 9 * (64 * 64 + 64 * 128 + 128 * 128 + 128 * 256 + 256 * 256) + 2 * 2 * (64 + 128 + 256)
@@ -70,4 +68,4 @@ def test_all_pairs_equal_a_loop_over_pairs(model):
 
 def test_flow_is_required():
     with pytest.raises(ValueError, match=r"inputs.flow_fields is 0; .*--config.inputs.flow_fields=10"):
-        make_model(InputSpec())
+        make_model(inputs=InputSpec())

@@ -1,18 +1,19 @@
 """AVE+MF: layers at full size, and forward pass with 3D convolutions against PyTorch."""
 
+import functools
+
 import pytest
 from flax import nnx
 
 from avlearn.models import avenet_multiframe
 from avlearn.models.layers.layer_table import layer_table
 from avlearn.types import InputSpec
-from configs.base import get_config
+from tests.helpers import model_checks
 from tests.helpers.model_checks import (
     TOWER_PARAMETERS,
     assert_all_pairs_match_single_pairs,
     assert_golden,
     assert_matches_reference,
-    fast_rngs,
     parameter_sum,
     randomised,
     small_batch,
@@ -21,10 +22,7 @@ from tests.helpers.model_checks import (
 SMALL = InputSpec(frame_pixels=32, pool=8, frames=9)
 
 
-def make_model(inputs: InputSpec = SMALL, **changes) -> avenet_multiframe.Model:
-    config = get_config().model
-    config.update({"width": 1 / 16, **changes})
-    return avenet_multiframe.Model(config, inputs, rngs=fast_rngs())
+make_model = functools.partial(model_checks.make_model, avenet_multiframe.Model, inputs=SMALL)
 
 
 @pytest.fixture
@@ -33,7 +31,7 @@ def model() -> avenet_multiframe.Model:
 
 
 def test_layers_are_those_of_the_docstring():
-    table = layer_table(nnx.eval_shape(lambda: make_model(InputSpec(frames=25), width=1.0)))
+    table = layer_table(nnx.eval_shape(lambda: make_model(inputs=InputSpec(frames=25), width=1.0)))
     assert_golden("avenet_multiframe", table)
     normalisations = 2 * 2 * (64 + 128 + 256 + 512)
     kernels = TOWER_PARAMETERS - normalisations
@@ -56,4 +54,4 @@ def test_all_pairs_equal_a_loop_over_pairs(model):
 
 def test_a_second_of_frames_is_required():
     with pytest.raises(ValueError, match=r"inputs.frames is 1; use 3 or more, 25 in the paper"):
-        make_model(InputSpec())
+        make_model(inputs=InputSpec())

@@ -52,7 +52,8 @@ def summary(config: ConfigDict, base: ConfigDict) -> str:
     for key, (_, value) in difference(base, config).items():
         section, _, name = key.rpartition(".")
         sections.setdefault(section, []).append(f"{name}={value}")
-    return "\n".join(f"  {section}: {', '.join(settings)}" for section, settings in sections.items())
+    titles = {section: f"{section}: " if section else "" for section in sections}  # the seed is in no section
+    return "\n".join(f"  {titles[section]}{', '.join(settings)}" for section, settings in sections.items())
 
 
 def names() -> list[str]:

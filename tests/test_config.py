@@ -17,16 +17,17 @@ def test_a_stored_config_has_no_difference():
 
 def test_difference_has_both_values_and_none_for_an_absent_key():
     changed = avenet.get_config()
-    changed.train.steps = 7
+    changed.seed, changed.train.steps = 4, 7
     assert config.difference(base.get_config(), changed) == {
         "model.fc3_scale": (None, 0.7),
         "model.fc3_threshold": (None, 1.2),
         "model.name": ("", "avenet"),
+        "seed": (0, 4),
         "train.steps": (100_000, 7),
     }
     assert (
         config.summary(changed, config.defaults())
-        == "  model: fc3_scale=0.7, fc3_threshold=1.2, name=avenet\n  train: steps=7"
+        == "  model: fc3_scale=0.7, fc3_threshold=1.2, name=avenet\n  seed=4\n  train: steps=7"
     )
 
 

@@ -6,7 +6,7 @@ from tests.helpers.paths import ROOT
 
 INTRODUCTION = """# Where avlearn departs from the papers
 
-`python tests/test_differences.py` collects the comments `DIFFERS: ...` of the code; a test keeps this page current.
+`python -m tests.test_differences` collects the comments `DIFFERS: ...` of the code; a test keeps this page current.
 
 """
 
@@ -22,7 +22,7 @@ def collected() -> str:
 
 def test_page_lists_what_the_code_says():
     page = (ROOT / "docs" / "reference" / "differences.md").read_text()
-    assert page == collected(), "run: python tests/test_differences.py"
+    assert page == collected(), "run: python -m tests.test_differences"
     assert page.count("\n* ") >= 1
 
 

@@ -295,7 +295,7 @@ def test_dry_run_describes_the_run(tiny_world):
     assert f"{sum(leaf.size for leaf in jax.tree.leaves(state.params)):,}" in text
     assert "8 workers x 8 = 64 pairs; 8 device(s)" in text
     assert "[8, 8, 48, 48, 3]" in text
-    assert re.search(r"  changes\.flip +bool +\[8, 8\]\n", text)
+    assert re.search(r"  augmentation\.flip +bool +\[8, 8\]\n", text)
     in_all, of_pair = re.search(
         r"(\d+) MiB of activations and gradients, ([\d.]+) MiB for each of .* 8 pairs", text
     ).groups()

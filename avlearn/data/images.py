@@ -60,7 +60,7 @@ def open_images(dataset: str, data_dir: str | os.PathLike, split: str) -> ImageS
         raise ValueError(
             f"the images of {dataset} are not in {data_dir}. Prepare them: tfds build {dataset} "
             f"--data_dir={data_dir} (ImageNet's archives go into --manual_dir), or name another dataset with "
-            "--config.evaluation.image_dataset"
+            "--config.evaluation.linear_probe.dataset"
         )
     builder = tfds.builder_from_directory(folder / str(versions[-1]))
     features, keys = builder.info.features, builder.info.supervised_keys

@@ -190,7 +190,7 @@ def _call_numpy(method: Callable, arguments: list, dtype: tf.DType) -> tf.Tensor
     """
     weakly = weakref.WeakMethod(method)
 
-    def call(*values: np.ndarray) -> np.ndarray:
+    def call(*values: np.ndarray | np.generic) -> np.ndarray:  # a scalar arrives as np.generic
         strongly = weakly()
         assert strongly is not None, "the split is closed"
         return strongly(*map(np.asarray, values))

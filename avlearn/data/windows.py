@@ -49,7 +49,7 @@ def window_batches(
     """
     requirements.check_spectrogram(split, inputs)
     if count < 1:
-        raise ValueError(f"sound_windows={count} is out of range; --config.evaluation.sound_windows is 1 or more")
+        raise ValueError(f"{count} windows per clip; --config.evaluation.sound_classification.windows is 1 or more")
     features = {"clip_id": cut.FEATURES["clip_id"], "labels": annotations.FEATURES["labels"]}
     records = split.records(features, ["log_spectrogram"])
     cut_one = functools.partial(_cut, records=records, inputs=inputs, num_classes=len(split.class_ids), count=count)

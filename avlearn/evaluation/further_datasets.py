@@ -20,7 +20,8 @@ def configs(config: ConfigDict) -> dict[str, ConfigDict]:
       `builder/config/split` to a copy of the config with these settings.
 
     Raises:
-      ValueError: an entry of another form, a repeated dataset, or a setting that is unknown or cannot differ.
+      ValueError: an entry of another form or without evaluators, a repeated dataset, or a setting that is unknown or
+        cannot differ.
     """
     found = {}
     own = tuple(each.evaluator for each in registry.needs(config) if each.pairing in collect.PAIRS)
@@ -38,6 +39,10 @@ def configs(config: ConfigDict) -> dict[str, ConfigDict]:
         other.evaluation.evaluators = own
         for setting in settings:
             _apply(other.evaluation, setting, entry)
+        if not other.evaluation.evaluators:
+            raise ValueError(
+                f"evaluation.also_on: no evaluator would run on {name}; add evaluators=NAME,NAME to {entry!r}."
+            )
         found[name] = other
     return found
 

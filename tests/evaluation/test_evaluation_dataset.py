@@ -142,6 +142,7 @@ def evaluated(config, workdir):
         ("a/b/test ndcg", "'ndcg' in .* is unknown"),
         ("a/b/test ndcg.k=many", "'ndcg.k=many' in .* cannot be read"),
         ("a/b/test ndcg.k=1.5", "'ndcg.k=1.5' in .* cannot be read"),
+        ("a/b/test evaluators=", "no evaluator would run on a/b/test; add evaluators="),
     ],
 )
 def test_further_datasets_that_are_refused(config, entry, message):

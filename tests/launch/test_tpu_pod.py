@@ -84,7 +84,7 @@ def printed(launcher: Launcher) -> str:
 
 
 def test_printed_commands_match_the_golden_text_and_are_not_executed(launcher):
-    assert printed(launcher) == GOLDEN.read_text(), "if this is meant, run: python tests/launch/test_tpu_pod.py"
+    assert printed(launcher) == GOLDEN.read_text(), "if this is meant, run: python -m tests.launch.test_tpu_pod"
     assert launcher.calls() == []
     assert not (launcher.directory / "runs").exists()
 

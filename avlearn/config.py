@@ -47,7 +47,7 @@ def difference(a: ConfigDict | Mapping, b: ConfigDict | Mapping) -> dict[str, tu
 
 
 def summary(config: ConfigDict, base: ConfigDict) -> str:
-    """List the settings of a config that differ from another one, one line for each section."""
+    """List the settings in which a config differs from a base config, one line for each section."""
     sections: dict[str, list[str]] = {}
     for key, (_, value) in difference(base, config).items():
         section, _, name = key.rpartition(".")
@@ -56,7 +56,7 @@ def summary(config: ConfigDict, base: ConfigDict) -> str:
 
 
 def names() -> list[str]:
-    """Return the names of the files in configs/, without `base`, in alphabetical order."""
+    """Return the names of the files in configs/ except `base`, in alphabetical order."""
     return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "base"))
 
 
@@ -65,7 +65,7 @@ def load(name: str, variant: str = "") -> ConfigDict:
 
     Args:
       name: name of the file, such as `avenet`.
-      variant: what follows the colon in `--config=configs/avenet.py:miniature`.
+      variant: the part after the colon in `--config=configs/avenet.py:miniature`.
 
     Raises:
       ValueError: the file or the variant does not exist.

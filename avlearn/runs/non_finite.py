@@ -24,7 +24,7 @@ def is_finite(metrics: Mapping[str, float]) -> bool:
     return bool(np.isfinite(metrics["loss"]) and np.isfinite(metrics["gradient_norm"]))
 
 
-def of_step(
+def step_error(
     step: int,
     metrics: Mapping[str, jax.Array],
     *,
@@ -72,7 +72,7 @@ def of_step(
     )
 
 
-def of_validation(step: int, loss: float, checkpoints: Checkpoints) -> NonFiniteLoss:
+def validation_error(step: int, loss: float, checkpoints: Checkpoints) -> NonFiniteLoss:
     """Return the error for the validation after a step."""
     checkpoints.wait()
     return NonFiniteLoss(

@@ -214,5 +214,5 @@ def resize(crop: tf.Tensor, pixels: int) -> tf.Tensor:
 
 
 def _neighbours(middle: tf.Tensor, count: int) -> tf.Tensor:
-    """Return `count` consecutive numbers around each, `[..., count]`; an even `count` has one more before than after."""
+    """Return `count` consecutive numbers around each, `[..., count]`; an even count has one more before than after."""
     return middle[..., None] - count // 2 + tf.range(count, dtype=middle.dtype)

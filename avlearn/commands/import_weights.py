@@ -37,7 +37,7 @@ def imported(
       found: name in the file to array.
       config: config of the network; updated in place with the settings that the weights were trained with.
       file_format: name of a layout, or `auto`.
-      positive_class: which of the replication's two outputs means that frame and audio correspond.
+      positive_class: index of the replication's output, 0 or 1, that means that frame and audio correspond.
 
     Raises:
       ValueError: the file's entries are not those of the network; the message lists all differences.

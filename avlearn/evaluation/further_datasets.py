@@ -20,7 +20,7 @@ def configs(config: ConfigDict) -> dict[str, ConfigDict]:
       `builder/config/split` to a copy of the config with these settings.
 
     Raises:
-      ValueError: an entry of another form, a repeated dataset, or a setting that is unknown or cannot differ.
+      ValueError: an entry is malformed, a dataset is repeated, or a setting is unknown or cannot be read.
     """
     found = {}
     own = tuple(each.evaluator for each in registry.needs(config) if each.pairing in collect.PAIRS)
@@ -60,7 +60,7 @@ def _apply(evaluation: ConfigDict, setting: str, entry: str) -> None:
 
 
 def _parsed(text: str, present: Any) -> Any:
-    """Parse a value of the type of the present one; the items of a tuple are separated by commas."""
+    """Parse a value that has the type of the present one; commas separate the items of a tuple."""
     if isinstance(present, str):
         return text
     if isinstance(present, tuple):

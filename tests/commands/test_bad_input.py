@@ -95,7 +95,7 @@ def test_a_training_does_not_leave_out_its_checkpoint_unsaid(tmp_path):
         ("data.negatives", "any", "negatives.*any.*on_grid.*off_grid"),
         ("data.spectrogram_scaling", "log", "log.*ln_12"),
         ("evaluation.evaluators", ("ndgc",), "is 'ndgc'; --config.evaluation.evaluators takes avc_accuracy, cca, "),
-        ("evaluation.evaluators", ("pointing",), "pointing needs heat_map, which avenet does not deliver"),
+        ("evaluation.evaluators", ("pointing",), "pointing needs heat_map, which avenet does not provide"),
         (
             "evaluation.ndcg.gain",
             "square",

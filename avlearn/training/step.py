@@ -104,7 +104,7 @@ def score_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
 
 def score_all_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
     """Compute the loss over all pairs of frames and audio of the worker's batch; both kinds have equal weight."""
-    # DIFFERS: (Objects that Sound 3) with `all_pairs` the audio of every other clip is a negative, not that of one clip.
+    # DIFFERS: (Objects that Sound 3) with `all_pairs` the audio of every other clip is a negative, not that of one.
     image = model.image_features(*batch.image_inputs)
     audio = model.audio_features(batch.audio_inputs)
     logit = model.compare(image[:, None], audio[None, :])

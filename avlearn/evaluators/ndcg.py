@@ -24,9 +24,9 @@ GAINS = {"exponential": lambda relevance: 2.0**relevance - 1, "linear": lambda r
 OWN_ITEM = ("kept", "excluded")
 TABLE = (
     TableRow("im-im", "nDCG@{k} image → image", "chance", "chance"),
-    TableRow("im-aud", "nDCG@{k} image → sound", "chance", "chance"),
-    TableRow("aud-im", "nDCG@{k} sound → image", "chance", "chance"),
-    TableRow("aud-aud", "nDCG@{k} sound → sound", "chance", "chance"),
+    TableRow("im-aud", "nDCG@{k} image → audio", "chance", "chance"),
+    TableRow("aud-im", "nDCG@{k} audio → image", "chance", "chance"),
+    TableRow("aud-aud", "nDCG@{k} audio → audio", "chance", "chance"),
 )
 _BLOCK_CELLS = 4_000_000  # query-database pairs to process at a time: 32 MB
 _GROUPS = 8  # groups of items for each rank: their minima bound the distance of the last rank

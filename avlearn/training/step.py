@@ -97,7 +97,7 @@ def without_gradients(params: PyTree, frozen: Sequence[str]) -> PyTree:
 
 
 def score_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
-    """Compute the loss over the pairs of the batch, half of which correspond (L3 2.2, OtS 3)."""
+    """Compute the loss over the pairs of the batch; half of them correspond (L3 2.2, OtS 3)."""
     outputs = model(batch)
     return loss(outputs.logit, batch.corresponds, batch.weight)
 

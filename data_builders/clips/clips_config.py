@@ -24,10 +24,10 @@ class ClipsConfig(tfds.core.BuilderConfig):
     """Keys that a user may set for any builder of media files; see `data_builders.clips.record.Settings`.
 
     Attributes:
-      frames_per_second, short_side, front_end, optical_flow, waveform_hz, min_seconds, max_seconds, drop: of the
-        records.
-      min_coverage: the build fails where a split has a smaller share of the clips that its annotations name.
-      max_clips_per_split: only the first clips of the annotations, ordered by a hash of their ids; 0: all.
+      frames_per_second, short_side, front_end, optical_flow, waveform_hz, min_seconds, max_seconds, drop: settings of
+        the records.
+      min_coverage: the build fails if a split has a smaller share of the clips that its annotations name.
+      max_clips_per_split: number of clips to build of each split, the first ones by a hash of their ids; 0: all.
       time_limit_seconds: a file whose record takes longer is skipped, and its process replaced.
     """
 
@@ -47,7 +47,7 @@ class ClipsConfig(tfds.core.BuilderConfig):
         """Refuse unknown keys, which a user may have mistyped in `--config='{...}'`.
 
         Raises:
-          ValueError: names the key, the nearest known one and all of them.
+          ValueError: the message names the key, the nearest known one and all known ones.
         """
         known = [field.name for field in dataclasses.fields(cls)]
         for key in [key for key in values if key not in known]:
@@ -90,8 +90,8 @@ class ClipsConfig(tfds.core.BuilderConfig):
 
 def user_keys(config: tfds.core.BuilderConfig | type[tfds.core.BuilderConfig]) -> list[str]:
     """Return the fields of a config that a user may set, except its name."""
-    of_tfds = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
-    return [field.name for field in dataclasses.fields(config) if field.name not in of_tfds]
+    inherited = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
+    return [field.name for field in dataclasses.fields(config) if field.name not in inherited]
 
 
 def variants(*configs: ClipsConfig) -> list[ClipsConfig]:

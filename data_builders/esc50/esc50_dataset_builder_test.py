@@ -93,7 +93,7 @@ def test_nothing_is_dropped_unless_asked():
     ("key", "message"), [({"optical_flow": True}, "optical_flow=True"), ({"drop": ["still_frames"]}, "still_frames")]
 )
 def test_options_that_need_video_are_refused(key, message):
-    with pytest.raises(ValueError, match=rf"{message}.*: this dataset has audio only"):
+    with pytest.raises(ValueError, match=rf"{message}.*: this dataset has only audio"):
         Config(name="all", **key).settings(sound_only=True)
 
 

@@ -91,9 +91,9 @@ def check_numbers(config: ConfigDict) -> None:
     values |= {f"evaluation.{name}": config.evaluation[name] for name in evaluated}
     for key, value in values.items():
         if value < 1:
-            raise ValueError(f"{key} is {value}; --config.{key} is at least 1.")
+            raise ValueError(f"{key} is {value}; --config.{key} must be at least 1.")
     if config.evaluation.films < 0:
-        raise ValueError(f"evaluation.films is {config.evaluation.films}; --config.evaluation.films is 0 or more.")
+        raise ValueError(f"evaluation.films is {config.evaluation.films}; --config.evaluation.films must be 0 or more.")
     check_which(config.evaluation.checkpoint)
 
 

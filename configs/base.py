@@ -129,7 +129,8 @@ def papers() -> ConfigDict:
     config.train = ConfigDict()
     config.train.num_workers = 16  # part of the algorithm, not of the machine
     config.train.batch_per_worker = 128  # pairs; determines the memory, since a device runs its workers one by one
-    # What the backward pass recomputes to save memory. nothing | all_but_convolutions: normalisations, ReLUs, poolings
+    # Activations to recompute in the backward pass, to save memory.
+    # nothing | all_but_convolutions: normalisations, ReLUs, poolings
     config.train.rematerialise = "nothing"
     config.train.steps = 100_000
     config.train.learning_rate = 1e-4  # at the first step, or at the end of the warm-up

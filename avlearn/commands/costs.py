@@ -40,7 +40,7 @@ avlearn costs docs/reference/costs.md
   AVE-Net 5,139,447,810 multiply-adds, or 10.28 GFLOP: 2,564,997,120 in the convolutions of its vision tower,
   2,574,286,848 in those of its audio tower, the rest in fc1, fc2 and fc3.
 * *Kept*: activations that the forward pass keeps for the backward pass, for each pair in the batch, before any compiler
-  optimises the program. `--mode=dry_run` compiles the training step for the devices at hand and prints the memory that
+  optimises the program. `--mode=dry_run` compiles the training step for the local devices and prints the memory that
   it really takes. The column is empty for networks that are not trained here.
 
 """

@@ -83,17 +83,21 @@ class Sampling:
         least = {"misalignment_seconds": 0, "brightness": 0, "saturation": 0, "samples_per_clip": 1, "threads": 0}
         for key, bound in least.items():
             if getattr(self, key) < bound:
-                raise ValueError(f"{key}={getattr(self, key)} is out of range; --config.data.{key} is {bound} or more")
+                raise ValueError(
+                    f"{key}={getattr(self, key)} is out of range; --config.data.{key} must be {bound} or more"
+                )
         self._check_shift()
         if not 0 <= self.volume < 1:
-            raise ValueError(f"volume={self.volume} is out of range; --config.data.volume is at least 0 and below 1")
+            raise ValueError(
+                f"volume={self.volume} is out of range; --config.data.volume must be at least 0 and below 1"
+            )
 
     def _check_shift(self) -> None:
         least, greatest = self.shift_seconds
         if not GRID_MS / 1000 <= least <= greatest:
             raise ValueError(
-                f"shift_seconds={self.shift_seconds} is out of range; --config.data.shift_seconds is a least and a "
-                f"greatest distance, {GRID_MS / 1000} or more"
+                f"shift_seconds={self.shift_seconds} is out of range; --config.data.shift_seconds must be the "
+                f"smallest and the largest distance, both {GRID_MS / 1000} or more"
             )
         if self.pairing == "shifted" and self.misalignment_seconds > 0:
             raise ValueError(

@@ -52,7 +52,7 @@ class StoredMoment:
 
     Attributes:
       time_ms: time in the clip.
-      frame: frame as it is stored.
+      frame: frame as stored.
       flow: flow to the next frame, x above y, see `avlearn.media.optical_flow.to_images`; None if not stored.
       boxes, label, sounding: boxes whose nearest frame is this one.
     """

@@ -50,7 +50,7 @@ def window_batches(
     requirements.check_spectrogram(split, inputs)
     if count < 1:
         raise ValueError(
-            f"count={count} is out of range; --config.evaluation.sound_classification.windows is 1 or more"
+            f"count={count} is out of range; --config.evaluation.sound_classification.windows must be 1 or more"
         )
     features = {"clip_id": cut.FEATURES["clip_id"], "labels": annotations.FEATURES["labels"]}
     records = split.records(features, ["log_spectrogram"])

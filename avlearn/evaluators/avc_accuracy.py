@@ -35,7 +35,7 @@ def check_options(*, threshold: str, pair_draws: int) -> None:
     one_of(threshold, THRESHOLDS, "evaluation.avc_accuracy.threshold")
     if pair_draws < 1:
         raise ValueError(
-            f"avc_accuracy: pair_draws = {pair_draws}; --config.evaluation.avc_accuracy.pair_draws is at least 1"
+            f"avc_accuracy: pair_draws = {pair_draws}; --config.evaluation.avc_accuracy.pair_draws must be at least 1"
         )
 
 

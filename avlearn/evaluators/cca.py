@@ -203,7 +203,9 @@ def check_options(
             "(--config.evaluation.cca.components, --config.evaluation.cca.curve)"
         )
     if not 0 <= regularisation < np.inf:
-        raise ValueError(f"cca: regularisation = {regularisation}; 0 or more (--config.evaluation.cca.regularisation)")
+        raise ValueError(
+            f"cca: regularisation = {regularisation}; it must be 0 or more (--config.evaluation.cca.regularisation)"
+        )
 
 
 def _check_shapes(

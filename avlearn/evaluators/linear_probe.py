@@ -184,7 +184,7 @@ def check_options(*, epochs: int, batch: int, learning_rate: float, label_smooth
     if min(epochs, batch) < 1 or learning_rate <= 0 or not 0 <= label_smoothing < 1:
         raise ValueError(
             f"linear_probe: epochs = {epochs}, batch = {batch}, learning_rate = {learning_rate}, label_smoothing = "
-            f"{label_smoothing}; allowed: at least 1, at least 1, above 0, 0 to below 1 "
+            f"{label_smoothing}; they must be at least 1, at least 1, above 0, and at least 0 but below 1 "
             "(--config.evaluation.linear_probe)"
         )
 
@@ -198,6 +198,6 @@ def _check_shapes(
     for name, one, other in (("image_features", features, fit_features), ("labels", labels, fit_labels)):
         if one.shape[1] != other.shape[1]:
             raise ValueError(
-                f"linear_probe: {name} has {one.shape[1]} columns in {len(one)} rows, that of fit {other.shape[1]} in "
-                f"{len(other)}; both splits must have the same network and the same classes"
+                f"linear_probe: {name} has {one.shape[1]} columns in {len(one)} rows, but {other.shape[1]} in the "
+                f"{len(other)} rows of fit; both splits must have the same network and the same classes"
             )

@@ -124,7 +124,7 @@ def check_options(*, clusters: int, average: str, label_rule: str) -> None:
     one_of(average, AVERAGES, "evaluation.nmi.average")
     one_of(label_rule, single_label.RULES, "evaluation.nmi.label_rule")
     if clusters < 1:
-        raise ValueError(f"nmi: clusters = {clusters}; --config.evaluation.nmi.clusters is at least 1")
+        raise ValueError(f"nmi: clusters = {clusters}; --config.evaluation.nmi.clusters must be at least 1")
 
 
 def _check_arguments(features: str, modalities: Sequence[str], restarts: int, random_draws: int) -> None:
@@ -132,4 +132,4 @@ def _check_arguments(features: str, modalities: Sequence[str], restarts: int, ra
     if features not in FEATURES:
         raise ValueError(f"nmi: features = {features!r}; allowed: {', '.join(FEATURES)}")
     if min(restarts, random_draws) < 1:
-        raise ValueError(f"nmi: restarts = {restarts}, random_draws = {random_draws}; each is at least 1")
+        raise ValueError(f"nmi: restarts = {restarts}, random_draws = {random_draws}; each must be at least 1")

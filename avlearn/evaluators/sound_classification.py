@@ -207,7 +207,8 @@ def check_options(*, windows: int, **_: Any) -> None:
     """
     if windows < 1:
         raise ValueError(
-            f"sound_classification: windows = {windows}; --config.evaluation.sound_classification.windows is at least 1"
+            f"sound_classification: windows = {windows}; "
+            "--config.evaluation.sound_classification.windows must be at least 1"
         )
 
 

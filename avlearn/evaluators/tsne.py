@@ -122,7 +122,7 @@ def _check(
     points = 2 * len(image)
     if not 0 < perplexity < points:
         raise ValueError(
-            f"tsne: perplexity = {perplexity}; above 0 and below the number of points, 2 x {len(image)} "
+            f"tsne: perplexity = {perplexity}; it must be above 0 and below the number of points, 2 x {len(image)} "
             "(--config.evaluation.tsne.perplexity)"
         )
     if not 1 <= neighbours <= points - 2:

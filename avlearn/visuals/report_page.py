@@ -67,7 +67,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """What the page shows of one run.
+    """Contents of the page about one run.
 
     Attributes:
       album: the clips.

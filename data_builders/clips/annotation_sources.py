@@ -14,7 +14,7 @@ def check_local(flag: str, folder: str | os.PathLike | None) -> None:
     """Refuse a bucket, since a build locks, links and seeks in files.
 
     Raises:
-      ValueError: says how to mount the bucket.
+      ValueError: explains how to mount the bucket.
     """
     scheme, separator, location = os.fspath(folder or "").partition(":/")
     if separator and "/" not in scheme:

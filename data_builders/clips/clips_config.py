@@ -64,11 +64,11 @@ class ClipsConfig(tfds.core.BuilderConfig):
         """
         self._check_kinds()
         if not 0 <= self.min_coverage <= 1:
-            raise ValueError(f"min_coverage={self.min_coverage}: it is a share, 0 to 1")
+            raise ValueError(f"min_coverage={self.min_coverage}: it must be between 0 and 1")
         if self.max_clips_per_split < 0:
-            raise ValueError(f"max_clips_per_split={self.max_clips_per_split}: it is 0 (all) or more")
+            raise ValueError(f"max_clips_per_split={self.max_clips_per_split}: it must be 0 (all) or more")
         if not 1 <= self.time_limit_seconds < math.inf:
-            raise ValueError(f"time_limit_seconds={self.time_limit_seconds}: it is 1 or more, and finite")
+            raise ValueError(f"time_limit_seconds={self.time_limit_seconds}: it must be finite, and 1 or more")
         values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(record.Settings)
@@ -78,7 +78,7 @@ class ClipsConfig(tfds.core.BuilderConfig):
 
     def _check_kinds(self):
         if not (isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name)):
-            raise ValueError(f"name={self.name!r}: it is text in quotes, of letters, digits and _ . -")
+            raise ValueError(f"name={self.name!r}: it must be quoted text that consists of letters, digits and _ . -")
         for field in dataclasses.fields(self):
             if field.name not in user_keys(self):
                 continue

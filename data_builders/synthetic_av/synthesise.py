@@ -27,7 +27,7 @@ def sound(
       class_name: display name of a class, a key of `instruments.INSTRUMENTS`.
       rng: source of all randomness: the same state gives the same sound.
       duration_seconds: length.
-      sample_rate_hz: of the samples.
+      sample_rate_hz: sample rate, Hz.
 
     Raises:
       ValueError: the class is unknown.
@@ -50,7 +50,7 @@ def mixture(
       class_names: display names of the sounding classes, at least one.
       rng: source of all randomness: the same state gives the same sound.
       duration_seconds: length.
-      sample_rate_hz: of the samples.
+      sample_rate_hz: sample rate, Hz.
 
     Raises:
       ValueError: no class is given, or one is unknown.

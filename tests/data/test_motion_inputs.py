@@ -260,7 +260,7 @@ def test_evaluation_of_shifted_pairs_takes_a_moment_of_each_clip_twice():
     ("change", "message"),
     [
         ({"shift_seconds": (0.0, 1.0)}, r"shift_seconds=\(0.0, 1.0\) is out of range"),
-        ({"shift_seconds": (2.0, 1.0)}, "a least and a greatest distance"),
+        ({"shift_seconds": (2.0, 1.0)}, "must be the smallest and the largest distance"),
         ({"misalignment_seconds": 1.0}, r"would shift what pairing='shifted' calls aligned; .*misalignment_seconds=0"),
     ],
 )

@@ -148,8 +148,8 @@ def test_regularisation_is_named():
     [
         ({"components": 0}, r"components = 0, curve = \(16, .*at least 1 direction"),
         ({"curve": (4, 0)}, r"components = 128, curve = \(4, 0\); at least 1 direction"),
-        ({"regularisation": -1.0}, r"regularisation = -1.0; 0 or more"),
-        ({"regularisation": np.nan}, r"regularisation = nan; 0 or more"),
+        ({"regularisation": -1.0}, r"regularisation = -1.0; it must be 0 or more"),
+        ({"regularisation": np.nan}, r"regularisation = nan; it must be 0 or more"),
     ],
 )
 def test_wrong_options_are_refused(options, message):

@@ -270,6 +270,6 @@ def check_config(config: ConfigDict) -> None:
         raise ValueError(f"model.width is {config.width}; use a number above 0, 1 in the papers (--config.model.width)")
     if not 0 <= config.batch_norm_momentum < 1:
         raise ValueError(
-            f"model.batch_norm_momentum is {config.batch_norm_momentum}; use a number from 0 to below 1 "
+            f"model.batch_norm_momentum is {config.batch_norm_momentum}; use a number that is at least 0 and below 1 "
             "(--config.model.batch_norm_momentum=...)"
         )

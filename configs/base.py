@@ -117,7 +117,7 @@ def papers() -> ConfigDict:
     config.data.pairing = "avc"
     config.data.negatives = "on_grid"  # on_grid: audio at frame times (OtS 3.3) | off_grid: anywhere, a shortcut
     config.data.misalignment_seconds = 1.0  # audio up to this far from the frame, positives and negatives alike
-    config.data.shift_seconds = (2.0, 5.8)  # pairing `shifted`: least and greatest distance of the two moments
+    config.data.shift_seconds = (2.0, 5.8)  # pairing `shifted`: smallest and largest distance of the two moments
     config.data.spectrogram_scaling = "ln_12"  # a name in avlearn/data/augment.py
     config.data.flip = True  # flip half of the frames left to right
     config.data.brightness = 0.2  # added, uniform within +- this share of the full range

@@ -77,7 +77,7 @@ def partner_draws(
 def audio_source(
     negative: Bool[np.ndarray, " batch"], video: Int[np.ndarray, " batch"], order: Float[np.ndarray, " batch"]
 ) -> Int[np.ndarray, " batch"]:
-    """Return the row whose audio each frame of a batch takes: its own, or that of another negative for negatives.
+    """Return, for each frame of a batch, the row whose audio it takes: its own or, for negatives, another negative.
 
     Raises:
       ValueError: see `partner_draws`.

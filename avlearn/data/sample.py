@@ -32,7 +32,7 @@ class Sampling:
       negatives: `on_grid`: the audio of negatives is cut on the grid of frame times, like that of positives (Objects
         that Sound, section 3.3). `off_grid`: it is cut at any column, which leaves a shortcut that can be studied.
       misalignment_seconds: largest distance of the audio from the frame, of positives and negatives alike.
-      shift_seconds: least and greatest distance of the audio from the frames, for `shifted`.
+      shift_seconds: smallest and largest distance of the audio from the frames, for `shifted`.
       spectrogram_scaling: a name in `avlearn.data.augment.SCALINGS`.
       flip: whether half of the pairs are flipped left to right.
       brightness: added to each channel, uniform within +- this fraction of the full range.
@@ -68,8 +68,8 @@ class Sampling:
     @property
     def shifts_ms(self) -> Int64[np.ndarray, " offsets"]:
         """Allowed offsets for `shifted`, in ms: before and after the frames, never 0."""
-        least, greatest = (round(1000 * seconds) for seconds in self.shift_seconds)
-        later = GRID_MS * np.arange(-(-least // GRID_MS), greatest // GRID_MS + 1)
+        smallest, largest = (round(1000 * seconds) for seconds in self.shift_seconds)
+        later = GRID_MS * np.arange(-(-smallest // GRID_MS), largest // GRID_MS + 1)
         return np.concatenate([-later[::-1], later])
 
     def __post_init__(self):
@@ -80,8 +80,8 @@ class Sampling:
         }
         for key, allowed in named.items():
             one_of(getattr(self, key), allowed, f"data.{key}")
-        least = {"misalignment_seconds": 0, "brightness": 0, "saturation": 0, "samples_per_clip": 1, "threads": 0}
-        for key, bound in least.items():
+        minimums = {"misalignment_seconds": 0, "brightness": 0, "saturation": 0, "samples_per_clip": 1, "threads": 0}
+        for key, bound in minimums.items():
             if getattr(self, key) < bound:
                 raise ValueError(
                     f"{key}={getattr(self, key)} is out of range; --config.data.{key} must be {bound} or more"
@@ -93,8 +93,8 @@ class Sampling:
             )
 
     def _check_shift(self) -> None:
-        least, greatest = self.shift_seconds
-        if not GRID_MS / 1000 <= least <= greatest:
+        smallest, largest = self.shift_seconds
+        if not GRID_MS / 1000 <= smallest <= largest:
             raise ValueError(
                 f"shift_seconds={self.shift_seconds} is out of range; --config.data.shift_seconds must be the "
                 f"smallest and the largest distance, both {GRID_MS / 1000} or more"

@@ -24,7 +24,7 @@ TABLE = tuple(dataclasses.replace(row, title=f"{row.title}, CCA {{components}}")
 
 @dataclasses.dataclass(frozen=True)
 class Alignment:
-    """A fitted CCA; column c of both matrices is the direction of canonical correlation c, the greatest first.
+    """A fitted CCA; column c of both matrices is the direction of canonical correlation c, the largest first.
 
     Attributes:
       image_mean, audio_mean: means of the features that it was fitted on.

@@ -206,7 +206,7 @@ def _dot(one: Float[np.ndarray, "n 224 224"], other: Float[np.ndarray, "n 224 22
 def best_overlap(
     truth: Float[np.ndarray, "n 224 224"], covered: Int[np.ndarray, " n"], protocol: str
 ) -> Float[np.ndarray, " n"]:
-    """Compute the greatest possible cIoU value with `kept` pixels, which are put where the ground truth is highest."""
+    """Compute the largest possible cIoU value with `kept` pixels, which are put where the ground truth is highest."""
     left = kept(covered, protocol)
     outside = np.maximum(left - covered, 0)
     inside = np.zeros(len(truth))

@@ -38,7 +38,7 @@ def evaluate(
     out_of_sight: str = "left_out",
     items_expected: int | None = None,
 ) -> dict[str, Any]:
-    """Compute average precision and greatest F1 of the heat maps, for each kind of negative and for all together.
+    """Compute average precision and highest F1 of the heat maps, for each kind of negative and for all together.
 
     Positives are corresponding pairs with a usable sounding box. Negatives are pairs with another clip's audio
     (off-screen), pairs with silence, and optionally corresponding pairs without a sounding box, whose sound comes from

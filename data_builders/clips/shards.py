@@ -72,7 +72,7 @@ def features(settings: record.Settings, class_count: int | None = None) -> tfds.
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """The planned contents of a shard, stored in a file next to it, so that a plan of any size needs no memory.
+    """The planned contents of a shard, stored in a file next to it, so that a large plan takes no memory.
 
     Attributes:
       clips: clips in order; for each, the files that may hold it, in the order to try them.
@@ -92,7 +92,7 @@ class Job:
         labels: Mapping[str, int],
         time_limit_seconds: float,
     ) -> "Job":
-        """Create a job with the labels of its own clips, out of those of the dataset."""
+        """Create a job with those of the dataset's labels that its clips need."""
         segments = [files[0].segment for files in clips]
         used = {label for segment in segments for label in (*segment.labels, *(box.label for box in segment.boxes))}
         recipe = Recipe(settings, {label: labels[label] for label in sorted(used)})

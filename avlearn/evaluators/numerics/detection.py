@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 def scores(
     confidence: Float[np.ndarray, " n"], sounding: Bool[np.ndarray, " n"], localized: Bool[np.ndarray, " n"]
 ) -> dict[str, float]:
-    """Compute the average precision (interpolated) and the greatest F1 over all thresholds.
+    """Compute the average precision (interpolated) and the highest F1 over all thresholds.
 
     Args:
       confidence: confidence of each pair.

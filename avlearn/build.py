@@ -43,11 +43,11 @@ class Network:
 
     Attributes:
       name: name of its file in avlearn/models.
-      inputs: the inputs that it takes.
+      inputs: inputs that it takes.
       training: the model in training mode, with the parameters of step 0.
       evaluation: the same model in evaluation mode.
-      loss: its loss with the settings of the config, called by a score of `avlearn.training.step`; None for a network
-        that is not trained here (VGG16).
+      loss: its loss with the settings of the config, which the `score_*` functions of `avlearn.training.step` call;
+        None for a network that is not trained here (VGG16).
     """
 
     name: str
@@ -58,7 +58,7 @@ class Network:
 
     @property
     def pairings(self) -> tuple[str, ...]:
-        """Return the pairings of `config.data` that it can be trained with; none without a loss."""
+        """Return the values of `config.data.pairing` that can train the network; none if it has no loss."""
         if self.loss is None:
             return ()
         if self.inputs.classes:
@@ -73,7 +73,7 @@ class Network:
 
 
 def check_numbers(config: ConfigDict) -> None:
-    """Check the counts and the choice of checkpoint, whose errors would otherwise show in the middle of a run.
+    """Check the counts and the choice of checkpoint early; otherwise an error would appear in the middle of a run.
 
     Raises:
       ValueError: names the key, its value and what is allowed.
@@ -91,9 +91,9 @@ def check_numbers(config: ConfigDict) -> None:
     values |= {f"evaluation.{name}": config.evaluation[name] for name in evaluated}
     for key, value in values.items():
         if value < 1:
-            raise ValueError(f"{key} is {value}; --config.{key} is at least 1.")
+            raise ValueError(f"{key} is {value}; --config.{key} must be at least 1.")
     if config.evaluation.films < 0:
-        raise ValueError(f"evaluation.films is {config.evaluation.films}; --config.evaluation.films is 0 or more.")
+        raise ValueError(f"evaluation.films is {config.evaluation.films}; --config.evaluation.films must be 0 or more.")
     check_which(config.evaluation.checkpoint)
 
 
@@ -113,7 +113,7 @@ def build_model(config: ConfigDict) -> nnx.Module:
 
 
 def network_of(config: ConfigDict, model: nnx.Module) -> Network:
-    """Make a network of a model that `build_model` built; the model may consist of shapes alone."""
+    """Wrap a model from `build_model` in a `Network`; the model may hold shapes instead of arrays."""
     model.train()
     freeze(model, config.train.frozen)
     evaluation = nnx.clone(model)
@@ -121,9 +121,9 @@ def network_of(config: ConfigDict, model: nnx.Module) -> Network:
     module = by_name(avlearn.models, config.model.name, "model.name")
     if not hasattr(module, "loss"):
         return Network(config.model.name, model.inputs, model, evaluation, None)
-    # Runs of earlier versions have the settings of all losses in their config.json.
-    taken = inspect.signature(module.loss).parameters
-    settings = {key: value for key, value in config.loss.items() if key in taken}
+    # Earlier versions wrote the settings of every loss to config.json.
+    accepted = inspect.signature(module.loss).parameters
+    settings = {key: value for key, value in config.loss.items() if key in accepted}
     if hasattr(module, "check_loss"):
         module.check_loss(**settings)
     return Network(config.model.name, model.inputs, model, evaluation, functools.partial(module.loss, **settings))
@@ -212,7 +212,7 @@ def build_train_step(
 
 
 def build_score(config: ConfigDict, network: Network) -> steps.Score:
-    """Build the function from a network and a batch to the loss and its metrics, for the config's pairing.
+    """Build the function that computes loss and metrics from a network and a batch, for the config's pairing.
 
     Raises:
       ValueError: the network has no loss, or cannot be trained with the pairing.
@@ -232,7 +232,7 @@ def build_score(config: ConfigDict, network: Network) -> steps.Score:
 
 
 def replicated_state(network: Network, adam: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """Return the state of step 0, on every device."""
+    """Return the state of step 0, replicated on every device."""
     state = steps.initial_state(network.training, adam)
     # A copy, because the step donates its state and the network keeps its own arrays.
     return jax.device_put(jax.tree.map(jnp.copy, state), placement.replicated(mesh))
@@ -248,7 +248,7 @@ def by_name(package: ModuleType, name: str, key: str) -> ModuleType:
     """Import the module of this name from a package.
 
     Args:
-      package: its files are the index.
+      package: package whose files are the allowed names.
       name: name of the file.
       key: dotted key of the config that holds the name, for the error.
 
@@ -261,7 +261,7 @@ def by_name(package: ModuleType, name: str, key: str) -> ModuleType:
 
 
 def build_augmentation(config: ConfigDict) -> Callable[[augment.RawBatch], Batch]:
-    """Build the function from the cuts of the input pipeline to a batch for training."""
+    """Build the function that turns a raw batch of the input pipeline into a training batch."""
     return functools.partial(augment.augment_batch, scaling=config.data.spectrogram_scaling)
 
 

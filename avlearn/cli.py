@@ -1,4 +1,4 @@
-"""The `avlearn` command, for everything around training: reports, weights, built datasets.
+"""The `avlearn` command, for everything but training: reports, weights, built datasets.
 
 `python -m avlearn.main --config=CONFIG` trains and evaluates. `avlearn COMMAND --help` describes a command.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from avlearn.devices import environment
 
-# Command to its module in avlearn/commands and its line in the help.
+# Maps each command to its module in avlearn/commands and its line in the help.
 COMMANDS = {
     "report": ("report", "write a page that compares runs: scores, curves, retrieval, localization"),
     "import": ("import_weights", "create a run from published weights (PyTorch, Keras, safetensors)"),

@@ -47,7 +47,7 @@ def difference(a: ConfigDict | Mapping, b: ConfigDict | Mapping) -> dict[str, tu
 
 
 def summary(config: ConfigDict, base: ConfigDict) -> str:
-    """List the settings of a config that differ from another one, one line for each section."""
+    """List the settings in which a config differs from a base config, one line for each section."""
     sections: dict[str, list[str]] = {}
     for key, (_, value) in difference(base, config).items():
         section, _, name = key.rpartition(".")
@@ -57,7 +57,7 @@ def summary(config: ConfigDict, base: ConfigDict) -> str:
 
 
 def names() -> list[str]:
-    """Return the names of the files in configs/, without `base`, in alphabetical order."""
+    """Return the names of the files in configs/ except `base`, in alphabetical order."""
     return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "base"))
 
 

@@ -1,4 +1,4 @@
-"""Builds an experiment from its config: one object with everything that training calls.
+"""Builds an experiment from its config: one object that holds everything that training calls.
 
 Only this module, `build`, `evaluation` and `commands` read configs.
 """
@@ -65,7 +65,7 @@ class Experiment:
     preemption: Preemption
 
     def start(self) -> TrainState:
-        """Return the state of the latest checkpoint, or without checkpoints that of step 0.
+        """Return the state of the latest checkpoint, or of step 0 if the run has no checkpoints.
 
         Raises:
           ValueError: the checkpoints hold another network, or `config.train.initialise_from` does not fit.
@@ -75,20 +75,21 @@ class Experiment:
         devices = f"{self.mesh.size} device(s) ({kind}) of {jax.process_count()} process(es)"
         workers = f"{self.config.train.num_workers} worker(s) on {devices}"
         if self.checkpoints.latest_step() is None:
-            LOG.info("Starts from step 0; %s.", workers)
+            LOG.info("Starting from step 0; %s.", workers)
             if not self.config.train.initialise_from:
                 return state
             source, frozen = self.config.train.initialise_from, self.config.train.frozen
             return initialise.initialised(state, source, frozen, placement.replicated(self.mesh))
         state = self.checkpoints.restore_state(state, placement.replicated(self.mesh))
-        LOG.info("Resumes from step %d of %s; %s.", int(state.step), self.checkpoints.directory, workers)
+        LOG.info("Resuming from step %d of %s; %s.", int(state.step), self.checkpoints.directory, workers)
         return state
 
     def validate(self, state: TrainState) -> tuple[dict[str, float], Arrays]:
-        """Compute loss, accuracy and rate of predicted positives on the validation split, and the arrays of its pairs.
+        """Return loss, accuracy and rate of predicted positives on the validation split, and the arrays of its pairs.
 
-        Half of the pairs correspond; with pairing `shifted` the others are shifted, else they are of other videos. A
-        network that does not train on pairs has its training loss here, on batches of `config.evaluation.batch`.
+        Half of the pairs correspond. The others take their audio from another moment of the clip if the pairing is
+        `shifted`, else from another video. For a network that does not train on pairs, the loss is its training loss,
+        on batches of `config.evaluation.batch` clips.
         """
         arrays = self.validation_pairs(state)
         corresponds = jnp.asarray(arrays["corresponds"])
@@ -131,7 +132,7 @@ def build(
     """Open the dataset, build the network and check that everything fits; writes nothing.
 
     Args:
-      config: all of the config.
+      config: the complete config.
       workdir: directory of the run.
       preemption: listens for SIGTERM; None: SIGTERM is not handled.
       devices: devices of the run; None: all.
@@ -149,7 +150,7 @@ def build(
     names = {"train": data.train_split, "validation": data.validation_split}
     splits = {role: built_dataset.open_split(data.dataset, data.data_dir, name) for role, name in names.items()}
     if splits["train"].full_records_reason:
-        LOG.info("Complete records are read: %s.", splits["train"].full_records_reason)
+        LOG.info("Reading complete records: %s.", splits["train"].full_records_reason)
     cuts_per_step = config.train.num_workers * config.train.batch_per_worker // pairs.rows_per_moment(data.pairing)
     schedule = build_schedule(config, len(splits["train"]) * data.samples_per_clip / cuts_per_step)
     adam = build_optimizer(config, schedule)
@@ -181,7 +182,7 @@ def build(
 def training_stream(
     config: ConfigDict, network: Network, split: built_dataset.Split
 ) -> Callable[..., Iterator[augment.RawBatch]]:
-    """Return the function from workers and a first step to their training batches: NumPy arrays, not yet augmented."""
+    """Return the function that yields the training batches of some workers from a step on, in NumPy, not augmented."""
     return functools.partial(
         pipeline.training_batches,
         split,
@@ -203,7 +204,7 @@ def batches_on_devices(stream: Callable, mesh: Mesh, num_workers: int, first_ste
 def validation_loss(
     config: ConfigDict, network: Network, passes: ForwardPasses, **validated
 ) -> Callable[[TrainState], float] | None:
-    """Return the function that computes the training loss, the mean over a split's clips; None for losses on pairs."""
+    """Return the function that computes the mean training loss over a split's clips; None for losses on pairs."""
     if network.loss is None or "avc" in network.pairings:
         return None
     score = build_score(config, network)

@@ -35,17 +35,17 @@ from avlearn.runs.preemption import EXIT_CODE, Preempted, Preemption
 
 LOG = logging.getLogger("avlearn")
 MODES = ("train", "evaluate", "follow", "dry_run", "inspect")
-# Processes abort when the coordinator, process 0, is gone, so that it waits until they have exited with their own code.
+# When process 0, the coordinator, exits, the others abort. It waits this long so that they exit with their own codes.
 COORDINATOR_SECONDS = 2
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, such as configs/avenet.py:miniature.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; default: runs/ and the config's name.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; default: runs/CONFIG.")
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
     MODES,
-    "train (then evaluate), evaluate, follow: evaluate each checkpoint of a training that runs at the same time, "
-    "dry_run: show parameters, memory and inputs, inspect: write a page about the dataset.",
+    "train (then evaluate), evaluate, follow: evaluate each checkpoint of a run while it trains, dry_run: show "
+    "parameters, memory and inputs, inspect: write a page about the dataset.",
 )
 TOPOLOGY = flags.DEFINE_string(
     "topology", None, "dry_run: a machine to plan for, such as tpu-v4-32, gpu-h100-16 or 32 (devices)."
@@ -57,9 +57,9 @@ COMPILE_CACHE = flags.DEFINE_string(
     "Directory of compiled programs, kept for later runs; empty: none; default: ~/.cache/avlearn/compiled.",
 )
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoints to evaluate; default: those of the workdir.")
-ARRAYS = flags.DEFINE_string("arrays", None, "evaluate: an arrays.npz to score, in place of a network.")
+ARRAYS = flags.DEFINE_string("arrays", None, "evaluate: an arrays.npz to score instead of a network.")
 EVALUATORS = flags.DEFINE_list(
-    "evaluators", None, "Evaluators, such as ndcg,pointing, in place of config.evaluation.evaluators."
+    "evaluators", None, "Evaluators, such as ndcg,pointing, instead of config.evaluation.evaluators."
 )
 
 
@@ -74,13 +74,13 @@ def run(
     preemption: Preemption | None = None,
     profile: bool = False,
 ) -> None:
-    """Run one mode of an experiment; the workdir is by default `runs/` and the config's name, or `inspect/`."""
+    """Run one mode of an experiment; the workdir defaults to `runs/<config>`, or to `inspect/<dataset>`."""
     check_flags(mode, workdir, checkpoint, arrays, topology)
     if mode == "dry_run":
-        evaluate.say(dry_run.describe(config, topology))
+        evaluate.print_once(dry_run.describe(config, topology))
         return
     if mode == "inspect":
-        evaluate.say(inspect_dataset.write(config, workdir))
+        evaluate.print_once(inspect_dataset.write(config, workdir))
         return
     workdir = pathlib.Path("runs") / config_name() if workdir is None else workdir
     LOG.info("Settings that differ from configs/base.py:\n%s", configs.summary(config, configs.defaults()))
@@ -114,7 +114,7 @@ def config_name() -> str:
 def check_flags(
     mode: str, workdir: pathlib.Path | None, checkpoint: str | None, arrays: str | None, topology: str | None
 ) -> None:
-    """Check that the named paths exist, and that the flags go together.
+    """Check that the given paths exist, and that the flags can be combined.
 
     Raises:
       ValueError: names the flag.
@@ -135,7 +135,7 @@ def check_flags(
 
 
 def start_up(num_workers: int) -> Preemption:
-    """Join the other processes of the run, set up the terminal, and listen for SIGTERM; before any device is used."""
+    """Join the run's processes, set up the terminal and listen for SIGTERM; call it before devices are used."""
     terminal.quieten(flags.FLAGS.verbosity)
     environment.set_thread_count(num_workers)
     processes.initialize()
@@ -150,14 +150,14 @@ def parse_flags(arguments: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS(arguments)
         if CONFIG.value is not None:
-            CONFIG.value.to_json()  # an unreadable file shows only when its config is used
+            CONFIG.value.to_json()  # an unreadable file raises its error only when its config is used
         return rest
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         message = str(error.args[0] if error.args else error).strip()
-        if "Traceback" in message:  # ml_collections puts it into the message of an error in the file
+        if "Traceback" in message:  # ml_collections includes the traceback of an error in the config file
             message = message.splitlines()[-1]
-        where = "configs/base.py and the config of the network list all keys with their units."
-        sys.exit(f"error: in the flags: {message}\n{where}")
+        hint = "configs/base.py and the config of the network list all keys with their units."
+        sys.exit(f"error: in the flags: {message}\n{hint}")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -183,7 +183,7 @@ def main(arguments: Sequence[str]) -> None:
             profile=PROFILE.value,
         )
     except Preempted as error:
-        LOG.info("Ends: %s. The same command resumes.", error)
+        LOG.info("Stopping: %s. The same command resumes.", error)
         sys.exit(EXIT_CODE)
     except (ValueError, non_finite.NonFiniteLoss) as error:
         if flags.FLAGS.verbosity > 0:
@@ -191,12 +191,12 @@ def main(arguments: Sequence[str]) -> None:
         exit_code = non_finite.EXIT_CODE if isinstance(error, non_finite.NonFiniteLoss) else 1
         fail(f"error: {error}\n(--verbosity=1 shows where it came from)", exit_code)
     except Exception as error:
-        room = "Make room and start the same command again; a training resumes from its last checkpoint."
-        fail(f"error: no space is left: {error}\n{room}" if is_full_disk(error) else traceback.format_exc())
+        hint = "Free some space and start the same command again; training resumes from its last checkpoint."
+        fail(f"error: no space is left: {error}\n{hint}" if is_full_disk(error) else traceback.format_exc())
 
 
 def fail(message: str, exit_code: int = 1) -> None:
-    """Print a message and exit; one of several processes exits at once, since an orderly exit waits for the others."""
+    """Print a message and exit; with several processes exit at once, since an orderly exit waits for the others."""
     print(message, file=sys.stderr, flush=True)
     if not jax.distributed.is_initialized():
         sys.exit(exit_code)

@@ -2,8 +2,8 @@
 
 Objects that Sound 3.2 grades retrieval by the AudioSet ontology. The relevance of two classes is `C - d`, where `d` is
 the shortest path between them and `C` the longest distance in the ontology (20); the relevance of two clips is that of
-their best pair of labels. The published `C` and distances follow from the undirected graph of all classes, with all
-parents and without a root, and with `C` over the classes without `restrictions`.
+their best pair of labels. The undirected graph of all classes, with all their parents and without a root, reproduces
+the published distances; `C` is the longest distance among the classes without `restrictions`.
 """
 
 import dataclasses
@@ -93,7 +93,7 @@ class Ontology:
         return self.ids[self._position(name_or_id)]
 
     def descendants(self, name_or_id: str) -> set[str]:
-        """Return the ids of a class and of all its descendants, as in AudioSet-Instruments."""
+        """Return the ids of a class and of all its descendants; AudioSet-Instruments is such a set."""
         found, waiting = set(), [self._position(name_or_id)]
         while waiting:
             index = waiting.pop()
@@ -107,7 +107,7 @@ class Ontology:
         return int(self.distances([a, b])[0, 1])
 
     def distances(self, classes: Sequence[str]) -> Int[np.ndarray, "n n"]:
-        """Return the lengths of the shortest paths between all pairs of classes, as `distance`, int32.
+        """Return `distance` for all pairs of classes, int32.
 
         Raises:
           ValueError: a class is not in the ontology; names the nearest ones.
@@ -145,7 +145,7 @@ class Ontology:
         *,
         max_relevance: int = MAX_RELEVANCE,
     ) -> Int[np.ndarray, "n m"]:
-        """Return the relevance of clips to clips: the maximum of `C - d` over pairs of their labels, 0 without labels.
+        """Return the relevance between n and m clips: the maximum of `C - d` over their labels, 0 without labels.
 
         Args:
           labels_a: labels of n clips.
@@ -171,32 +171,32 @@ def relevance(
     labels_b: Bool[np.ndarray, "m classes"],
     class_relevance: Int[np.ndarray, "classes classes"],
 ) -> Int[np.ndarray, "n m"]:
-    """Return the relevance of clips to clips: the maximum over pairs of their labels, 0 for a clip without labels.
+    """Return the relevance between n and m clips: the maximum over pairs of their labels, 0 for a clip without labels.
 
     Clips with equal labels are computed once, so 20,000 x 20,000 AudioSet clips take seconds.
 
     Args:
       labels_a: labels of n clips.
       labels_b: labels of m clips.
-      class_relevance: relevance of classes to classes, at least 0; the result has its type.
+      class_relevance: relevance between classes, at least 0; the result has its dtype.
     """
-    sets_a, of_a = label_sets(labels_a)
-    sets_b, of_b = label_sets(labels_b)
+    sets_a, index_a = label_sets(labels_a)
+    sets_b, index_b = label_sets(labels_b)
     result = np.empty((len(labels_a), len(labels_b)), class_relevance.dtype)
-    by_set = np.argsort(of_a, kind="stable")  # so that a block has few sets
+    by_set = np.argsort(index_a, kind="stable")  # so that a block has few sets
     for block in np.array_split(by_set, 1 + result.size // _BLOCK_CELLS):
-        sets, of_block = np.unique(of_a[block], return_inverse=True)
-        of_sets = np.take(label_set_relevance(sets_a[sets], sets_b, class_relevance), of_b, axis=1)
-        result[block] = np.take(of_sets, of_block, axis=0)
+        sets, index = np.unique(index_a[block], return_inverse=True)
+        rows = np.take(label_set_relevance(sets_a[sets], sets_b, class_relevance), index_b, axis=1)
+        result[block] = np.take(rows, index, axis=0)
     return result
 
 
 def label_sets(
     labels: Bool[np.ndarray, "n classes"],
 ) -> tuple[Bool[np.ndarray, "sets classes"], Int[np.ndarray, " n"]]:
-    """Return the different label sets among clips, and the number of each clip's set."""
-    _, first, of_clip = np.unique(np.packbits(labels, axis=1), axis=0, return_index=True, return_inverse=True)
-    return labels[first], of_clip
+    """Return the distinct label sets of clips, and the index of each clip's set."""
+    _, first, index = np.unique(np.packbits(labels, axis=1), axis=0, return_index=True, return_inverse=True)
+    return labels[first], index
 
 
 def label_set_relevance(
@@ -204,7 +204,7 @@ def label_set_relevance(
     labels_b: Bool[np.ndarray, "m classes"],
     class_relevance: Int[np.ndarray, "classes classes"],
 ) -> Int[np.ndarray, "n m"]:
-    """Compute `relevance` pair by pair, for rows that are all different."""
+    """Compute `relevance` for every pair of rows, which should all be distinct."""
     return best_over_labels(labels_b, best_over_labels(labels_a, class_relevance).T).T
 
 

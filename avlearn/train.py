@@ -20,7 +20,7 @@ from avlearn.training.step import TrainState
 
 LOG = logging.getLogger("avlearn")
 
-# Steps that are dispatched ahead: enough to hide the host, few enough to notice a bad loss soon. None on a CPU, where
+# Steps to dispatch ahead: enough to hide the host's work, few enough to notice a bad loss soon. None on a CPU, where
 # concurrent programs compete for threads.
 STEPS_IN_FLIGHT = {"cpu": 0, "gpu": 8, "tpu": 8}
 
@@ -38,7 +38,7 @@ def train(experiment: Experiment, *, profile: bool = False) -> TrainState:
     Raises:
       NonFiniteLoss: names the step; nothing is saved after it.
       Preempted: a process received SIGTERM; the state is saved.
-      ValueError: the workdir holds checkpoints of another network.
+      ValueError: the workdir holds the checkpoints of another network.
     """
     with experiment.preemption.deferred():
         return _train(experiment, profile)
@@ -47,9 +47,9 @@ def train(experiment: Experiment, *, profile: bool = False) -> TrainState:
 def _train(experiment: Experiment, profile: bool) -> TrainState:
     config = experiment.config.train
     state = experiment.start()
-    workdir.write_config(experiment.workdir, experiment.config)  # after all that may refuse to start
+    workdir.write_config(experiment.workdir, experiment.config)  # only after every check that may refuse the run
     first_step = int(state.step)
-    # SIGTERM may have come between step and validation.
+    # SIGTERM may have arrived between the step and its validation.
     validated = not _due(config, first_step) or experiment.checkpoints.is_validated(first_step)
     if first_step >= config.steps and validated:
         LOG.info("Already trained: %d of %d steps.", first_step, config.steps)
@@ -64,9 +64,9 @@ def _train(experiment: Experiment, profile: bool) -> TrainState:
     batches = experiment.training_batches(first_step)
     for step in range(first_step + 1, config.steps + 1):
         trace.before(step)
-        asked = time.perf_counter()
+        waiting_since = time.perf_counter()
         batch = next(batches)
-        clock.step(time.perf_counter() - asked)
+        clock.step(time.perf_counter() - waiting_since)
         state, metrics = experiment.train_step(state, batch)
         trace.after(step, metrics)
         in_flight.append((step, metrics, experiment.preemption.poll()))
@@ -101,7 +101,7 @@ def _finish(experiment: Experiment, in_flight: collections.deque, at_most: int) 
         step, metrics, sigterm = in_flight.popleft()
         scalars = {name: float(value) for name, value in metrics.items() if value.ndim == 0}
         if not non_finite.is_finite(scalars):
-            raise non_finite.of_step(
+            raise non_finite.step_error(
                 step,
                 metrics,
                 workdir=experiment.workdir,
@@ -124,7 +124,7 @@ def _validate_and_save(experiment: Experiment, state: TrainState, log: metrics_l
     except Preempted:
         raise _preempted(experiment, state) from None
     if not math.isfinite(scalars["validation/loss"]):
-        raise non_finite.of_validation(int(state.step), scalars["validation/loss"], experiment.checkpoints)
+        raise non_finite.validation_error(int(state.step), scalars["validation/loss"], experiment.checkpoints)
     log.write(int(state.step), scalars)
     validations = -(-int(state.step) // experiment.config.train.checkpoint_every_steps)
     every = experiment.config.train.pictures_every
@@ -138,7 +138,7 @@ def _validate_and_save(experiment: Experiment, state: TrainState, log: metrics_l
 
 
 def _preempted(experiment: Experiment, state: TrainState) -> Preempted:
-    """Save without a validation, which the next start makes up for if it is due; return the error."""
+    """Save without validating, and return the error; the next start validates if a validation is due."""
     experiment.checkpoints.save(state, metrics=None)
     experiment.checkpoints.wait()
     return Preempted(f"{REASON}: step {state.step} is saved in {experiment.checkpoints.directory}")

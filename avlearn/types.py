@@ -1,4 +1,4 @@
-"""The values that pass between rooms: the inputs of a network, a batch, and the outputs."""
+"""The types that the packages share: the inputs of a network, a batch, and the outputs."""
 
 import dataclasses
 from typing import Any
@@ -9,14 +9,15 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 # A NumPy or JAX array, or only its shape and type.
 Array = Any
-Arrays = dict[str, np.ndarray]  # name to array; in an evaluation with one row for each pair
+Arrays = dict[str, np.ndarray]  # name to array; in an evaluation, each array has one row per pair
 
-ALSO_ON = "also_on"  # key in results.json: further dataset (config.evaluation.also_on) to its evaluators' results
+# Key in results.json that maps each further dataset (config.evaluation.also_on) to its evaluators' results.
+ALSO_ON = "also_on"
 
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
-    """The inputs of a network, which the input pipeline delivers.
+    """The inputs that a network takes and that the input pipeline provides.
 
     Attributes:
       frame_pixels: side of the square frame, pixels (224 in the papers).
@@ -72,11 +73,11 @@ class Batch:
     Attributes:
       frames: RGB, 0 to 255; `[batch, frames, height, width, 3]` for networks that take several.
       log_spectrogram: natural log of power with the config's scaling; time first, then frequency.
-      corresponds: whether frame and audio are of one moment of one video.
-      video: fingerprint of the frame's video; pairs of equal fingerprints are never used as negatives.
+      corresponds: whether frame and audio come from one moment of one video.
+      video: fingerprint of the frame's video; clips with equal fingerprints are never paired as negatives.
       weight: 1 for a pair, 0 for padding.
-      flow: optical flow in pixels of the stored frames, as `optical_flow.to_images` codes it; None if the network
-        takes none.
+      flow: optical flow in pixels of the stored frames, encoded by `optical_flow.to_images`; None if the network takes
+        none.
       waveform: mono, full scale 1; None if the network takes none.
       labels: classes that sound in the frame's clip; None if the network is not supervised.
     """
@@ -110,8 +111,9 @@ class Outputs:
       image_embedding: vector of each frame, compared by Euclidean distance in retrieval; None if the network fuses
         the modes before it has one (multisensory network).
       logit: log-odds that frame and audio correspond. For a two-way softmax this is the difference of the two logits,
-        so softmax cross-entropy and the logistic loss on it are the same number. None without audio (VGG16).
-      audio_embedding: vector of each second of audio; None without audio.
+        so softmax cross-entropy and the logistic loss on it are the same number. None if the network takes no audio
+        (VGG16).
+      audio_embedding: vector of each second of audio; None if the network takes no audio.
       heat_map: log-odds for each cell of the image (AVOL-Net); None if the network has no map.
     """
 
@@ -128,7 +130,7 @@ class TableRow:
     Attributes:
       name: key of the metric in the evaluator's results; a path such as `all/max_f1` for a nested metric.
       title: title of the row; `{k}` is replaced by the value of `k` in the results.
-      baseline: path in the results' `baselines`, to the baseline's value or to a mapping with the metric's name; or
+      baseline: path in the results' `baselines` to the baseline's value, or to a mapping that has the metric's name; or
         the name of another metric in the results.
       baseline_title: title of the baseline.
       further_items: key of a count in the results: items that this metric covers beyond `items`.

@@ -22,14 +22,14 @@ def get_config(variant: str = "") -> ConfigDict:
     with config.unlocked():
         config.model.conv7_scale = 1.0  # initial factor of conv7 on the scalar product
         config.model.conv7_bias = -1.0  # initial bias of conv7
-        config.model.conv5_activation = "relu"  # relu | none, for weights that were trained without it
+        config.model.conv5_activation = "relu"  # relu | none, for weights that were trained without a ReLU
     if variant == "miniature":
         config.evaluation.evaluators = ("avc_accuracy", "ndcg", "pointing", "ciou")
         config.model.kernel_centre_share = 0.5
         config.train.learning_rate = 2e-3
         config.train.warmup_steps = 300
-        # With its few cells a network of this size puts its peaks some pixels off the objects. It is fully
-        # convolutional, so it is evaluated on larger frames, where these pixels matter less.
+        # The map of so small a network has few cells, so its peaks are some pixels off the objects. The network is
+        # fully convolutional, so it is evaluated on larger frames, where these pixels matter less.
         config.evaluation.frame_pixels = 80
         config.train.steps = 2400
     return config

@@ -3,8 +3,8 @@
     python -m avlearn.main --config=configs/esc50.py:l3net --mode=evaluate --checkpoint=runs/l3net/checkpoints
     python -m avlearn.main --config=configs/esc50.py:avenet-miniature --mode=evaluate --checkpoint=...
 
-After the colon goes the config that the checkpoint was trained with. The paper reports an accuracy of 79.3 %, and
-62.5 % for the network with its initial weights.
+The name after the colon is the config that the checkpoint was trained with. The paper reports an accuracy of 79.3 %,
+and 62.5 % for the network with its initial weights.
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +14,7 @@ from configs import base
 
 def get_config(network: str = "l3net") -> ConfigDict:
     """Return the config of a network, evaluated on ESC-50."""
-    config = base.of_network(network)
+    config = base.load_experiment(network)
     config.evaluation.evaluators = ("sound_classification",)
     config.evaluation.sound_classification.dataset = "esc50/all"
     config.evaluation.sound_classification.windows = 10

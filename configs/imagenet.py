@@ -3,8 +3,8 @@
     python -m avlearn.main --config=configs/imagenet.py:l3net --mode=evaluate --checkpoint=runs/l3net/checkpoints
         --config.data.data_dir=~/tensorflow_datasets
 
-After the colon goes the config that the checkpoint was trained with. The paper reports a top-1 accuracy of 32.3 %,
-and 12.9 % for the network with its initial weights. For another dataset:
+The name after the colon is the config that the checkpoint was trained with. The paper reports a top-1 accuracy of
+32.3 %, and 12.9 % for the network with its initial weights. For another dataset:
 --config.evaluation.linear_probe.dataset=cifar10
 """
 
@@ -15,6 +15,6 @@ from configs import base
 
 def get_config(network: str = "l3net") -> ConfigDict:
     """Return the config of a network, evaluated on ImageNet."""
-    config = base.of_network(network)
+    config = base.load_experiment(network)
     config.evaluation.evaluators = ("linear_probe",)
     return config

@@ -3,9 +3,9 @@
     python -m avlearn.main --config=configs/lvs.py
     python -m avlearn.main --config=configs/lvs.py:miniature
 
-Trained on 144,000 clips of VGG-Sound, the paper reports cIoU .719 and AUC .582 on Flickr-SoundNet's test set (table 3),
-and .344 and .382 on VGG-SS (table 5), where a centred disc scores .340 and .375. Table 4 ablates the loss: cIoU on
-Flickr falls to .667 (--config.loss.regions=complement) and .675 (positives_only).
+After training on 144,000 clips of VGG-Sound, the paper reports cIoU .719 and AUC .582 on Flickr-SoundNet's test set
+(table 3), and .344 and .382 on VGG-SS (table 5), where a centred disc scores .340 and .375. Table 4 ablates the loss:
+cIoU on Flickr falls to .667 (--config.loss.regions=complement) and .675 (positives_only).
 
 VGG-Sound has no boxes. To evaluate on VGG-SS after training:
 
@@ -25,17 +25,17 @@ def get_config(variant: str = "") -> ConfigDict:
     config = without_loss(variant)
     config.model.name = "lvs"
     with config.unlocked():
-        config.loss.objective = "released"  # released: the formula of the released code | paper: the printed one
+        config.loss.objective = "released"  # released: the formula in the released code | paper: the printed one
         config.loss.regions = "tri_map"  # tri_map | complement | positives_only: table 4
-        config.loss.temperature = 0.07  # of the released objective
+        config.loss.temperature = 0.07  # temperature of the released objective
     return config
 
 
 def without_loss(variant: str) -> ConfigDict:
-    """Return the data and the training of LVS, which configs/attention10k.py shares."""
+    """Return the data and training settings of LVS, which configs/attention10k.py shares."""
     config = base.get_config(variant)
     config.data.pairing = "contrast"
-    # As in the released code, frames are flipped and cropped from 1.1 times their size, and nothing else is changed.
+    # As in the released code, frames are flipped and cropped from 1.1 times the input size, without further changes.
     # The audio is centred on its frame.
     config.data.misalignment_seconds = 0.0
     config.data.brightness = 0.0

@@ -4,7 +4,8 @@
     python -m avlearn.main --config=configs/multisensory.py:miniature
 
 It learns to tell the audio of a moment from that of another moment of the same clip, 2.0 to 5.8 s away; in miniature,
-from that of other clips. All that Sound reports an AVC accuracy of 59.9 % on its 50 classes of AudioSet-Instruments.
+from the audio of other clips. All that Sound reports an AVC accuracy of 59.9 % on its 50 classes of
+AudioSet-Instruments.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +14,7 @@ from configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """Return the released settings as far as Adam has them, or `miniature`."""
+    """Return the released settings, except those of the optimizer, or `miniature`."""
     config = base.get_config(variant)
     config.model.name = "multisensory"
     config.data.misalignment_seconds = 0.0
@@ -26,8 +27,8 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def full_size() -> dict:
-    """Return the paper's size: 4.2 s of video and audio. It has 15 pairs a GPU; here 16, since half are shifted."""
-    # DIFFERS: (Owens and Efros 3) trained by Adam, not by momentum.
+    """Return the paper's size: 4.2 s of video and audio. It has 15 pairs per GPU; here 16, since half are shifted."""
+    # DIFFERS: (Owens and Efros 3) trained with Adam, not with momentum.
     return {
         "inputs": {"frames": 105, "waveform_samples": 88_200, "waveform_hz": 21_000},
         "data": {"dataset": "audioset/instruments_waveform", "pairing": "shifted"},
@@ -37,10 +38,10 @@ def full_size() -> dict:
 
 
 def miniature() -> dict:
-    """Return .6 s of video and audio, with negatives from other clips: to tell moments apart takes longer than minutes.
+    """Return .6 s of video and audio, with negatives from other clips: telling moments apart takes too long to learn.
 
-    Every pair is fused separately, so the cost of a step grows with its pairs: four workers of 8 x 8 pairs take twice
-    the clips of one worker of 16 x 16.
+    Every pair is fused separately, so the cost of a step grows with its pairs: at the same cost, four workers with
+    8 x 8 pairs each use twice as many clips as one worker with 16 x 16.
     """
     return {
         "inputs": {"frames": 15, "frame_pixels": 32, "waveform_samples": 4800, "waveform_hz": 8000},

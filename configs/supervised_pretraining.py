@@ -3,9 +3,9 @@
     python -m avlearn.main --config=configs/supervised.py
     python -m avlearn.main --config=configs/supervised_pretraining.py
 
-and both with `:miniature`. The first command trains the trunks (--config.train.initialise_from names another run), the
-second L3-Net's fusion layers on the frozen features. The paper reports an AVC accuracy of 74 % (table 1), the same as
-L3-Net without labels, and 65 % for direct combination (configs/supervised.py).
+The first command trains the trunks, the second L3-Net's fusion layers on the frozen features. Append `:miniature` to
+both configs for the small size; --config.train.initialise_from names another run. The paper reports an AVC accuracy of
+74 % (table 1), the same as L3-Net without labels, and 65 % for direct combination (configs/supervised.py).
 """
 
 from ml_collections import ConfigDict

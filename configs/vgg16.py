@@ -3,8 +3,8 @@
     avlearn import --network=vgg16 --from=vgg16-397923af.pth --to=runs/vgg16
     python -m avlearn.main --config=configs/vgg16.py --mode=evaluate --workdir=runs/vgg16
 
-The paper reports nDCG@30 of .600 im-im. The network is not trained here. It has no audio stream, so retrieval of images
-by images is its only metric.
+The paper reports nDCG@30 of .600 im-im. The network is not trained here. It has no audio stream, so image-to-image
+retrieval is its only metric.
 """
 
 from ml_collections import ConfigDict

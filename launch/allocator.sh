@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Chooses the memory allocator: `source launch/allocator.sh` before training, evaluation or `tfds build`.
-# Uses tcmalloc if it is installed (Debian, Ubuntu: apt-get install libtcmalloc-minimal4), else makes glibc keep freed
-# memory. By default glibc maps large buffers again at every use (docs/running/performance.md).
+# Uses tcmalloc if it is installed (Debian, Ubuntu: apt-get install libtcmalloc-minimal4); otherwise it makes glibc keep
+# freed memory. By default glibc maps large buffers again at every use (docs/running/performance.md).
 if [ -n "$(find -L /usr/lib /usr/lib64 -maxdepth 2 -name libtcmalloc_minimal.so.4 -print -quit 2> /dev/null)" ]; then
   case ":${LD_PRELOAD:-}:" in
     *:libtcmalloc_minimal.so.4:*) ;;

@@ -6,10 +6,10 @@
     python launch/grid_search.py ... --slurm         # an array of Slurm jobs; afterwards, ... --summarise
 
 Several --grid options are crossed. Flags of avlearn.main follow after `--`. Each point trains in OUTPUT/KEY=VALUE, with
-its log in OUTPUT/KEY=VALUE.log and the exit code of its last start in OUTPUT/KEY=VALUE.exit. The same command again
-resumes the search: finished and diverged points stay, the others continue from their checkpoints. OUTPUT/grid.md,
-grid.csv and grid.svg hold the table and the plot of the least validation loss of each run (ATS keeps the model with the
-least validation loss) against the first key.
+its log in OUTPUT/KEY=VALUE.log and the exit code of its last start in OUTPUT/KEY=VALUE.exit. The same command resumes
+the search: finished and diverged points are kept, the others continue from their checkpoints. OUTPUT/grid.md, grid.csv
+and grid.svg hold a table and a plot of each run's least validation loss (by which ATS chooses its model) against the
+first key.
 """
 
 import argparse
@@ -105,7 +105,7 @@ def points(grid: Sequence[str], output: pathlib.Path, flags: Sequence[str]) -> l
         values = dict(zip(axes, combination, strict=True))
         workdir = output / ",".join(f"{key.split('.')[-1]}={value}" for key, value in values.items())
         settings = [f"--config.{key}={value}" for key, value in values.items()]
-        # The evaluation split must not influence the choice.
+        # The evaluation split must not influence the choice, so it is not evaluated.
         own = ["--config.evaluation.after_training=False", f"--workdir={workdir}", *settings]
         found.append(Point(values, workdir, (*flags, *own)))
     return found
@@ -229,7 +229,7 @@ def write_plot(output: pathlib.Path, grid: Sequence[Point], results: dict[str, O
                 axes.text(x, 0.98, "diverged", rotation=90, transform=axes.get_xaxis_transform(), ha="right", va="top")
         set_scale(axes)
         if (losses := [r.loss for r in results.values() if r.loss > 0]) and max(losses) > 10 * min(losses):
-            axes.set_yscale("log")  # keeps the others apart when one loss is much larger
+            axes.set_yscale("log")  # so that the others stay distinct when one loss is much larger
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter("")
         axes.set_xlabel(key)
@@ -240,7 +240,7 @@ def write_plot(output: pathlib.Path, grid: Sequence[Point], results: dict[str, O
 
 
 def axis(values: Sequence[str]) -> tuple[Callable[[str], float], Callable]:
-    """Return the positions of values on the axis, and what sets its scale, logarithmic for positive numbers."""
+    """Return functions that place values on the axis and set its scale, which is logarithmic for positive numbers."""
     order = list(dict.fromkeys(values))
     with contextlib.suppress(ValueError):
         numbers = [float(value) for value in order]
@@ -263,7 +263,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--at_once", type=int, default=1, help="runs at a time on this machine")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--slurm", action="store_true", help="submit an array of Slurm jobs and do not wait")
-    where.add_argument("--summarise", action="store_true", help="do not train; write table and plot")
+    where.add_argument("--summarise", action="store_true", help="do not train; write the table and the plot")
     parser.add_argument("--sbatch", action="append", default=[], help="an option of sbatch, such as --sbatch=--nodes=2")
     parser.add_argument("flags", nargs="*", help="flags of avlearn.main, after --")
     options, unknown = parser.parse_known_args()

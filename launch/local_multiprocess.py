@@ -3,9 +3,9 @@
 
     python launch/local_multiprocess.py --processes=2 --devices=4 -- --config=configs/avenet.py:miniature ...
 
-Flags of avlearn.main follow after `--`. Each process has `--devices` fake CPU devices, or with `--gpus` as many of the
-machine's GPUs. Each output line is prefixed by the number of its process. When a process fails, the others are
-terminated and the command exits with its exit code. Ctrl-C and SIGTERM are forwarded to all processes.
+Flags of avlearn.main follow after `--`. Each process has `--devices` fake CPU devices or, with `--gpus`, that many of
+the machine's GPUs. Each output line is prefixed with the number of its process. When a process fails, the others are
+terminated, and the command exits with the failed one's exit code. Ctrl-C and SIGTERM are forwarded to all processes.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import time
 
 ROOT = pathlib.Path(__file__).parents[1]
 LAST_LINES = 15  # lines of the failed process that are shown again at the end
-# Messages of the CPU's collectives about each group of devices, in fragments, because several threads write at once.
+# Messages of the CPU's collectives about each group of devices; they arrive in fragments, since several threads write.
 GLOO = re.compile(
     r"(\[Gloo\] Rank | is connected to | peer ranks\. |Expected number of connected peer ranks is : |\d|\s)*"
 )
@@ -71,7 +71,7 @@ class Process:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,  # Ctrl-C reaches it once, forwarded by this program
+            start_new_session=True,  # so that Ctrl-C reaches it only once, forwarded by this program
         )
         self._printer = threading.Thread(target=self._print_lines, daemon=True)
         self._printer.start()
@@ -127,7 +127,7 @@ def end(processes: list[Process]) -> None:
 
 
 def report(process: Process, code: int) -> int:
-    """Say which process failed first, and print its last lines again."""
+    """Print which process failed first, and its last lines; return its exit code."""
     reason = f"by signal {signal.Signals(code - 128).name}" if code > 128 else f"with exit code {code}"
     print(f"\nProcess {process.number} ended first, {reason}. Its last lines:", file=sys.stderr)
     for line in process.last_lines:
@@ -140,7 +140,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, required=True)
     parser.add_argument("--devices", type=int, default=1, help="devices of each process")
-    parser.add_argument("--gpus", action="store_true", help="use GPUs, not fake CPU devices")
+    parser.add_argument("--gpus", action="store_true", help="use GPUs instead of fake CPU devices")
     parser.add_argument("--module", default="avlearn.main", help="program to run; default: avlearn.main")
     parser.add_argument("flags", nargs="*", help="flags of the program, after --")
     arguments, unknown = parser.parse_known_args()
@@ -155,8 +155,8 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Start the processes and wait for them."""
     arguments = parse()
-    early: list[int] = []  # signals that come before all processes have started
-    # A background shell ignores SIGINT, and the processes would inherit that: handle it here.
+    early: list[int] = []  # signals that arrive before all processes have started
+    # A background shell ignores SIGINT, and the processes would inherit that, so it is handled here.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: early.append(number))
     command = [sys.executable, "-m", arguments.module, *arguments.flags]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the synthetic dataset, trains and evaluates three small networks on it, and writes a report.
-# Usage: ./launch/quickstart.sh [cuda|tpu]. When run again, it reuses what exists.
+# Usage: ./launch/quickstart.sh [cuda|tpu]. A second run reuses the dataset and the checkpoints.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/install.sh "${1:-}"

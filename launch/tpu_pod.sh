@@ -121,7 +121,7 @@ complete_flags() {
   [[ "${flags[*]}" != *"=$mounted/"* ]] || need bucket
 }
 
-# Mounts the bucket on the workers, without metadata caches, so that all see at once what one writes.
+# Mounts the bucket on the workers, without metadata caches, so that all see immediately what one of them writes.
 mount_bucket() {
   local bucket="${settings[bucket]#gs://}"
   on_workers all 'set -e; if ! command -v gcsfuse > /dev/null; then'\
@@ -141,7 +141,7 @@ install_and_start() {
   fi
   execute git archive --format=tar.gz --output="$archive" HEAD
   execute gcloud compute tpus tpu-vm scp "$archive" "${settings[name]}:avlearn.tar.gz" "${where[@]}" --worker=all
-  # -m makes every file newer than the last installation, so that it is updated.
+  # -m makes every file newer than the last installation, so that launch/install.sh updates it.
   on_workers all 'set -e; if systemctl is-active --quiet avlearn; then echo "error: a run is in progress" >&2; exit 1; fi;'\
 ' rm -rf avlearn/code; mkdir -p avlearn/code; tar -xzmf avlearn.tar.gz -C avlearn/code;'\
 ' if ! ldconfig -p | grep -q libtcmalloc_minimal.so.4; then'\

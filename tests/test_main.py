@@ -86,7 +86,7 @@ def test_audio_features_of_another_network(runs, tiny_world, tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints", network="vgg16", keep=1)
     checkpoints.save(steps.initial_state(network.training, optax.identity()), metrics={"validation/loss": 0.0})
     checkpoints.close()
-    with pytest.raises(ValueError, match=r"cca needs audio_embedding, audio_embedding, which vgg16 does not deliver"):
+    with pytest.raises(ValueError, match=r"cca needs audio_embedding, audio_embedding, which vgg16 does not provide"):
         main.run(config, tmp_path / "deaf", "evaluate", str(tmp_path / "checkpoints"))
     config.evaluation.sounds_from = str(runs / "l3net")
     main.run(config, tmp_path / "both", "evaluate", str(tmp_path / "checkpoints"))

@@ -1,1 +1,1 @@
-"""One file per command: those of `avlearn`, and the modes of `avlearn.main` that do not train."""
+"""The commands of `avlearn`, and the modes of `avlearn.main` that do not train; one file each."""

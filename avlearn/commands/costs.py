@@ -25,7 +25,7 @@ from avlearn.training import step as steps
 from avlearn.types import Batch
 
 MIB = 2.0**20
-BATCHES = (2, 4)  # pairs; the difference cancels costs that do not depend on the batch size
+BATCHES = (2, 4)  # pairs; subtracting the two cancels costs that do not depend on the batch size
 PAGE = """# What the networks cost
 
 Costs of one pair of frame and audio at the papers' size, in the config's type (float32). Written by
@@ -40,7 +40,7 @@ avlearn costs docs/reference/costs.md
   AVE-Net 5,139,447,810 multiply-adds, or 10.28 GFLOP: 2,564,997,120 in the convolutions of its vision tower,
   2,574,286,848 in those of its audio tower, the rest in fc1, fc2 and fc3.
 * *Kept*: activations that the forward pass keeps for the backward pass, for each pair in the batch, before any compiler
-  optimises the program. `--mode=dry_run` compiles the training step for the devices at hand and prints the memory that
+  optimises the program. `--mode=dry_run` compiles the training step for the local devices and prints the memory that
   it really takes. The column is empty for networks that are not trained here.
 
 """
@@ -61,7 +61,7 @@ class Cost:
     kept_mib: float | None
 
     def cells(self) -> tuple[str, str, str]:
-        """Format the table's columns."""
+        """Format the cells of the table's columns."""
         kept = "" if self.kept_mib is None else f"{self.kept_mib:.0f}"
         return f"{self.parameters:,}", f"{self.forward_gflop:.2f}", kept
 
@@ -132,7 +132,7 @@ def _objective(config: ConfigDict, network: Network, pairs: int) -> tuple:
 
 
 def full_size() -> Iterator[tuple[str, ConfigDict, Network]]:
-    """Yield each distinct network of configs/ at full size, shapes only: its config files, a config, the network."""
+    """Yield each distinct full-size network: the names of its config files, a config, and the network (shapes only)."""
     files: dict[str, list[str]] = {}
     found: dict[str, ConfigDict] = {}
     for name in configs.names():

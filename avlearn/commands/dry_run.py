@@ -1,4 +1,4 @@
-"""Describes a run without its data: parameters, batch, memory, and the inputs of its evaluators."""
+"""Describes a run without reading its data: parameters, batch, memory, and the inputs of its evaluators."""
 
 import jax
 from ml_collections import ConfigDict
@@ -18,8 +18,7 @@ def describe(config: ConfigDict, topology_name: str | None = None) -> str:
 
     Args:
       config: the experiment.
-      topology_name: another machine (`topology.parse`): describe what its devices would hold and exchange, instead of
-        this machine's.
+      topology_name: name of another machine (`topology.parse`), whose devices are described instead of this machine's.
 
     Raises:
       ValueError: a config value is unknown, or values do not fit each other.
@@ -68,17 +67,17 @@ def describe_memory(config: ConfigDict, network: Network, mesh) -> str:
         return f"Memory of a training step: none, {network.name} is not trained here"
     step, state, batch = step_and_shapes(config, network, mesh, config.train.num_workers)
     mib, pairs = 2.0**20, config.train.batch_per_worker
-    given, working = size_in_bytes(state) + size_in_bytes(batch) // mesh.size, step.working_bytes(state, batch)
+    arguments, working = size_in_bytes(state) + size_in_bytes(batch) // mesh.size, step.working_bytes(state, batch)
     return (
         "Memory of a training step on each device: "
-        f"{given / mib:.0f} MiB of parameters, optimizer state and input, "
+        f"{arguments / mib:.0f} MiB of parameters, optimizer state and input, "
         f"{working / mib:.0f} MiB of activations and gradients, "
         f"{working / mib / pairs:.1f} MiB for each of a worker's {pairs} pairs"
     )
 
 
 def step_and_shapes(config: ConfigDict, network: Network, mesh, workers: int) -> tuple:
-    """Return the training step for `workers` workers on a mesh, and the shapes of its state and batch."""
+    """Return the training step for a number of workers on a mesh, and the shapes of its state and batch."""
     # The schedule does not change shapes, so the number of steps per epoch is arbitrary.
     adam = build_optimizer(config, build_schedule(config, steps_per_epoch=1.0))
     step = build_train_step(config, network, adam, mesh, prepare=build_augmentation(config))
@@ -89,7 +88,7 @@ def step_and_shapes(config: ConfigDict, network: Network, mesh, workers: int) ->
 def describe_topology(config: ConfigDict, network: Network, machine: topology.Topology) -> str:
     """Describe what each device of another machine would hold and exchange.
 
-    One device here compiles the step for the workers of one device there: the same program except for the exchange.
+    A local device compiles the step for the workers of one remote device; only the exchange is missing.
 
     Raises:
       ValueError: the number of workers is not a multiple of the number of devices.
@@ -122,7 +121,7 @@ def size_in_bytes(shapes) -> int:
 
 
 def describe_evaluators(config: ConfigDict, network: Network) -> str:
-    """Describe what each evaluator reads; check that the network provides it."""
+    """Describe the arrays that each evaluator reads; check that the network provides them."""
     lines = []
     for name, each in {"": config, **further_datasets.configs(config)}.items():
         needs = registry.needs(each)

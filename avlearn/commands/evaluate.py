@@ -14,7 +14,7 @@ from avlearn.visuals import score_table
 
 
 def evaluate(built: Evaluation, checkpoints: Checkpoints, workdir: pathlib.Path) -> None:
-    """Evaluate a checkpoint; write its metrics, the arrays behind them, and the report; print the table of scores.
+    """Evaluate a checkpoint; write its metrics, their arrays and the report; print the table of scores.
 
     Raises:
       ValueError: there is no usable checkpoint, or an evaluator refuses its arrays.
@@ -22,7 +22,7 @@ def evaluate(built: Evaluation, checkpoints: Checkpoints, workdir: pathlib.Path)
     found = built.run(checkpoints, built.config.evaluation.checkpoint)
     _write_config(workdir, built.config)
     array_files.save(workdir, found.results, found.arrays, found.further_arrays)
-    say(_table(workdir, found.results))
+    print_once(_table(workdir, found.results))
     if built.report_arrays is not None:
         shown = built.report_arrays.collect(found.state, found.arrays)
         array_files.save_arrays(workdir / array_files.FOR_REPORT, shown)
@@ -41,7 +41,7 @@ def score(config: ConfigDict, workdir: pathlib.Path, arrays: pathlib.Path) -> No
     workdirs.make(workdir)
     _write_config(workdir, config)
     array_files.save_results(workdir, results)
-    say(f"{_table(workdir, results)}\n\nResults: {workdir / 'results.json'}")
+    print_once(f"{_table(workdir, results)}\n\nResults: {workdir / 'results.json'}")
     _check_refused(results)
 
 
@@ -51,14 +51,14 @@ def _table(workdir: pathlib.Path, results: dict) -> str:
     return score_table.table(by_run, registry.table_rows(by_run))
 
 
-def say(text: str) -> None:
-    """Print from the first process only."""
+def print_once(text: str) -> None:
+    """Print a text on the first process only."""
     if jax.process_index() == 0:
         print(text)
 
 
 def _write_config(workdir: pathlib.Path, config: ConfigDict) -> None:
-    """Write the config, unless the directory has that of a training."""
+    """Write the config, unless the directory already has the config of a training run."""
     if not workdirs.holds_training(workdir):
         workdirs.write_config(workdir, config)
 

@@ -1,4 +1,4 @@
-"""Writes the weights of a trained run to one safetensors file, for other programs or another machine.
+"""Writes the weights of a trained run to one safetensors file, for use in other programs or on other machines.
 
     avlearn export --from=runs/avenet --to=avenet.safetensors
 
@@ -20,7 +20,7 @@ from avlearn.weights import files
 
 
 def weights(workdir: pathlib.Path, which: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return parameters and running statistics of a run by path, and the file's metadata.
+    """Return the parameters and running statistics of a run by path, and the metadata of the file to write.
 
     Args:
       workdir: directory of the run, with `config.json` and `checkpoints/`.

@@ -24,20 +24,20 @@ from avlearn.training.step import TrainState
 from avlearn.weights import files, layouts, published
 from avlearn.weights.published import WeightLayout
 
-VARIANTS = ("", "miniature")  # of every file in configs/
-NO_VALIDATION = {"validation/loss": float("inf")}  # any further training is better
+VARIANTS = ("", "miniature")  # variants of the networks' configs
+NO_VALIDATION = {"validation/loss": float("inf")}  # so that any later checkpoint is better
 
 
 def imported(
     found: Mapping[str, np.ndarray], config: ConfigDict, file_format: str, positive_class: int
 ) -> tuple[TrainState, WeightLayout]:
-    """Return the state of step 0 with the arrays of a file in place of the random ones, and the file's layout.
+    """Return the state of step 0 with the arrays of a file instead of random ones, and the file's layout.
 
     Args:
       found: name in the file to array.
-      config: of the network; updated with the settings that the weights were trained with.
+      config: config of the network; updated in place with the settings that the weights were trained with.
       file_format: name of a layout, or `auto`.
-      positive_class: which of the replication's two outputs means that frame and audio correspond.
+      positive_class: index of the replication's output, 0 or 1, that means that frame and audio correspond.
 
     Raises:
       ValueError: the file's entries are not those of the network; the message lists all differences.

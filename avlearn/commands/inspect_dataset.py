@@ -1,4 +1,4 @@
-"""Writes a page about the dataset of a config, to look at what was built before training on it."""
+"""Writes a page about the dataset of a config, for looking at a built dataset before training on it."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from avlearn.media.log_spectrogram import FRONT_ENDS
 from avlearn.visuals import clip_selection, dataset_page
 from avlearn.visuals.boxes import frame_boxes
 
-SAMPLES = 12  # clips shown of each split
-CANDIDATES = 240  # number of shuffled clips from which the samples are selected
-SILENT_SECONDS = 2  # a count that takes longer shows a progress bar
+SAMPLES = 12  # clips to show from each split
+CANDIDATES = 240  # number of shuffled clips to select the samples from
+PROGRESS_BAR_DELAY_SECONDS = 2
 
 
 def write(config: ConfigDict, workdir: pathlib.Path | None) -> str:
@@ -52,7 +52,11 @@ def write(config: ConfigDict, workdir: pathlib.Path | None) -> str:
 def summarise(split: built_dataset.Split, seed: int) -> dataset_page.SplitSummary:
     """Count the clips of a split, with a progress bar if it takes long, and read the sample clips."""
     with tqdm(
-        total=len(split), desc=f"{split.dataset} {split.name}", unit="clip", smoothing=0.05, delay=SILENT_SECONDS
+        total=len(split),
+        desc=f"{split.dataset} {split.name}",
+        unit="clip",
+        smoothing=0.05,
+        delay=PROGRESS_BAR_DELAY_SECONDS,
     ) as bar:
         counts = survey.count_split(split, bar.update)
     spec = FRONT_ENDS[split.front_end]
@@ -72,10 +76,10 @@ def summarise(split: built_dataset.Split, seed: int) -> dataset_page.SplitSummar
 
 
 def select_samples(split: built_dataset.Split, seed: int) -> Int[np.ndarray, " clips"]:
-    """Select the numbers of the clips to show; only the seed and the labels decide.
+    """Select the numbers of the clips to show, which depend on the seed and the labels only.
 
-    The seed shuffles the split, and `clip_selection.one_per_class` selects from the first `CANDIDATES` clips. If there
-    are too few classes, the next clips in the shuffled order fill up.
+    The split is shuffled, and `clip_selection.one_per_class` selects from the first `CANDIDATES` clips. If there are
+    too few classes, the next clips in the shuffled order fill the remaining places.
     """
     candidates = order.epoch_order(len(split), seed, epoch=0)[:CANDIDATES]
     rank = np.arange(len(candidates))

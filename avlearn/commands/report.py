@@ -21,7 +21,7 @@ from avlearn.visuals.tri_map_overlay import Thresholds
 
 
 def load(workdir: pathlib.Path) -> report_page.Run:
-    """Read what the page shows from the directory of a run.
+    """Read everything that the page shows from the directory of a run.
 
     Raises:
       ValueError: the run has not been evaluated, or its dataset is missing.
@@ -37,7 +37,7 @@ def load(workdir: pathlib.Path) -> report_page.Run:
     page_arrays = {name: arrays[name] for name in report_page.PAIRINGS if name in arrays}
     if (workdir / array_files.FOR_REPORT).exists():
         page_arrays |= array_files.load_arrays(workdir / array_files.FOR_REPORT)
-    # The last evaluation may have used other clips than the run's config names.
+    # The last evaluation may have used other clips than those that the run's config names.
     for pairing in about["sources"].keys() & page_arrays:
         config["evaluation"] |= {name: about["sources"][pairing][name] for name in ("dataset", "split")}
     evaluated = config["evaluation"].get("dataset") or config["data"]["dataset"]
@@ -58,7 +58,7 @@ def load(workdir: pathlib.Path) -> report_page.Run:
 
 
 def thresholds(config: Mapping) -> Thresholds | None:
-    """Return the thresholds of the regions in the run's loss; None if the loss has no regions."""
+    """Return the thresholds that define the regions in the run's loss; None if the loss has no regions."""
     if config["model"]["name"] != "lvs" or config["loss"]["regions"] == "positives_only":
         return None
     background = {"tri_map": tri_map.NEGATIVE_THRESHOLD, "complement": tri_map.POSITIVE_THRESHOLD}

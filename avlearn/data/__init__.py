@@ -1,1 +1,1 @@
-"""From built datasets to batches."""
+"""Reads built datasets and turns them into batches."""

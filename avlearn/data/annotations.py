@@ -1,4 +1,4 @@
-"""Labels and boxes of clips, and of the frames that are cut from them.
+"""Labels and boxes of clips, and of the frames cut from them.
 
 The functions run in TensorFlow's graph.
 """
@@ -29,10 +29,10 @@ def clip_annotations(records: dict, num_classes: int) -> dict[str, tf.Tensor]:
       boxes: float32 `[clips, n, 4]`, padded with NaN; n is the largest number of boxes of a clip, plus one.
       box_label, box_sounding, box_annotator, box_time_ms: int64 `[clips, n]`.
     """
-    padding = {"label": -1, "sounding": 0, "annotator": -1, "time_ms": 2**40}  # a time later than any other
+    padding = {"label": -1, "sounding": 0, "annotator": -1, "time_ms": 2**40}  # later than any time in a clip
 
     def dense(values: tf.RaggedTensor, fill, size: int = 1) -> tf.Tensor:
-        # One more, because `tf.data.Dataset.unbatch` crashes on elements of size 0 (TensorFlow 2.21).
+        # Pad by one, because `tf.data.Dataset.unbatch` crashes on elements of size 0 (TensorFlow 2.21).
         return tf.pad(values.to_tensor(fill), [(0, 0), (0, size)], constant_values=fill)
 
     boxes = dense(records["boxes/bbox"], float("nan"), 4)
@@ -46,7 +46,7 @@ def clip_annotations(records: dict, num_classes: int) -> dict[str, tf.Tensor]:
 def frame_annotations(clip: dict, clip_id: tf.Tensor, time_ms: tf.Tensor, window: tf.Tensor, size: tf.Tensor) -> dict:
     """Return the labels and boxes of one cropped frame.
 
-    The boxes are those of the annotated time nearest to the frame; of two equally near times, the earlier one counts.
+    The boxes are those of the annotated time nearest to the frame, or of the earlier one if two are equally near.
     Boxes outside the crop are left out, because the network does not see them.
 
     Args:
@@ -89,7 +89,7 @@ def frame_annotations(clip: dict, clip_id: tf.Tensor, time_ms: tf.Tensor, window
 
 
 def label_features(num_classes: int) -> dict:
-    """Return the features to parse for the labels; none for a network without classes."""
+    """Return the features to parse to get the labels; none for a network without classes."""
     return {"labels": FEATURES["labels"]} if num_classes else {}
 
 

@@ -1,7 +1,7 @@
 """Augmentation of frames and audio (flip, colour, volume), and scaling of the log-spectrogram.
 
-Training augments on the devices (`augment_batch`), where it costs next to nothing; on the cores of the input pipeline
-it would cost a third of the time that decoding the frames takes.
+Training augments on the devices (`augment_batch`), where it costs next to nothing; in the input pipeline it would take
+a third as long as decoding the frames.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from avlearn.types import Batch, InputSpec
 
 LUMA = (0.299, 0.587, 0.114)  # weights of R, G, B in grey (ITU-R BT.601, as in JPEG)
 DB_PER_LN = 10 / math.log(10)
-# Between two real clips (means -60 and -67 dB, deviations 22 and 12) and the synthetic data (-32 dB, 22).
+# A compromise between two real clips (means -60 and -67 dB, deviations 22 and 12) and the synthetic data (-32 dB, 22).
 DB_MEAN = -45.0
 DB_STANDARD_DEVIATION = 20.0
 DB_RANGE = 80.0
@@ -46,12 +46,12 @@ class Augmentation:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RawBatch:
-    """A training batch as it was cut from records, not yet augmented; the other fields are those of `Batch`.
+    """A training batch cut from records, not yet augmented; `Batch` describes the other fields.
 
     Attributes:
-      frames, flow: as decoded.
-      log_spectrogram: as stored: natural log of power, not scaled.
-      waveform: as stored: int16, full scale 32767.
+      frames, flow: decoded images.
+      log_spectrogram: natural log of power, not scaled, as stored.
+      waveform: int16, full scale 32767, as stored.
       augmentation: changes that `augment_batch` makes.
     """
 
@@ -116,7 +116,7 @@ def jitter(
     """Flip frames left to right and change their colours (Look, Listen and Learn, section 2.2).
 
     Args:
-      frames: RGB; all frames of a pair change alike.
+      frames: RGB; all frames of a pair get the same change.
       flip, brightness, saturation: one value per pair, see `Augmentation`.
     """
     flipped = jnp.where(_broadcast(flip, frames), frames[..., ::-1, :], frames)
@@ -135,7 +135,7 @@ def flip_flow(
     """Flip optical flow left to right where `flip` is True.
 
     Horizontal motion (every other channel) changes its sign: in the encoding of
-    `avlearn.media.optical_flow.to_pictures`, value v becomes 255 - v.
+    `avlearn.media.optical_flow.to_images`, value v becomes 255 - v.
     """
     mirrored = flow[..., ::-1, :]
     is_horizontal = jnp.broadcast_to(jnp.arange(flow.shape[-1]) % 2 == 0, flow.shape)
@@ -145,7 +145,7 @@ def flip_flow(
 def change_volume(
     ln_power: Float[Array, "*batch columns bins"], factor: Float[Array, "*batch"]
 ) -> Float[Array, "*batch columns bins"]:
-    """Multiply the amplitude of each cut by its factor, and so the power by the square; return float32."""
+    """Multiply the amplitude of each cut by its factor, which multiplies the power by its square; return float32."""
     return ln_power.astype(jnp.float32) + 2 * _broadcast(jnp.log(factor), ln_power)
 
 
@@ -178,7 +178,7 @@ def db_standardised(ln_power):
 
 
 def db_80(ln_power):
-    """Convert to decibels below the peak of each cut, clipped at 80, and scale to [-1, 1]; volume has no influence."""
+    """Convert to decibels below the peak of each cut, clipped at 80, and scale to [-1, 1]; volume has no effect."""
     peak = ln_power.max(axis=(-2, -1), keepdims=True)
     below = ((ln_power - peak) * DB_PER_LN).clip(min=-DB_RANGE)
     return 1 + 2 * below / DB_RANGE
@@ -188,10 +188,10 @@ SCALINGS = {"ln_12": ln_12, "ln_5": ln_5, "db_standardised": db_standardised, "d
 
 
 def scale_audio(stored: Mapping[str, np.ndarray], scaling: str) -> dict[str, Float32[np.ndarray, "..."]]:
-    """Scale stored audio as evaluation does: without augmentation, in NumPy.
+    """Scale stored audio for evaluation: without augmentation, in NumPy.
 
     Args:
-      stored: holds log_spectrogram and optionally waveform, as stored.
+      stored: log_spectrogram and optionally waveform, as stored.
       scaling: a name in `SCALINGS`.
 
     Returns:

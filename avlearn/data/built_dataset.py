@@ -1,7 +1,7 @@
 """Opens the splits of a built dataset and reads their records in any order.
 
-Only the dataset's directory is needed, not the code that built it. A split is an index of (file, offset), so a restart
-begins at once with the right record.
+Only the dataset's directory is needed, not the code that built it. A split is indexed by (file, offset), so a restarted
+run begins at the right record without reading the ones before it.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from avlearn.data import contents, graph, index, schema, tfrecord_file
 from avlearn.data.mapped_files import MappedFiles
 from avlearn.data.records import FullRecords, PartialRecords, Records
 
-CLIPS_PER_READ = 256  # where only small values are read
+CLIPS_PER_READ = 256  # if only small values are read
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,12 +33,12 @@ class Split:
       dataset: "builder/config".
       version: version of the data on disk.
       name: name of the split.
-      class_ids, class_names: in label order.
+      class_ids, class_names: ids and display names of the classes, in label order.
       ontology: nodes with `id`, `name`, `child_ids`; empty if the dataset has no ontology.
       frames_per_second: rate of the stored frames, 1 / s.
       front_end: audio front end of the stored log-spectrograms, a name in `avlearn.media.log_spectrogram.FRONT_ENDS`.
       waveform_hz: sample rate of the stored waveforms; 0 if none are stored.
-      features: features of a record, names of `avlearn.data.schema.features`.
+      features: names of the stored features, a subset of `avlearn.data.schema.features`.
       files: paths of the shards.
       file: index of each record's shard in `files`.
       offset: byte in the shard at which each record begins.
@@ -76,7 +76,7 @@ class Split:
         return _reader(self.files, self.file, self.offset)
 
     def records(self, features: Mapping[str, object], large: Sequence[str] = ()) -> Records:
-        """Return a reader of some values of records, which reads no others if the split has tables of contents.
+        """Return a reader of the named values of records; if the split has tables of contents, it reads nothing else.
 
         Args:
           features: features to parse, as for `tf.io.parse_example`, without those in `contents.LARGE`.
@@ -154,7 +154,7 @@ def _reader(files: Sequence[str], file: np.ndarray, offset: np.ndarray) -> Calla
     paths, numbers, offsets = tf.constant(files), tf.constant(file), tf.constant(offset)
 
     def read(clip: tf.Tensor) -> tf.Tensor:
-        # A record of 0.4 MB costs 0.16 ms of CPU by its offset, 0.12 ms read in sequence; Python threads were slower.
+        # Reading a record of 0.4 MB takes 0.16 ms of CPU by offset, 0.12 ms in sequence; Python threads were slower.
         records = tf.raw_ops.TFRecordDatasetV2(
             filenames=paths[numbers[clip]][None],
             compression_type="",
@@ -176,8 +176,8 @@ def open_split(dataset: str, data_dir: str | os.PathLike, split: str) -> Split:
       split: name of the split.
 
     Raises:
-      ValueError: the dataset is not built, has another schema version or no such split, or a file is damaged. The
-        message says what was found and which command fixes it.
+      ValueError: the dataset is not built, has another schema version or no such split, or a file is damaged; the
+        message names the command that fixes it.
     """
     info, version, rebuild_hint = _open(dataset, data_dir)
     if split not in info.splits:
@@ -213,7 +213,7 @@ def split_names(dataset: str, data_dir: str | os.PathLike) -> tuple[str, ...]:
     """Return the names of the splits of a built dataset, in the order in which they were written.
 
     Raises:
-      ValueError: as `open_split`.
+      ValueError: the dataset is not built, or has another schema version.
     """
     info, _, _ = _open(dataset, data_dir)
     return tuple(info.splits)
@@ -233,7 +233,7 @@ def _open(dataset: str, data_dir: str | os.PathLike) -> tuple[tfds.core.DatasetI
     written = metadata.get("schema_version") if metadata is not None else None
     if written != schema.SCHEMA_VERSION:
         raise ValueError(
-            f"{dataset} {version} in {data_dir} was written with schema version {written}, this code reads "
+            f"{dataset} {version} in {data_dir} was written with schema version {written}, but this code reads "
             f"{schema.SCHEMA_VERSION}. {rebuild_hint}"
         )
     return info, version, rebuild_hint

@@ -1,4 +1,4 @@
-"""The table of contents of a shard: its records with the location of each large value in place of the value.
+"""The table of contents of a shard: its records, with each large value replaced by its location.
 
 It is stored next to the shard, as `<shard>.contents`: a TFRecord file with one entry per record. It lets the input
 pipeline read one frame and one second of audio without the rest of a record. Builders write it, without TensorFlow.
@@ -14,11 +14,11 @@ from avlearn.data import tfrecord_file
 
 SUFFIX = ".contents"
 LARGE = ("frames", "optical_flow", "log_spectrogram", "waveform")
-END = "end_of_record"  # byte in the shard; the last one shows whether a table belongs to its shard
+END = "end_of_record"  # byte in the shard; the last record's shows whether a table belongs to its shard
 
 
 def make_entry(record: bytes, begin: int) -> bytes:
-    """Return a record with (byte in the shard, number of bytes) in place of each piece of a large value.
+    """Return a record in which (byte in the shard, number of bytes) replaces each piece of a large value.
 
     Args:
       record: serialized record of `avlearn.data.schema`.

@@ -1,9 +1,9 @@
-"""RawBatch a network's inputs out of records: frames, the flow between them, log-spectrogram, waveform.
+"""Cuts a network's inputs out of records: frames, the flow between them, log-spectrogram, waveform.
 
-Only what is used is read and decoded: one JPEG frame, cropped while it is decoded (or several consecutive ones and the
-flow between them), and the bytes of one second of log-spectrogram or waveform. `locate_images` and `locate_audio` find
-them in the records (see `avlearn.data.records`); `decode_images` and `read_audio` turn them into arrays. The functions
-on tensors run in TensorFlow's graph.
+Nothing else is read or decoded. The inputs are one JPEG frame, cropped while it is decoded (or several consecutive ones
+and the flow between them), and the bytes of one second of log-spectrogram or waveform. `locate_images` and
+`locate_audio` find them in the records (see `avlearn.data.records`); `decode_images` and `read_audio` turn them into
+arrays. The functions on tensors run in TensorFlow's graph.
 """
 
 import numpy as np
@@ -31,10 +31,10 @@ def large_values(inputs: InputSpec) -> tuple[str, ...]:
 
 
 def start_column(time_ms, columns: int, front_end: str):
-    """Return the first column of a cut that is centred on a time; it may lie outside the clip.
+    """Return the first column of a cut that is centred on a time; it may be outside the clip.
 
-    Integer arithmetic, rounded down: with `l3`, the cut of 200 (or 199) columns for a frame at t seconds begins at
-    column `200 t - 100`.
+    The result is rounded down to an integer: with `l3`, the cut of 200 (or 199) columns for a frame at t seconds begins
+    at column `200 t - 100`.
 
     Args:
       time_ms: an integer or an array of integers.
@@ -57,9 +57,9 @@ def num_columns(records: dict) -> tf.Tensor:
 
 
 def audio_span(records: dict, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the range of times, in ms, around which a cut of the audio lies within the clip.
+    """Return the range of times, in ms, for which an audio cut centred on the time fits into the clip.
 
-    This holds for the log-spectrogram and, if the network takes one, for the waveform.
+    The cut is that of the log-spectrogram and, if the network takes one, that of the waveform.
 
     Returns:
       The first time, the same for all clips, and the last time of each clip, int64 `[clips]`.
@@ -84,7 +84,7 @@ def locate_images(records: dict, middle: tf.Tensor, inputs: InputSpec) -> dict[s
 
     Args:
       records: records read with `FEATURES` and `large_values`.
-      middle: numbers of the frames in the middle, `[clips, n]`.
+      middle: numbers of the middle frames, `[clips, n]`.
       inputs: inputs of the network.
 
     Returns:
@@ -214,5 +214,5 @@ def resize(crop: tf.Tensor, pixels: int) -> tf.Tensor:
 
 
 def _neighbours(middle: tf.Tensor, count: int) -> tf.Tensor:
-    """Return `count` consecutive numbers around each, `[..., count]`; of an even count, each comes after the middle."""
+    """Return `count` consecutive numbers around each, `[..., count]`; an even count has one more before than after."""
     return middle[..., None] - count // 2 + tf.range(count, dtype=middle.dtype)

@@ -1,4 +1,4 @@
-"""Evaluation pairs: middle frames of a split with their own audio, another clip's audio, or another moment's."""
+"""Evaluation pairs: middle frames of a split with their own audio, with another clip's, or with another moment's."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from avlearn.types import Batch, InputSpec
 
 SILENCE = float(np.float16(np.log(POWER_FLOOR)))  # as stored in records
 MIDDLE_MOMENT = 0.5
-PARTNER_STREAM = 2  # random stream; training has others
+PARTNER_STREAM = 2  # random stream; training uses others
 
 
 def batches(
@@ -31,7 +31,7 @@ def batches(
     draws: int = 1,
     rows: Mapping[str, np.ndarray] | None = None,
 ) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
-    """Pass once over a split, leaving out and repeating nothing: middle frames with their own audio, centre crops.
+    """Yield the evaluation pairs of a split, each exactly once, with centre crops.
 
     Args:
       split: split to cover.
@@ -45,16 +45,15 @@ def batches(
       seed: seed of the negatives and of the shifted moments.
       items: clips whose frames this process evaluates; default: all.
       draws: number of negatives of each frame, for `avc`.
-      rows: image_item and audio_item of pairs to take in place of those of `pairing`; other arrays in it are passed
-        through.
+      rows: image_item and audio_item of pairs, which replace those of `pairing`; other arrays in it are passed through.
 
     Yields:
       A batch, and for its real rows: corresponds, image_item, audio_item, clip_id, pair_draw (number of the draw; -1
       for positives), silent (whether the audio is digital silence) and the arrays of `annotations.frame_annotations`.
 
     Raises:
-      ValueError: the pairing is unknown, the split does not fit `inputs`, or (while reading) a record is damaged or too
-        short.
+      ValueError: the pairing is unknown, the split does not fit `inputs`, or (during iteration) a record is damaged or
+        too short.
     """
     offsets_ms = sampling.shifts_ms if pairing == "shifted" else sample.ALIGNED_MS
     requirements.check_split(split, inputs, offsets_ms)
@@ -86,10 +85,10 @@ def batches(
 def examples(
     split: built_dataset.Split, inputs: InputSpec, items: Sequence[int]
 ) -> tuple[UInt8[np.ndarray, "items height width 3"], Float32[np.ndarray, "items columns bins"]]:
-    """Return the images and audio of evaluation at the resolution of the records, to be shown and played.
+    """Return evaluation's images and audio at the resolution of the records, for display and playback.
 
     Returns:
-      Crops, all enlarged to the largest, and natural log of power, neither scaled nor pooled.
+      Crops, enlarged to the size of the largest, and natural log of power, neither scaled nor pooled.
 
     Raises:
       ValueError: the split does not fit `inputs`, or one of the clips is too short.

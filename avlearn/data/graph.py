@@ -1,4 +1,4 @@
-"""Steps that the TensorFlow graphs of the input pipelines share."""
+"""Operations that the TensorFlow graphs of the input pipelines share."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from avlearn.data.records import Records
 
 
 def group_clips(dataset: tf.data.Dataset, records: Records, size: int) -> tf.data.Dataset:
-    """Batch the clip numbers of a dataset for `records`: at most `size`, and no more than one call may read."""
+    """Batch the clip numbers of a dataset: at most `size`, and no more than one call of `records` may read."""
     return dataset.batch(min(size, records.max_clips))
 
 

@@ -79,10 +79,10 @@ def open_images(dataset: str, data_dir: str | os.PathLike, split: str) -> ImageS
 def image_batches(
     split: ImageSplit, inputs: InputSpec, *, batch_size: int
 ) -> Iterator[tuple[UInt8[np.ndarray, "batch height width 3"], dict[str, np.ndarray]]]:
-    """Pass once over a split, cutting the central square of each image, `crop_fraction` of its shorter side.
+    """Yield the images of a split once, each cropped to a central square of `crop_fraction` of its shorter side.
 
     Args:
-      split: split to cover.
+      split: split to read.
       inputs: `crop_fraction` and `frame_pixels` are used.
       batch_size: images of a batch; the last batch is padded with zeros.
 

@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from avlearn.data import contents, tfrecord_file
 from avlearn.data.tfrecord_file import FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
 
-SCAN_THREADS = 16  # scanning waits for the disk or the network, not for the CPU
+SCAN_THREADS = 16  # more than cores, because scanning waits for the disk or the network, not for the CPU
 # Per split; each shard has a table. Linux lets a process map 65,530 regions of memory, and a run has three splits.
 MAX_MAPPED_SHARDS = 10_000
 LOCAL_FILE_SYSTEMS = re.compile("apfs|btrfs|exfat|ext[234]|f2fs|hfs|ntfs3?|overlay|ramfs|tmpfs|vfat|xfs|zfs")
@@ -39,12 +39,12 @@ def record_offsets(
 
 
 def full_records_reason(files: Sequence[str]) -> str:
-    """Say why records must be read in full; return an empty string if the tables of contents can be used."""
+    """Return the reason why records must be read in full; empty if the tables of contents can be used."""
     stored = file_system(files[0])
     if not LOCAL_FILE_SYSTEMS.fullmatch(stored):
         return (
-            f"the records are not on a local disk ({stored or 'unknown'}), and elsewhere one long read is faster than "
-            "many short ones"
+            f"the records are not on a local disk ({stored or 'unknown'}), and one long read is faster there than many "
+            "short ones"
         )
     if len(files) > MAX_MAPPED_SHARDS:
         return (
@@ -97,7 +97,7 @@ def _scan(file: str, records: int, *, rebuild_hint: str) -> Int64[np.ndarray, " 
             position += length + FRAMING_BYTES
     if position != size or len(found) != records:
         raise ValueError(
-            f"{path} is damaged or cut short: {records} records were written, its {size} bytes hold "
+            f"{path} is damaged or cut short: {records} records were written, but its {size} bytes hold "
             f"{len(found) - (position > size)} complete ones. {rebuild_hint}"
         )
     return np.array(found, np.int64)

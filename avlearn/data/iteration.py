@@ -1,4 +1,4 @@
-"""Iteration over the elements of a split: threads of the TensorFlow pipelines, and elements as NumPy arrays."""
+"""Runs the TensorFlow pipelines: their numbers of threads, and their elements as NumPy arrays."""
 
 import os
 import weakref
@@ -10,7 +10,7 @@ from avlearn.data import built_dataset
 from avlearn.data.records import Records
 from avlearn.data.sample import Sampling
 
-PARALLEL_GROUPS = 2  # groups of clips read at once: mostly Python code, which runs on one thread at a time
+PARALLEL_GROUPS = 2  # groups of clips to read at once: few, since Python code runs on one thread at a time
 
 
 def num_threads(sampling: Sampling) -> int:
@@ -31,7 +31,7 @@ def numpy_elements(dataset: tf.data.Dataset, split: built_dataset.Split, samplin
     options.threading.max_intra_op_parallelism = 1
     held = [dataset.with_options(options).as_numpy_iterator()]
     elements = _elements(held, split)
-    # Released while Python still runs: at exit its threads would wait for Python, and Python for them, forever.
+    # Release the iterator while Python still runs: at exit its threads and Python would wait for each other forever.
     weakref.finalize(elements, held.clear)
     return elements
 

@@ -17,7 +17,7 @@ class MappedFiles:
     """Files mapped into memory; mapping neither reads them nor keeps them open.
 
     A *location* is a row of three integers: number of the file, first byte, number of bytes. Each call asks the kernel
-    to fetch all its locations before it copies the first; other Python threads run while it waits for the disk.
+    to fetch all its locations before it copies the first one; other Python threads run while it waits for the disk.
     """
 
     def __init__(self, files: Sequence[str | os.PathLike]):
@@ -31,7 +31,7 @@ class MappedFiles:
         self._addresses = np.array([file.ctypes.data for file in self._files], np.int64)
 
     def records(self, files: Int[np.ndarray, " n"], offsets: Int[np.ndarray, " n"]) -> np.ndarray:
-        """Return records of TFRecord files by the byte at which their framing begins: bytes, as objects `[n]`.
+        """Return the records of TFRecord files at the given offsets of their framing: bytes, as objects `[n]`.
 
         Raises:
           ValueError: a checksum is wrong (`tfrecord_file.DAMAGED`).
@@ -49,7 +49,7 @@ class MappedFiles:
         return _objects(self._copies(rows)).reshape(locations.shape[:-1])
 
     def rows(self, locations: Int[np.ndarray, "n 3"], count: int | Int[np.ndarray, ""]) -> UInt8[np.ndarray, "n count"]:
-        """Return the bytes at locations that are all of `count` bytes."""
+        """Return the bytes at n locations, each `count` bytes long."""
         self._prefetch(locations)
         out = np.empty((len(locations), count), np.uint8)
         for row, (file, begin, size) in zip(out, locations.tolist(), strict=True):
@@ -65,7 +65,7 @@ class MappedFiles:
         return copies
 
     def _prefetch(self, locations: Int[np.ndarray, "n 3"]) -> None:
-        """Ask the kernel to fetch all locations at once, not one after the other."""
+        """Ask the kernel to fetch all locations at once rather than one after the other."""
         if (locations[:, 1] + locations[:, 2] > self._sizes[locations[:, 0]]).any():
             raise ValueError(tfrecord_file.DAMAGED)
         madvise = _libc().madvise
@@ -97,9 +97,8 @@ class _Memory:
         if address == ctypes.c_void_p(-1).value:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), os.fspath(file))
         weakref.finalize(self, libc.munmap, address, size).atexit = False  # threads may still be reading at exit
-        libc.madvise(
-            address, size, mmap.MADV_RANDOM
-        )  # without it, a page brings its neighbours, megabytes on some disks
+        # Otherwise reading a page also reads its neighbours, megabytes on some disks.
+        libc.madvise(address, size, mmap.MADV_RANDOM)
         self.__array_interface__ = {"version": 3, "shape": (size,), "typestr": "|u1", "data": (address, True)}
 
 

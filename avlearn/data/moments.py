@@ -1,4 +1,4 @@
-"""Every moment of a clip, each frame with its audio, for videos of a network's heat map (OtS figure 7)."""
+"""Every moment of a clip, each frame with its audio, for animations of a network's heat map (OtS figure 7)."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,10 @@ from avlearn.types import Batch, InputSpec
 class MomentSequence:
     """All moments of a clip, at the resolution of the record.
 
-    A moment is a frame whose audio, centred on it, lies within the clip.
+    A moment is a frame with the audio centred on it, which must fit into the clip.
 
     Attributes:
-      times_ms: times of the moments, from the start of the clip.
+      times_ms: times of the moments from the start of the clip, ms.
       frames_per_second: rate of the frames, 1 / s.
       frames: centre crops.
       log_spectrogram: natural log of power, from the first moment to the end of the last frame.
@@ -32,7 +32,7 @@ class MomentSequence:
 
 
 def load_moments(split: built_dataset.Split, inputs: InputSpec, item: int) -> MomentSequence:
-    """Return all moments of a clip, to be shown and played.
+    """Return all moments of a clip, for display and playback.
 
     Raises:
       ValueError: the split does not fit `inputs`, or the clip is too short.
@@ -52,7 +52,7 @@ def load_moments(split: built_dataset.Split, inputs: InputSpec, item: int) -> Mo
 def batches(
     split: built_dataset.Split, inputs: InputSpec, sampling: Sampling, *, items: Sequence[int], batch_size: int
 ) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
-    """Yield all moments of clips, cut as in evaluation; clip by clip, ordered by time.
+    """Yield all moments of clips, clip by clip and in order of time, cut as in evaluation.
 
     Args:
       split: split of the clips.
@@ -113,13 +113,14 @@ class _Clip:
         inputs, count = self._inputs, len(here.frame[0])
         starts = cut.start_column(here.audio_ms, inputs.columns, inputs.front_end)
         locations = cut.locate_audio(self.record, starts, here.audio_ms, inputs)
-        audio = cut.read_audio(self._records, {name: of[0] for name, of in locations.items()}, inputs)
+        audio = cut.read_audio(self._records, {name: each[0] for name, each in locations.items()}, inputs)
         audio = {name: values.numpy() for name, values in audio.items()}
         locations = cut.locate_images(self.record, here.frame, inputs)
-        encoded = {name: self._records.strings(of)[0] for name, of in locations.items()}
+        encoded = {name: self._records.strings(each)[0] for name, each in locations.items()}
         window = _centre(encoded["frames"][0, 0], inputs)
         images = [
-            cut.decode_images({name: of[row] for name, of in encoded.items()}, window, inputs) for row in range(count)
+            cut.decode_images({name: jpegs[row] for name, jpegs in encoded.items()}, window, inputs)
+            for row in range(count)
         ]
         return {
             **{name: np.stack([each[name] for each in images]) for name in images[0]},

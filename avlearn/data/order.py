@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Int64
 
-EPOCH_STREAM = 0  # random stream; `avlearn.data.sample` has another
+EPOCH_STREAM = 0  # random stream; `avlearn.data.sample` uses another
 
 
 def epoch_order(num_clips: int, seed: int, epoch: int) -> Int64[np.ndarray, " clips"]:

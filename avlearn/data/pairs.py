@@ -1,4 +1,4 @@
-"""Pairs frames with audio: positives of one moment, negatives of two videos or of two moments of one clip."""
+"""Pairs frames with audio: positives from one moment, negatives from two videos or from two moments of one clip."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -25,12 +25,12 @@ def negative_slots(pairing: str, batch: int) -> Bool[np.ndarray, " batch"]:
 
 
 def rows_per_moment(pairing: str) -> int:
-    """Return how many consecutive rows share their frames: 2 for `shifted`, whose second row takes other audio."""
+    """Return how many consecutive rows share a frame: 2 for `shifted`, whose second row has other audio."""
     return 2 if pairing == "shifted" else 1
 
 
 def partners(video: Int[np.ndarray, " clips"], order: Float[np.ndarray, " clips"]) -> Int[np.ndarray, " clips"]:
-    """Assign to each clip a clip of another video, at random, so that each is used once (a derangement by video).
+    """Assign each clip a random clip of another video, using each clip once (a derangement by video).
 
     Arguments and errors are those of `partner_draws`.
     """
@@ -40,14 +40,14 @@ def partners(video: Int[np.ndarray, " clips"], order: Float[np.ndarray, " clips"
 def partner_draws(
     video: Int[np.ndarray, " clips"], order: Float[np.ndarray, " clips"], draws: int
 ) -> Int[np.ndarray, "{draws} clips"]:
-    """Assign to each clip `draws` different clips of other videos; each draw uses every clip once.
+    """Assign each clip `draws` different clips of other videos; each draw uses every clip once.
 
     The videos are put into a random order, with the clips of a video next to each other, and this row is rotated: for
     the first draw by the size of the largest video, for the others by evenly spaced larger steps.
 
     Args:
       video: fingerprints; clips of one video are never partners.
-      order: uniform random numbers, the only source of chance.
+      order: uniform random numbers, the only source of randomness.
       draws: number of partners of each clip.
 
     Raises:
@@ -77,7 +77,7 @@ def partner_draws(
 def audio_source(
     negative: Bool[np.ndarray, " batch"], video: Int[np.ndarray, " batch"], order: Float[np.ndarray, " batch"]
 ) -> Int[np.ndarray, " batch"]:
-    """Return the row whose audio each frame of a batch takes: its own, or for negatives another negative's.
+    """Return, for each frame of a batch, the row whose audio it takes: its own or, for negatives, another negative.
 
     Raises:
       ValueError: see `partner_draws`.
@@ -104,7 +104,7 @@ def source_pairs(
       seed: seed of the choice among the clips.
 
     Returns:
-      image_item, audio_item and source (the class). A frame is left out if one of its classes sounds alone in no clip.
+      image_item, audio_item and source (the class). A frame is left out if no clip has one of its classes alone.
     """
     rng = np.random.default_rng(seed)
     alone = labels.sum(axis=1) == 1

@@ -2,8 +2,8 @@
 
     read, sample (several clips at once) -> decode (each clip) -> batch -> pairs -> [workers, batch_per_worker, ...]
 
-A training batch is a pure function of (seed, worker, step): it does not depend on restarts, nor on the division of the
-workers over processes.
+A training batch is a pure function of (seed, worker, step): it depends neither on restarts nor on how the workers are
+divided among processes.
 """
 
 import functools
@@ -53,7 +53,7 @@ def training_batches(
     """Return the endless stream of training batches, not yet augmented (see `augment.augment_batch`).
 
     Args:
-      split: split to take clips from.
+      split: split to read clips from.
       inputs: inputs of the network.
       sampling: how pairs are drawn and augmented.
       seed: seed of the order of clips and of every draw.
@@ -66,7 +66,7 @@ def training_batches(
       Arrays `[len(workers), batch_per_worker, ...]`; `corresponds` alternates for `avc` and `shifted`.
 
     Raises:
-      ValueError: the split does not fit `inputs` or is smaller than a worker's batch, or (while reading) a record is
+      ValueError: the split does not fit `inputs` or is smaller than a worker's batch, or (during iteration) a record is
         damaged or too short.
     """
     check_batches(split, inputs, sampling, batch_per_worker)
@@ -107,7 +107,7 @@ def check_batches(split: built_dataset.Split, inputs: InputSpec, sampling: Sampl
     """Check that training batches can be drawn from a split.
 
     Raises:
-      ValueError: the split does not fit the inputs or is smaller than a worker's batch, or the batch has no half.
+      ValueError: the split does not fit the inputs or is smaller than a worker's batch, or the batch cannot be halved.
     """
     requirements.check_split(split, inputs, sampling.offsets_ms, on_grid=sampling.negatives == "on_grid")
     if len(split) < batch_per_worker:
@@ -119,7 +119,7 @@ def check_batches(split: built_dataset.Split, inputs: InputSpec, sampling: Sampl
 
 
 def _positions(group: int, worker: int, num_workers: int, batch: int) -> Int64[np.ndarray, " batch"]:
-    """Return the positions of a worker's batch in the stream of clips; a group is `samples_per_clip` steps."""
+    """Return the positions of a worker's batch in the stream of clips; a group has `samples_per_clip` steps."""
     return (group * num_workers + worker) * batch + np.arange(batch)
 
 
@@ -172,7 +172,7 @@ def _decode(chosen: dict, *, inputs: InputSpec, sampling: Sampling) -> dict:
     """Decode the images of one clip; `decoded` holds those of each draw."""
     images = chosen.pop("images")
     windows, _ = sample.crop_windows(images["frames"][0, 0], chosen["draws"], inputs)
-    each = [{name: of[draw] for name, of in images.items()} for draw in range(sampling.samples_per_clip)]
+    each = [{name: jpegs[draw] for name, jpegs in images.items()} for draw in range(sampling.samples_per_clip)]
     decoded = tuple(cut.decode_images(encoded, windows[draw], inputs) for draw, encoded in enumerate(each))
     return {**chosen, "decoded": decoded}
 
@@ -194,7 +194,7 @@ def _pair_draw(
         pairs.audio_source, [other_clip, cuts["video"], uniform[Draw.PARTNER]], tf.int64, stateful=False
     )
     source = tf.ensure_shape(source, other_clip.shape)
-    locations = {name: tf.gather(of[:, draw], source) for name, of in cuts["audio"].items()}
+    locations = {name: tf.gather(each[:, draw], source) for name, each in cuts["audio"].items()}
     fields = {
         **images,
         **cut.read_audio(records, locations, inputs),
@@ -213,5 +213,5 @@ def _pair_draw(
 
 
 def _one_worker(*steps: tuple[dict, dict]) -> tuple[tuple[dict, dict], ...]:
-    """Add the axis of the workers, without a copy."""
+    """Add the axis of the workers, without copying."""
     return tf.nest.map_structure(lambda array: array[None], steps)

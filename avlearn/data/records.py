@@ -1,8 +1,8 @@
-"""Reads the records of several clips at a time: small values at once, large values only where they are used.
+"""Reads the records of several clips at a time: small values at once, and only the needed parts of large values.
 
-Large values (`contents.LARGE`) are frames, flow, log-spectrogram and waveform. A value has one piece, or several, such
-as the frames of a clip. `Pieces` gives the *location* of a piece or of a part of it, as a tensor; `Records` reads what
-is at a location. The functions run in TensorFlow's graph.
+Large values (`contents.LARGE`) are frames, flow, log-spectrogram and waveform. A value has one piece or several, such
+as the frames of a clip. `Pieces` returns the *location* of a piece, or of a part of it, as a tensor; `Records` reads
+the bytes at a location. The functions run in TensorFlow's graph.
 """
 
 import abc
@@ -75,7 +75,7 @@ class Records(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, clips: tf.Tensor) -> dict:
-        """Read clips by their numbers `[clips]`: values as of `tf.io.parse_example`, and large values as `Pieces`."""
+        """Read clips by number `[clips]`: small values as from `tf.io.parse_example`, large ones as `Pieces`."""
 
     @abc.abstractmethod
     def strings(self, locations: tf.Tensor) -> tf.Tensor:
@@ -83,13 +83,13 @@ class Records(abc.ABC):
 
     @abc.abstractmethod
     def rows(self, locations: tf.Tensor, count: int) -> tf.Tensor:
-        """Read the bytes at n locations that are all of `count` bytes, uint8 `[n, count]`."""
+        """Read the bytes at n locations, each `count` bytes long, uint8 `[n, count]`."""
 
 
 class FullRecords(Records):
-    """Reader of records in full, on any file system, which checks their checksums."""
+    """Reader of complete records, on any file system, which verifies their checksums."""
 
-    max_clips = 1  # a record may have megabytes
+    max_clips = 1  # a record may take megabytes
 
     def __init__(self, read: Callable[[tf.Tensor], tf.Tensor], features: Mapping[str, object], large: Sequence[str]):
         """Store the settings; nothing is read yet.
@@ -117,7 +117,7 @@ class FullRecords(Records):
 
 
 class LoadedPieces(Pieces):
-    """Pieces that have been read: their location is the bytes themselves, a string."""
+    """Pieces that have already been read: a location is a string, the bytes themselves."""
 
     def __init__(self, pieces: tf.RaggedTensor):
         super().__init__(pieces, 1)
@@ -136,7 +136,7 @@ class LoadedPieces(Pieces):
 
 
 class PartialRecords(Records):
-    """Reader of parts of records, which finds them by tables of contents (`avlearn.data.contents`)."""
+    """Reader of parts of records, which finds them in tables of contents (`avlearn.data.contents`)."""
 
     max_clips = sys.maxsize
 
@@ -186,7 +186,7 @@ class PartialRecords(Records):
 def _call_numpy(method: Callable, arguments: list, dtype: tf.DType) -> tf.Tensor:
     """Call a method of mapped files in TensorFlow's graph.
 
-    TensorFlow never releases the function, so that it holds the files by a weak reference: the open split owns them.
+    TensorFlow never releases the function, so it holds only a weak reference to the files; the open split owns them.
     """
     weakly = weakref.WeakMethod(method)
 
@@ -199,7 +199,7 @@ def _call_numpy(method: Callable, arguments: list, dtype: tf.DType) -> tf.Tensor
 
 
 class ShardPieces(Pieces):
-    """Pieces in shards: their location is one of `MappedFiles`."""
+    """Pieces in shards: a location is a row of integers, see `MappedFiles`."""
 
     def __init__(self, file: tf.Tensor, spans: tf.RaggedTensor):
         super().__init__(spans, 2)

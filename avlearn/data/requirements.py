@@ -22,7 +22,7 @@ def check_split(
       split: an open split.
       inputs: inputs of the network.
       offsets_ms: offsets of the audio from the images; one of them must fit into the clip.
-      on_grid: whether all audio is cut on the grid of frame times.
+      on_grid: whether all audio cuts are on the grid of frame times.
 
     Raises:
       ValueError: see `check_features`; or the clip is too short.
@@ -42,7 +42,7 @@ def check_features(split: built_dataset.Split, inputs: InputSpec) -> None:
     check_spectrogram(split, inputs)
     if inputs.classes not in (0, len(split.class_ids)):
         raise ValueError(
-            f"{split.dataset} has {len(split.class_ids)} classes, the network is for {inputs.classes}; use "
+            f"{split.dataset} has {len(split.class_ids)} classes, but the network has {inputs.classes}; use "
             f"--config.inputs.classes={len(split.class_ids)}"
         )
     _check_flow_and_waveform(split, inputs)
@@ -57,7 +57,7 @@ def check_spectrogram(split: built_dataset.Split, inputs: InputSpec) -> None:
     """
     if split.front_end != inputs.front_end:
         raise ValueError(
-            f"{split.dataset} holds log-spectrograms of the front end {split.front_end!r}, the network takes "
+            f"{split.dataset} holds log-spectrograms of the front end {split.front_end!r}, but the network takes "
             f"{inputs.front_end!r}; use --config.inputs.front_end={split.front_end}, or a dataset built with the other"
         )
     if inputs.bins != schema.BINS:
@@ -76,14 +76,14 @@ def _check_flow_and_waveform(split: built_dataset.Split, inputs: InputSpec) -> N
     if inputs.waveform_samples and split.waveform_hz != inputs.waveform_hz:
         stored = f"the waveform at {split.waveform_hz} Hz" if split.waveform_hz else "no waveform"
         raise ValueError(
-            f"{split.dataset} stores {stored}, the network takes it at {inputs.waveform_hz} Hz. Build a dataset that "
-            f"has it, with the builder's option waveform_hz={inputs.waveform_hz}: audioset/instruments_waveform "
+            f"{split.dataset} stores {stored}, but the network takes it at {inputs.waveform_hz} Hz. Build a dataset "
+            f"that has it, with the builder's option waveform_hz={inputs.waveform_hz}: audioset/instruments_waveform "
             "(21000 Hz), synthetic_av/in_time (8000 Hz) (--config.data.dataset=...)"
         )
 
 
 def _check_duration(split: built_dataset.Split, inputs: InputSpec) -> None:
-    """Check that several frames last as long as the audio, to within one frame, so that their rate is right."""
+    """Check that the frames last as long as the audio, to within one frame; otherwise the frame rate is wrong."""
     if inputs.frames == 1:
         return
     audio_seconds = inputs.columns * FRONT_ENDS[inputs.front_end].hop_samples

@@ -1,4 +1,4 @@
-"""Draws the moment of a clip at which images and audio are cut; one random draw decides both, so that they fit.
+"""Draws the moment of a clip at which images and audio are cut; one random draw determines both, so that they match.
 
 The functions on tensors run in TensorFlow's graph.
 """
@@ -15,9 +15,9 @@ from avlearn.config import one_of
 from avlearn.data import augment, cut, pairs
 from avlearn.types import InputSpec
 
-GRID_MS = 40  # audio is cut at multiples of it from a frame (Objects that Sound, section 3.3)
-DRAW_STREAM = 1  # random stream; `avlearn.data.order` has another
-ALIGNED_MS = np.zeros(1, np.int64)  # offsets of audio that is centred on its frames
+GRID_MS = 40  # the distance of audio from a frame is a multiple of it (Objects that Sound, section 3.3)
+DRAW_STREAM = 1  # random stream; `avlearn.data.order` uses another
+ALIGNED_MS = np.zeros(1, np.int64)  # the only offset of audio that is centred on its frames
 NEGATIVES = ("on_grid", "off_grid")
 
 
@@ -29,16 +29,16 @@ class Sampling:
       pairing: `avc`: half positives, half negatives. `all_pairs`, `contrast`, `labelled`: all aligned, for losses that
         score every pair of a batch, contrast each clip with all others, or classify each clip. `shifted`: each moment
         with its own audio and with the audio of another moment of its clip (Owens and Efros 2018, section 3).
-      negatives: `on_grid`: the audio of negatives lies on the grid of frame times, as that of positives does (Objects
-        that Sound, section 3.3). `off_grid`: at any column, which leaves a shortcut that can be studied.
+      negatives: `on_grid`: the audio of negatives is cut on the grid of frame times, like that of positives (Objects
+        that Sound, section 3.3). `off_grid`: it is cut at any column, which leaves a shortcut that can be studied.
       misalignment_seconds: largest distance of the audio from the frame, of positives and negatives alike.
-      shift_seconds: least and greatest distance of the audio from the frames, for `shifted`.
+      shift_seconds: smallest and largest distance of the audio from the frames, for `shifted`.
       spectrogram_scaling: a name in `avlearn.data.augment.SCALINGS`.
       flip: whether half of the pairs are flipped left to right.
       brightness: added to each channel, uniform within +- this fraction of the full range.
       saturation: factor on the distance from grey, uniform in 1 +- this.
       volume: factor on the amplitude, uniform in 1 +- this, one for each cut.
-      samples_per_clip: draws from each clip that is read; they go to as many consecutive batches.
+      samples_per_clip: number of draws from each clip that is read, one for each of as many consecutive batches.
       threads: threads of the input pipeline; 0: one per core.
 
     Raises:
@@ -68,8 +68,8 @@ class Sampling:
     @property
     def shifts_ms(self) -> Int64[np.ndarray, " offsets"]:
         """Allowed offsets for `shifted`, in ms: before and after the frames, never 0."""
-        least, greatest = (round(1000 * seconds) for seconds in self.shift_seconds)
-        later = GRID_MS * np.arange(-(-least // GRID_MS), greatest // GRID_MS + 1)
+        smallest, largest = (round(1000 * seconds) for seconds in self.shift_seconds)
+        later = GRID_MS * np.arange(-(-smallest // GRID_MS), largest // GRID_MS + 1)
         return np.concatenate([-later[::-1], later])
 
     def __post_init__(self):
@@ -80,20 +80,24 @@ class Sampling:
         }
         for key, allowed in named.items():
             one_of(getattr(self, key), allowed, f"data.{key}")
-        least = {"misalignment_seconds": 0, "brightness": 0, "saturation": 0, "samples_per_clip": 1, "threads": 0}
-        for key, bound in least.items():
+        minimums = {"misalignment_seconds": 0, "brightness": 0, "saturation": 0, "samples_per_clip": 1, "threads": 0}
+        for key, bound in minimums.items():
             if getattr(self, key) < bound:
-                raise ValueError(f"{key}={getattr(self, key)} is out of range; --config.data.{key} is {bound} or more")
+                raise ValueError(
+                    f"{key}={getattr(self, key)} is out of range; --config.data.{key} must be {bound} or more"
+                )
         self._check_shift()
         if not 0 <= self.volume < 1:
-            raise ValueError(f"volume={self.volume} is out of range; --config.data.volume is at least 0 and below 1")
+            raise ValueError(
+                f"volume={self.volume} is out of range; --config.data.volume must be at least 0 and below 1"
+            )
 
     def _check_shift(self) -> None:
-        least, greatest = self.shift_seconds
-        if not GRID_MS / 1000 <= least <= greatest:
+        smallest, largest = self.shift_seconds
+        if not GRID_MS / 1000 <= smallest <= largest:
             raise ValueError(
-                f"shift_seconds={self.shift_seconds} is out of range; --config.data.shift_seconds is a least and a "
-                f"greatest distance, {GRID_MS / 1000} or more"
+                f"shift_seconds={self.shift_seconds} is out of range; --config.data.shift_seconds must be the "
+                f"smallest and the largest distance, both {GRID_MS / 1000} or more"
             )
         if self.pairing == "shifted" and self.misalignment_seconds > 0:
             raise ValueError(
@@ -103,7 +107,7 @@ class Sampling:
 
 
 class Draw(enum.IntEnum):
-    """The index of each random number of a pair, named for what it decides."""
+    """The index of each random number of a pair, named after its use."""
 
     MOMENT = 0
     ANY_COLUMN = 1
@@ -138,7 +142,7 @@ def choose_inputs(
       sampling: `pairing`, `negatives`, `misalignment_seconds` and `shift_seconds` are used.
 
     Returns:
-      What `cut.locate_images` and `cut.locate_audio` return, `[clips, draws, ...]`.
+      The results of `cut.locate_images` and `cut.locate_audio`, `[clips, draws, ...]`.
     """
     here = draw_moments(draws[..., Draw.MOMENT], records, inputs, sampling.offsets_ms)
     audio_ms = here.audio_ms
@@ -151,10 +155,10 @@ def choose_inputs(
 
 
 class Moment(NamedTuple):
-    """Where pairs are cut, `[clips, draws]`; times are in ms from the start of the clip.
+    """Moments at which pairs are cut, `[clips, draws]`; times are in ms from the start of the clip.
 
     Attributes:
-      frame: number of the middle frame; of an even number of frames, the one after the middle.
+      frame: number of the middle frame; if the number of frames is even, the one after the middle.
       frame_ms: time of that frame.
       images_ms: time on which the image inputs are centred.
       audio_ms: time on which the audio inputs are centred.
@@ -169,7 +173,7 @@ class Moment(NamedTuple):
 def draw_moments(
     draws: tf.Tensor, records: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, " offsets"]
 ) -> Moment:
-    """Draw moments of each clip, uniform over `all_moments` of it.
+    """Draw moments of each clip, uniformly from its `all_moments`.
 
     Args:
       draws: uniform numbers in [0, 1), `[clips, draws]`; 0.5 is the middle.
@@ -198,14 +202,14 @@ def all_moments(records: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarray, 
 
 
 class _ValidMoments(NamedTuple):
-    """The moments of clips that fit, not listed one by one, since a clip of 10 s has ten thousand.
+    """The moments whose cuts fit into the clips, not listed one by one, since a clip of 10 s has ten thousand.
 
     The valid offsets of a frame are consecutive, so a range describes them.
 
     Attributes:
-      times_ms, images_ms: times of each frame, see `Moment`; `[clips, frames]`, as the next two.
-      up_to: number of moments of the frames up to and including each.
-      shift: difference between the number of a moment, counted over all frames, and the index of its offset.
+      times_ms, images_ms: times of each frame, see `Moment`; these and the next two are `[clips, frames]`.
+      up_to: number of moments of all frames up to and including this one.
+      shift: to be added to the number of a moment, counted over all frames, to get the index of its offset.
       total: number of moments of each clip, `[clips]`.
       offsets_ms: all offsets, `[offsets]`.
     """
@@ -233,7 +237,7 @@ def _valid_moments(records: dict, inputs: InputSpec, offsets_ms: Int64[np.ndarra
     offsets = tf.constant(offsets_ms, tf.int64)
     first = _insertion_index(offsets, earliest_ms - images_ms, "left")
     count = tf.maximum(_insertion_index(offsets, latest_ms - images_ms, "right") - first, 0)
-    if 0 not in offsets_ms:  # half of the pairs take the frames' own audio, so it has to fit too
+    if 0 not in offsets_ms:  # half of the pairs take the frames' own audio, so that must fit too
         complete &= (earliest_ms <= images_ms) & (images_ms <= latest_ms)
     count *= tf.cast(complete, tf.int64)
     up_to, total = tf.cumsum(count, axis=1), tf.reduce_sum(count, axis=1)
@@ -257,7 +261,7 @@ def _insertion_index(ascending: tf.Tensor, values: tf.Tensor, side: str) -> tf.T
 
 
 def describe_inputs(inputs: InputSpec) -> str:
-    """Say what one cut takes and how to build clips that are long enough, for the message about a clip that is not."""
+    """Return the end of the message about a clip that is too short: the length that is needed, and how to build it."""
     flow = f", {inputs.flow_fields} fields of flow" if inputs.flow_fields else ""
     waveform = f", {inputs.waveform_samples} samples" if inputs.waveform_samples else ""
     taken = f"{inputs.frames} frames{flow}, {inputs.columns} columns{waveform}, all around one moment"
@@ -268,8 +272,8 @@ def image_centres(records: dict, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tenso
     """Return the time on which the image inputs around each frame are centred.
 
     Returns:
-      Times of the frames, ms; times of the centres, ms; and whether all frames and flow fields around the frame lie in
-      the clip; each `[clips, frames]`, padded to the longest clip.
+      Times of the frames, ms; times of the centres, ms; and whether the clip has all frames and flow fields around the
+      frame; each `[clips, frames]`, padded to the longest clip.
     """
     lengths = records["frame_times_ms"].row_lengths()
     times = records["frame_times_ms"].to_tensor()
@@ -286,7 +290,7 @@ def image_centres(records: dict, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tenso
 
 
 def random_columns(draws: tf.Tensor, records: dict, inputs: InputSpec) -> tf.Tensor:
-    """Return first columns of cuts anywhere in each clip, on the grid or not, `[clips, draws]`."""
+    """Return the first columns of cuts anywhere in each clip, regardless of the grid, `[clips, draws]`."""
     return _to_index(draws, (cut.num_columns(records) - inputs.columns + 1)[:, None])
 
 
@@ -297,7 +301,7 @@ def crop_window(jpeg: tf.Tensor, draw: tf.Tensor, inputs: InputSpec) -> tuple[tf
 
 
 def crop_windows(jpeg: tf.Tensor, draws: tf.Tensor, inputs: InputSpec) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return square crops, `crop_fraction` of the shorter side.
+    """Return square crops with a side of `crop_fraction` times the frame's shorter side.
 
     Args:
       jpeg: an encoded frame; all frames of a record have one size.

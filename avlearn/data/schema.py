@@ -1,8 +1,8 @@
 """The record schema of all datasets, which builders write and the input pipeline reads.
 
 A record is one clip. Times are integers, in milliseconds from the start of the clip. The audio of a frame is centred on
-the time of the frame. The log-spectrogram is the natural log of power with a floor of 1e-7, not normalised, so that
-every paper's scaling is an affine step at training time.
+the time of the frame. The log-spectrogram is the natural log of power with a floor of 1e-7, not normalised: each
+paper's scaling is applied at training time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ def features(
     optical_flow: bool = False,
     waveform: bool = False,
 ) -> tfds.features.FeaturesDict:
-    """Return the features of a record; those that a dataset does not store are absent.
+    """Return the features of a record, without those that the dataset does not store.
 
     Args:
       class_ids: ids of the dataset's classes in label order (AudioSet's `/m/...` ids if it has them); None if the
         builder names them after it has read the annotations.
-      class_count: number of classes, in place of their ids.
+      class_count: number of classes, instead of their ids.
       frames: whether frames and boxes are stored.
       optical_flow: whether the flow between frames is stored.
       waveform: whether the waveform is stored.
@@ -37,7 +37,7 @@ def features(
       start_ms: start of the clip in its video.
       frames: JPEG frames; the builder config sets the length of the shorter side.
       frame_times_ms: times of the frames in the clip.
-      optical_flow: flow from each frame to the next as grey JPEG, `avlearn.media.optical_flow.to_pictures`.
+      optical_flow: flow from each frame to the next as grey JPEG, see `avlearn.media.optical_flow.to_images`.
       log_spectrogram: float16 `[columns, 257]`, raw bytes.
       waveform: int16 `[samples]`, mono, raw bytes, full scale 32767; its rate is in the metadata.
       labels: classes that sound.
@@ -104,5 +104,5 @@ def metadata(
 
 
 def ontology_nodes(ontology: Sequence[Mapping]) -> list[dict]:
-    """Keep the stored keys of the nodes of an ontology."""
+    """Return the nodes of an ontology with only the keys that are stored."""
     return [{key: node[key] for key in ("id", "name", "child_ids")} for node in ontology]

@@ -1,4 +1,4 @@
-"""Counts what a built split holds, and reads single clips as they are stored, for people to look at."""
+"""Counts the contents of a built split, and reads single clips as stored, for people to look at."""
 
 import collections
 import dataclasses
@@ -15,7 +15,7 @@ from avlearn.data import annotations, augment, built_dataset, contents, cut, gra
 from avlearn.data.records import Records
 from avlearn.media.log_spectrogram import FRONT_ENDS
 
-BATCH = 64  # clips between reports of progress
+BATCH = 64  # clips between two reports of progress
 
 LABELS = {"labels": annotations.FEATURES["labels"]}
 TIMES = {"frame_times_ms": cut.FEATURES["frame_times_ms"]}
@@ -52,9 +52,9 @@ class StoredMoment:
 
     Attributes:
       time_ms: time in the clip.
-      frame: frame as it is stored.
-      flow: flow to the next frame, x above y, see `avlearn.media.optical_flow.to_pictures`; None if not stored.
-      boxes, label, sounding: boxes whose time is nearest to this frame.
+      frame: frame as stored.
+      flow: flow to the next frame, x above y, see `avlearn.media.optical_flow.to_images`; None if not stored.
+      boxes, label, sounding: boxes whose nearest frame is this one.
     """
 
     time_ms: int
@@ -75,7 +75,7 @@ class StoredClip:
       labels: classes that sound.
       log_spectrogram: natural log of power.
       waveform: full scale 1, at the split's `waveform_hz`; None if not stored.
-      moments: first, middle and last frame; fewer if the clip has fewer, none if the dataset has no frames.
+      moments: first, middle and last frame; fewer if the clip has fewer frames, none if the dataset has none.
     """
 
     clip_id: str
@@ -130,7 +130,7 @@ def read_clip(split: built_dataset.Split, number: int) -> StoredClip:
     """Read a clip by its number in the split.
 
     If the clip has boxes, its middle frame is the annotated frame nearest to the middle. A box belongs to the stored
-    frame nearest to its time; of two equally near ones, to the earlier.
+    frame nearest to its time, or to the earlier one if two are equally near.
 
     Raises:
       ValueError: the record is damaged.
@@ -201,5 +201,5 @@ def _moments(record: dict, middle_ms: float) -> Iterator[StoredMoment]:
 
 
 def _nearest(times: np.ndarray, wanted: np.ndarray) -> Int[np.ndarray, " wanted"]:
-    """Return the index in `times` nearest to each wanted time; of equally near ones, the first."""
+    """Return the index of the time nearest to each wanted one, the first if several are equally near."""
     return np.abs(times[:, None] - wanted[None]).argmin(axis=0)

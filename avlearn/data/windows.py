@@ -16,8 +16,8 @@ from avlearn.types import InputSpec
 def window_starts(clip_columns, window_columns: int, count: int):
     """Return the first columns of equally spaced windows that span a log-spectrogram, `[count]`.
 
-    Fractions of a column are dropped. A single window is the middle one. Windows overlap if the clip is shorter than
-    all of them together (ESC-50: 10 windows of 1 s in 5 s; DCASE 2013: 60 in 30 s).
+    Fractions of a column are dropped. A single window is in the middle. The windows overlap if together they are longer
+    than the clip (ESC-50: 10 windows of 1 s in 5 s; DCASE 2013: 60 in 30 s).
 
     Args:
       clip_columns: number of columns of the clip, an integer or a tensor.
@@ -31,10 +31,10 @@ def window_starts(clip_columns, window_columns: int, count: int):
 def window_batches(
     split: built_dataset.Split, inputs: InputSpec, sampling: Sampling, *, count: int, batch_size: int
 ) -> Iterator[tuple[Float32[np.ndarray, "batch columns bins"], dict[str, np.ndarray]]]:
-    """Pass once over a split, clip by clip, with `count` windows each.
+    """Yield `count` windows of every clip of a split, clip by clip.
 
     Args:
-      split: split to cover.
+      split: split to read.
       inputs: inputs of the network.
       sampling: the scaling of the log-spectrogram and the threads are used.
       count: number of windows of a clip.
@@ -44,12 +44,14 @@ def window_batches(
       Scaled log-spectrograms, and for the real ones: clip (number in the split), clip_id, labels `[windows, classes]`.
 
     Raises:
-      ValueError: the split does not fit `inputs`, `count` is less than 1, or (while reading) a record is damaged or
+      ValueError: the split does not fit `inputs`, `count` is less than 1, or (during iteration) a record is damaged or
         shorter than a window.
     """
     requirements.check_spectrogram(split, inputs)
     if count < 1:
-        raise ValueError(f"{count} windows per clip; --config.evaluation.sound_classification.windows is 1 or more")
+        raise ValueError(
+            f"count={count} is out of range; --config.evaluation.sound_classification.windows must be 1 or more"
+        )
     features = {"clip_id": cut.FEATURES["clip_id"], "labels": annotations.FEATURES["labels"]}
     records = split.records(features, ["log_spectrogram"])
     cut_one = functools.partial(_cut, records=records, inputs=inputs, num_classes=len(split.class_ids), count=count)

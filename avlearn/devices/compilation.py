@@ -9,7 +9,7 @@ import zlib
 import jax
 
 LOG = logging.getLogger("avlearn")
-STEPS_BEFORE_TRACE = 10  # the first steps of a start compile and fill buffers
+STEPS_BEFORE_TRACE = 10  # the first steps after a start compile and fill buffers
 STEPS_OF_TRACE = 5
 
 
@@ -37,7 +37,7 @@ def set_cache_directory(directory: str | None) -> None:
 
 
 class Trace:
-    """Trace of a few steps, for TensorBoard's profiler or Perfetto, written by the first process.
+    """A profiler trace of a few steps, for TensorBoard or Perfetto; only the first process writes it.
 
     Args:
       directory: directory of the trace; None: no trace.

@@ -4,22 +4,21 @@ import importlib.metadata
 import importlib.util
 import os
 
-# By default this jaxlib runs convolutions on a CPU with YNNPACK, whose weight gradients are slow and which runs some
-# shapes on one core (docs/running/performance.md). This flag restores XLA's own convolutions.
+# By default these versions of jaxlib compute convolutions on a CPU with YNNPACK, which is slow at weight gradients and
+# uses one core for some shapes (docs/running/performance.md). This flag restores XLA's own convolutions.
 CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
-# XLA aborts on a flag that it does not know. These versions of jaxlib know it; libtpu, which reads the same variable,
-# does not.
+# XLA aborts on an unknown flag. These versions of jaxlib know this one; libtpu, which reads the variable too, does not.
 JAXLIB = ("0.10.", "0.11.", "0.12.")
 
 
 def is_flag_supported() -> bool:
-    """Return whether all that reads `XLA_FLAGS` here knows the flag."""
+    """Return whether every installed library that reads `XLA_FLAGS` knows the flag."""
     return importlib.metadata.version("jaxlib").startswith(JAXLIB) and not importlib.util.find_spec("libtpu")
 
 
 def set_variables() -> None:
     """Set the variables of TensorFlow and XLA that the user has not set; call it before TensorFlow is imported."""
-    # TensorFlow only reads records: silence its log, and make it round alike on every machine.
+    # TensorFlow only reads records: silence its log, and make its rounding the same on every machine.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     set_xla_flags()

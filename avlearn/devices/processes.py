@@ -41,9 +41,9 @@ def initialize(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def cluster_arguments(environment: Mapping[str, str]) -> dict | None:
-    """Return the arguments of `jax.distributed.initialize` that JAX does not find itself; None for a single process.
+    """Return the arguments that `jax.distributed.initialize` does not find itself; None for a single process.
 
-    Checked in this order:
+    The environment is checked in this order:
 
     * `JAX_COORDINATOR_ADDRESS` (host:port of process 0), `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`, as
       launch/local_multiprocess.py sets them. `JAX_NUM_PROCESSES=1` alone means a single process, on any machine.
@@ -84,7 +84,7 @@ def cluster_arguments(environment: Mapping[str, str]) -> dict | None:
 
 
 def on_tpu(environment: Mapping[str, str]) -> bool:
-    """Return whether this is a host of a TPU slice, by the variables that JAX sets when it is imported."""
+    """Return whether this host belongs to a TPU slice, according to the variables that JAX sets on import."""
     if "tpu" not in environment.get("JAX_PLATFORMS", "tpu") or environment.get("TPU_PROCESS_BOUNDS") == "1,1,1":
         return False
     by_gke = "TPU_WORKER_HOSTNAMES" in environment or "TPU_PROCESS_ADDRESSES" in environment
@@ -94,7 +94,7 @@ def on_tpu(environment: Mapping[str, str]) -> bool:
 def slurm_devices(environment: Mapping[str, str]) -> list[int] | None:
     """Return the indices of this task's GPUs among the visible ones; None if Slurm announces no GPUs.
 
-    Tasks that see the same GPUs of a node get an even share. JAX itself takes one GPU per task, which would leave the
+    Tasks that see all GPUs of a node share them evenly. By default JAX takes one GPU per task, which would leave the
     others idle.
     """
     visible = list(filter(None, environment.get("CUDA_VISIBLE_DEVICES", "").split(",")))
@@ -122,7 +122,7 @@ def check_shared_directory(directory: pathlib.Path) -> None:
     """Check that all processes see the same directory: the first writes a number there, and all read it.
 
     Raises:
-      ValueError: a process does not see it; the message names all that do not.
+      ValueError: a process does not see it; the message names all such processes.
     """
     if jax.process_count() == 1:
         return

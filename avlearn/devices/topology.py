@@ -1,4 +1,4 @@
-"""Describes a machine by its name, without using it: memory of its devices, and time to exchange gradients.
+"""Describes a machine from its name, without access to it: memory of its devices, and time to exchange gradients.
 
 A TPU is named by its accelerator type: `tpu-v4-32` has 32 cores, two per chip. `gpu-h100-16` has 16 GPUs. `32` is 32
 devices of an unknown kind, for which the memory is computed and the time is not.
@@ -12,7 +12,7 @@ FORMS = "tpu-v4-32, tpu-v5litepod-16, gpu-h100-16 (kinds: {}), or a number of de
 
 @dataclasses.dataclass(frozen=True)
 class DeviceKind:
-    """A kind of device, as JAX counts devices, with the figures that its maker publishes.
+    """A kind of device, as JAX counts devices, with its manufacturer's published specifications.
 
     Attributes:
       title: name of one device.
@@ -67,9 +67,9 @@ class Topology:
     def ring_bytes(self) -> float:
         """Bytes per second that each device sends at best in an all-reduce; the kind must be known.
 
-        This assumes that all links are in use, as in rings. Between machines, the slower of links and network cards
-        counts. (The pairs of `reduction.sum_over_devices` need less of the network cards than a ring; on a TPU's torus
-        they may use only one link in four or six.)
+        This assumes that all links are in use, as in rings. Between machines, links or network cards set the limit,
+        whichever are slower. (The pairs in `reduction.sum_over_devices` use the network cards less than a ring does; on
+        a TPU's torus they may use only one link in four or six.)
         """
         kind = self._known_kind
         if kind.between_hosts_bytes is None or self.hosts == 1:
@@ -84,7 +84,7 @@ class Topology:
 
 
 def parse(name: str) -> Topology:
-    """Return the topology of a name.
+    """Parse the name of a topology.
 
     Raises:
       ValueError: the kind is unknown, or the number does not fit it.
@@ -124,10 +124,10 @@ def ring_share(devices: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class DeviceLoad:
-    """What one device holds and exchanges; sizes are in bytes.
+    """The load of one device: the data that it holds and exchanges; sizes are in bytes.
 
     Attributes:
-      pairs: pairs of its workers together.
+      pairs: pairs of all its workers.
       workers: workers that it runs.
       inputs: size of a batch of all its workers.
       parameters, statistics, optimizer: sizes of the parts of the state.
@@ -148,9 +148,9 @@ class DeviceLoad:
 
 
 def describe(topology: Topology, load: DeviceLoad) -> str:
-    """Describe what each device of a topology holds and exchanges, and the source of each figure."""
+    """Describe what each device of a topology holds and exchanges, and where each number comes from."""
     kind = topology.kind
-    made_of = "devices of an unknown kind" if kind is None else f"x {kind.title}, {topology.hosts} machine(s)"
+    devices = "devices of an unknown kind" if kind is None else f"x {kind.title}, {topology.hosts} machine(s)"
     rows = [
         ("a batch of input", load.inputs, "computed"),
         ("parameters", load.parameters, "computed"),
@@ -164,7 +164,7 @@ def describe(topology: Topology, load: DeviceLoad) -> str:
     )
     sent = ring_share(topology.devices) * load.exchanged
     lines = [
-        f"Topology {topology.name}: {topology.devices} {made_of}",
+        f"Topology {topology.name}: {topology.devices} {devices}",
         f"Each device runs {load.workers} worker(s), {load.pairs} pairs a step, and holds, MiB:",
         *(f"  {name:<26}{size / 2**20:>9,.1f}  {source}".rstrip() for name, size, source in rows),
         f"All devices sum each step (gradients, running statistics and metrics in float32, computed): "

@@ -1,1 +1,1 @@
-"""From a checkpoint to metrics: forward passes, arrays, evaluators."""
+"""Computes metrics from a checkpoint: forward passes, arrays, evaluators."""

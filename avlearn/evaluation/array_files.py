@@ -1,4 +1,4 @@
-"""Saves and loads evaluation arrays, so that evaluators can run again without the network (docs/metrics/scoring.md)."""
+"""Saves and loads evaluation arrays, so that evaluators can rerun without the network (docs/metrics/scoring.md)."""
 
 import json
 import pathlib
@@ -12,11 +12,11 @@ import numpy as np
 from avlearn.types import Arrays
 
 ABOUT = "about"  # key of the facts about the arrays
-ARRAYS, FOR_REPORT = "arrays.npz", "report.npz"  # arrays of the metrics, and arrays that only the report shows
+ARRAYS, FOR_REPORT = "arrays.npz", "report.npz"  # arrays for the metrics, and arrays that only the report shows
 
 
 def about_arrays(about: Mapping, relevance: np.ndarray | None) -> Arrays:
-    """Store facts about the arrays as arrays: `facts`, JSON, and `class_relevance` unless it is None."""
+    """Return facts about the arrays as arrays: `facts`, as JSON, and `class_relevance` unless it is None."""
     facts = {"facts": np.array(json.dumps(about))}
     return facts if relevance is None else facts | {"class_relevance": relevance}
 
@@ -54,7 +54,7 @@ def save(
       workdir: directory of the run.
       results: see `scoring.results`.
       arrays: pairing to arrays.
-      further_arrays: each further dataset to the same; written to `arrays-<dataset>.npz`.
+      further_arrays: further dataset to its arrays; written to `arrays-<dataset>.npz`.
     """
     if jax.process_index() == 0:
         save_results(workdir, results)
@@ -81,7 +81,7 @@ def save_results(workdir: pathlib.Path, results: Mapping) -> None:
 
 
 def load_arrays(path: pathlib.Path, only: Collection[str] | None = None) -> dict[str, Arrays]:
-    """Load the arrays that `save_arrays`, or another system, wrote: pairing (or `FIT`) to name to array.
+    """Load the arrays that `save_arrays` or another system wrote: pairing (or `FIT`) to name to array.
 
     Args:
       path: path of the `.npz`.

@@ -1,4 +1,4 @@
-"""Where evaluators' arrays come from: a dataset and split of the config, and forward passes over it."""
+"""The sources of evaluators' arrays: a dataset and split of the config, and forward passes over it."""
 
 import functools
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def validation_source(config: ConfigDict, passes: ForwardPasses, open_split: Cal
 
 
 def fit_source(config: ConfigDict, passes: ForwardPasses, open_split: Callable) -> ArraySource:
-    """Return the source to fit evaluators on: the first `config.evaluation.fit_clips` clips of the first epoch."""
+    """Return the source that evaluators are fitted on: the first `config.evaluation.fit_clips` clips of epoch 0."""
     split = open_split(config.data.dataset, split=config.data.train_split)
     registry.check_classes(registry.needs(config), split, evaluation_split(config, open_split))
     first = order.epoch_order(len(split), config.seed, 0)[: config.evaluation.fit_clips]
@@ -47,7 +47,7 @@ def fit_source(config: ConfigDict, passes: ForwardPasses, open_split: Callable) 
 
 
 def window_source(config: ConfigDict, passes: ForwardPasses, open_split: Callable) -> ArraySource:
-    """Return the source of windows of the sound dataset, a fold for each of its splits."""
+    """Return the source of windows of the sound dataset; each of its splits is a fold."""
     options = config.evaluation.sound_classification
     names = built_dataset.split_names(options.dataset, config.data.data_dir)
     tested = registry.tested_splits(config, names)

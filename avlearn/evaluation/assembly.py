@@ -30,13 +30,13 @@ LOG = logging.getLogger("avlearn")
 
 @dataclasses.dataclass(frozen=True)
 class AudioQueries:
-    """The network of another run, which embeds the audio; made by `build_audio_queries`.
+    """The network of another run that embeds the audio; made by `build_audio_queries`.
 
     Attributes:
       name: name of the network.
       passes: its forward passes.
       checkpoints: checkpoints of the run; `config.evaluation.checkpoint` chooses one.
-      sources: the evaluation's sources of pairs, passed through this network.
+      sources: the evaluation's sources of pairs, with this network's inputs.
     """
 
     name: str
@@ -45,7 +45,7 @@ class AudioQueries:
     sources: Mapping[str, ArraySource]
 
     def embed(self, which: str, arrays: Mapping[str, Arrays]) -> str:
-        """Put its audio_embedding into the arrays of pairs; returns a phrase for the results."""
+        """Put this network's audio_embedding into the arrays of pairs; return a phrase for the results."""
         step, state = restored(self.passes, self.checkpoints, which)
         for pairing, source in self.sources.items():
             arrays[pairing]["audio_embedding"] = source.collect(state)["audio_embedding"]
@@ -58,9 +58,9 @@ class Evaluated:
 
     Attributes:
       state: restored state of the network.
-      results: evaluator to its metrics; under `ALSO_ON`, each further dataset to the same.
+      results: evaluator to its metrics; under `ALSO_ON`, further dataset to evaluator to metrics.
       arrays: pairing to arrays, and facts about them.
-      further_arrays: each further dataset to the same.
+      further_arrays: further dataset to its arrays.
     """
 
     state: TrainState
@@ -74,15 +74,16 @@ class Evaluation:
     """A network, evaluators, and the datasets that they read; made by `build_evaluation`.
 
     Attributes:
-      config: all of the config.
+      config: the complete config.
       network: network to evaluate.
       passes: its forward passes.
       evaluators: evaluators to run.
-      sources: pairing, or source to fit on, to where its arrays come from.
+      sources: pairing, or name of a source to fit on, to the source of its arrays.
       class_relevance: relevance between classes; None if no evaluator takes it.
       audio_queries: another network that embeds the audio; None: this one does.
-      report_arrays: further arrays for the report; None if the report shows nothing of the evaluation dataset.
-      further: `builder/config/split` to the evaluation on a further dataset.
+      report_arrays: collects further arrays for the report; None if the evaluation reads no pairs, or takes the audio
+        from another network.
+      further: further dataset (`builder/config/split`) to the evaluation on it.
     """
 
     config: FrozenConfigDict
@@ -96,7 +97,7 @@ class Evaluation:
     further: Mapping[str, "Evaluation"] = dataclasses.field(default_factory=dict)
 
     def run(self, checkpoints: Checkpoints, which: str | int) -> Evaluated:
-        """Restore a checkpoint (`best`, `latest` or a step) and compute its metrics on every dataset."""
+        """Restore a checkpoint (`best`, `latest` or a step), and compute its metrics on every dataset."""
         step, state = restored(self.passes, checkpoints, which)
         arrays = self.collect(step, state)
         results = self.score(arrays)
@@ -111,13 +112,13 @@ class Evaluation:
         arrays = {}
         for pairing, source in self.sources.items():
             LOG.info("Step %d: %s, %s of %s, %d clips.", step, pairing, source.split, source.dataset, source.clips)
-            arrays[pairing] = source.collect(state, self._delivered(pairing))
+            arrays[pairing] = source.collect(state, self._network_arrays(pairing))
         network = self.network.name
         if self.audio_queries is not None:
             network += f", {self.audio_queries.embed(self.config.evaluation.checkpoint, arrays)}"
         for pairing in arrays.keys() - collect.PAIRS:
             arrays[pairing] = collect.only(arrays[pairing], self._reads(pairing))
-        arrays = collect.first_draw_apart(arrays)
+        arrays = collect.split_first_draw(arrays)
         facts = {pairing: source.facts for pairing, source in self.sources.items()}
         about = {
             "network": network,
@@ -132,14 +133,14 @@ class Evaluation:
         _, about = array_files.read_about(arrays)
         return scoring.results(self.evaluators, arrays, about)
 
-    def _delivered(self, pairing: str) -> set[str]:
-        """Return the names of the arrays that evaluators read of a pairing and the network delivers."""
-        delivered = self.passes.outputs | features.delivered(self.passes.model)
-        read_too = self._reads(collect.FIRST_DRAW) if pairing == collect.DRAWS else set()
-        return {each for each in self._reads(pairing) | read_too if each.removeprefix(features.UNTRAINED) in delivered}
+    def _network_arrays(self, pairing: str) -> set[str]:
+        """Return the names of the arrays that evaluators read for a pairing and that the network computes."""
+        computed = self.passes.outputs | features.available(self.passes.model)
+        also_read = self._reads(collect.FIRST_DRAW) if pairing == collect.DRAWS else set()
+        return {each for each in self._reads(pairing) | also_read if each.removeprefix(features.UNTRAINED) in computed}
 
     def _reads(self, source: str) -> set[str]:
-        """Return the names of the arrays that evaluators read of a source."""
+        """Return the names of the arrays that evaluators read from a source."""
         return {name for each in self.evaluators for name in each.needs.by_source.get(source, ())}
 
 
@@ -149,20 +150,20 @@ def build_evaluation(
     mesh: Mesh | None = None,
     preemption: Preemption | None = None,
 ) -> Evaluation:
-    """Open the datasets that the config's evaluators read, and check that the network delivers their arrays.
+    """Open the datasets that the config's evaluators read, and check that the network computes their arrays.
 
     Args:
-      config: all of the config.
+      config: the complete config.
       network: network of the config, if it is built already.
       mesh: devices to run on; None: all devices.
       preemption: listener for SIGTERM; None: nothing listens.
 
     Raises:
-      ValueError: a setting of the config is unknown or does not fit; says what is allowed.
+      ValueError: a setting of the config is unknown or does not fit; the message names what is allowed.
     """
     check_numbers(config)
     network = build_network(config) if network is None else network
-    # Workers are a matter of training: evaluation shares the rows of its batches among all devices.
+    # Evaluation has no workers: all devices share the rows of a batch.
     mesh = placement.make_mesh(jax.device_count()) if mesh is None else mesh
     further = further_datasets.configs(config)
     for each in (config, *further.values()):
@@ -182,13 +183,13 @@ def build_evaluation(
 
 
 def evaluation_on(config: ConfigDict, network: Network, passes: ForwardPasses, open_split: Callable) -> Evaluation:
-    """Build the evaluation on the one dataset of `config.evaluation.dataset`."""
+    """Build the evaluation on `config.evaluation.dataset`, without the further datasets."""
     wanted = {name for each in registry.needs(config) for name in each.by_source}
     if collect.DRAWS in wanted:  # its first draw is FIRST_DRAW
         wanted.discard(collect.FIRST_DRAW)
     sources = {name: array_sources.SOURCES[name](config, passes, open_split) for name in sorted(wanted)}
     class_relevance = None
-    if registry.retrieves(config):
+    if registry.needs_class_relevance(config):
         split = array_sources.evaluation_split(config, open_split)
         class_relevance = registry.class_relevance(split, config.evaluation.max_relevance)
     audio_queries = None
@@ -230,17 +231,17 @@ def build_audio_queries(
 
 
 def restored(passes: ForwardPasses, checkpoints: Checkpoints, which: str | int) -> tuple[int, TrainState]:
-    """Restore a checkpoint for evaluation; returns its step and state."""
+    """Restore a checkpoint for evaluation; return its step and state."""
     state = passes.initial
     step, params, batch_stats = checkpoints.restore_weights(state, placement.replicated(passes.mesh), which)
     return step, dataclasses.replace(state, params=params, batch_stats=batch_stats)
 
 
 def score_arrays(config: ConfigDict, path: pathlib.Path) -> tuple[dict[str, dict], dict[str, Arrays]]:
-    """Compute the config's metrics from saved arrays, of this or another system (docs/metrics/scoring.md).
+    """Compute the config's metrics from arrays that this or another system saved (docs/metrics/scoring.md).
 
     Raises:
-      ValueError: a file that is not an `.npz` of arrays, or arrays that an evaluator refuses.
+      ValueError: the file is not an `.npz` of arrays, or an evaluator's options are wrong.
     """
     check_numbers(config)
     arrays = array_files.load_arrays(path)
@@ -249,10 +250,10 @@ def score_arrays(config: ConfigDict, path: pathlib.Path) -> tuple[dict[str, dict
 
 
 def build_passes(config: ConfigDict, network: Network, mesh: Mesh, preemption: Preemption) -> ForwardPasses:
-    """Build the forward passes of a network with the settings of the config; the devices share a batch.
+    """Build the forward passes of a network with the settings of the config; the devices share each batch.
 
-    The batch size does not depend on the number of devices that share the workers, since the loss of a batch of
-    contrasts depends on it.
+    The batch size is the same for every number of devices that divides the number of workers, since a contrastive loss
+    depends on it.
     """
     pixels, multiple = config.evaluation.frame_pixels, math.lcm(config.train.num_workers, mesh.size)
     return ForwardPasses(

@@ -9,7 +9,7 @@ import numpy as np
 from avlearn.devices import placement
 from avlearn.types import Arrays, Outputs
 
-FIRST_DRAW, DRAWS = "avc", "avc_draws"  # pairings: balanced pairs, and the same with several draws of the negatives
+FIRST_DRAW, DRAWS = "avc", "avc_draws"  # pairings: balanced pairs, with one and with several draws of the negatives
 # Pairings of the evaluation dataset.
 PAIRS = frozenset({"all_positive", FIRST_DRAW, DRAWS, "shifted", "negatives", "sources"})
 # Further sources, for evaluators that are fitted:
@@ -27,7 +27,7 @@ class ArraySource:
       split: name of the split, or several names.
       clips: number of clips that an evaluation covers.
       collect: function from the network's state and the names of the wanted arrays to arrays.
-      rule: rule by which the clips of the split were chosen.
+      rule: rule that selects clips from the split.
     """
 
     dataset: str
@@ -43,7 +43,7 @@ class ArraySource:
 
 
 def output_names(outputs: Outputs) -> set[str]:
-    """Return the names of the arrays that a network delivers; `outputs` may hold shapes only."""
+    """Return the names of the arrays that a network computes; `outputs` may hold shapes only."""
     return {field.name for field in dataclasses.fields(outputs) if getattr(outputs, field.name) is not None}
 
 
@@ -52,7 +52,7 @@ def collect(predict: Callable[[Any], Mapping], batches: Iterable[tuple[Any, Arra
 
     Args:
       predict: function from a batch of NumPy arrays to named arrays on the devices.
-      batches: batches, padded at their end, with the annotations of their real rows.
+      batches: batches, padded at the end, with the annotations of their real rows.
 
     Returns:
       One row per pair: the annotations of the input pipeline (image_item, audio_item, clip_id, labels, boxes ...) and
@@ -67,12 +67,12 @@ def collect(predict: Callable[[Any], Mapping], batches: Iterable[tuple[Any, Arra
 
 
 def only(arrays: Arrays, names: Collection[str]) -> Arrays:
-    """Select the named arrays, and those that identify the rows."""
+    """Select the named arrays and those that identify the rows."""
     return {name: array for name, array in arrays.items() if name in {*names, "image_item", "clip_id"}}
 
 
-def first_draw_apart(arrays: Mapping[str, Arrays]) -> dict[str, Arrays]:
-    """Split pairs of several draws: all arrays of the first draw as `avc`; of all draws only one number per pair."""
+def split_first_draw(arrays: Mapping[str, Arrays]) -> dict[str, Arrays]:
+    """Split pairs with several draws: `avc` gets all arrays of the first draw, `avc_draws` only the 1D ones of all."""
     if DRAWS not in arrays:
         return dict(arrays)
     drawn = arrays[DRAWS]

@@ -1,6 +1,6 @@
 """Features of conv4_2, which evaluators and the report request by name (L3 3.4 and 3.5, tables 2 to 4, figures 3 to 9).
 
-Networks whose streams are the papers' towers have them; they are computed only if an evaluator reads them.
+A network has them if its streams are the papers' towers. They are computed only if an evaluator reads them.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ class Feature:
 
     Attributes:
       stream: `vision` or `audio`.
-      after_relu: whether the ReLU is applied to the map.
+      after_relu: whether the ReLU is applied to the map first.
       cells: rows and columns that the map is max-pooled to; None: the full map.
     """
 
@@ -44,8 +44,8 @@ FEATURES = {
 MAPS = {"image": "image_conv4_2", "audio": "audio_conv4_2"}  # mode to feature (L3 figures 3 to 9)
 
 
-def delivered(model: nnx.Module) -> set[str]:
-    """Return the names of the features of those streams that are conv towers on one frame or spectrogram."""
+def available(model: nnx.Module) -> set[str]:
+    """Return the names of the features that a model has: of its streams that are towers on one frame or spectrogram."""
     towers = {name: getattr(model, name, None) for name in ("vision", "audio")}
     streams = {
         name for name, tower in towers.items() if isinstance(tower, ConvTower) and tower.blocks == tuple(CHANNELS)
@@ -56,7 +56,7 @@ def delivered(model: nnx.Module) -> set[str]:
 
 
 def arrays(state: TrainState, batch: Batch, *, model: nnx.Module, names: Collection[str]) -> dict[str, Array]:
-    """Compute the named outputs and features of a batch of pairs, with running statistics (`model` evaluates)."""
+    """Compute the named outputs and features of a batch of pairs; `model` is in evaluation mode."""
     network = with_values(model, state.params, state.batch_stats)
     found = {
         **_of_stream(network, "vision", batch.frames, names),
@@ -93,7 +93,7 @@ def _of_stream(network: nnx.Module, stream: str, inputs: Array, names: Collectio
 
 
 def _feature(before: Float[Array, "batch height width channels"], feature: Feature) -> Float[Array, "batch ..."]:
-    """Return the map after or before its ReLU, in full or as the vector of its cells."""
+    """Return the map before or after its ReLU, in full or as a vector of pooled cells."""
     after = nnx.relu(before) if feature.after_relu else before
     return after if feature.cells is None else max_pool_to(after, feature.cells).reshape(len(after), -1)
 

@@ -1,7 +1,7 @@
-"""Follows a training in a separate process: evaluates every checkpoint of a run as it appears.
+"""Follows a training run from a separate process, and evaluates every checkpoint as it appears.
 
-It reads the run's checkpoints and writes only to `evaluation/`: `results.jsonl`, a row for each step, and TensorBoard
-events `evaluation/...`.
+It reads the run's checkpoints and writes only to `evaluation/`: `results.jsonl`, with a row for each step, and
+TensorBoard events `evaluation/...`.
 """
 
 import contextlib
@@ -28,16 +28,16 @@ def follow(
     output: pathlib.Path,
     wait: Callable[[], None] = lambda: time.sleep(POLL_SECONDS),
 ) -> None:
-    """Evaluate checkpoints, the oldest first, until the last step of the training is evaluated, or until Ctrl-C.
+    """Evaluate checkpoints, the oldest first, until the last training step is evaluated, or until Ctrl-C.
 
-    A restart continues with the checkpoints that have no row yet. The log names checkpoints that training removed
+    A restart continues with the checkpoints that have no row yet. The log warns of checkpoints that training removed
     before they could be evaluated.
 
     Args:
       evaluation: evaluation of the training's config; `train.steps` is the last step.
       checkpoints: checkpoints of the run.
       output: directory to write to.
-      wait: called if no new checkpoint is present.
+      wait: called if there is no new checkpoint.
     """
     output.mkdir(parents=True, exist_ok=True)
     path = output / "results.jsonl"
@@ -57,12 +57,14 @@ def follow(
                 except (ValueError, OSError):
                     if new[0] in present(checkpoints):
                         raise
-                    LOG.warning("Step %d was removed before it could be evaluated: keep_checkpoints.", new[0])
+                    LOG.warning(
+                        "Step %d was removed before it could be evaluated; --config.train.keep_checkpoints keeps more.",
+                        new[0],
+                    )
                     continue
                 tensorboard.write(new[0], {f"evaluation/{name}": float(value) for name, value in scalars(results)})
-                rows.write(
-                    json.dumps({"step": new[0], "results": results}) + "\n"
-                )  # last: a row marks its step as done
+                # Written last, because a row marks its step as done.
+                rows.write(json.dumps({"step": new[0], "results": results}) + "\n")
                 rows.flush()
                 by_run = {f"step {new[0]}": results}
                 LOG.info("%s", score_table.table(by_run, registry.table_rows(by_run)))
@@ -72,7 +74,7 @@ def follow(
 
 
 def present(checkpoints: Checkpoints) -> list[int]:
-    """Return the saved steps; none if one is removed during the listing."""
+    """Return the saved steps; none if one is removed while they are listed."""
     try:
         return checkpoints.steps()
     except FileNotFoundError:

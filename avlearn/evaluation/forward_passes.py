@@ -21,12 +21,12 @@ from avlearn.types import Arrays, Batch, InputSpec
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ForwardPasses:
-    """Forward passes of one network; each takes its state and the names of the wanted arrays.
+    """Forward passes of one network; each method takes a state and the names of the wanted arrays.
 
     Attributes:
       model: model in evaluation mode.
       outputs: names of its outputs for pairs, which are always collected.
-      initial: its state of step 0, for the arrays of the untrained network.
+      initial: its state at step 0, for the arrays of the untrained network.
       inputs: inputs that it takes.
       sampling: sampling settings; the spectrogram's scaling, the shift and the threads are used.
       mesh: devices to run on.
@@ -51,10 +51,10 @@ class ForwardPasses:
         return collect.collect(self._predict(features.arrays, state, self.outputs | set(names)), batches)
 
     def single_sources(self, state: TrainState, names: Collection[str], *, split: built_dataset.Split) -> Arrays:
-        """Pair each frame that has several sounding objects with the audio of each, from clips that have it alone.
+        """Collect arrays for frames with several sounding objects, paired with audio in which one of them is alone.
 
         Returns:
-          Arrays as `pairs`; source, the class of the audio; and only the boxes of the source.
+          Arrays as from `pairs`, with only the boxes of the object that is heard, and source, its class.
         """
         annotated = collect.collect(lambda _: {}, self.batches(split, pairing="all_positive"))
         visible = annotated["box_sounding"] & np.isfinite(annotated["boxes"]).all(axis=-1)
@@ -64,7 +64,7 @@ class ForwardPasses:
         if not len(rows["source"]):
             raise ValueError(
                 f"the split {split.name!r} of {split.dataset} has no frame with boxes of several sounding classes that "
-                "other clips have alone; leave the evaluator iiou out"
+                "other clips have alone; leave out the evaluator iiou"
             )
         found = self.pairs(state, names, split=split, pairing="all_positive", rows=rows)
         own = found["box_sounding"] & (found["box_label"] == found["source"][:, None])
@@ -103,8 +103,8 @@ class ForwardPasses:
         """Collect features of audio windows of every clip; each split is a fold, numbered from 1.
 
         Returns:
-          By window: the features, and clip, the number of its clip over all folds. By clip: labels, fold, clip_id, and
-          tested: whether its split is among `tested`.
+          One row per window: the features, and clip, the number of its clip over all folds. One row per clip: labels,
+          fold, clip_id, and tested: whether its split is among `tested`.
         """
         predict = self._predict(features.of_audio, state, names)
         folds, clips = [], 0
@@ -118,7 +118,7 @@ class ForwardPasses:
         return {name: np.concatenate([fold[name] for fold in folds]) for name in folds[0]}
 
     def images(self, state: TrainState, names: Collection[str], *, split: images.ImageSplit) -> Arrays:
-        """Collect features of single images, in float16 (half the memory: ImageNet's training split takes 21 GB)."""
+        """Collect features of single images, in float16 to save memory (ImageNet's training split takes 21 GB)."""
         predict = self._predict(features.of_frames, state, names)
         found: Arrays = {}
         done = 0
@@ -127,7 +127,7 @@ class ForwardPasses:
             real = len(rows["labels"])
             half = {name: np.float16(array[:real]) for name, array in placement.to_host(predict(frames)).items()}
             for name, array in (rows | half).items():
-                if name not in found:  # allocated once: concatenating batches at the end would need twice the memory
+                if name not in found:  # allocate once: concatenating batches at the end would need twice the memory
                     found[name] = np.empty((len(split), *array.shape[1:]), array.dtype)
                 found[name][done : done + real] = array
             done += real
@@ -136,25 +136,25 @@ class ForwardPasses:
     def _predict(self, function: Callable, state: TrainState, names: Collection[str]) -> Callable:
         """Return the function from a batch to the named arrays; a prefix marks those of the untrained network."""
         passes = []
-        for prefix, of_state in (("", state), (features.UNTRAINED, self.initial)):
+        for prefix, values in (("", state), (features.UNTRAINED, self.initial)):
             wanted = {name for name in names if name.startswith(features.UNTRAINED) == bool(prefix)}
             if wanted:
                 own = tuple(sorted(name.removeprefix(prefix) for name in wanted))
-                passes.append((prefix, of_state, self._compiled(function, own)))
+                passes.append((prefix, values, self._compiled(function, own)))
 
         def predict(batch) -> dict[str, jax.Array]:
             on_devices = placement.global_to_devices(self.mesh, batch)
             return {
                 prefix + name: array
-                for prefix, of_state, compiled in passes
-                for name, array in compiled(of_state, on_devices).items()
+                for prefix, values, compiled in passes
+                for name, array in compiled(values, on_devices).items()
             }
 
         return predict
 
     @functools.cached_property
     def _compiled(self) -> Callable:
-        """Compiled function of the state and a batch, once for each function and set of names."""
+        """Compiles a function of state and batch, once for each function and set of names."""
         return functools.cache(
             lambda function, names: jax.jit(functools.partial(function, model=self.model, names=names))
         )

@@ -65,7 +65,7 @@ def _apply(evaluation: ConfigDict, setting: str, entry: str) -> None:
 
 
 def _parsed(text: str, present: Any) -> Any:
-    """Parse a value of the type of the present one; the items of a tuple are separated by commas."""
+    """Parse a value that has the type of the present one; commas separate the items of a tuple."""
     if isinstance(present, str):
         return text
     if isinstance(present, tuple):

@@ -3,11 +3,12 @@
 A file of avlearn/evaluators is an evaluator. It defines `evaluate` and
 
   NEEDS, PAIRING: arrays that it reads, and the rows that it is computed on (`scoring.Needs`)
-  OPTIONAL, FIT_NEEDS, FIT_ON: optional. `fit_needs(**options)` replaces FIT_NEEDS if it depends on options
-  TABLE: its rows in the table of scores
+  OPTIONAL, FIT_NEEDS, FIT_ON: optional, see `scoring.Needs`; `fit_needs(**options)` replaces FIT_NEEDS if it depends
+    on options
+  TABLE: optional, its rows in the table of scores
 
-Its options stand in `config.evaluation.<name>`. `evaluate` takes them as keyword arguments, except for SOURCE_OPTIONS,
-which describe the data to collect. `check_options(**options)`, if defined, checks them all before the first step.
+Its options are in `config.evaluation.<name>`. `evaluate` takes them as keyword arguments, except for SOURCE_OPTIONS,
+which describe the data to collect. `check_options(**options)`, if defined, checks all options before the first step.
 """
 
 import inspect
@@ -28,7 +29,7 @@ from avlearn.ontology import Ontology
 from avlearn.types import TableRow
 from avlearn.visuals.score_table import per_evaluator
 
-# Annotations of each pair in the records, for the evaluators.
+# Arrays that the input pipeline provides with each pair.
 ANNOTATIONS = {"corresponds", "labels", "boxes", "box_label", "box_sounding", "box_annotator"}
 ANNOTATIONS |= {"image_item", "audio_item", "clip_id", "pair_draw", "clip", "fold", "tested", "silent", "source"}
 
@@ -63,7 +64,7 @@ def build_evaluators(
 
     Args:
       config: config with its section `evaluation`, and the seed.
-      class_relevance: relevance between classes; None if no evaluator takes it (`retrieves`).
+      class_relevance: relevance between classes; None if no evaluator takes it (`needs_class_relevance`).
       mesh: mesh of the devices that an evaluator may train on; None: all devices.
 
     Raises:
@@ -106,20 +107,20 @@ def table_rows(results_by_run: Mapping[str, Mapping]) -> dict[str, Sequence[Tabl
 
 
 def available(config: ConfigDict, network: Network) -> set[str]:
-    """Return the names of the arrays that a network and the records deliver to evaluators."""
+    """Return the names of the arrays that a network and the records provide for evaluators."""
     other_network = {"audio_embedding"} if config.evaluation.sounds_from else set()
-    own = collect.output_names(network.outputs(2)) | features.delivered(network.evaluation)
+    own = collect.output_names(network.outputs(2)) | features.available(network.evaluation)
     return other_network | own | ANNOTATIONS
 
 
-def retrieves(config: ConfigDict) -> bool:
+def needs_class_relevance(config: ConfigDict) -> bool:
     """Return whether an evaluator of the config takes the relevance between classes."""
     modules = [_module(name) for name in config.evaluation.evaluators]
     return any("class_relevance" in inspect.signature(module.evaluate).parameters for module in modules)
 
 
 def class_relevance(split: built_dataset.Split, max_relevance: int) -> np.ndarray:
-    """Compute the relevance between classes by the dataset's ontology; without one, equal classes have 1, others 0."""
+    """Compute the relevance between classes by the dataset's ontology; without one, 1 for equal classes, else 0."""
     if not split.ontology:
         return np.eye(len(split.class_ids), dtype=int)
     return Ontology.from_nodes(split.ontology).class_relevance(split.class_ids, max_relevance=max_relevance)
@@ -136,14 +137,14 @@ def check_classes(needs: Iterable[scoring.Needs], train: built_dataset.Split, ev
         shared = len(set(train.class_ids) & set(evaluation.class_ids))
         raise ValueError(
             f"{', '.join(fitted)} would be fitted on the {len(train.class_ids)} classes of {train.dataset} and tested "
-            f"on the {len(evaluation.class_ids)} of {evaluation.dataset}; {shared} are the same, but their lists must "
-            "be equal. Leave it out of --config.evaluation.evaluators, or evaluate on data.dataset "
+            f"on the {len(evaluation.class_ids)} of {evaluation.dataset}; the lists must be equal, but only {shared} "
+            "classes are in both. Leave it out of --config.evaluation.evaluators, or evaluate on data.dataset "
             "(--config.evaluation.dataset=)."
         )
 
 
 def tested_splits(config: ConfigDict, splits: Sequence[str]) -> tuple[str, ...]:
-    """Return the splits of the sound dataset, each a fold, that sounds are classified on.
+    """Return the splits of the sound dataset to test on; each split is a fold.
 
     Raises:
       ValueError: the config names an unknown split.

@@ -13,29 +13,29 @@ from avlearn.visuals import localization, unit_gallery
 
 @dataclasses.dataclass(frozen=True)
 class ReportArrays:
-    """Collector of these arrays, for some clips of the evaluated split.
+    """A collector of arrays for the report, for some clips of the evaluated split.
 
     Attributes:
       passes: forward passes of the network.
       split: evaluated split.
-      films: number of clips shown as animations (OtS figure 7), if the network has heat maps.
+      num_animations: number of clips shown as animations (OtS figure 7), if the network has heat maps.
     """
 
     passes: ForwardPasses
     split: built_dataset.Split
-    films: int
+    num_animations: int
 
     def collect(self, state: TrainState, arrays: dict[str, Arrays]) -> dict[str, Arrays]:
-        """Collect the arrays of animations and units, if the evaluation's arrays hold heat maps and activations.
+        """Collect the arrays for animations and units, if the evaluation's arrays have heat maps and activations.
 
         Returns:
           moments: heat maps of each moment of the animated clips; image_units and audio_units: see
-          `unit_gallery.collect`, for the units that `unit_preference` counted.
+          `unit_gallery.collect`, for the modes with pool4 features.
         """
         found = {}
-        filmed = localization.select_animated(arrays.get("avc", {}), self.films)
-        if filmed:
-            found["moments"] = self.passes.moments(state, split=self.split, items=filmed)
+        animated = localization.select_animated(arrays.get("avc", {}), self.num_animations)
+        if animated:
+            found["moments"] = self.passes.moments(state, split=self.split, items=animated)
         clips = arrays.get("all_positive", {})
         for mode, name in MAPS.items():
             if f"{mode}_pool4" in clips:

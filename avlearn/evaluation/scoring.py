@@ -9,7 +9,7 @@ from avlearn.types import Arrays
 from avlearn.visuals.score_table import per_evaluator
 
 NOT_STATED = "not stated"
-REFUSED = "refused"  # the reason, in place of metrics, if an evaluator refuses its arrays
+REFUSED = "refused"  # key of the reason that replaces the metrics if an evaluator refuses its arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +17,12 @@ class Needs:
     """Arrays that an evaluator needs; `registry.needs` reads them from its module.
 
     Attributes:
-      evaluator: name of its file.
-      arrays: names of the arrays it reads.
-      pairing: rows it is computed on: a key of the sources.
-      optional: names of arrays it reads if they are present.
+      evaluator: name of the evaluator's file.
+      arrays: names of the arrays that it reads.
+      pairing: key of the source of its rows.
+      optional: names of arrays that it reads if they are present.
       fit_needs: names of the arrays that it is fitted on; empty if nothing is fitted.
-      fit_on: key of the sources of these: `FIT`, `VALIDATION` or `IMAGES_FIT`.
+      fit_on: key of the source of these arrays: `FIT`, `VALIDATION` or `IMAGES_FIT`.
     """
 
     evaluator: str
@@ -34,14 +34,14 @@ class Needs:
 
     @property
     def by_source(self) -> dict[str, set[str]]:
-        """Keys of the sources that it reads (its pairing, and `fit_on`), each with the names of the arrays."""
+        """Key of each source that the evaluator reads (its pairing, and `fit_on`) to the names of the arrays."""
         fit = {self.fit_on: {*self.fit_needs, *self.optional}} if self.fit_needs else {}
         return {self.pairing: {*self.arrays, *self.optional}} | fit
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """One of avlearn/evaluators with its options.
+    """An evaluator of avlearn/evaluators with its options.
 
     Attributes:
       needs: arrays that it needs.
@@ -55,7 +55,7 @@ class Evaluator:
 
 
 def check_needs(needs: Iterable[Needs], available: set[str], network: str) -> None:
-    """Check before the first step that the network and the records deliver what evaluators read.
+    """Check, before the first step, that the network and the records provide the arrays that evaluators read.
 
     Raises:
       ValueError: names the evaluator and the missing arrays.
@@ -64,8 +64,8 @@ def check_needs(needs: Iterable[Needs], available: set[str], network: str) -> No
         missing = [name for name in (*each.arrays, *each.fit_needs) if name not in available]
         if missing:
             raise ValueError(
-                f"the evaluator {each.evaluator} needs {', '.join(missing)}, which {network} does not deliver "
-                f"(it delivers {', '.join(sorted(available))}). Leave it out of config.evaluation.evaluators."
+                f"the evaluator {each.evaluator} needs {', '.join(missing)}, which {network} does not provide "
+                f"(it provides {', '.join(sorted(available))}). Leave it out of --config.evaluation.evaluators."
             )
 
 
@@ -79,8 +79,8 @@ def results(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], about
         (`ArraySource.facts`). Missing facts are stated as `NOT_STATED`.
 
     Returns:
-      Evaluator's name to its metrics; or to the reason under `REFUSED`, if it refuses its arrays: the others' metrics
-      must not be lost (`check_refused`).
+      Name of the evaluator to its metrics, or, if it refuses its arrays, to the reason under `REFUSED`, so that the
+      metrics of the others are not lost (`check_refused`).
     """
     sources = about.get("sources", {})
     clips = {name: source.get("clips") for name, source in sources.items()}
@@ -90,7 +90,7 @@ def results(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], about
         needs = evaluator.needs
         source = sources.get(needs.pairing, {})
         try:
-            # An evaluator that draws states its own seed.
+            # An evaluator that draws random numbers states its own seed.
             metrics = stated | run((evaluator,), arrays, clips=clips)[needs.evaluator]
         except ValueError as error:
             found[needs.evaluator] = {REFUSED: str(error)}
@@ -122,11 +122,11 @@ def run(
     Args:
       evaluators: evaluators to run.
       arrays: pairing to arrays; under `fit_on`, the arrays that evaluators with `fit_needs` are fitted on. Arrays that
-        an evaluator makes, such as positions on a map, are added as `<evaluator>_<name>`.
+        an evaluator returns, such as positions on a map, are added as `<evaluator>_<name>`.
       clips: pairing to the expected number of clips; None: the clips given.
 
     Returns:
-      Evaluator's name to its metrics.
+      Name of the evaluator to its metrics.
 
     Raises:
       ValueError: the arrays of a pairing are missing, or an evaluator refuses them.
@@ -149,7 +149,7 @@ def run(
 def _arrays_of(needs: Needs, names: Sequence[str], arrays: Mapping[str, Arrays], source: str) -> Arrays:
     if source not in arrays:
         raise ValueError(
-            f"{needs.evaluator}: no arrays {source}/..., 0 rows; given: {', '.join(sorted(arrays)) or 'none'}. They "
-            f"should hold {', '.join(names)} (docs/metrics/scoring.md)"
+            f"{needs.evaluator}: the arrays {source}/... are missing; given: {', '.join(sorted(arrays)) or 'none'}. It "
+            f"needs {', '.join(names)} (docs/metrics/scoring.md)"
         )
     return arrays[source]

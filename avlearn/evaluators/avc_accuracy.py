@@ -22,7 +22,7 @@ TABLE = (TableRow("accuracy", "AVC accuracy", "chance", "chance"),)
 
 
 def fit_needs(threshold: str, **_: Any) -> tuple[str, ...]:
-    """Return the arrays that the threshold is fitted on, by the options of the config."""
+    """Return the names of the arrays that the threshold is fitted on; none unless it is fitted."""
     return THRESHOLD_NEEDS if threshold == "validation" else ()
 
 
@@ -35,7 +35,7 @@ def check_options(*, threshold: str, pair_draws: int) -> None:
     one_of(threshold, THRESHOLDS, "evaluation.avc_accuracy.threshold")
     if pair_draws < 1:
         raise ValueError(
-            f"avc_accuracy: pair_draws = {pair_draws}; --config.evaluation.avc_accuracy.pair_draws is at least 1"
+            f"avc_accuracy: pair_draws = {pair_draws}; --config.evaluation.avc_accuracy.pair_draws must be at least 1"
         )
 
 
@@ -49,14 +49,14 @@ def evaluate(
     seed: int = 0,
     evaluator: str = "avc_accuracy",
 ) -> dict[str, Any]:
-    """Compute the accuracy of the two-way decision, the mean over balanced draws of the negatives.
+    """Compute the accuracy of the binary decision, averaged over balanced draws of the negatives.
 
     A pair is predicted to correspond if its logit is above the threshold. The positives belong to every draw.
 
     Args:
       test: arrays of `NEEDS` (see `numerics/array_checks.py`); pair_draw if there are several draws.
       fit: arrays of `THRESHOLD_NEEDS` for pairs of other clips; used by the threshold `validation`.
-      threshold: `zero`, or `validation`: the threshold of best accuracy on `fit` (`best_threshold`).
+      threshold: `zero`, or `validation`: the threshold with the best accuracy on `fit` (`best_threshold`).
       items_expected: clips of the split, each with a positive and one negative per draw; None: the pairs given.
       resamples: bootstrap samples of clips, each with all its pairs.
       seed: seed of the bootstrap.
@@ -65,8 +65,8 @@ def evaluate(
     Returns:
       accuracy, accuracy_interval (95 %), predicted_positive (share of pairs predicted to correspond) and roc_auc, means
       over draws; threshold; draws; accuracy_of_draws; items (pairs), items_expected; baselines: chance, and constant,
-      the better of the two constant answers; protocol, seed. With the threshold `validation` also `fit`: accuracy and
-      number of the pairs in `fit`.
+      the accuracy of the better constant answer; protocol, seed. With the threshold `validation` also `fit`: accuracy
+      on the pairs of `fit`, and their number.
 
     Raises:
       ValueError: an unknown threshold, arrays that are missing or wrong, or pairs that are not balanced.
@@ -84,17 +84,17 @@ def evaluate(
         fitted = {"fit": {"accuracy": accuracy, "items": len(fit_logit)}}
     predicted = logit > least
     right = predicted == corresponds
-    of_draws = [corresponds | (draw == number) for number in draws]
-    weight = np.where(corresponds, 1.0, 1 / len(draws))  # of a pair in the mean over draws
+    rows_by_draw = [corresponds | (draw == number) for number in draws]
+    weight = np.where(corresponds, 1.0, 1 / len(draws))  # weight of each pair in the mean over draws
     positives = float(np.average(corresponds, weights=weight))
     return {
         "threshold": least,
         "accuracy": float(np.average(right, weights=weight)),
         "accuracy_interval": bootstrap.interval(right, image_item, resamples=resamples, seed=seed, weight=weight),
         "predicted_positive": float(np.average(predicted, weights=weight)),
-        "roc_auc": float(np.mean([roc_auc(logit[rows], corresponds[rows]) for rows in of_draws])),
+        "roc_auc": float(np.mean([roc_auc(logit[rows], corresponds[rows]) for rows in rows_by_draw])),
         "draws": len(draws),
-        "accuracy_of_draws": [float(right[rows].mean()) for rows in of_draws],
+        "accuracy_of_draws": [float(right[rows].mean()) for rows in rows_by_draw],
         "baselines": {"chance": 0.5, "constant": max(positives, 1 - positives)},
         "items": len(logit),
         "items_expected": len(logit) if items_expected is None else items_expected * (1 + len(draws)),
@@ -115,7 +115,7 @@ def best_threshold(logit: Float[np.ndarray, " n"], corresponds: Bool[np.ndarray,
     below = np.arange(len(values) + 1)  # pairs under the threshold
     right = np.concatenate([[0], np.cumsum(~positive)]) + positive.sum() - np.concatenate([[0], np.cumsum(positive)])
     edges = np.concatenate([[values[0] - 1], values, [values[-1] + 1]])
-    possible = below[np.diff(edges) > 0]  # equal values are on one side
+    possible = below[np.diff(edges) > 0]  # a threshold never separates equal values
     best = possible[right[possible] == right[possible].max()]
     count = best[len(best) // 2]
     return float((edges[count] + edges[count + 1]) / 2), float(right[count] / len(values))
@@ -136,7 +136,7 @@ def _draws(evaluator: str, corresponds: Bool[np.ndarray, " n"], draw: Int[np.nda
     if len(numbers) and (negatives == positives).all():
         return numbers.tolist()
     raise ValueError(
-        f"{evaluator}: {positives} of {len(corresponds)} pairs correspond, the draws have {negatives.tolist()} "
-        "negatives; exactly half of a draw must correspond, or a network that always gives the same answer would score "
-        f"above .5. Collect the arrays with the pairing {PAIRING!r}"
+        f"{evaluator}: {positives} of {len(corresponds)} pairs correspond, and the draws have {negatives.tolist()} "
+        "negatives; exactly half of each draw must correspond, or a network that always gives the same answer would "
+        f"score above .5. Collect the arrays with the pairing {PAIRING!r}"
     )

@@ -1,7 +1,8 @@
 """Retrieval after canonical correlation analysis has aligned the two modes (Objects that Sound 3.2, table 1, figure 9).
 
 CCA finds the directions of both modes along which the pairs of the training split correlate most. Both modes are
-projected on the first directions, scaled to length 1, and scored by `ndcg.py`: the row "L3-Net with CCA".
+projected on the first directions, scaled to length 1, and scored by `ndcg.py`, which gives the paper's row "L3-Net with
+CCA".
 """
 
 import dataclasses
@@ -23,12 +24,12 @@ TABLE = tuple(dataclasses.replace(row, title=f"{row.title}, CCA {{components}}")
 
 @dataclasses.dataclass(frozen=True)
 class Alignment:
-    """A fitted CCA; column c of both matrices is the direction of canonical correlation c, the greatest first.
+    """A fitted CCA; column c of both matrices is the direction of canonical correlation c, the largest first.
 
     Attributes:
       image_mean, audio_mean: means of the features that it was fitted on.
-      image_directions, audio_directions: on the training split the projections have a variance of 1 (without
-        regularisation) and are uncorrelated.
+      image_directions, audio_directions: directions to project on; on the training split the projections have a
+        variance of 1 (without regularisation) and are uncorrelated.
       correlations: canonical correlations of the regularised problem.
       image_rank, audio_rank: ranks of the centred features.
     """
@@ -68,7 +69,7 @@ def evaluate(
     Args:
       test: arrays of `NEEDS` (see `numerics/array_checks.py`).
       fit: arrays of `FIT_NEEDS` for corresponding pairs of the training split, row by row.
-      class_relevance: relevance of class to class, see `ndcg.evaluate`.
+      class_relevance: relevance between classes, see `ndcg.evaluate`.
       components: number of directions; at most the lower rank of the two modes' features.
       curve: numbers of directions for `by_components` (OtS figure 9), all from the one fit.
       regularisation: see `align`.
@@ -76,8 +77,8 @@ def evaluate(
       items_expected: clips of the split; None: the items given.
 
     Returns:
-      Results of `ndcg.evaluate` for `components`; components (as clipped); by_components: number of directions to the
-      four metrics; fit: items, image_rank, audio_rank, correlations (the first, and the one at `components`);
+      Results of `ndcg.evaluate` for `components`; components (after clipping); by_components: number of directions to
+      the four metrics; fit: items, image_rank, audio_rank, correlations (the first, and the one at `components`);
       regularisation.
 
     Raises:
@@ -169,9 +170,9 @@ def _whitened(
     exact = features.astype(np.float64)
     mean = exact.mean(axis=0)
     exact -= mean
-    # By the singular values, not by the covariance: its eigenvalues are their squares, with half of the digits.
+    # Singular values, because the eigenvalues of the covariance are their squares and keep half of the digits.
     _, singular, axes = scipy.linalg.svd(exact, full_matrices=False)
-    # Where nothing else varies, the rounding of the features does: about eps * norm / sqrt(12 * dim).
+    # In directions without variation, the features still vary by rounding: about eps * norm / sqrt(12 * dim).
     rounding = 10 * np.finfo(features.dtype).eps * np.linalg.norm(features)
     rank = int((singular > rounding).sum())
     if not rank:
@@ -202,7 +203,9 @@ def check_options(
             "(--config.evaluation.cca.components, --config.evaluation.cca.curve)"
         )
     if not 0 <= regularisation < np.inf:
-        raise ValueError(f"cca: regularisation = {regularisation}; 0 or more (--config.evaluation.cca.regularisation)")
+        raise ValueError(
+            f"cca: regularisation = {regularisation}; it must be 0 or more (--config.evaluation.cca.regularisation)"
+        )
 
 
 def _check_shapes(
@@ -212,7 +215,7 @@ def _check_shapes(
     dims = [features.shape[1] for features in (*test, *fit)]
     if dims[:2] != dims[2:]:
         raise ValueError(
-            f"cca: features have {dims[0]} (image) and {dims[1]} (audio) dimensions, those of fit {dims[2]} and "
+            f"cca: features have {dims[0]} (image) and {dims[1]} (audio) dimensions, but those of fit {dims[2]} and "
             f"{dims[3]}; both must come from one network"
         )
     if len(fit[0]) < 2:

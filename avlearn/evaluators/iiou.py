@@ -30,7 +30,7 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compute the share of frames with every source found (IIoU), and the share of sources that are found.
+    """Compute the share of frames with all sources found (IIoU), and the share of sources found.
 
     Args:
       test: arrays of `NEEDS` (see `numerics/array_checks.py`), with only the boxes of the row's source.
@@ -53,17 +53,17 @@ def evaluate(
     heat_map, boxes, image_item, source = array_checks.arrays("iiou", test, NEEDS)
     corners, usable = pixel_maps.pixel_corners(boxes)
     without = int((~usable.any(axis=1)).sum())
-    frames, of_row, sources = np.unique(image_item, return_inverse=True, return_counts=True)
-    twice = len(source) - len(np.unique(np.stack([of_row, source]), axis=1).T)
+    frames, frame_of_row, sources = np.unique(image_item, return_inverse=True, return_counts=True)
+    twice = len(source) - len(np.unique(np.stack([frame_of_row, source]), axis=1).T)
     if without or twice or sources.min() < 2:
         raise ValueError(
-            f"iiou: of {len(source)} rows {without} have no usable box in boxes, {twice} repeat the source of their "
-            f"frame, and {int((sources < 2).sum())} frames have one source only; a frame needs two or more"
+            f"iiou: of {len(source)} rows, {without} have no usable box in boxes and {twice} repeat a source of their "
+            f"frame; {int((sources < 2).sum())} frames have only one source, but a frame needs two or more"
         )
     annotator = np.zeros(usable.shape, np.int64)
     values, _ = ciou.overlaps(heat_map, corners, usable, annotator, protocol, "union", seed)
     found = {name: value >= ciou.SUCCESS for name, value in values.items()}
-    every = {name: _every(hit, of_row) for name, hit in found.items()}
+    every = {name: _every(hit, frame_of_row) for name, hit in found.items()}
     return {
         "iiou": float(every["heat_map"].mean()),
         "iiou_interval": bootstrap.interval(every["heat_map"], frames, resamples=resamples, seed=seed),
@@ -81,9 +81,9 @@ def evaluate(
     }
 
 
-def _every(hit: Bool[np.ndarray, " rows"], of_row: Shaped[np.ndarray, " rows"]) -> Bool[np.ndarray, " frames"]:
+def _every(hit: Bool[np.ndarray, " rows"], frame_of_row: Shaped[np.ndarray, " rows"]) -> Bool[np.ndarray, " frames"]:
     """Return whether all rows of each frame are hits."""
-    return np.bincount(of_row, weights=~hit) == 0
+    return np.bincount(frame_of_row, weights=~hit) == 0
 
 
 def check_options(*, protocol: str) -> None:

@@ -21,7 +21,7 @@ OPTIONAL = ("untrained_image_features",)
 PAIRING = "images"
 SOURCE_OPTIONS = ("dataset", "fit_split", "split")
 TABLE = (TableRow("top1", "Linear probe, top-1", "majority", "most frequent class"),)
-_CHUNK = 4096  # rows at a time
+_CHUNK = 4096  # rows to process at a time
 
 Layer = tuple[Float[np.ndarray, "dim classes"], Float[np.ndarray, " classes"]]
 
@@ -41,12 +41,12 @@ def evaluate(
     """Compute the top-1 accuracy of a linear layer that is trained on the training split's features.
 
     Features are scaled to zero mean and unit variance over the training split. The layer starts at zero and is trained
-    by Adam with a cosine schedule on the cross-entropy with smoothed labels. The test split chooses nothing.
+    by Adam with a cosine schedule on the cross-entropy with smoothed labels. Nothing is chosen on the test split.
 
     Args:
-      test: arrays of `NEEDS` (see `numerics/array_checks.py`), one class a row.
+      test: arrays of `NEEDS` (see `numerics/array_checks.py`), with one class per row.
       fit: the same arrays of the training split; if both have untrained_image_features, they give the baseline.
-      epochs: passes over the training split; rows that do not fill the last batch are left out, others in each epoch.
+      epochs: passes over the training split; each leaves out other rows, those that do not fill the last batch.
       batch: rows of one step, at most all rows.
       learning_rate: learning rate of the first step.
       label_smoothing: share of the label that is spread over all classes.
@@ -106,7 +106,7 @@ def train(
     seed: int,
     mesh: Mesh | None = None,
 ) -> Layer:
-    """Train the layer; returns weights and biases for unscaled features.
+    """Train the layer; return weights and biases for unscaled features.
 
     The devices share the rows of a step; padding rows have weight 0.
     """
@@ -133,7 +133,7 @@ def train(
 
 
 def top1(layer: Layer, features: Float[np.ndarray, "n dim"], classes: Int[np.ndarray, " n"]) -> float:
-    """Compute the share of rows whose class has the highest score, the first of equal scores."""
+    """Compute the share of rows whose class has the highest score; the first class wins a tie."""
     weights, bias = layer
     chunks = (slice(start, start + _CHUNK) for start in range(0, len(features), _CHUNK))
     right = [((features[c] @ weights + bias).argmax(axis=1) == classes[c]).sum() for c in chunks]
@@ -184,7 +184,7 @@ def check_options(*, epochs: int, batch: int, learning_rate: float, label_smooth
     if min(epochs, batch) < 1 or learning_rate <= 0 or not 0 <= label_smoothing < 1:
         raise ValueError(
             f"linear_probe: epochs = {epochs}, batch = {batch}, learning_rate = {learning_rate}, label_smoothing = "
-            f"{label_smoothing}; allowed: at least 1, at least 1, above 0, 0 to below 1 "
+            f"{label_smoothing}; they must be at least 1, at least 1, above 0, and at least 0 but below 1 "
             "(--config.evaluation.linear_probe)"
         )
 
@@ -198,6 +198,6 @@ def _check_shapes(
     for name, one, other in (("image_features", features, fit_features), ("labels", labels, fit_labels)):
         if one.shape[1] != other.shape[1]:
             raise ValueError(
-                f"linear_probe: {name} has {one.shape[1]} columns in {len(one)} rows, that of fit {other.shape[1]} in "
-                f"{len(other)}; both splits must be of one network and of the same classes"
+                f"linear_probe: {name} has {one.shape[1]} columns in {len(one)} rows, but {other.shape[1]} in the "
+                f"{len(other)} rows of fit; both splits must have the same network and the same classes"
             )

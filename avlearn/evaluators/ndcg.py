@@ -24,14 +24,14 @@ GAINS = {"exponential": lambda relevance: 2.0**relevance - 1, "linear": lambda r
 OWN_ITEM = ("kept", "excluded")
 TABLE = (
     TableRow("im-im", "nDCG@{k} image → image", "chance", "chance"),
-    TableRow("im-aud", "nDCG@{k} image → sound", "chance", "chance"),
-    TableRow("aud-im", "nDCG@{k} sound → image", "chance", "chance"),
-    TableRow("aud-aud", "nDCG@{k} sound → sound", "chance", "chance"),
+    TableRow("im-aud", "nDCG@{k} image → audio", "chance", "chance"),
+    TableRow("aud-im", "nDCG@{k} audio → image", "chance", "chance"),
+    TableRow("aud-aud", "nDCG@{k} audio → audio", "chance", "chance"),
 )
-_BLOCK_CELLS = 4_000_000  # query-database pairs at a time: 32 MB
+_BLOCK_CELLS = 4_000_000  # query-database pairs to process at a time: 32 MB
 _GROUPS = 8  # groups of items for each rank: their minima bound the distance of the last rank
-_MANY = 64  # candidates for each rank, above which the finer type picks them
-_BLOCK_VECTORS = 2000  # pairs of vectors at a time in the exact distances: 2 MB at 128 dimensions, a cache full
+_MANY = 64  # with more candidates than this for each rank, float64 picks them again
+_BLOCK_VECTORS = 2000  # pairs of vectors in one block of exact distances: 2 MB at 128 dimensions, fits into a cache
 
 
 def evaluate(
@@ -57,10 +57,10 @@ def evaluate(
       test: arrays of `NEEDS`, and `audio_embedding` unless the network takes no audio (see
         `numerics/array_checks.py`).
       fit: not used.
-      class_relevance: relevance of class to class (`Ontology.class_relevance`; the identity matrix without an
-        ontology); the relevance of two items is the maximum over their labels.
+      class_relevance: relevance between classes (`Ontology.class_relevance`; the identity matrix without an ontology);
+        the relevance of two items is the maximum over their labels.
       k: number of ranks that count.
-      curve: further values of k for `by_k` (OtS figure 10), all from the one ranking.
+      curve: further values of k for `by_k` (OtS figure 10), from the same ranking.
       gain: `exponential` (2^relevance - 1) or `linear`.
       own_item_across: across modes, the query's own item is `kept` in the database or `excluded`.
       items_expected: clips of the split; None: the items given.
@@ -126,8 +126,8 @@ def nearest(
     excluded = own_item == "excluded"
     k = min(k, len(database) - excluded)
     # A matrix product computes the squared distances fast, but its rounding depends on the position in the block: equal
-    # vectors can differ in the last bits. It only picks the candidates that may be among the first k; the exact
-    # differences give the order. Picking in float32 takes half the time.
+    # vectors can differ in the last bits. So it only picks the candidates that may be among the first k, and exact
+    # differences order them. Picking in float32 takes half the time.
     coarse, fine = _scaled(query, database, np.float32), None
     found = np.empty((len(query), k), np.int64)
     for block in np.array_split(np.arange(len(query)), 1 + len(query) * len(database) // _BLOCK_CELLS):
@@ -146,7 +146,7 @@ class _Scaled:
 
     query: Float[np.ndarray, "n dim"]
     minus_twice: Float[np.ndarray, "dim n"]  # the database, transposed
-    squares: Float[np.ndarray, " n"]  # of the database
+    squares: Float[np.ndarray, " n"]  # squared lengths of the database vectors
 
 
 def _scaled(query: Float[np.ndarray, "n dim"], database: Float[np.ndarray, "n dim"], kind: type) -> _Scaled:
@@ -165,7 +165,7 @@ def _candidates(
     distance += scaled.squares[None, :]
     if left_out is not None:
         distance[np.arange(len(query)), left_out] = np.inf
-    # k groups have a member within the k-th smallest of the groups' minima, so at least k items do.
+    # At least k items are within the k-th smallest of the groups' minima, since k groups have such an item.
     size = max(1, distance.shape[1] // (_GROUPS * k))
     whole = distance.shape[1] // size * size
     minima = distance[:, :whole].reshape(len(query), size, -1).min(axis=1)
@@ -207,10 +207,10 @@ def relevance_of(
 def relevance_counts(
     labels: Bool[np.ndarray, "n classes"], class_relevance: Int[np.ndarray, "classes classes"]
 ) -> Int[np.ndarray, "n levels"]:
-    """Count the items (each item itself included) that have relevance 0, 1, 2, ... to each item."""
+    """Count, for each item, the items (itself included) with relevance 0, 1, 2, ... to it."""
     levels = int(class_relevance.max()) + 1
-    sets, of_item = ontology.label_sets(labels)
-    items_of_set = np.bincount(of_item)
+    sets, set_of_item = ontology.label_sets(labels)
+    items_of_set = np.bincount(set_of_item)
     counts = np.empty((len(sets), levels), np.int64)
     for block in np.array_split(np.arange(len(sets)), 1 + len(sets) ** 2 // _BLOCK_CELLS):
         relevance = ontology.label_set_relevance(sets[block], sets, class_relevance)
@@ -218,11 +218,11 @@ def relevance_counts(
         weights = np.broadcast_to(items_of_set, cells.shape)
         counted = np.bincount(cells.ravel(), weights.ravel(), minlength=len(block) * levels)
         counts[block] = counted.reshape(-1, levels)
-    return counts[of_item]
+    return counts[set_of_item]
 
 
 def discounted(gains: Float[np.ndarray, "n places"]) -> Float[np.ndarray, " n"]:
-    """Compute the DCG of gains in the order of retrieval."""
+    """Compute the DCG of gains that are in the order of retrieval."""
     return gains @ _discounts(gains.shape[1])
 
 

@@ -1,6 +1,6 @@
 """Detection among negatives: is the heat map low if no object in the frame sounds? (Mo and Morgado 2022, section 5).
 
-Corresponding pairs are mixed with the same frames paired with audio from elsewhere, or silence. A pair's confidence is
+Corresponding pairs are mixed with pairs of the same frames and other clips' audio, or silence. A pair's confidence is
 the maximum of its map, and an object is found if the map's cIoU value is at least .5.
 """
 
@@ -38,7 +38,7 @@ def evaluate(
     out_of_sight: str = "left_out",
     items_expected: int | None = None,
 ) -> dict[str, Any]:
-    """Compute average precision and greatest F1 of the heat maps, for each kind of negative and for all together.
+    """Compute average precision and highest F1 of the heat maps, for each kind of negative and for all together.
 
     Positives are corresponding pairs with a usable sounding box. Negatives are pairs with another clip's audio
     (off-screen), pairs with silence, and optionally corresponding pairs without a sounding box, whose sound comes from
@@ -54,8 +54,8 @@ def evaluate(
     Returns:
       off_screen, silence, out_of_sight (None without such pairs) and all, each with average_precision, max_f1,
       negatives (pairs) and baselines.constant: the same metrics of a constant confidence; confidence, protocol, items
-      (positives), without_usable_box (corresponding pairs that are not positives), items_expected; baselines: constant,
-      that of `all`.
+      (positives), without_usable_box (corresponding pairs that are not positives), items_expected; baselines: those of
+      `all`.
 
     Raises:
       ValueError: arrays that are missing or wrong, an unknown option, no positives, or no negatives.

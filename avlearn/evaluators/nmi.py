@@ -46,15 +46,15 @@ def evaluate(
     Args:
       test: labels, and for each mode the array `<mode>_<features>` (see `numerics/array_checks.py`); optionally
         `untrained_<mode>_<features>`, for the baseline.
-      fit: not used: the evaluated items are clustered.
+      fit: not used, since the evaluated items are clustered.
       features: `embedding` (`NEEDS`) or `pool4`.
       modalities: modes to score, `image` and `audio`.
       clusters: k of k-means.
-      restarts: runs of k-means from different centres; the run of least distance to the centres is scored.
-      average: mean of the two entropies that divides the mutual information, one of `AVERAGES`.
+      restarts: runs of k-means from different centres; the run with the least distance to the centres is scored.
+      average: kind of mean of the two entropies that divides the mutual information, one of `AVERAGES`.
       label_rule: rule for items with several classes, see `numerics/single_label.py`; `expanded` counts an item once
         for each of its classes.
-      random_draws: draws of the random baseline.
+      random_draws: number of draws for the random baseline.
       seed: seed of k-means and of the draws.
       items_expected: clips of the split; None: the items given.
 
@@ -74,7 +74,7 @@ def evaluate(
     labels, *arrays = array_checks.arrays("nmi", test, ("labels", *names, *optional))
     rows, classes = single_label.classes("nmi", labels, label_rule)
     if len(labels) < clusters:
-        raise ValueError(f"nmi: {len(labels)} rows for {clusters} clusters; at least one row a cluster is needed")
+        raise ValueError(f"nmi: {len(labels)} rows for {clusters} clusters; each cluster needs at least one row")
     found = {
         name: cluster(array, clusters, restarts, seed) for name, array in zip((*names, *optional), arrays, strict=True)
     }
@@ -124,7 +124,7 @@ def check_options(*, clusters: int, average: str, label_rule: str) -> None:
     one_of(average, AVERAGES, "evaluation.nmi.average")
     one_of(label_rule, single_label.RULES, "evaluation.nmi.label_rule")
     if clusters < 1:
-        raise ValueError(f"nmi: clusters = {clusters}; --config.evaluation.nmi.clusters is at least 1")
+        raise ValueError(f"nmi: clusters = {clusters}; --config.evaluation.nmi.clusters must be at least 1")
 
 
 def _check_arguments(features: str, modalities: Sequence[str], restarts: int, random_draws: int) -> None:
@@ -132,4 +132,4 @@ def _check_arguments(features: str, modalities: Sequence[str], restarts: int, ra
     if features not in FEATURES:
         raise ValueError(f"nmi: features = {features!r}; allowed: {', '.join(FEATURES)}")
     if min(restarts, random_draws) < 1:
-        raise ValueError(f"nmi: restarts = {restarts}, random_draws = {random_draws}; each is at least 1")
+        raise ValueError(f"nmi: restarts = {restarts}, random_draws = {random_draws}; each must be at least 1")

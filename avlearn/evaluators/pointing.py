@@ -33,7 +33,7 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compute the share of frames whose heat map has its mode inside a box of a sounding object.
+    """Compute the share of frames whose heat map has its mode (strongest cell) in a box of a sounding object.
 
     Corresponding pairs with at least one sounding box in the image are scored. The mode is the centre of the strongest
     cell (the first of equal cells, row by row); a box includes its border.
@@ -60,10 +60,10 @@ def evaluate(
     """
     heat_map, corresponds, boxes, box_sounding, image_item = array_checks.arrays("pointing", test, NEEDS)
     corresponds, box_sounding = corresponds.astype(bool), box_sounding.astype(bool)
-    visible = in_picture(boxes)
+    visible = in_frame(boxes)
     sounding = visible & box_sounding
     scored = corresponds & sounding.any(axis=1)
-    _enough(corresponds, scored)
+    _check_rows(corresponds, scored)
     distractor = np.any(visible & ~box_sounding, axis=1)[scored]
     target = np.where(sounding[..., None], boxes, np.nan)[scored]
     hit = inside(mode(heat_map[scored]), target)
@@ -90,8 +90,8 @@ def evaluate(
     }
 
 
-def in_picture(boxes: Float[np.ndarray, "n boxes 4"]) -> Bool[np.ndarray, "n boxes"]:
-    """Return whether a box exists (no NaN) and its part inside the image has an area."""
+def in_frame(boxes: Float[np.ndarray, "n boxes 4"]) -> Bool[np.ndarray, "n boxes"]:
+    """Return whether each box exists (no NaN) and has some area inside the image."""
     size = np.minimum(boxes[..., 2:], 1) - np.maximum(boxes[..., :2], 0)
     return np.all(size > 0, axis=-1)
 
@@ -104,7 +104,7 @@ def mode(heat_map: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n 
 
 
 def inside(points: Float[np.ndarray, "n 2"], boxes: Float[np.ndarray, "n boxes 4"]) -> Bool[np.ndarray, " n"]:
-    """Return whether each point (y, x) is in one of its boxes, borders included; NaN boxes contain nothing."""
+    """Return whether each point (y, x) is in one of its row's boxes, borders included; NaN boxes contain nothing."""
     points = points[:, None]
     return np.any(np.all((boxes[..., :2] <= points) & (points <= boxes[..., 2:]), axis=-1), axis=-1)
 
@@ -116,10 +116,10 @@ def covered_cells(boxes: Float[np.ndarray, "n boxes 4"], grid: tuple[int, int]) 
     return np.mean([inside(np.broadcast_to(point, (len(boxes), 2)), boxes) for point in points], axis=0)
 
 
-def _enough(corresponds: Bool[np.ndarray, " n"], scored: Bool[np.ndarray, " n"]) -> None:
+def _check_rows(corresponds: Bool[np.ndarray, " n"], scored: Bool[np.ndarray, " n"]) -> None:
     if corresponds.all():
         raise ValueError(
-            f"pointing: corresponds is true in all {len(corresponds)} rows; mismatched pairs are needed as well. "
+            f"pointing: corresponds is true in all {len(corresponds)} rows; mismatched pairs are also needed. "
             f"Collect the arrays with the pairing {PAIRING!r}"
         )
     if not scored.any():

@@ -1,4 +1,4 @@
-"""Shift accuracy: are frames and audio aligned, or from two moments of one clip? (Owens and Efros, ECCV 2018, 3)."""
+"""Shift accuracy: are frames and audio aligned, or from two moments of a clip? (Owens and Efros, ECCV 2018, 3)."""
 
 from collections.abc import Mapping
 from typing import Any

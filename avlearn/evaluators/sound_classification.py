@@ -22,7 +22,7 @@ PAIRING = "windows"
 SOURCE_OPTIONS = ("dataset", "windows", "test_splits")
 TABLE = (TableRow("accuracy", "Sound classification", "chance", "chance"),)
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
-INNER_FOLDS = 5  # if the training clips are of one fold, as in DCASE 2013
+INNER_FOLDS = 5  # used if all training clips are in one fold, as in DCASE 2013
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Windows:
     """Features of windows, and the classes of their clips.
 
     Attributes:
-      features: one row a window.
+      features: one row per window.
       clip: number of each window's clip; every clip has a window.
       classes: class of each clip.
       count: number of classes.
@@ -51,17 +51,16 @@ def evaluate(
     seed: int = 0,
     items_expected: int | None = None,
 ) -> dict[str, Any]:
-    """Compute the accuracy on each test fold, trained on all other folds, and the mean over test folds.
+    """Compute the accuracy on each test fold after training on all other folds, and the mean over test folds.
 
-    `choose_penalty` chooses C of the SVM among the training clips.
+    `choose_penalty` chooses the SVM's C by cross-validation on the training clips.
 
     Args:
       test: arrays of `NEEDS` (see `numerics/array_checks.py`): audio_features and clip have a row for each window,
         labels and fold a row for each clip. Optionally untrained_audio_features, for the baseline, and tested (a row
         for each clip): only the folds of these clips are tested on.
-      fit: not used: the clips of the other folds are trained on.
-      test_folds: folds to test on; None: the folds of `tested`, or each in turn (ESC-50). DCASE: (2,), if the training
-        set is fold 1.
+      fit: not used, since the SVM is trained on the clips of the other folds.
+      test_folds: folds to test on; None: the folds of `tested`, or each in turn (ESC-50).
       penalties: values of C to choose from; a single value is used without choosing.
       seed: seed of the cross-validation within a single fold.
       items_expected: clips of the test folds; None: the clips given.
@@ -73,8 +72,8 @@ def evaluate(
       them); classes, windows_per_clip (least and most), penalties, seed, items (test clips), items_expected.
 
     Raises:
-      ValueError: arrays that are missing or wrong, clips without windows or with other than one class, or folds that
-        leave nothing to train or to choose C on.
+      ValueError: arrays that are missing or wrong, clips without windows or without exactly one class, or folds that
+        leave no clips to train on or to choose C on.
     """
     optional = [name for name in OPTIONAL[:1] if name in test]
     features, clip, *untrained = array_checks.arrays(
@@ -86,7 +85,7 @@ def evaluate(
     _check(clip, fold, tested, penalties)
     values = sorted(penalties)
     network, *others = (
-        [_of_fold(Windows(each, clip, classes, labels.shape[1]), fold, one, values, seed) for one in tested]
+        [_score_fold(Windows(each, clip, classes, labels.shape[1]), fold, one, values, seed) for one in tested]
         for each in (features, *untrained)
     )
     items, windows = int(np.isin(fold, tested).sum()), np.bincount(clip)
@@ -118,10 +117,10 @@ def choose_penalty(
     penalties: Sequence[float],
     seed: int,
 ) -> float:
-    """Choose the C of best mean accuracy in cross-validation among the training clips, the smallest of equal ones.
+    """Choose the C with the best mean accuracy in cross-validation on the training clips; the smallest C wins a tie.
 
     The parts are the training clips' folds (ESC-50's folds keep recordings of one source together). Clips of a single
-    fold are divided into `INNER_FOLDS` stratified parts, at most one for each clip of the rarest class.
+    fold are divided into `INNER_FOLDS` stratified parts, or fewer if the rarest class has fewer clips.
 
     Raises:
       ValueError: a class has only one training clip, so that a single fold cannot be divided.
@@ -138,8 +137,8 @@ def choose_penalty(
                 f"sound_classification: labels has a class with {fewest} row among {len(clips)} training clips; two "
                 "are needed to choose C by cross-validation. Give one value of penalties, or more clips"
             )
-        parting = StratifiedKFold(min(INNER_FOLDS, fewest), shuffle=True, random_state=seed)
-        for number, (_, held_out) in enumerate(parting.split(clips, windows.classes[clips])):
+        splitter = StratifiedKFold(min(INNER_FOLDS, fewest), shuffle=True, random_state=seed)
+        for number, (_, held_out) in enumerate(splitter.split(clips, windows.classes[clips])):
             part[clips[held_out]] = number
     parts = np.unique(part[trained])
     found = [accuracies(windows, trained & (part != one), trained & (part == one), penalties)[0] for one in parts]
@@ -152,7 +151,7 @@ def accuracies(
     tested: Bool[np.ndarray, " clips"],
     penalties: Sequence[float],
 ) -> tuple[list[float], bool]:
-    """Compute the accuracy on the tested clips for each C, in ascending order, and whether every SVM has converged.
+    """Compute the accuracy on the tested clips for each C, in ascending order, and whether every SVM converged.
 
     The scaling is fitted on the windows of the training clips.
     """
@@ -160,11 +159,11 @@ def accuracies(
     scaler = StandardScaler(copy=False)
     train = scaler.fit_transform(windows.features[trained[windows.clip]].astype(kind))
     test = scaler.transform(windows.features[tested[windows.clip]].astype(kind))
-    of_window = windows.classes[windows.clip[trained[windows.clip]]]
+    classes = windows.classes[windows.clip[trained[windows.clip]]]
     clip = (np.cumsum(tested) - 1)[windows.clip[tested[windows.clip]]]  # numbered from 0 among the tested clips
     found, converged, weights = [], True, None
     for penalty in penalties:
-        weights, ended = linear_svm.fit(train, of_window, count=windows.count, penalty=penalty, start=weights)
+        weights, ended = linear_svm.fit(train, classes, count=windows.count, penalty=penalty, start=weights)
         scores = clip_scores(linear_svm.scores(test, weights), clip)
         found.append(float((scores.argmax(axis=1) == windows.classes[tested]).mean()))
         converged = converged and ended
@@ -175,16 +174,16 @@ def clip_scores(
     scores: Float[np.ndarray, "windows classes"], clip: Int[np.ndarray, " windows"]
 ) -> Float[np.ndarray, "clips classes"]:
     """Compute mean scores over the windows of each clip; clips are numbered from 0, and each has a window."""
-    sums = [np.bincount(clip, weights=of_class) for of_class in scores.T]
+    sums = [np.bincount(clip, weights=class_scores) for class_scores in scores.T]
     return np.stack(sums, axis=1) / np.bincount(clip)[:, None]
 
 
 def majority(trained: Int[np.ndarray, " n"], tested: Int[np.ndarray, " m"]) -> float:
-    """Compute the accuracy of the training clips' most frequent class, the first of equally frequent classes."""
+    """Compute the accuracy of predicting the training clips' most frequent class; the first class wins a tie."""
     return float((tested == np.bincount(trained).argmax()).mean())
 
 
-def _of_fold(
+def _score_fold(
     windows: Windows, fold: Int[np.ndarray, " clips"], one: int, penalties: Sequence[float], seed: int
 ) -> dict[str, Any]:
     penalty = choose_penalty(windows, fold != one, fold, penalties, seed)
@@ -208,7 +207,8 @@ def check_options(*, windows: int, **_: Any) -> None:
     """
     if windows < 1:
         raise ValueError(
-            f"sound_classification: windows = {windows}; --config.evaluation.sound_classification.windows is at least 1"
+            f"sound_classification: windows = {windows}; "
+            "--config.evaluation.sound_classification.windows must be at least 1"
         )
 
 
@@ -232,8 +232,8 @@ def _check(
         rows = int((fold == one).sum())
         if rows in (0, clips):
             raise ValueError(
-                f"sound_classification: fold is {one} in {rows} of {clips} rows; a test fold needs clips, and so does "
-                f"the rest, to train on. Folds given: {np.unique(fold).tolist()}"
+                f"sound_classification: fold is {one} in {rows} of {clips} rows; a test fold needs clips, and other "
+                f"folds need clips to train on. Folds given: {np.unique(fold).tolist()}"
             )
     if not tested:
         raise ValueError("sound_classification: test_folds is empty; None tests on each fold in turn")

@@ -1,7 +1,7 @@
 """t-SNE map of image and audio embeddings in two dimensions (All that Sound, figure 6).
 
-The map is for viewing. The score is the share of neighbours on it that have a class in common, with chance level and
-with the same share in the space of the embeddings: t-SNE can show clusters that do not exist.
+The map is for viewing. The score is the share of neighbours on it that have a class in common; it comes with its chance
+level and with the same share in the space of the embeddings, since t-SNE can show clusters that do not exist.
 """
 
 from collections.abc import Mapping
@@ -35,8 +35,8 @@ def evaluate(
 
     Args:
       test: arrays of `NEEDS` (see `numerics/array_checks.py`).
-      fit: not used: the evaluated items are mapped.
-      perplexity: perplexity of t-SNE: about the number of neighbours of a point.
+      fit: not used, since the evaluated items are mapped.
+      perplexity: perplexity of t-SNE, about the number of neighbours of a point.
       neighbours: number of nearest points that count.
       seed: seed of t-SNE.
       items_expected: clips of the split; None: the items given.
@@ -87,7 +87,7 @@ def project(points: Float[np.ndarray, "n dim"], perplexity: float, seed: int) ->
 def nearest_of_other_clips(points: Float[np.ndarray, "n dim"], neighbours: int) -> Int[np.ndarray, "n neighbours"]:
     """Find the nearest points of other clips to each point; points i and i + n / 2 are of one clip."""
     clips = len(points) // 2
-    # Two more, since the point itself and its counterpart may be among them.
+    # Find two more, since the point itself and its clip's other point may be among them.
     found = np.asarray(
         NearestNeighbors(n_neighbors=neighbours + 2).fit(points).kneighbors(points, return_distance=False)
     )
@@ -122,7 +122,7 @@ def _check(
     points = 2 * len(image)
     if not 0 < perplexity < points:
         raise ValueError(
-            f"tsne: perplexity = {perplexity}; above 0 and below the number of points, 2 x {len(image)} "
+            f"tsne: perplexity = {perplexity}; it must be above 0 and below the number of points, 2 x {len(image)} "
             "(--config.evaluation.tsne.perplexity)"
         )
     if not 1 <= neighbours <= points - 2:

@@ -34,11 +34,11 @@ def evaluate(
     seed: int = 0,
     items_expected: int | None = None,
 ) -> dict[str, Any]:
-    """Count the units of high preference and the classes that they cover, for each mode.
+    """Count the units with a high preference and the classes that they prefer, for each mode.
 
-    A clip with several classes counts for each of them, and a unit counts once. Clips of equal activation rank in one
-    random order, the same for all units, so that a dataset sorted by class creates no preference; a dead unit (equal
-    activation on all clips) has no preference.
+    A clip with several classes counts for each of them, and a unit counts once. Clips of equal activation are ranked in
+    a random order, the same for all units; otherwise a dataset sorted by class would create preferences. A dead unit
+    (equal activation on all clips) has no preference.
 
     Args:
       test: labels, and `<mode>_pool4` for each mode (see `numerics/array_checks.py`); optionally
@@ -53,8 +53,9 @@ def evaluate(
 
     Returns:
       image and audio, each `"4 of 5"`, ... to units and classes (that at least one such unit prefers); baselines:
-      random (expectation for as many units that rank the clips at random) and untrained (None without such features)
-      in the same form; units and dead_units, by mode; classes (that occur), random_draws, seed, items, items_expected.
+      random (expectation for the same number of units that rank the clips at random) and untrained (None without such
+      features) in the same form; units and dead_units, by mode; classes (that occur), random_draws, seed, items,
+      items_expected.
 
     Raises:
       ValueError: arrays that are missing or wrong, fewer clips than `top`, or an option out of range.
@@ -158,6 +159,6 @@ def _check_options(items: int, top: int, agree: Sequence[int], random_draws: int
     if not agree or min(agree) < 1 or max(agree) > top:
         raise ValueError(f"unit_preference: agree = {tuple(agree)}; each is from 1 to top = {top}")
     if items < top:
-        raise ValueError(f"unit_preference: {items} rows in labels; the top {top} of them are to be ranked")
+        raise ValueError(f"unit_preference: {items} rows in labels; the top {top} need at least as many")
     if random_draws < 1:
         raise ValueError(f"unit_preference: random_draws = {random_draws}; at least 1")

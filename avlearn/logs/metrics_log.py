@@ -1,4 +1,4 @@
-"""Writes scalars and images of a training: metrics.jsonl, TensorBoard, Weights & Biases, the terminal."""
+"""Writes the scalars and images of a training run to metrics.jsonl, TensorBoard and Weights & Biases."""
 
 import datetime
 import json
@@ -17,13 +17,13 @@ LOG = logging.getLogger("avlearn")
 
 
 def read_rows(path: pathlib.Path) -> list[dict]:
-    """Read the rows of a `metrics.jsonl`, oldest first; a last line that a kill truncated is left out."""
+    """Read the rows of a `metrics.jsonl`, oldest first; skip a last line that a killed process left incomplete."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
-            LOG.warning("%s: a truncated line is left out: %r", path, line[:80])
+            LOG.warning("%s: skipping a truncated line: %r", path, line[:80])
     return rows
 
 
@@ -42,7 +42,7 @@ class MetricsLog:
             return
         path = workdir / "metrics.jsonl"
         kept = [row for row in read_rows(path) if row["step"] <= first_step]
-        new = path.with_suffix(".new")  # a kill leaves either the old file or the new one
+        new = path.with_suffix(".new")  # if the process is killed, either the old file or the new one remains
         new.write_text("".join(json.dumps(row) + "\n" for row in kept))
         new.replace(path)
         self._file = path.open("a")
@@ -60,7 +60,7 @@ class MetricsLog:
             self._wandb.write(step, scalars)
 
     def show(self, step: int, draw: Callable[[], Mapping[str, np.ndarray]]) -> None:
-        """Add images `[height, width, 3]` uint8, which only the process that writes draws."""
+        """Add images `[height, width, 3]` uint8; only the process that writes calls `draw`."""
         if not self._writes:
             return
         images = draw()
@@ -92,7 +92,7 @@ class Clock:
         self.restart()
 
     def restart(self) -> None:
-        """Begin a lap; the time before it, such as a validation, does not count."""
+        """Begin a lap; earlier time, such as that of a validation, does not count."""
         self._steps = 0
         self._waiting_seconds = 0.0
         self._since = time.perf_counter()

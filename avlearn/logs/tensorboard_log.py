@@ -11,13 +11,13 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 
 class TensorboardLog:
-    """An event file that is written at once, so that a failed write is an error.
+    """An event file that is written without a thread, so that a failed write raises an error.
 
     The library's SummaryWriter writes in a thread; if a full disk ends that thread, the run waits for it forever.
 
     Args:
       directory: directory of the file.
-      first_step: number of steps already done; TensorBoard hides later events of other files there.
+      first_step: number of steps already done; TensorBoard hides later events in the directory's other files.
     """
 
     def __init__(self, directory: pathlib.Path, first_step: int):

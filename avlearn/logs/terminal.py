@@ -1,4 +1,4 @@
-"""What a run prints: its progress from the first process, and other libraries' warnings."""
+"""Sets up a run's output: its progress from the first process, and other libraries' warnings."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ from absl import logging as absl_logging
 
 
 def quieten(verbosity: int) -> None:
-    """Hide other libraries' messages below warnings, unless the verbosity asks for them; before processes join."""
+    """Hide other libraries' messages below warnings, unless the verbosity is above 0; call it before processes join."""
     if verbosity <= absl_logging.INFO:
         absl_logging.set_verbosity(absl_logging.WARNING)
 

@@ -21,7 +21,7 @@ def module() -> ModuleType:
         import wandb
     except ImportError as error:
         raise ValueError(
-            f"train.wandb_project is set, and wandb is not installed. Install it ({INSTALL}), or leave "
+            f"train.wandb_project is set, but wandb is not installed. Install it ({INSTALL}), or leave "
             "--config.train.wandb_project empty: TensorBoard and metrics.jsonl are written without it."
         ) from error
     return wandb
@@ -31,16 +31,16 @@ def start(workdir: pathlib.Path, project: str, config: Mapping) -> "WandbLog | N
     """Start or resume the run in a project; return None without a project, and in all processes but the first.
 
     Raises:
-      ValueError: a project is named, and wandb is not installed.
+      ValueError: a project is named, but wandb is not installed.
     """
     return WandbLog(workdir, project, config) if project and jax.process_index() == 0 else None
 
 
 class WandbLog:
-    """One run of a project; the same directory resumes the same run.
+    """A run in a project of Weights & Biases; the same directory resumes the same run.
 
     Args:
-      workdir: directory of the run; gives the run its name, and stores its id.
+      workdir: directory of the run; its name becomes the run's name, and it stores the run's id.
       project: project of the run.
       config: config of the run.
     """
@@ -52,7 +52,7 @@ class WandbLog:
             kept.write_text(uuid.uuid4().hex[:12] + "\n")
         options = {"id": kept.read_text().strip(), "resume": "allow", "dir": str(workdir), "config": dict(config)}
         self._run = self._wandb.init(project=project, name=workdir.name, **options)
-        # A metric of our own, since the library refuses steps that a restart repeats.
+        # Use our own step metric, since the library refuses steps that a restart repeats.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 

@@ -35,7 +35,7 @@ def logistic(
 
 
 def _share(corresponds: Bool[Array, "*pairs"], weight: Float[Array, "*pairs"]) -> Float[Array, "*pairs"]:
-    """Return each pair's share of the mean: both kinds, if present, have equal sums, and all shares sum to 1."""
+    """Return each pair's share of the mean: if both kinds are present, each sums to one half; all shares sum to 1."""
     positives, negatives = jnp.sum(weight * corresponds), jnp.sum(weight * ~corresponds)
     kinds = jnp.maximum(1, (positives > 0).astype(jnp.float32) + (negatives > 0).astype(jnp.float32))
     total = jnp.where(corresponds, positives, negatives)

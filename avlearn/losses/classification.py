@@ -1,4 +1,4 @@
-"""Separate classification of frames and sounds, and the direct combination of both (L3 3.2)."""
+"""The loss of classifying frames and audio separately, and the direct combination of both (L3 3.2)."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from avlearn.losses import contrast
 
-ROUNDING = 1e-6  # probabilities are capped this far below 1, some roundings of float32
+ROUNDING = 1e-6  # probabilities are capped this far below 1, a few rounding errors of float32
 
 
 def agreement_log_odds(
@@ -54,7 +54,7 @@ def loss(
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Compute the sum of both streams' cross-entropies.
 
-    The two streams share no parameters, so the gradient of the sum trains each as if it were alone.
+    The streams share no parameters, so the gradient of the sum trains each one independently.
 
     Args:
       image: log-probabilities of the classes, from the frame of each clip.
@@ -65,7 +65,7 @@ def loss(
 
     Returns:
       The loss (nats), and metrics: `image_class_accuracy`, `audio_class_accuracy` (top-1), and `contrast.metrics` of
-      direct combination on all pairs of the batch, at log-odds of 0.
+      direct combination on all pairs of the batch, with a threshold of 0 on the log-odds.
     """
     image_loss, image_accuracy = cross_entropy(image, labels, weight)
     audio_loss, audio_accuracy = cross_entropy(audio, labels, weight)

@@ -21,7 +21,7 @@ def mean_over_clips(values: Float[Array, " clips"], weight: Float[Array, " clips
 def metrics(
     log_odds: Float[Array, "clips clips"], negatives: Bool[Array, "clips clips"], weight: Float[Array, " clips"]
 ) -> dict[str, Float[Array, ""]]:
-    """Measure how well log-odds of correspondence separate each image's own sound from the others.
+    """Measure how well the log-odds of correspondence separate each image's own sound from the others.
 
     Args:
       log_odds: log-odds of every image with every sound, `[image, sound]`.
@@ -29,8 +29,8 @@ def metrics(
       weight: 1 for a clip, 0 for padding.
 
     Returns:
-      `accuracy` and `predicted_positive` of the two-way decision whether sound and image correspond, positives and
-      negatives weighing one half each; `own_sound_first`, the share of images that rank their own sound first.
+      `accuracy` and `predicted_positive` of the binary decision whether sound and image correspond, with positives and
+      negatives weighted one half each; `own_sound_first`, the share of images that rank their own sound first.
     """
     own = jnp.eye(len(weight), dtype=bool)
     pair_weight = ((own & (weight > 0)[:, None]) | negatives).astype(jnp.float32)

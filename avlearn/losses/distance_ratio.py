@@ -8,11 +8,11 @@ from jaxtyping import Array, Float, Int
 
 from avlearn.losses import contrast
 
-UNRELATED = math.sqrt(2)  # distance of two orthogonal vectors of length 1
+UNRELATED = math.sqrt(2)  # distance between two orthogonal vectors of length 1
 
 
 def log_odds(distance: Float[Array, "*pairs"]) -> Float[Array, "*pairs"]:
-    """Return the log-odds of correspondence for distances of vectors of length 1, positive if their angle is acute."""
+    """Return the log-odds of correspondence for distances between unit vectors, positive if their angle is acute."""
     return UNRELATED - distance.astype(jnp.float32)
 
 
@@ -20,7 +20,7 @@ def log_odds(distance: Float[Array, "*pairs"]) -> Float[Array, "*pairs"]:
 def loss(
     distance: Float[Array, "images sounds"], video: Int[Array, " images"], weight: Float[Array, " images"]
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Compute the squared error of the softmax over the distances to the own and another sound, against (0, 1).
+    """Compute the squared error of the softmax over an image's distances to its own and another sound, against (0, 1).
 
     With distances d+ and d-, both components of the error are sigmoid(d+ - d-)^2. The loss is the mean over the
     negatives of each clip, then over the clips.

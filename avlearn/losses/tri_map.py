@@ -1,6 +1,6 @@
 """The tri-map loss of Localizing Visual Sounds the Hard Way (LVS, section 3.2), as printed and as released.
 
-The loss takes the cosines `S[image, sound, row, col]` of every cell of every image in a worker's batch with every
+The loss takes the cosine `S[image, sound, row, col]` between every cell of every image in a worker's batch and every
 sound; image i and sound i belong to one clip. Cells above .65 count as the sounding object and cells below .4 as
 background; cells in between are ignored.
 """
@@ -120,10 +120,10 @@ def released_objective(
     """Return each image's cross-entropy over its P, the P of its maps with other sounds, and the hard negative.
 
     Args:
-      positive: P of every image with every sound; negatives too are means under their own soft masks.
+      positive: P of every image with every sound; the P of a negative pair is also a mean under its own soft mask.
       hard: hard negatives, or None to leave them out.
-      negatives: which pairs `[image, sound]` are negatives. The released code includes the own sound with its sign
-        flipped and multiplied by 99, which has no effect as long as P is not negative; here it is left out.
+      negatives: which pairs `[image, sound]` are negatives. The released code includes each image's own P, multiplied
+        by -99, which has no effect as long as P is not negative; here it is left out.
       temperature: divides all logits (.07).
     """
     own = jnp.diag(positive)
@@ -139,8 +139,8 @@ def _mean_under(
 ) -> Float[Array, "*pairs"]:
     """Return the mean of each map under the mask sigmoid(log_odds).
 
-    The weights are a softmax of the mask's logarithm: the sum of an empty mask can be too small for the quotient to
-    have a gradient.
+    The weights are a softmax of the mask's logarithm, because the sum of a nearly empty mask can be too small to divide
+    by it and get a gradient.
     """
     # Not jax.nn.softmax: in some programs, but not in others, XLA turns the quotient in its gradient into a product.
     share = jnp.exp(jax.nn.log_softmax(jax.nn.log_sigmoid(log_odds), axis=(-2, -1)))

@@ -1,4 +1,4 @@
-"""Decodes a part of a media file: frames on a grid of times, and audio on the same clock."""
+"""Decodes part of a media file: frames on a grid of times, and audio on the same clock."""
 
 import contextlib
 import dataclasses
@@ -23,12 +23,12 @@ class UnreadableClip(ValueError):
 
     Attributes:
       path: the file.
-      reason: a key to count by: `missing`, `unreadable` (not a media file, or damaged), `truncated`, `no_video_track`,
-        `no_audio_track` or `empty` (the file has nothing at the requested time).
+      reason: category of the fault: `missing`, `unreadable` (not a media file, or damaged), `truncated`,
+        `no_video_track`, `no_audio_track` or `empty` (the file has nothing at the requested time).
     """
 
     def __init__(self, path: str | os.PathLike, reason: str, detail: str):
-        super().__init__(path, reason, detail)  # all arguments, so that it can be pickled by a worker process
+        super().__init__(path, reason, detail)  # pass all arguments, so that a worker process can pickle the error
         self.path = path
         self.reason = reason
         self.detail = detail
@@ -43,7 +43,7 @@ class DecodedClip:
 
     Attributes:
       frames: RGB, upright, square pixels.
-      frame_times_ms: when each frame is shown, `round(1000 * (first_frame_seconds + k / frames_per_second))`.
+      frame_times_ms: time of each frame, `round(1000 * (first_frame_seconds + k / frames_per_second))`.
       waveform: mono in [-1, 1]; sample `n` is at `n / sample_rate_hz` seconds.
       sample_rate_hz: sample rate of the waveform.
       covered_seconds: seconds of the requested clip that both tracks cover.
@@ -73,9 +73,9 @@ def read_clip(
       start_seconds: time from the start of the container, which is the start of its earliest track.
       duration_seconds: length; None reads to the end of the shorter track.
       frames_per_second: rate of the frame grid. Frame `k` is the one on screen at `first_frame_seconds + k /
-        frames_per_second`, or the next one if it follows within half an interval of the faster of the grid's and the
-        source's rates; for a fast source this is the nearest frame. The grid has no frame before the video track starts
-        or after it ends.
+        frames_per_second`, or the next one if it follows within half an interval of the faster of the two rates (the
+        grid's and the source's); for a fast source this is the nearest frame. The grid has no frames before the video
+        track starts or after it ends.
       first_frame_seconds: start of the grid; 0.5 with one frame per second takes the mid-points of seconds.
       short_side: shorter side of the frames, pixels; the aspect ratio is kept.
       sample_rate_hz: sample rate of the waveform, which has `round(duration_seconds * sample_rate_hz)` samples, silent
@@ -99,8 +99,8 @@ def read_clip(
         )
         audio_reader = tracks.AudioReader(audio, zero, sample_rate_hz)
         _decode(path, container, (frame_reader, audio_reader), zero, duration_seconds)
-        if not frame_reader.in_order:  # H.264 with B-frames in AVI, which has no time stamps: libav's guess is wrong
-            raise UnreadableClip(path, "unreadable", "the time stamps of its frames go back; re-encode it as mp4")
+        if not frame_reader.in_order:  # H.264 with B-frames in AVI, which has no time stamps: libav guesses wrong ones
+            raise UnreadableClip(path, "unreadable", "the time stamps of its frames go backwards; re-encode it as mp4")
         slots, frames = frame_reader.finish()
         waveform = audio_reader.finish()
     covered = float(min(frame_reader.end, audio_reader.end) - zero)
@@ -112,7 +112,7 @@ def read_clip(
     return DecodedClip(
         frames=frames[:shown],
         frame_times_ms=np.array([round(1000 * time) for time in times[:shown]], np.int64),
-        waveform=_of_length(waveform, duration_seconds, sample_rate_hz),
+        waveform=_cut_or_pad(waveform, duration_seconds, sample_rate_hz),
         sample_rate_hz=sample_rate_hz,
         covered_seconds=max(0.0, min(covered, float(duration_seconds))),
     )
@@ -125,7 +125,7 @@ def read_audio(
     duration_seconds: int | float | None = None,
     sample_rate_hz: int = 48_000,
 ) -> Float32[np.ndarray, " samples"]:
-    """Read the audio of a file with or without video; arguments, waveform and errors as for `read_clip`."""
+    """Read the audio of a file with or without video; arguments, waveform and errors are those of `read_clip`."""
     _check_time(start_seconds, duration_seconds)
     _check_positive(sample_rate_hz=sample_rate_hz)
     with _opened(path) as container:
@@ -135,7 +135,7 @@ def read_audio(
         waveform = reader.finish()
     if reader.end <= zero:
         raise UnreadableClip(path, "empty", f"no audio in the requested part, from {start_seconds} s on")
-    return _of_length(
+    return _cut_or_pad(
         waveform, float(reader.end - zero) if duration_seconds is None else duration_seconds, sample_rate_hz
     )
 
@@ -151,7 +151,7 @@ def declared_seconds(path: str | os.PathLike) -> float | None:
 
 
 def _expected_frames(duration_seconds, frames_per_second) -> int:
-    """Return how many frames to allocate; a container's declared length is not trusted with memory."""
+    """Return how many frames to allocate; the declared length is not used, since a wrong one could exhaust memory."""
     return USUAL_FRAMES if duration_seconds is None else math.ceil(duration_seconds * frames_per_second) + 1
 
 
@@ -203,13 +203,13 @@ def _declared_end(container) -> fractions.Fraction | None:
     if not container.duration:
         return None
     stated = fractions.Fraction(container.duration, av.time_base)
-    # Matroska, WebM and Flash, whose tracks have no length, state the end time; other containers state the length.
+    # Matroska, WebM and Flash, whose tracks declare no length, declare the end time; other containers the length.
     states_end = not any(stream.duration for stream in container.streams) and stated > _start(container)
     return stated if states_end else _start(container) + stated
 
 
 def _video_track(path, container):
-    """Return the first video track; the cover picture of a music file does not count."""
+    """Return the first video track; the cover image of a music file does not count."""
     videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not videos:
         raise UnreadableClip(path, "no_video_track", "the file has no video track")
@@ -228,7 +228,7 @@ def _one_thread(stream):
 
 
 def _decode(path, container, readers, zero, duration_seconds):
-    """Decode `[zero, zero + duration_seconds)` of the file into the readers; a truncated file is refused."""
+    """Decode `[zero, zero + duration_seconds)` of the file into the readers; refuse a truncated file."""
     end = math.inf if duration_seconds is None else zero + fractions.Fraction(duration_seconds)
     if zero > _start(container):
         container.seek(math.floor(zero * av.time_base))
@@ -236,7 +236,7 @@ def _decode(path, container, readers, zero, duration_seconds):
     _check_complete(path, container, readers, end)
 
 
-def _of_length(waveform, duration_seconds, sample_rate_hz):
+def _cut_or_pad(waveform, duration_seconds, sample_rate_hz):
     """Cut the waveform or pad it with silence to a length."""
     samples = round(duration_seconds * sample_rate_hz)
     return np.pad(waveform[:samples], (0, max(0, samples - waveform.size))).clip(-1, 1)
@@ -261,7 +261,7 @@ def _demux(path, container, readers, end):
 
 
 def _check_complete(path, container, readers, end):
-    """Refuse a file that ends before its declared end, within the requested part."""
+    """Refuse a file that ends within the requested part and before its declared end."""
     for reader in readers:
         declared, reached = _declared_end_of_track(reader.stream), reader.end
         if declared is None:  # only the longest track's end is declared

@@ -35,7 +35,7 @@ class FrontEnd:
 
 
 FRONT_ENDS = {
-    # Look, Listen and Learn, section 2; Objects that Sound, section 2: window of 0.01 s, overlap of a half, 257 bins.
+    # Look, Listen and Learn, section 2; Objects that Sound, section 2: window of 0.01 s, half overlap, 257 bins.
     "l3": FrontEnd(sample_rate_hz=48_000, window_samples=480, hop_samples=240, fft_samples=512),
     # Localizing Visual Sounds the Hard Way, released code: window of 512 samples, overlap of 274.
     # DIFFERS: LVS's code takes a density under a Tukey window and subtracts the mean; here every window is Hann's.
@@ -69,8 +69,8 @@ def log_spectrogram(waveform: np.ndarray, front_end: str = "l3") -> Float32[np.n
         )
     if not np.isfinite(waveform).all():
         raise ValueError(f"waveform holds {np.count_nonzero(~np.isfinite(waveform))} samples that are not finite")
-    # Double precision: in single precision the rounding errors of a loud column exceed the floor. NumPy, because
-    # librosa's first call takes seconds in every process, and many processes build a dataset.
+    # In single precision the rounding errors of a loud column would exceed the floor. Librosa is not used, because its
+    # first call takes seconds in every process, and many processes build a dataset.
     columns = np.lib.stride_tricks.sliding_window_view(waveform, spec.window_samples)[:: spec.hop_samples]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(spec.window_samples) / spec.window_samples)
     spectrum = np.fft.rfft(columns * hann, n=spec.fft_samples)

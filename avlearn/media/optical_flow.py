@@ -1,4 +1,4 @@
-"""Optical flow between frames by TV-L1, coded as grey images that compress well."""
+"""Optical flow between frames by TV-L1, encoded as grey images that compress well."""
 
 import functools
 import itertools
@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 BOUND_PIXELS = 20  # flow is clipped to this range, as for two-stream networks
-EPSILON = 0.03  # TV-L1's stopping threshold: a third of the time of OpenCV's 0.01 at the same median flow
+EPSILON = 0.03  # TV-L1's stopping threshold: takes a third as long as OpenCV's 0.01, with the same median flow
 
 
 def tv_l1(frames: UInt8[np.ndarray, "frames height width 3"]) -> Float32[np.ndarray, "fields height width 2"]:
-    """Compute the flow from each frame to the next, (x, y) in pixels: one field fewer than frames.
+    """Compute the flow from each frame to the next, (x, y) in pixels; n frames have n - 1 fields.
 
     AVE+OF (Objects that Sound, section 3.1) takes ten fields.
     """
@@ -22,7 +22,7 @@ def tv_l1(frames: UInt8[np.ndarray, "frames height width 3"]) -> Float32[np.ndar
 
 
 def to_images(fields: Float32[np.ndarray, "fields height width 2"]) -> UInt8[np.ndarray, "fields 2*height width 1"]:
-    """Code flow as grey images, x above y: -20 pixels is 0, 20 pixels is 255."""
+    """Encode flow as grey images, x above y: -20 pixels become 0, 20 pixels 255."""
     grey = np.clip(np.round((fields / BOUND_PIXELS + 1) * 127.5), 0, 255).astype(np.uint8)
     return np.concatenate([grey[..., :1], grey[..., 1:]], axis=1)
 

@@ -16,7 +16,7 @@ class VideoReader:
     Attributes:
       stream: the container's stream.
       end: end of the last frame added, seconds on the container's clock; -inf before the first.
-      in_order: whether the frames' time stamps never go back.
+      in_order: whether the frames' time stamps never go backwards.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class VideoReader:
         self._pull()
 
     def finish(self):
-        """Return the grid's slots (0 is the start of the clip) and their frames, `[slots, height, width, 3]`."""
+        """Return the slots of the grid (0 is its start) and their frames, `[slots, height, width, 3]`."""
         if self._graph is not None:
             self._graph.vpush(None)
             self._pull()
@@ -106,7 +106,7 @@ def _display_matrix(frame) -> tuple[int, int, int, int]:
 
 
 def to_upright(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
-    """Rotate an image by quarter turns and mirror it as its display matrix states.
+    """Rotate an image by quarter turns and mirror it, as its display matrix states.
 
     Args:
       image: `[height, width, channels]`.
@@ -161,7 +161,7 @@ class AudioReader:
 
     def _build(self, frame):
         # first_pts and async insert silence before a late start and in gaps of the time stamps, and cut an early start.
-        # rematrix_maxval: channels are averaged, not summed, so full scale stays 1.
+        # rematrix_maxval averages channels instead of summing them, so full scale stays 1.
         seconds = sum(piece.size for piece in self._pieces) / self._rate
         first = round(seconds * frame.sample_rate)  # in input samples
         resample = f"sample_rate={self._rate}:async=1:first_pts={first}:rematrix_maxval=1"

@@ -23,8 +23,8 @@ DISTANCE_EPSILON = 1e-6  # under the square root, whose gradient is infinite at 
 def identity(key: jax.Array, shape: tuple[int, int], dtype: DTypeLike = jnp.float32) -> Float[Array, "dim dim"]:
     """Return the identity matrix, `[dim, dim]`, as initial weights of the four fully connected layers.
 
-    With it, a sound starts by attending to the image cells that resemble it. With random weights the attention query is
-    unrelated to the vectors that the loss compares, and training may settle on maps that avoid the sounding object: in
+    A sound then starts by attending to the image cells that resemble it. With random weights the attention query is
+    unrelated to the vectors that the loss compares, and training may settle on maps that avoid the sounding object; in
     miniature, one of two seeds did.
     """
     del key
@@ -88,7 +88,7 @@ class Model(nnx.Module):
     def attended(
         self, image_features: Float[Array, "*#pairs rows cols dim"], maps: Float[Array, "*#pairs rows cols"]
     ) -> Float[Array, "*pairs dim"]:
-        """Return the attended vector, of length 1: the mean of the cells under the map's softmax, then two layers."""
+        """Return the attended vector, of length 1: two layers on the cells' mean, weighted by the map's softmax."""
         attention = jax.nn.softmax(maps / self.temperature, axis=(-2, -1))
         mean = nnx.relu(jnp.einsum("...hwd,...hw->...d", image_features, attention))
         return l2_normalise(self.vision_fc2(nnx.relu(self.vision_fc1(mean))))
@@ -100,15 +100,15 @@ class Model(nnx.Module):
         attended = self.attended(image_features, self.map_of_pairs(image_features, audio_features))
         return jnp.sqrt(((attended - audio_features) ** 2).sum(axis=-1) + DISTANCE_EPSILON)
 
-    # DIFFERS: (Senocak et al. 3.3) negative sounds attend for themselves: the map of the true sound would reveal it.
+    # DIFFERS: (Senocak et al. 3.3) negative sounds use their own attention maps; the true sound's map would reveal it.
     def contrast(
         self, image_features: Float[Array, "batch rows cols dim"], audio_features: Float[Array, "batch dim"]
     ) -> Float[Array, "batch batch"]:
-        """Return what the loss compares: the distances of all images from all sounds, `[image, sound]`.
+        """Return the input of the loss: the distances of all images from all sounds, `[image, sound]`.
 
-        In the paper only the true sound attends, and the attended vector is compared with both sounds. When both
-        streams are learnt, the attended position then reveals the sound whatever the image shows: the loss falls and
-        the network localizes nothing.
+        In the paper only the true sound attends, and the attended vector is compared with both sounds. If both streams
+        are learnt, the attended position then reveals the sound, whatever the image shows: the loss falls although the
+        network localizes nothing.
         """
         return self.distance(image_features[:, None], audio_features[None, :])
 
@@ -117,11 +117,11 @@ class Model(nnx.Module):
     ) -> Float[Array, "*pairs"]:
         """Return the log-odds of correspondence: sqrt(2), the distance of unrelated vectors, minus the distance.
 
-        Training does not favour this threshold over others: compare rankings (roc_auc) before accuracies.
+        Training does not favour this threshold over others: prefer comparing rankings (roc_auc) to accuracies.
         """
         return distance_ratio.log_odds(self.distance(image_features, audio_features))
 
-    # DIFFERS: Senocak et al. do no retrieval; vectors are the maximum over the cells and the audio's, of length 1.
+    # DIFFERS: Senocak et al. do no retrieval; here by the cells' maximum and the audio vector, both of length 1.
     def embed_image(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
         """Return retrieval vectors of frames."""
         return max_cell_embedding(self.image_features(frames))

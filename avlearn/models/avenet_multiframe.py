@@ -11,14 +11,14 @@ from avlearn.types import InputSpec
 
 loss = avc.logistic
 
-MIN_FRAMES = 3  # with fewer, none is left after pool3
+MIN_FRAMES = 3  # fewer leave none after pool3
 BLOCK_POOLED_IN_TIME = 3
 
 
 class VideoTower(EmbeddingTower):
     """AVE-Net's vision subnetwork with 3D convolutions in place of 2D.
 
-    OtS states no more than that. The rest follows I3D (Carreira and Zisserman, CVPR 2017), which inflates a 2D network:
+    OtS gives no details. They follow I3D (Carreira and Zisserman, CVPR 2017), which inflates a 2D network:
 
     * a 3 x 3 kernel becomes 3 x 3 x 3, with one frame of zero padding at either end;
     * strides are inflated too: conv1_1, of stride 2, also halves the number of frames, 25 -> 13;
@@ -43,7 +43,7 @@ class VideoTower(EmbeddingTower):
 class Model(EmbeddingNetwork):
     """AVE-Net with `VideoTower` as vision subnetwork, on consecutive frames centred on the sound."""
 
-    # DIFFERS: (OtS 3.1) initial weights are random, as AVE-Net's; I3D inflates those of a trained 2D network.
+    # DIFFERS: (OtS 3.1) initial weights are random, like AVE-Net's; I3D inflates those of a trained 2D network.
     def __init__(self, config: ConfigDict, inputs: InputSpec, *, rngs: nnx.Rngs):
         """Build the network; arguments as for `EmbeddingNetwork`.
 

@@ -14,11 +14,11 @@ from avlearn.types import Batch, InputSpec, Outputs
 
 loss = avc.logistic
 
-ACTIVATIONS = {"relu": nnx.relu, "none": lambda x: x}  # of conv5
+ACTIVATIONS = {"relu": nnx.relu, "none": lambda x: x}  # activations of conv5
 
 
 class VisionTower(ConvTower):
-    """Conv tower without pool4, and with the 1 x 1 convolutions conv5 (with ReLU) and conv6 for fc1 and fc2."""
+    """Conv tower with the 1 x 1 convolutions conv5 (with ReLU) and conv6 instead of pool4, fc1 and fc2."""
 
     def __init__(self, config: ConfigDict, *, rngs: nnx.Rngs):
         """Build the layers; arguments as for `ConvTower`.
@@ -93,7 +93,7 @@ class Model(nnx.Module):
         """Return the log-odds of correspondence, the maximum over cells; axes broadcast as for `map_of_pairs`."""
         return max_over_cells(self.map_of_pairs(image_features, audio_features))
 
-    # DIFFERS: OtS does no retrieval with AVOL-Net; vectors are conv6's maximum over cells and fc2, of length 1.
+    # DIFFERS: OtS does no retrieval with AVOL-Net; here by conv6's maximum over cells and by fc2, both of length 1.
     def embed_image(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch 128"]:
         """Return retrieval vectors of frames."""
         return max_cell_embedding(self.image_features(frames))
@@ -121,6 +121,6 @@ def max_over_cells(heat_map: Float[Array, "*pairs rows cols"]) -> Float[Array, "
 
 
 def _small_init() -> nnx.initializers.Initializer:
-    # The two vectors are not normalised: with He initialisation their scalar product, and so the loss, would start in
-    # the tens. With this scale in the last layers it starts near 1 at every vector length.
+    # The two vectors are not normalised: with He initialisation their scalar product, and so the loss, would be in the
+    # tens at first. With this scale in the last layers it is near 1, whatever the length of the vectors.
     return nnx.initializers.variance_scaling(EMBEDDING_DIM**-0.5, "fan_in", "normal")

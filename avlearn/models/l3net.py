@@ -58,7 +58,7 @@ class Model(nnx.Module):
         self.audio = PooledTower(1, config, rngs=rngs)
         concatenated = self.vision.channels + self.audio.channels
         self.fc1 = FusionLinear(concatenated, FUSION_DIM, dtype=self.vision.dtype, kernel_init=HE_NORMAL, rngs=rngs)
-        # Small weights: with He's, the log-odds would start several units from zero, the same for every pair.
+        # With He initialisation the log-odds would start several units from zero, the same for every pair.
         self.fc2 = nnx.Linear(FUSION_DIM, 2, dtype=jnp.float32, kernel_init=nnx.initializers.normal(0.01), rngs=rngs)
 
     def image_features(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:

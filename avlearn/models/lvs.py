@@ -16,7 +16,7 @@ check_loss = tri_map.check
 
 
 class Model(nnx.Module):
-    """A network that compares each image cell with the sound by their cosine, with no further layers in between.
+    """A network that compares each image cell with the sound by their cosine, without further layers.
 
     Layers: vision and audio, a ResNet-18 each (vision.conv1 ... vision.layer4.1.bn2); and audio_pool, the maximum over
     the audio map.
@@ -56,7 +56,7 @@ class Model(nnx.Module):
     def contrast(
         self, image_features: Float[Array, "batch rows cols dim"], audio_features: Float[Array, "batch dim"]
     ) -> Float[Array, "batch batch rows cols"]:
-        """Return what the loss compares: the maps of every image with every sound, `[image, sound, row, col]`."""
+        """Return the input of the loss: the maps of every image with every sound, `[image, sound, row, col]`."""
         return self.map_of_pairs(image_features[:, None], audio_features[None, :])
 
     def compare(
@@ -64,12 +64,12 @@ class Model(nnx.Module):
     ) -> Float[Array, "*pairs"]:
         """Return the log-odds of correspondence, `(P - eps_p) / tau`: positive if P, the mean under the mask, is > .65.
 
-        Training does not favour this threshold over others: compare rankings (roc_auc) before accuracies.
+        Training does not favour this threshold over others: prefer comparing rankings (roc_auc) to accuracies.
         """
         maps = self.map_of_pairs(image_features, audio_features)
         return tri_map.positive_log_odds(tri_map.positive_response(maps))
 
-    # DIFFERS: LVS does no retrieval; vectors are the maximum over the cells and the audio's, of length 1.
+    # DIFFERS: LVS does no retrieval; here by the cells' maximum and the audio vector, both of length 1.
     def embed_image(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
         """Return retrieval vectors of frames."""
         return max_cell_embedding(self.image_features(frames))

@@ -1,7 +1,7 @@
 """The multisensory network of Owens and Efros (Audio-Visual Scene Analysis ..., ECCV 2018, section 3, figure 2).
 
-Sizes are those of the released code, which the figure summarises. All that Sound compares with this network in its
-table of AVC accuracies.
+Sizes are those of the released code, which the figure summarises. All that Sound compares itself with this network in
+its table of AVC accuracies.
 """
 
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ class Model(nnx.Module):
       inputs: the inputs that the network takes.
     """
 
-    # DIFFERS: (Owens and Efros 3) 25 frames per second, as all our records, not 29.97; 4.2 s are 105 frames.
+    # DIFFERS: (Owens and Efros 3) 25 frames per second, as in all our records, not 29.97; 4.2 s are 105 frames.
     # DIFFERS: (Owens and Efros 3) the sound is mono, as in all our records, not stereo.
     # DIFFERS: (Owens and Efros 3) batch normalisation with a scale, not batch renormalisation without.
     def __init__(self, config: ConfigDict, inputs: InputSpec, *, rngs: nnx.Rngs):
@@ -62,7 +62,7 @@ class Model(nnx.Module):
         check_config(config)
         self.inputs = inputs
         self.frame_scaling = config.frame_scaling
-        self.steps = -(-inputs.frames // 4)  # of the video stream at the fusion
+        self.steps = -(-inputs.frames // 4)  # steps of the video stream at the fusion
         self.sound = SoundStream(config, rngs=rngs)
         self.vision = VideoStream(config, rngs=rngs)
         channels = {block: scale_channels(count, config) for block, count in {2: 64, 3: 128, 4: 256, 5: 512}.items()}
@@ -100,9 +100,9 @@ class Model(nnx.Module):
         image_features: Float[Array, "*#pairs steps rows cols channels"],
         audio_features: Float[Array, "*#pairs steps audio_channels"],
     ) -> Float[Array, "*pairs"]:
-        """Return log-odds that the sound is of this moment, the mean over the cells; leading axes broadcast.
+        """Return log-odds that the sound belongs to this moment, the mean over the cells; leading axes broadcast.
 
-        Each pair is fused separately: from the fusion on, all pairs of a batch of b cost as much as b x b pairs.
+        Each pair is fused separately: from the fusion on, all b x b pairs of a batch of b are computed one by one.
         """
         pairs = jnp.broadcast_shapes(image_features.shape[:-4], audio_features.shape[:-2])
         image, audio = (

@@ -1,7 +1,7 @@
 """The supervised baseline of Look, Listen and Learn (section 3.2): both trunks are trained on labels.
 
-*Direct combination* is this network: frame and sound correspond if both are classified alike. *Supervised pretraining*
-is L3-Net on the frozen trunks of this network (configs/supervised_pretraining.py).
+*Direct combination* is this network: frame and sound correspond if both get the same class. *Supervised pretraining* is
+L3-Net on the frozen trunks of this network (configs/supervised_pretraining.py).
 """
 
 import jax
@@ -65,7 +65,7 @@ class Model(nnx.Module):
         """
         return classification.agreement_log_odds(image_features, audio_features)
 
-    # DIFFERS: (Look, Listen and Learn 3.2) does no retrieval; vectors are the softmax outputs scaled to length 1.
+    # DIFFERS: (Look, Listen and Learn 3.2) does no retrieval; here by the softmax outputs, scaled to length 1.
     def embed_image(self, frames: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch classes"]:
         """Return retrieval vectors of frames."""
         return l2_normalise(jnp.exp(self.image_features(frames)))

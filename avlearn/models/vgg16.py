@@ -1,6 +1,6 @@
 """VGG16, configuration D, up to its last hidden layer (Simonyan and Zisserman, ICLR 2015, table 1).
 
-Objects that Sound compares with its ImageNet features (OtS table 1: nDCG@30 .600 im-im). It takes images only: it has
+Its ImageNet features are a baseline of Objects that Sound (OtS table 1: nDCG@30 .600 im-im). It takes images only, has
 no loss and cannot be trained here. Its weights come from torchvision or Keras (`avlearn import`).
 """
 
@@ -19,7 +19,8 @@ from avlearn.models.layers.conv_tower import (
 from avlearn.models.layers.embedding import l2_normalise
 from avlearn.types import Batch, InputSpec, Outputs
 
-CONVOLUTIONS = {1: (64, 2), 2: (128, 2), 3: (256, 3), 4: (512, 3), 5: (512, 3)}  # of each block: channels, convolutions
+# Block to its channels and its number of convolutions.
+CONVOLUTIONS = {1: (64, 2), 2: (128, 2), 3: (256, 3), 4: (512, 3), 5: (512, 3)}
 FC_DIM = 4096  # outputs of fc6 and fc7, before the width factor
 HALVINGS = 5
 
@@ -33,11 +34,11 @@ class Model(nnx.Module):
     x channels, as Keras does; torchvision puts channels first.
 
     conv1_1 takes R, G, B as in torchvision: minus a mean colour, divided by ImageNet's standard deviation. The mean
-    colour is stored with the weights, because sources differ in it and because zero padding stands for it: weights
+    colour is stored with the weights, because the sources use different ones. Zero padding represents it, so weights
     trained with another mean are exact at the borders too.
 
     Attributes:
-      inputs: the inputs that the network takes; it does not use the sound.
+      inputs: the inputs that the network takes; it ignores the sound.
       mean_colour: R, G, B from 0 to 255.
     """
 

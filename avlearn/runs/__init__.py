@@ -1,1 +1,1 @@
-"""The directory of a run: its config and checkpoints, damage, preemption, losses that are not finite."""
+"""The directory of a run: config, checkpoints, damaged files, preemption, losses that are not finite."""

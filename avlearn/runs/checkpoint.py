@@ -1,7 +1,7 @@
-"""Checkpoints in Orbax: the latest ones and the best by validation loss, each with the name of its network.
+"""Checkpoints in Orbax's format: the latest ones, and the one with the least validation loss.
 
 A checkpoint has three items: `weights` (parameters and running statistics, all that evaluation needs), `optimizer` (its
-state and the step) and `network` (name, parameter shapes and a checksum of every array, as JSON). The checksums find
+state and the step) and `network` (name, parameter shapes and a checksum of every array, as JSON). The checksums detect
 flipped bits in an array, which the storage format does not.
 """
 
@@ -45,17 +45,17 @@ def parameter_shapes(params: PyTree) -> dict[str, list[int]]:
 
 
 class Checkpoints:
-    """The checkpoints of one run; the directory is opened, and made if it is absent, by the first other method.
+    """The checkpoints of one run; the first method call opens the directory, and creates it if it is absent.
 
     Args:
       directory: directory with one folder for each step.
       network: name of the network; it is stored in each checkpoint and compared when one is restored.
       keep: number of latest checkpoints to keep in addition to the best.
-      read_only: whether to save, remove and make nothing, to read what another process saves.
+      read_only: whether to leave the directory untouched, because another process saves into it.
     """
 
     def __init__(self, directory: str | pathlib.Path, *, network: str, keep: int, read_only: bool = False):
-        # Cloud paths (gs://...) stay as they are; Orbax wants local ones absolute.
+        # Orbax needs absolute local paths; cloud paths (gs://...) are used unchanged.
         self.directory = epath.Path(directory) if "://" in str(directory) else epath.Path(directory).absolute()
         self.network = network
         self._keep = keep
@@ -93,9 +93,9 @@ class Checkpoints:
         """Save in the background.
 
         Args:
-          state: the state to save. A step that is already saved is written again only if it had no metrics and now has.
-          metrics: contains `validation/loss`; None without a validation: such a checkpoint is never the best, and is
-            removed when later ones are saved.
+          state: the state to save. A saved step is written again only to add metrics to it.
+          metrics: contains `validation/loss`. None if the state was not validated: such a checkpoint is never the best,
+            and is removed when later ones are saved.
 
         Raises:
           ValueError: no space is left for this checkpoint or the one before.
@@ -106,7 +106,7 @@ class Checkpoints:
                 return
             self._manager.delete(step)
         sums = {}
-        if jax.process_index() == 0:  # the one that writes the JSON
+        if jax.process_index() == 0:  # only this process writes the JSON
             sums = {"weights": checksums(_weights(state)), "optimizer": checksums(_optimizer(state))}
         description = {"name": self.network, "parameters": parameter_shapes(state.params), "checksums": sums}
         description["metrics"] = None if metrics is None else dict(metrics)
@@ -119,7 +119,7 @@ class Checkpoints:
             self._manager.save(step, args=items, metrics=None if metrics is None else dict(metrics))
 
     def steps(self) -> list[int]:
-        """Return the steps that this or another process has saved by now, oldest first."""
+        """Return the steps that this or another process has saved so far, oldest first."""
         self._manager.reload()
         return sorted(self._manager.all_steps())
 
@@ -132,10 +132,10 @@ class Checkpoints:
         return self._manager.metrics(step) is not None
 
     def restore_state(self, like: TrainState, sharding: Sharding) -> TrainState:
-        """Restore the latest intact checkpoint to resume training; `like` gives structure and shapes.
+        """Restore the latest intact checkpoint to resume training; `like` provides structure and shapes.
 
-        Damaged later ones are moved to `damaged_checkpoints` next to the directory of the checkpoints; training reaches
-        their steps again.
+        Later checkpoints that are damaged are moved to `damaged_checkpoints`, next to the directory of the checkpoints;
+        training repeats their steps.
 
         Raises:
           ValueError: the directory has no checkpoints, all are damaged, or it holds another network.
@@ -147,7 +147,7 @@ class Checkpoints:
         return TrainState(**restored["weights"], **restored["optimizer"])
 
     def restore_weights(self, like: TrainState, sharding: Sharding, which: str | int) -> tuple[int, PyTree, PyTree]:
-        """Restore step, parameters and running statistics of the `best` or `latest` intact checkpoint, or of a step.
+        """Restore the `best` or `latest` intact checkpoint, or a given step: its step, parameters and statistics.
 
         Raises:
           ValueError: the directory has no checkpoints, all are damaged, or it holds another network.
@@ -156,7 +156,7 @@ class Checkpoints:
         return step, restored["weights"]["params"], restored["weights"]["batch_stats"]
 
     def read_weights(self, sharding: Sharding, which: str) -> tuple[str, int, dict[str, np.ndarray]]:
-        """Read the name of any network, the step, and its parameters and running statistics by path.
+        """Read a checkpoint of any network: the network's name, the step, and parameters and statistics by path.
 
         Raises:
           ValueError: the directory has no checkpoints, or all are damaged.
@@ -183,7 +183,7 @@ class Checkpoints:
         self._manager.close()
 
     def _candidates(self, which: str | int) -> list[int]:
-        """Return the steps in the order in which they are tried."""
+        """Return the steps to try, in order."""
         if isinstance(which, int):
             if which not in self.steps():
                 raise ValueError(f"no checkpoint of step {which} in {self.directory}; it has {self.steps()}.")
@@ -198,7 +198,7 @@ class Checkpoints:
     def _restore_first_intact(
         self, which: str | int, like: Mapping[str, PyTree] | None, sharding: Sharding
     ) -> tuple[int, Mapping[str, PyTree], list[int]]:
-        """Restore the first candidate that is intact; return its step and items, and the steps of those before it."""
+        """Restore the first intact candidate; return its step, its items, and the steps of damaged ones before it."""
         damaged = {}
         for step in self._candidates(which):
             try:
@@ -230,10 +230,10 @@ class Checkpoints:
         return self._manager.restore(step, args=ocp.args.Composite(network=ocp.args.JsonRestore()))["network"]
 
     def _restore(self, step: int, like: Mapping[str, PyTree] | None, sharding: Sharding) -> Mapping[str, PyTree]:
-        """Read items of a checkpoint and compare their checksums; with `like` None, the weights of any network.
+        """Read items of a checkpoint and verify their checksums; if `like` is None, read the weights of any network.
 
         Raises:
-          Damaged: it cannot be read, or is not what was written.
+          Damaged: it cannot be read, or differs from what was written.
           ValueError: it holds another network.
         """
         with damage_explained():
@@ -260,7 +260,7 @@ class Checkpoints:
             # Checkpoints of early versions have no checksums.
             if written is not None and written != now:
                 wrong = [path for path in now if written.get(path) != now[path]]
-                raise Damaged(f"the checksum of {name}/{wrong[0]} is wrong, one of {len(wrong)}")
+                raise Damaged(f"{len(wrong)} checksums are wrong, the first that of {name}/{wrong[0]}")
         return restored
 
     def _move_aside(self, damaged: Sequence[int]) -> None:
@@ -285,7 +285,7 @@ class Checkpoints:
             self._manager.reload()
             raise ValueError(
                 f"no space is left for a checkpoint in {self.directory}; the last complete one is of step "
-                f"{self.latest_step()}. Make room and start again with the same command "
+                f"{self.latest_step()}. Free some space and start the same command again "
                 "(--config.train.keep_checkpoints sets how many are kept)."
             ) from error
 
@@ -300,18 +300,18 @@ class Checkpoints:
             if stored["parameters"].get(name) != expected.get(name)
         ]
         raise ValueError(
-            f"the checkpoint {self.directory / str(step)} holds the network {stored['name']!r}, the config builds "
+            f"the checkpoint {self.directory / str(step)} holds the network {stored['name']!r}, but the config builds "
             f"{self.network!r}; {len(differing)} of {len(names)} parameters differ"
             + "".join(f"\n  {line}" for line in differing[:5])
-            + "\nUse the config it was trained with (config.json next to its checkpoints), or another --workdir."
+            + "\nUse the config that it was trained with (config.json next to its checkpoints), or another --workdir."
         )
 
 
 def check_which(which: str) -> None:
-    """Check the choice of a checkpoint.
+    """Check the choice of a checkpoint, `best` or `latest`.
 
     Raises:
-      ValueError: names the choices.
+      ValueError: it is neither; the message names both.
     """
     one_of(which, WHICH, "evaluation.checkpoint")
 

@@ -1,4 +1,4 @@
-"""Finds damage by storage: checkpoint files that are missing, truncated or wrong, and full disks."""
+"""Detects storage faults: checkpoint files that are missing, truncated or wrong, and full disks."""
 
 import contextlib
 import errno
@@ -21,11 +21,11 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Damaged(Exception):
-    """A checkpoint that cannot be read, or has other arrays than were written."""
+    """A checkpoint cannot be read, or its arrays differ from those that were written."""
 
 
 def checksums(tree: PyTree) -> dict[str, int]:
-    """Compute the CRC-32C of each array's bytes, by its path."""
+    """Compute the CRC-32C of each array's bytes; return them by path."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): google_crc32c.value(np.asarray(leaf).tobytes())
@@ -34,7 +34,7 @@ def checksums(tree: PyTree) -> dict[str, int]:
 
 
 def sealed(description: Mapping) -> dict:
-    """Add a checksum of the description to it, to be stored as JSON."""
+    """Return a description with a checksum of itself, to be stored as JSON."""
     return {**description, SEAL: _crc32c_of_json(description)}
 
 
@@ -42,7 +42,7 @@ def check_seal(stored: Mapping) -> None:
     """Compare a description with its own checksum, which early versions did not store.
 
     Raises:
-      Damaged: it is not what was written.
+      Damaged: they do not match.
     """
     description = {key: value for key, value in stored.items() if key != SEAL}
     if SEAL in stored and stored[SEAL] != _crc32c_of_json(description):
@@ -54,7 +54,7 @@ def _crc32c_of_json(description: Mapping) -> int:
 
 
 def set_unreadable_metrics_aside(directory: epath.Path) -> None:
-    """Rename the `metrics` of checkpoints that are not JSON, so that these count as not validated."""
+    """Rename `metrics` files that are not valid JSON, so that their checkpoints count as not validated."""
     if jax.process_index() == 0 and directory.exists():
         for path in directory.glob("*/metrics/metrics"):
             try:
@@ -69,7 +69,7 @@ def set_unreadable_metrics_aside(directory: epath.Path) -> None:
 def is_full_disk(error: BaseException | None) -> bool:
     """Return whether an error or its cause is a full disk, an exceeded quota or a file size limit (`ulimit -f`)."""
     while error is not None:
-        # TensorStore's errors have only the text of the system's.
+        # TensorStore's errors contain only the text of the system error.
         if getattr(error, "errno", None) in NO_SPACE or any(os.strerror(number) in str(error) for number in NO_SPACE):
             return True
         error = error.__cause__ or error.__context__

@@ -17,16 +17,16 @@ LOG = logging.getLogger("avlearn")
 def initialised(state: TrainState, directory: str, frozen: Sequence[str], sharding: Sharding) -> TrainState:
     """Replace all parameters and running statistics that another network's checkpoint has under the same names.
 
-    Logs which are replaced and which stay random.
+    The log lists the arrays that are replaced and those that stay random.
 
     Args:
       state: state of step 0.
-      directory: checkpoints of a run, RUN/checkpoints; the best one is read.
+      directory: directory of a run's checkpoints, RUN/checkpoints; the best one is read.
       frozen: paths that will not be trained (`step.below`); everything below them must be in the checkpoint.
       sharding: sharding of the state.
 
     Raises:
-      ValueError: the directory does not exist, no names agree, a shape differs, or a frozen parameter is missing.
+      ValueError: the directory does not exist, no name matches, a shape differs, or a frozen parameter is missing.
     """
     source = f"--config.train.initialise_from={directory}"
     if not epath.Path(directory).is_dir():
@@ -38,18 +38,16 @@ def initialised(state: TrainState, directory: str, frozen: Sequence[str], shardi
     taken = {path: array for path, array in found.items() if path in shapes}
     stays = dict.fromkeys(sorted(shapes.keys() - taken.keys()))
     if not taken:
-        raise ValueError(
-            f"{source}: {name} has no parameter of the same name as here ({', '.join(list(stays)[:3])} ...)."
-        )
+        raise ValueError(f"{source}: {name} has none of this network's parameters ({', '.join(list(stays)[:3])} ...).")
     wrong = [
         f"{path} is {list(array.shape)} there, {shapes[path]} here"
         for path, array in taken.items()
         if list(array.shape) != shapes[path]
     ]
-    wrong += [f"{path} is frozen here and absent there" for path in stays if steps.is_below(path, frozen)]
+    wrong += [f"{path} is frozen here but absent there" for path in stays if steps.is_below(path, frozen)]
     if wrong:
         raise ValueError(f"{source}: {name} does not fit:" + "".join(f"\n  {line}" for line in wrong))
-    LOG.info("Initialises %d arrays from %s, step %d of %s: %s.", len(taken), name, step, directory, _layers(taken))
+    LOG.info("Initialised %d arrays from %s, step %d of %s: %s.", len(taken), name, step, directory, _layers(taken))
     LOG.info("%d arrays stay random: %s.", len(stays), _layers(stays))
     return jax.device_put(steps.with_arrays(state, taken), sharding)
 

@@ -11,8 +11,8 @@ from avlearn.devices import placement
 from avlearn.runs.checkpoint import Checkpoints
 
 FILE = "non_finite.json"
-EXIT_CODE = 65  # EX_DATAERR of sysexits.h: the same command would end in the same way
-CURE = "A lower --config.train.learning_rate is the usual cure."
+EXIT_CODE = 65  # EX_DATAERR of sysexits.h: repeating the command would fail again
+REMEDY = "A lower --config.train.learning_rate usually helps."
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -24,7 +24,7 @@ def is_finite(metrics: Mapping[str, float]) -> bool:
     return bool(np.isfinite(metrics["loss"]) and np.isfinite(metrics["gradient_norm"]))
 
 
-def of_step(
+def step_error(
     step: int,
     metrics: Mapping[str, jax.Array],
     *,
@@ -37,11 +37,11 @@ def of_step(
 
     Args:
       step: number of the step, from 1.
-      metrics: metrics of the step, with those of each worker.
+      metrics: metrics of the step, including those of each worker.
       workdir: directory of the run.
       checkpoints: checkpoints of the run.
       config: config of the run.
-      clip_ids: worker and step to the ids of the clips in that batch.
+      clip_ids: function from worker and step to the ids of the clips in that batch.
     """
     checkpoints.wait()  # the message names the last checkpoint, which must be complete
     loss, norm = placement.to_host((metrics["worker_loss"], metrics["worker_gradient_norm"]))
@@ -68,14 +68,14 @@ def of_step(
     return NonFiniteLoss(
         f"the loss of step {step} is {metrics['loss']}, its gradient norm {metrics['gradient_norm']}; "
         f"worker {', '.join(map(str, workers))} of {len(loss)}. {path} holds the ids of the clips. Nothing was saved "
-        f"after it: the same command resumes from step {found['last_checkpoint'] or 0} and reaches it again. {CURE}"
+        f"after it: the same command resumes from step {found['last_checkpoint'] or 0} and reaches it again. {REMEDY}"
     )
 
 
-def of_validation(step: int, loss: float, checkpoints: Checkpoints) -> NonFiniteLoss:
+def validation_error(step: int, loss: float, checkpoints: Checkpoints) -> NonFiniteLoss:
     """Return the error for the validation after a step."""
     checkpoints.wait()
     return NonFiniteLoss(
         f"the validation loss after step {step} is {loss}. Nothing was saved after it; the last checkpoint is from "
-        f"step {checkpoints.latest_step() or 0}. {CURE}"
+        f"step {checkpoints.latest_step() or 0}. {REMEDY}"
     )

@@ -1,4 +1,4 @@
-"""Preemption: SIGTERM before a machine is taken away, and how the processes of a run agree on when to stop."""
+"""Handles preemption, a SIGTERM before a machine is taken away; all processes of a run agree on when to stop."""
 
 import contextlib
 import signal
@@ -18,19 +18,19 @@ Item = TypeVar("Item")
 
 
 class Preempted(BaseException):
-    """The run was preempted, and what can be saved is saved.
+    """The run was preempted, and everything that can be saved has been saved.
 
-    Like KeyboardInterrupt it is not an Exception, so that no library swallows it.
+    Like KeyboardInterrupt, it does not derive from Exception, so that no library swallows it.
     """
 
 
 class Preemption:
-    """Whether a process of the run was preempted; all processes get the same answer and stop together.
+    """A listener for SIGTERM that gives all processes of a run the same answer, so that they stop together.
 
-    A single process stops at once, unless preemption is `deferred`, in which case it polls. Several processes poll in
-    the same places, and the answer is the maximum over them. (`multihost_utils.reached_preemption_sync_point` is not
-    used: it looks for SIGTERM once a second, so that quick steps and short evaluations would miss it, and a single
-    process would need a coordinator.)
+    A single process stops at once, unless preemption is `deferred`; then it polls. Several processes poll at the same
+    points of the program, and the answer is the maximum over them. (`multihost_utils.reached_preemption_sync_point`
+    checks for SIGTERM only once a second, so quick steps and short evaluations would miss it, and it needs a
+    coordinator even for a single process.)
     """
 
     def __init__(self):
@@ -48,7 +48,7 @@ class Preemption:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Keep a single process from stopping at once, because it polls and saves first."""
+        """Keep a single process from stopping at once; the caller polls and saves first."""
         self._deferred = True
         try:
             yield
@@ -56,7 +56,7 @@ class Preemption:
             self._deferred = False
 
     def poll(self) -> bool | jax.Array:
-        """Return whether a process was preempted; with several processes, an array that `bool` waits for."""
+        """Return whether a process was preempted; with several processes, an array, for which `bool` waits."""
         if jax.process_count() == 1:
             return self._preempted
         if self._mesh is None:

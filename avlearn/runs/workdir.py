@@ -13,7 +13,7 @@ from avlearn.config import difference, flat
 from avlearn.devices import processes
 
 FILE = "config.json"
-# Settings that decide about the weights and the batches, and those below them that do not.
+# Settings that determine the weights and the batches, and the exceptions among them.
 DECISIVE = ("seed", "model", "loss", "inputs", "data")
 DECISIVE += ("train.num_workers", "train.batch_per_worker", "train.initialise_from", "train.frozen")
 MAY_CHANGE = ("data.data_dir", "data.threads")
@@ -42,12 +42,12 @@ def check_same_run(path: pathlib.Path, config: ConfigDict | Mapping) -> None:
 
 
 def holds_training(path: pathlib.Path) -> bool:
-    """Return whether a training has been started in a directory."""
+    """Return whether training has been started in a directory."""
     return (path / "checkpoints").exists() and (path / FILE).exists()
 
 
 def make(path: pathlib.Path) -> None:
-    """Make the directory if it is absent, and check that all processes see it.
+    """Create the directory if it is absent, and check that all processes see it.
 
     Raises:
       ValueError: it cannot be written, or is not the same directory for all processes.
@@ -65,7 +65,7 @@ def make(path: pathlib.Path) -> None:
 
 
 def write_config(path: pathlib.Path, config: ConfigDict) -> None:
-    """Write `config.json`, so that a kill leaves either the old file or the new one."""
+    """Write `config.json` atomically: if the process is killed, either the old file or the new one remains."""
     if jax.process_index() == 0:
         new = path / f"{FILE}.new"
         new.write_text(config.to_json(indent=2) + "\n")

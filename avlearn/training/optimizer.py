@@ -1,4 +1,4 @@
-"""Adam with the papers' weight decay, and schedules of the learning rate."""
+"""Adam with the papers' weight decay, and learning-rate schedules."""
 
 from collections.abc import Callable
 
@@ -13,13 +13,13 @@ WEIGHT_DECAYS = ("l2", "decoupled")
 
 
 def staircase(learning_rate: float, *, steps_per_epoch: float, decay_factor: float, decay_epochs: int):
-    """Multiply the learning rate by `decay_factor` every `decay_epochs` epochs (Objects that Sound 3.3: 0.94, 16)."""
+    """Build a schedule that is multiplied by `decay_factor` every `decay_epochs` epochs (OtS 3.3: 0.94, 16)."""
     steps = max(1, round(decay_epochs * steps_per_epoch))
     return optax.exponential_decay(learning_rate, steps, decay_factor, staircase=True)
 
 
 def warmup_cosine(learning_rate: float, *, warmup_steps: int, steps: int):
-    """Rise linearly to `learning_rate`, then fall along a cosine to zero at `steps`.
+    """Build a schedule that rises linearly to `learning_rate`, then falls along a cosine to zero at `steps`.
 
     Raises:
       ValueError: the warm-up does not end before the last step.
@@ -51,7 +51,7 @@ def adam(schedule, *, weight_decay: float, weight_decay_kind: str) -> optax.Grad
 
 
 def freeze(optimizer: optax.GradientTransformation, frozen: Callable[[PyTree], PyTree]) -> optax.GradientTransformation:
-    """Restrict an optimizer to some of the parameters; the others neither change nor decay, and need no state.
+    """Restrict an optimizer to the parameters that are not frozen; the others neither change nor decay.
 
     Args:
       optimizer: optimizer of the parameters that are trained.

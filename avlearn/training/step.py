@@ -1,4 +1,4 @@
-"""The training step and the prediction step, as pure functions of state and batch."""
+"""The training step, prediction, and the losses of a batch, as pure functions of state and batch."""
 
 import dataclasses
 import functools
@@ -21,8 +21,8 @@ Loss = Callable[[Array, Array, Array], tuple[Array, dict[str, Array]]]  # takes 
 ContrastLoss = Callable[[Array, Array, Array], tuple[Array, dict[str, Array]]]  # takes the contrast, video, weight
 # Takes the log-probabilities of the classes of both modes, labels, video, weight.
 ClassLoss = Callable[[Array, Array, Array, Array, Array], tuple[Array, dict[str, Array]]]
-# What the backward pass recomputes. The outputs of convolutions, which have a name in
-# avlearn/models/layers/convolution.py, are always kept; normalisations, ReLUs and poolings are recomputed.
+# Name of what the backward pass recomputes to the function that does so. The outputs of convolutions, which
+# avlearn/models/layers/convolution.py names, are always kept; normalisations, ReLUs and poolings are recomputed.
 REMATERIALISATIONS = {
     "nothing": lambda function: function,
     "all_but_convolutions": functools.partial(
@@ -65,7 +65,7 @@ def with_values(model: nnx.Module, params: PyTree, batch_stats: PyTree) -> nnx.M
 
 
 def with_arrays(state: TrainState, arrays: Mapping[str, ArrayLike]) -> TrainState:
-    """Replace parameters and running statistics by path; those that are not given stay."""
+    """Replace parameters and running statistics by path; those that are not given stay unchanged."""
 
     def replaced(path, leaf):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
@@ -97,14 +97,14 @@ def without_gradients(params: PyTree, frozen: Sequence[str]) -> PyTree:
 
 
 def score_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
-    """Compute the loss over the pairs of the batch, where half correspond (L3 2.2, OtS 3)."""
+    """Compute the loss over the pairs of the batch; half of them correspond (L3 2.2, OtS 3)."""
     outputs = model(batch)
     return loss(outputs.logit, batch.corresponds, batch.weight)
 
 
 def score_all_pairs(model: nnx.Module, batch: Batch, *, loss: Loss):
     """Compute the loss over all pairs of frames and audio of the worker's batch; both kinds have equal weight."""
-    # DIFFERS: (Objects that Sound 3) pairing `all_pairs` uses the audio of all other clips as negatives, not of one.
+    # DIFFERS: (Objects that Sound 3) with `all_pairs` the audio of every other clip is a negative, not that of one.
     image = model.image_features(*batch.image_inputs)
     audio = model.audio_features(batch.audio_inputs)
     logit = model.compare(image[:, None], audio[None, :])
@@ -134,8 +134,8 @@ class TrainStep:
     Each worker normalises by the statistics of its own batch (OtS 3.3: batch normalisation per GPU); gradients, running
     statistics and metrics are averaged over the workers.
 
-    A device computes its workers in turn and adds them in a binary tree, so that 16 workers (any power of two) are
-    summed in the same order on 1, 2, 4, 8 or 16 devices. The gradients of a worker and the update are separate
+    A device computes its workers one after the other and adds them in a binary tree, so that 16 workers (any power of
+    two) are summed in the same order on 1, 2, 4, 8 or 16 devices. The gradients of a worker and the update are separate
     programs, since rounding depends on what is compiled together. On CPUs of one kind the result is therefore the same
     to the bit on any number of devices.
 
@@ -163,15 +163,15 @@ class TrainStep:
           optimizer: the optimizer that made the state.
           mesh: mesh of one axis; each device computes workers / devices workers in turn.
           frozen: dotted paths; parameters below them get no gradient, and running statistics there stay the same to the
-            bit. The caller has to freeze them in `optimizer` too, and to set normalisation there to evaluation mode.
+            bit. The caller must also freeze them in `optimizer` and set normalisation there to evaluation mode.
           rematerialise: a name in `REMATERIALISATIONS`.
-          prepare: turns what the input pipeline yields into a worker's batch (`augment.augment_batch`).
+          prepare: function from a raw batch of the input pipeline to a worker's batch (`augment.augment_batch`).
         """
         self._devices = mesh.size
         everywhere, shared = PartitionSpec(), PartitionSpec(AXIS)
         keep = REMATERIALISATIONS[rematerialise]
 
-        def of_worker(params, stats, batch):
+        def worker_gradients(params, stats, batch):
             own_batch = prepare(jax.tree.map(lambda x: x[0], batch))
 
             def objective(params):
@@ -189,7 +189,7 @@ class TrainStep:
 
         def update(state, means):
             gradients, batch_stats, metrics = means
-            # The mean over workers of equal values may differ from the value in the last bit.
+            # The mean of equal values may differ from the value in the last bit.
             batch_stats = jax.tree.map(_first_if, below(frozen, batch_stats), state.batch_stats, batch_stats)
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
@@ -200,7 +200,7 @@ class TrainStep:
             sharded = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
             return jax.jit(sharded, **settings)
 
-        self._of_worker = on_each(of_worker, (everywhere, everywhere, shared), shared)
+        self._worker_gradients = on_each(worker_gradients, (everywhere, everywhere, shared), shared)
         self._turn = on_each(_turn, (shared, everywhere), shared)
         self._add = on_each(_add, (shared, shared), shared, donate_argnums=0)
         self._concatenate = on_each(_concatenate, shared, shared)
@@ -214,18 +214,18 @@ class TrainStep:
         def sums():
             for turn in range(workers // self._devices):
                 one_each = batch if workers == self._devices else self._turn(batch, turn)
-                each, of_this = self._of_worker(state.params, state.batch_stats, one_each)
+                averaged, separate = self._worker_gradients(state.params, state.batch_stats, one_each)
                 if jax.default_backend() == "cpu":  # concurrent programs compete for threads
-                    jax.block_until_ready(each)
-                own.append(of_this)
-                yield each
+                    jax.block_until_ready(averaged)
+                own.append(separate)
+                yield averaged
 
         means = self._mean(reduction.sum_in_tree(sums(), self._add), float(workers))
         state, metrics = self._update(state, means)
         return state, metrics | self._concatenate(own)
 
     def working_bytes(self, state: TrainState, batch: PyTree) -> int:
-        """Compile for these shapes; return the bytes of activations and gradients on each device."""
+        """Compile the step for these shapes; return the bytes of activations and gradients on each device."""
         memory = self.lower_worker(state, batch).compile().memory_analysis()
         turns = batch.corresponds.shape[0] // self._devices
         held = max(turn.bit_count() for turn in range(turns))  # sums of the tree, each as large as a worker's summand
@@ -237,15 +237,15 @@ class TrainStep:
         Args:
           state: parameters and statistics, or their shapes.
           batch: batch of all workers, or its shapes.
-          platform: another platform than that of the mesh, such as `tpu`; the program cannot be compiled then.
+          platform: another platform than the mesh's, such as `tpu`; the lowered program cannot be compiled here.
         """
         one_each = jax.tree.map(lambda x: jax.ShapeDtypeStruct((self._devices, *x.shape[1:]), x.dtype), batch)
-        traced = self._of_worker.trace(state.params, state.batch_stats, one_each)
+        traced = self._worker_gradients.trace(state.params, state.batch_stats, one_each)
         return traced.lower(lowering_platforms=None if platform is None else (platform,))
 
 
 def _turn(batch: PyTree, turn: Array) -> PyTree:
-    """Return the batch of the worker that a device computes in this turn."""
+    """Return the batch of the worker whose turn it is on a device."""
     return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, turn, 1), batch)
 
 
@@ -262,10 +262,10 @@ def _first_if(condition: bool, first: Array, second: Array) -> Array:
 
 
 def predict(state: TrainState, batch: Batch, *, model: nnx.Module) -> Outputs:
-    """Compute the outputs for `[batch, ...]` with running statistics (`model` in evaluation mode)."""
+    """Compute the outputs for a batch `[batch, ...]`; `model` is in evaluation mode."""
     return with_values(model, state.params, state.batch_stats)(batch)
 
 
 def evaluation_loss(state: TrainState, batch: Batch, *, model: nnx.Module, score: Score) -> Array:
-    """Compute the training loss of one worker's batch `[batch, ...]` with running statistics (`model` evaluates)."""
+    """Compute the training loss of one worker's batch `[batch, ...]`; `model` is in evaluation mode."""
     return score(with_values(model, state.params, state.batch_stats), batch)[0]

@@ -1,4 +1,4 @@
-"""Frames and audio of clips, as data URIs for a page that needs no other file."""
+"""Frames and audio of clips, as data URIs for a self-contained page."""
 
 import base64
 import hashlib
@@ -19,13 +19,13 @@ Examples = Callable[[Sequence[int]], tuple[np.ndarray, np.ndarray]]
 
 
 class Album:
-    """The clips that one run's part of a page shows, read in one call.
+    """The clips that a page shows of one run, read in one call.
 
     Args:
       examples: item numbers to frames `[items, height, width, 3]` uint8 and log-spectrograms `[items, columns, bins]`.
       items: numbers of all clips shown, in any order; repetitions are allowed.
       audible: numbers of the clips that can be played, a subset of `items`.
-      names: item number to the classes of the clip, as one text.
+      names: item number to a text that names the classes of the clip.
       front_end: audio front end of the log-spectrograms.
 
     Attributes:
@@ -62,7 +62,7 @@ class Album:
 
 
 def encode_sounds(albums: Iterable[Album]) -> dict[str, str]:
-    """Encode the audible clips of several albums: key to MP3. Equal audio of several albums is encoded once."""
+    """Encode the audible clips of several albums: key to MP3. Audio that several albums share is encoded once."""
     encoded: dict[str, str] = {}
     for album in albums:
         for item, key in album.sound_keys.items():
@@ -73,7 +73,7 @@ def encode_sounds(albums: Iterable[Album]) -> dict[str, str]:
 
 
 def jpeg(image: UInt8[np.ndarray, "height width 3"], longest_side: int = FRAME_PIXELS) -> str:
-    """Encode an image as a data URI, scaled down to a longest side of this many pixels."""
+    """Encode an image as a data URI, scaled down so that its longest side fits."""
     scaled = Image.fromarray(image)
     scaled.thumbnail((longest_side, longest_side))
     file = io.BytesIO()

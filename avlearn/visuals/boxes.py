@@ -1,4 +1,4 @@
-"""Annotated objects that a page marks on a frame: a solid box sounds, a dashed one is silent."""
+"""Annotated objects that a page marks on a frame: a solid box marks a sounding object, a dashed one a silent one."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class FrameBox:
 
 
 def in_frame(boxes: Float[np.ndarray, "*boxes 4"]) -> Bool[np.ndarray, "*boxes"]:
-    """Check which boxes exist (not NaN) and have some area inside the frame."""
+    """Return whether each box exists (is not NaN) and has some area inside the frame."""
     clipped = np.clip(boxes, 0, 1)
     return (clipped[..., 2:] > clipped[..., :2]).all(axis=-1)
 
@@ -35,9 +35,9 @@ def frame_boxes(
 
     Args:
       boxes: (ymin, xmin, ymax, xmax) from 0 to 1; rows of NaN are padding.
-      label: class of each.
-      sounding: whether each sounds.
-      class_names: in label order.
+      label: class of each box.
+      sounding: whether the object in each box sounds.
+      class_names: names of the classes, in label order.
     """
     return tuple(
         FrameBox(xmin, ymin, xmax - xmin, ymax - ymin, class_names[label], sounds)

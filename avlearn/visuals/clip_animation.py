@@ -1,4 +1,4 @@
-"""Animates a clip: each frame with the heat map of its moment to the right, and the audio (OtS figure 7)."""
+"""Animates a clip: each frame next to the heat map of its moment, with the audio (OtS figure 7)."""
 
 import base64
 import dataclasses
@@ -17,9 +17,9 @@ from avlearn.media.log_spectrogram import FRONT_ENDS
 from avlearn.visuals import heatmap_overlay, playable_audio
 from avlearn.visuals.album import jpeg
 
-SIDE_PIXELS = 192  # of each of the two images; H.264 needs an even number
+SIDE_PIXELS = 192  # side of each of the two images; H.264 needs an even number
 MAX_SECONDS = 10
-CONSTANT_RATE_FACTOR = "27"  # of x264: higher values give smaller files of lower quality
+CONSTANT_RATE_FACTOR = "27"  # setting of x264: higher values give smaller files of lower quality
 AUDIO_RATE_HZ = 48_000
 AUDIO_BITS_PER_SECOND = 64_000
 
@@ -50,17 +50,17 @@ def animate(item: int, clip: ClipMoments, moments: Mapping[str, np.ndarray], fro
     Args:
       item: number of the clip.
       clip: its frames and audio.
-      moments: `image_item`, `time_ms` and `heat_map` of the moments of this and other clips.
+      moments: `image_item`, `time_ms` and `heat_map`, for the moments of this and other clips.
       front_end: audio front end of the clip's log-spectrogram.
 
     Raises:
-      ValueError: the moments have other times than the clip's frames.
+      ValueError: the times of the moments differ from those of the clip's frames.
     """
     rows = np.flatnonzero(moments["image_item"] == item)
     if moments["time_ms"][rows].tolist() != clip.times_ms.tolist():
         raise ValueError(
-            f"the frames of clip {item} have other times than its heat maps. The dataset has changed since the run was "
-            "evaluated; evaluate the run again (--mode=evaluate)."
+            f"the times of the frames of clip {item} differ from those of its heat maps. The dataset has changed since "
+            "the run was evaluated; evaluate the run again (--mode=evaluate)."
         )
     images = side_by_side(clip.frames, moments["heat_map"][rows])
     waveform = playable_audio.waveform(clip.log_spectrogram, front_end)
@@ -97,8 +97,8 @@ def mp4(
     Args:
       images: all of one size, with even height and width in pixels.
       frames_per_second: rate of the images.
-      waveform: starts with the first image.
-      sample_rate_hz: of the waveform.
+      waveform: audio, which starts with the first image.
+      sample_rate_hz: sample rate of the waveform.
     """
     rate = Fraction(frames_per_second).limit_denominator(1001)
     images = images[: int(MAX_SECONDS * rate)]

@@ -9,8 +9,8 @@ def one_per_class(
 ) -> tuple[int, ...]:
     """Select one clip for each of `count` classes.
 
-    The classes are spaced evenly, in label order, over the classes that occur. For each class the clip with the lowest
-    item number is selected, if possible among clips that have no other class. No clip is selected twice.
+    The classes are spaced evenly over those that occur, in label order. For each, the clip with the lowest item number
+    is selected, if possible among clips that have no other class. No clip is selected twice.
 
     Args:
       labels: classes of each row's clip.

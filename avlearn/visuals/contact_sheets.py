@@ -10,10 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 from avlearn.visuals import clip_selection, heatmap_overlay, localization, retrieval_grid, spectrogram_image
 from avlearn.visuals.album import Examples
 
+TAGS = {"im": "image", "aud": "sound"}  # parts of the names of the sheets in TensorBoard
 QUERIES = 4
 RESULTS = 5
-SIDE_PIXELS = 96  # of a clip's frame
-STRIP_PIXELS = 24  # height of its spectrogram, below the frame
+SIDE_PIXELS = 96  # side of a clip's frame
+STRIP_PIXELS = 24  # height of the clip's spectrogram, below the frame
 CAPTION_PIXELS = 14
 BORDER_PIXELS = 3  # green around clips that share a class with the query, red around the others
 RIGHT, WRONG, NEITHER = (42, 157, 119), (179, 72, 47), (255, 255, 255)
@@ -32,10 +33,10 @@ def sheets(pairs: Arrays, examples: Examples, class_names: Sequence[str]) -> dic
     Args:
       pairs: arrays of AVC pairs, which include each clip's own pair.
       examples: item numbers to frames and log-spectrograms, see `album.Examples`.
-      class_names: in label order.
+      class_names: names of the classes, in label order.
 
     Returns:
-      Name of the sheet to its image.
+      Name of each sheet to its image.
     """
     found = {}
     own = {name: array[pairs["corresponds"]] for name, array in pairs.items()}
@@ -44,7 +45,7 @@ def sheets(pairs: Arrays, examples: Examples, class_names: Sequence[str]) -> dic
         queries = clip_selection.one_per_class(own["labels"], own["image_item"], QUERIES)
         for query, database in (("im", "aud"), ("aud", "im")) if queries else ():  # no queries without labels
             rows = retrieval_grid.grid(own, query, database, queries, RESULTS)
-            name = f"retrieval/{retrieval_grid.MODES[query]}_to_{retrieval_grid.MODES[database]}"
+            name = f"retrieval/{TAGS[query]}_to_{TAGS[database]}"
             found[name] = sheet([cells(*_items_and_borders(row, own)) for row in rows])
     triplets = localization.select(pairs).triplets
     if triplets:
@@ -91,7 +92,7 @@ def _cells(
 
 
 def _triplet(examples: Examples, pairs: Arrays, rows: Sequence[int]) -> list[SheetImage]:
-    """Draw a frame, and its heat map with the audio of each row."""
+    """Draw a frame, and its heat maps with the audio of each row."""
     frames, _ = examples([int(pairs["image_item"][rows[0]])])
     frame = np.asarray(Image.fromarray(frames[0]).resize((SIDE_PIXELS, SIDE_PIXELS)))
     return [frame, *(heatmap_overlay.overlay(frame, pairs["heat_map"][row]) for row in rows)]

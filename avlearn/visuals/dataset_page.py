@@ -15,7 +15,7 @@ from avlearn.visuals.boxes import FrameBox
 CLASSES_SHOWN = 40
 FRAME_PIXELS = 320  # longest side
 STRIP_PIXELS = (96, 640)  # height and width of the image of a clip's log-spectrogram
-MAX_SECONDS = 30  # of a clip's audio
+MAX_SECONDS = 30  # audio of a clip that the page plays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Sample:
     """A clip to show.
 
     Attributes:
-      clip_id: as stored in the record.
+      clip_id: id of the clip, as stored in the record.
       start_seconds: start of the clip in its video.
       labels: names of its classes.
-      log_spectrogram: of the complete clip, natural log of power.
+      log_spectrogram: natural log of power of the complete clip.
       waveform: as stored, at the dataset's `waveform_hz`; None if the dataset stores none.
       moments: frames, in order of time.
     """
@@ -51,14 +51,14 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class SplitSummary:
-    """A split.
+    """The counts and the sample clips of a split.
 
     Attributes:
       clips, shards, num_bytes: size of the split.
       per_class: number of clips of each class, in label order.
       unlabelled: number of clips without a class.
-      seconds: length of a clip to the number of clips of this length.
-      frames: number of frames in a clip to the number of such clips; empty if the dataset has no frames.
+      seconds: length to the number of clips that have it.
+      frames: number of frames to the number of clips that have it; empty if the dataset has no frames.
       boxes, sounding_boxes, clips_with_boxes: totals over all clips.
       samples: clips to show.
     """
@@ -87,13 +87,13 @@ class Dataset:
 
     Attributes:
       name: "builder/config".
-      facts: label to text, a summary.
-      class_names: in label order.
-      front_end: of its log-spectrograms.
+      facts: summary, label to text.
+      class_names: names of the classes, in label order.
+      front_end: audio front end of its log-spectrograms.
       waveform_hz: sample rate of its stored waveforms; 0 if it stores none.
       seed: the seed that selected the sample clips.
       coverage: content of its `coverage.json`; None if it has none.
-      splits: by name.
+      splits: name of each split to its summary.
     """
 
     name: str
@@ -143,7 +143,7 @@ class Card:
     """A sample clip as the page shows it.
 
     Attributes:
-      clip: the sample.
+      clip: the sample clip.
       seconds: its length.
       sound_key: key of its audio on the page.
       audio: data URI.
@@ -186,12 +186,12 @@ def write(folder: pathlib.Path, dataset: Dataset) -> pathlib.Path:
         cards=cards,
         max_seconds=MAX_SECONDS,
         zip=zip,
-        sounds={card.sound_key: card.audio for of_split in cards.values() for card in of_split},
+        sounds={card.sound_key: card.audio for split_cards in cards.values() for card in split_cards},
     )
 
 
 def class_rows(dataset: Dataset) -> list[ClassRow]:
-    """Return every class, the most frequent first; ties: label order."""
+    """Return every class, the most frequent first; equally frequent ones are in label order."""
     by_class = zip(*(split.per_class.tolist() for split in dataset.splits.values()), strict=True)
     rows = [ClassRow(name, clips) for name, clips in zip(dataset.class_names, by_class, strict=True)]
     return sorted(rows, key=lambda row: -row.total)
@@ -269,7 +269,7 @@ def _card(dataset: Dataset, clip: Sample, sound_key: str) -> Card:
 
 
 def _side_by_side(flow: UInt8[np.ndarray, "flow_height width 1"]) -> UInt8[np.ndarray, "height flow_width 3"]:
-    """Place x to the left of y, which takes less room on the page than the stored x above y."""
+    """Place x to the left of y, which takes less space on the page than the stored x above y."""
     return np.repeat(np.concatenate(np.split(flow, 2, axis=0), axis=1), 3, axis=-1)
 
 

@@ -19,7 +19,7 @@ def probability(heat_map: Float[np.ndarray, "*cells"]) -> Float[np.ndarray, "*ce
 
 
 def colours(level: Float[np.ndarray, "*cells"]) -> UInt8[np.ndarray, "*cells 3"]:
-    """Map probabilities, 0 to 1, to the colour scale that all overlays share."""
+    """Map probabilities, 0 to 1, to colours of the scale that all overlays share."""
     return matplotlib.colormaps["plasma"](level, bytes=True)[..., :3]
 
 
@@ -60,13 +60,13 @@ def grey(frame: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "heigh
 
 
 def mode(heat_map: Float[np.ndarray, "rows cols"]) -> tuple[float, float]:
-    """Return the centre (y, x) of the cell with the highest value, 0 to 1 from the upper left; ties: the first."""
+    """Return the centre (y, x) of the first cell with the highest value, 0 to 1 from the upper left."""
     row, col = np.unravel_index(heat_map.argmax(), heat_map.shape)
     return (float(row) + 0.5) / heat_map.shape[0], (float(col) + 0.5) / heat_map.shape[1]
 
 
 def hit(point: tuple[float, float], boxes: Float[np.ndarray, "boxes 4"], sounding: Bool[np.ndarray, " boxes"]) -> bool:
-    """Check whether the point (y, x) lies in a sounding box (ymin, xmin, ymax, xmax); boxes of NaN are padding."""
+    """Return whether the point (y, x) is in a sounding box (ymin, xmin, ymax, xmax); boxes of NaN are padding."""
     y, x = point
     ymin, xmin, ymax, xmax = boxes.T
     return bool(((ymin <= y) & (y <= ymax) & (xmin <= x) & (x <= xmax) & sounding).any())
@@ -79,9 +79,9 @@ def visible_source_rows(arrays: Mapping[str, np.ndarray]) -> Int[np.ndarray, " r
 
 
 def mismatched(arrays: Mapping[str, np.ndarray]) -> Int[np.ndarray, "frames 2"]:
-    """Return (matched row, mismatched row) for frames that occur with their own and with another clip's audio.
+    """Return (matched row, mismatched row) for frames that are paired with their own and with another clip's audio.
 
-    Only frames that show a sounding box count, paired with the audio of a clip that shares no class.
+    Only frames with a sounding box are included, and only audio of clips that share no class with the frame's clip.
 
     Args:
       arrays: an evaluation's arrays of AVC pairs, which include each clip's own pair: `image_item`, `audio_item`,

@@ -1,4 +1,4 @@
-"""Draws how a quantity is distributed over the clips of a dataset's splits."""
+"""Draws the distribution of a quantity over the clips of a dataset's splits."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Tally = Mapping[Number, int]  # value to the number of clips that have it
 
 
 def quantile(tally: Tally, share: Number) -> float:
-    """Return the smallest value that at least this share of the clips does not exceed."""
+    """Return the smallest value that a given share of the clips does not exceed."""
     values = np.array(sorted(tally))
     reached = np.cumsum([tally[value] for value in values.tolist()])
     return float(values[np.searchsorted(reached, share * reached[-1])])
@@ -33,13 +33,13 @@ def histogram(tallies: Mapping[str, Tally], name: str, unit: str, min_width: Num
     """Draw the share of each split's clips in each bin, each split in its own colour (`svg_chart.colour`).
 
     Args:
-      tallies: split to its values.
+      tallies: name of each split to its tally.
       name: id of the chart, unique on its page.
       unit: label of the horizontal axis.
-      min_width: of a bin; bins start at multiples of it.
+      min_width: least width of a bin; bins start at multiples of it.
 
     Returns:
-      An `<svg>` element, or an empty text if all values are equal.
+      An `<svg>` element, or an empty string if all values are equal.
     """
     values = {value for tally in tallies.values() for value in tally}
     if len(values) < 2:

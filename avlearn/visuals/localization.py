@@ -26,7 +26,7 @@ class Overlay:
       image: data URI.
       boxes: annotated objects in the frame.
       mode: (y, x) of the highest value, 0 to 1.
-      hit: whether the mode lies in a sounding box.
+      hit: whether the mode is in a sounding box.
       maximum: highest probability of the map.
     """
 
@@ -54,7 +54,7 @@ class Selection:
 
     Attributes:
       matched: frames with their own audio.
-      triplets: rows of one frame with its own audio and with another clip's.
+      triplets: pairs of rows that have one frame, with its own audio and with another clip's.
     """
 
     matched: tuple[int, ...] = ()
@@ -67,8 +67,8 @@ class Selection:
 
 
 def select(pairs: Arrays) -> Selection:
-    """Select frames of different classes (`clip_selection.one_per_class`); none if `why_no_map` gives a reason."""
-    if why_no_map(pairs):
+    """Select frames of different classes (`clip_selection.one_per_class`); none if `missing_map_reason` gives one."""
+    if missing_map_reason(pairs):
         return Selection()
     matched = _one_per_class(pairs, heatmap_overlay.visible_source_rows(pairs)[:, None], LOCALIZATIONS)
     triplets = _one_per_class(pairs, heatmap_overlay.mismatched(pairs), TRIPLETS)
@@ -87,8 +87,8 @@ def select_animated(pairs: Arrays, count: int) -> list[int]:
     return [int(pairs["image_item"][row]) for (row,) in _one_per_class(pairs, rows[:, None], count)]
 
 
-def why_no_map(pairs: Arrays) -> str:
-    """Return the reason why no heat map of these pairs can be shown, or an empty text."""
+def missing_map_reason(pairs: Arrays) -> str:
+    """Return the reason why no heat map of these pairs can be shown, or an empty string."""
     if not pairs:
         return "the run was not evaluated on pairs of frame and audio"
     if "heat_map" not in pairs:
@@ -119,14 +119,14 @@ def draw_overlay(album: Album, class_names: Sequence[str], pairs: Arrays, row: i
 def draw_tri_map(
     album: Album, overlay: Overlay, pairs: Arrays, row: int, thresholds: tri_map_overlay.Thresholds
 ) -> TriMap:
-    """Draw the regions of the pair whose overlay is given."""
+    """Draw the tri-map's regions for a pair, given its overlay."""
     heat_map = pairs["heat_map"][row]
     image = tri_map_overlay.overlay(album.frames[overlay.image_item], heat_map, thresholds)
     return TriMap(overlay, jpeg(image), tri_map_overlay.shares(heat_map, thresholds))
 
 
 def _one_per_class(arrays: Arrays, groups: np.ndarray, count: int) -> list[tuple[int, ...]]:
-    """Select groups (rows of one frame, one group per line) so that their frames have different classes."""
+    """Select groups of rows so that their frames have different classes; each line is a group of one frame's rows."""
     first = groups[:, 0]
     selected = clip_selection.one_per_class(arrays["labels"][first], arrays["image_item"][first], count)
     return [tuple(groups[number].tolist()) for number in selected]

@@ -11,7 +11,7 @@ def write(folder: pathlib.Path, template: str, **values) -> pathlib.Path:
     Args:
       folder: created if necessary.
       template: file in `visuals/templates` that extends `page.html`.
-      values: what the template shows. Every page needs `title` and `sounds`, key to data URI.
+      values: variables of the template. Every page needs `title` and `sounds`, key to data URI.
 
     Raises:
       ValueError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""Reconstructs audio to listen to from log-spectrograms, since most records store no waveform."""
+"""Reconstructs playable audio from log-spectrograms, since most records store no waveform."""
 
 import inspect
 import io
@@ -18,9 +18,9 @@ MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 4
 def waveform(
     log_spectrogram: Float[np.ndarray, "columns bins"], front_end: str = "l3"
 ) -> Float32[np.ndarray, " samples"]:
-    """Reconstruct a waveform; Griffin-Lim estimates the phases, which a spectrogram does not hold.
+    """Reconstruct a waveform; Griffin-Lim estimates the phases, which a spectrogram lacks.
 
-    The level is that of the recording, but a waveform that would clip is turned down.
+    The level is that of the recording, unless it has to be lowered to avoid clipping.
 
     Args:
       log_spectrogram: natural log of power, not normalised, time first.
@@ -30,7 +30,7 @@ def waveform(
       `(columns - 1) * hop` samples within -0.9 to 0.9, mono. The result is deterministic.
 
     Raises:
-      ValueError: the front end is unknown, or has another number of bins.
+      ValueError: the front end is unknown, or its number of bins differs.
     """
     if front_end not in FRONT_ENDS:
         raise ValueError(f"front_end={front_end!r} is not one of {', '.join(FRONT_ENDS)}")
@@ -56,7 +56,7 @@ def waveform(
 def mp3(samples: Float32[np.ndarray, " samples"], sample_rate_hz: int, bits_per_second: int = 64_000) -> bytes:
     """Encode a waveform as a mono MP3 file, which every browser plays.
 
-    MP3 allows nine sample rates: other rates are resampled to the next higher one, those above 48 kHz to 48 kHz.
+    MP3 allows nine sample rates: other rates are resampled to the next higher one, or to 48 kHz if they are above it.
     """
     rate = min((rate for rate in MP3_RATES_HZ if rate >= sample_rate_hz), default=MP3_RATES_HZ[-1])
     samples = librosa.resample(samples, orig_sr=sample_rate_hz, target_sr=rate)

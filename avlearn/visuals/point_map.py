@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from avlearn.visuals import svg_chart
 
-OTHERS = svg_chart.COLOURS[-1]  # grey: classes without a colour of their own
+OTHERS = svg_chart.COLOURS[-1]  # grey, for classes without their own colour
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +36,10 @@ def draw(
       image_position: positions of the images on the map, from `evaluators/tsne.py`.
       audio_position: positions of the audio on the map.
       labels: classes of each clip.
-      class_names: in label order.
+      class_names: names of the classes, in label order.
       name: id of the chart, unique on its page.
-      max_colours: the most frequent classes, this many, get a colour of their own; all others are grey.
-      max_clips: larger sets are thinned out evenly to this many clips, since each adds two elements to the page.
+      max_colours: number of classes, the most frequent ones, that get their own colour; the others are grey.
+      max_clips: number of clips to draw, evenly spaced, since each adds two elements to the page.
 
     Raises:
       ValueError: the map is empty, or the number of names differs from the number of classes.
@@ -68,7 +68,7 @@ def draw(
 def colour_classes(labels: Bool[np.ndarray, "n classes"], count: int) -> tuple[list[int], Int[np.ndarray, " n"]]:
     """Return the `count` most frequent classes, and for each clip its index in that list.
 
-    A clip with several of these classes takes the most frequent one; a clip with none has index -1. Equally frequent
+    A clip with several of these classes gets the most frequent one; a clip with none has index -1. Equally frequent
     classes are ranked in label order.
     """
     frequency = labels.sum(axis=0)

@@ -39,7 +39,7 @@ class Run:
     """The data of one run.
 
     Attributes:
-      name: of the run, the heading of its parts of the page.
+      name: name of the run, the heading of its parts of the page.
       config: every key of the run's config.
       results: content of `results.json`.
       table_rows: name of the evaluator to its rows in the table of scores.
@@ -49,8 +49,8 @@ class Run:
       class_names: display names, in label order.
       examples: item numbers of the evaluated split to frames `[items, height, width, 3]` uint8, cropped as the
         network's input, and log-spectrograms `[items, columns, bins]` float32, natural log of power, not scaled.
-      load_moments: item number to the clip's moments; called if the arrays have `moments`.
-      thresholds: of the tri-map, for a network that was trained with it.
+      load_moments: function from an item number to the clip's moments; called if the arrays have `moments`.
+      thresholds: thresholds of the tri-map, for a network that was trained with it.
     """
 
     name: str
@@ -67,10 +67,10 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One run's part of the page.
+    """Contents of the page about one run.
 
     Attributes:
-      album: the clips shown.
+      album: the clips.
       refused: messages of evaluators that could not score the run.
       grids: "query-database" to the rows of a retrieval grid.
       items: item number of each row that the grids name.
@@ -103,11 +103,11 @@ class Section:
 def write(path: pathlib.Path, runs: Sequence[Run], title: str) -> pathlib.Path:
     """Write one self-contained page about the runs to `path/index.html` and return the file's path.
 
-    Where a run has nothing to show (no heat map, no logged metrics, ...), a sentence says why.
+    If a run has nothing to show (no heat map, no logged metrics, ...), a sentence says why.
 
     Args:
       path: directory, created if necessary.
-      runs: one or several, with different names.
+      runs: one or several runs, with different names.
       title: heading of the page.
 
     Raises:
@@ -119,7 +119,7 @@ def write(path: pathlib.Path, runs: Sequence[Run], title: str) -> pathlib.Path:
     sections = [_section(run, number) for number, run in enumerate(runs)]
     metrics = {run.name: run.metrics for run in runs}
     results = {run.name: run.results for run in runs}
-    charts = training_curves.charts_of([run.config["data"]["pairing"] for run in runs])
+    charts = training_curves.select_charts([run.config["data"]["pairing"] for run in runs])
     return page.write(
         path,
         "report.html",
@@ -142,7 +142,7 @@ def write(path: pathlib.Path, runs: Sequence[Run], title: str) -> pathlib.Path:
 
 
 def _differing_settings(configs: Sequence[Mapping]) -> dict[str, list]:
-    """Return the dotted keys in which the configs of runs differ, with the value of each; None where it is absent."""
+    """Return the dotted keys in which the runs' configs differ, each with its value in every run (None if absent)."""
     each = [flat(config) for config in configs]
     differing = {key for other in configs[1:] for key in difference(configs[0], other)}
     return {key: [values.get(key) for values in each] for key in sorted(differing)}
@@ -175,7 +175,7 @@ def _section(run: Run, number: int) -> Section:
         tri_maps=_tri_maps(run, album, overlays, selection.matched),
         thresholds=run.thresholds,
         point_map=_point_map(run, number),
-        no_map=localization.why_no_map(pairs),
+        no_map=localization.missing_map_reason(pairs),
         animations=_animations(run),
         units={mode: unit_gallery.draw(arrays, mode, album, run.class_names) for mode, arrays in units.items()},
         preference=run.results.get("unit_preference", {}),
@@ -196,7 +196,7 @@ def _album(
     selection: localization.Selection,
     units: Mapping[str, Mapping[str, np.ndarray]],
 ) -> Album:
-    """Read every clip that the section shows, and note which of them can be played."""
+    """Read every clip that the section shows, and mark those that can be played."""
     clips, pairs = run.arrays.get("all_positive", {}), run.arrays.get("avc", {})
     images, audio = set(), set()
     for (query, database), rows in ((name.split("-"), rows) for name, rows in grids.items()):

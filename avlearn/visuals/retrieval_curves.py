@@ -35,7 +35,7 @@ class RetrievalChart:
       source: the paper's figure.
       axis: label of the horizontal axis.
       published: network (config.model.name) to its row of the paper's table 1.
-      published_at: position of that row on the axis; None: the paper does not state it, and a horizontal line is drawn.
+      published_at: position of that row on the axis; None, for a horizontal line, if the paper does not state it.
     """
 
     evaluator: str
@@ -78,7 +78,7 @@ CHARTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """One run in one chart: positions on the axis, values and chance there, and the paper's row for its network."""
+    """One run in one chart: positions on the axis, values and chance at each, and the paper's row for its network."""
 
     run: str
     colour: str
@@ -110,7 +110,7 @@ def draw(results_by_run: Mapping[str, Mapping], networks: Sequence[str]) -> list
 
     Args:
       results_by_run: name of the run to the content of its `results.json`, in the order of the runs' colours.
-      networks: config.model.name of each.
+      networks: config.model.name of each run.
     """
     figures = []
     for chart in CHARTS:
@@ -147,7 +147,7 @@ def _svg(curves: Sequence[Curve], chart: RetrievalChart, combination: str) -> st
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
-        axes.set_ylim(0, 1.05 * axes.dataLim.y1)  # Matplotlib gives flat curves no margin
+        axes.set_ylim(0, 1.05 * axes.dataLim.y1)  # because Matplotlib gives flat curves no margin
         axes.set_xlabel(chart.axis)
         return svg_chart.svg(axes.figure, name)
 

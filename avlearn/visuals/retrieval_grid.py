@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, Int
 
-MODES = {"im": "image", "aud": "sound"}
+MODES = {"im": "image", "aud": "audio"}
 COMBINATIONS = (("im", "aud"), ("aud", "im"), ("im", "im"), ("aud", "aud"))
 
 
@@ -28,7 +28,7 @@ class Row:
 def nearest(
     queries: Float[np.ndarray, "queries dim"], database: Float[np.ndarray, "clips dim"], count: int
 ) -> Int[np.ndarray, "queries found"]:
-    """Return the nearest rows of the database by Euclidean distance in double precision; ties: the lower row first."""
+    """Return the nearest database rows by Euclidean distance in double precision; in a tie, the lower row is first."""
     database = database.astype(np.float64)
     squares = np.stack([((database - query[None]) ** 2).sum(axis=1) for query in queries.astype(np.float64)])
     return np.argsort(squares, axis=1, kind="stable")[:, :count]

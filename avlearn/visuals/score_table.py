@@ -39,7 +39,7 @@ class Score:
 
 
 def per_evaluator(results: Mapping[str, Mapping]) -> Iterator[tuple[str, Mapping]]:
-    """Yield each evaluator's name and results, on the evaluation's dataset and then on the further ones.
+    """Yield each evaluator's name and results, first for the evaluation's dataset, then for the further ones.
 
     Args:
       results: content of a `results.json`.
@@ -54,7 +54,7 @@ def per_evaluator(results: Mapping[str, Mapping]) -> Iterator[tuple[str, Mapping
 def scores(
     results_by_run: Mapping[str, Mapping], rows_of_evaluator: Mapping[str, Sequence[TableRow]]
 ) -> Iterator[Score]:
-    """Yield every score that the runs' results have for the rows of their evaluators, run by run.
+    """Yield a score for every table row that the runs' results have a value for, run by run.
 
     Args:
       results_by_run: name of the run to the content of its `results.json`.
@@ -63,7 +63,7 @@ def scores(
     for network, results in results_by_run.items():
         for name, found in per_evaluator(results):
             for row in rows_of_evaluator.get(name, ()):
-                # ndcg of a network that takes no audio has no metric across modes.
+                # For a network that takes no audio, ndcg has no metric across modes.
                 if _at(found, row.name) is not None:
                     yield _score(network, row, found)
 

@@ -14,10 +14,11 @@ def draw(
     """Draw a log-spectrogram. All images share one colour scale, so that quiet audio looks quiet.
 
     Args:
-      log_spectrogram: natural log of power, not normalised: -12 and below is black, 8 and above the brightest.
-      height: pixels. The frequency axis is stretched at its lower end, where musical sounds have their partials:
-        height `h`, 0 to 1 from the bottom, shows `h ** 2` of the highest frequency. Each row shows its loudest bin.
-      width: pixels.
+      log_spectrogram: natural log of power, not normalised: values up to -12 are black, values from 8 on the brightest.
+      height: height, pixels. The frequency axis is stretched at its lower end, where musical sounds have their
+        partials: height `h`, 0 to 1 from the bottom, shows `h ** 2` of the highest frequency. Each row shows its
+        loudest bin.
+      width: width, pixels.
     """
     level = np.clip((stretch(log_spectrogram.T.astype(np.float64), height) - QUIET) / (LOUD - QUIET), 0, 1)
     colours = matplotlib.colormaps["magma"](level, bytes=True)[..., :3]

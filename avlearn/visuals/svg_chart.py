@@ -1,4 +1,4 @@
-"""Charts as SVG that take the page's colours and font."""
+"""SVG charts that adopt the page's colours and font."""
 
 import contextlib
 import io
@@ -23,9 +23,9 @@ def axes(name: str, width: float = 4.0, height: float = 2.7) -> Iterator[Axes]:
     """Open axes of a new figure in the style of the pages. Draw and export the chart inside the context.
 
     Args:
-      name: unique among the charts of a page.
-      width: inches at 72 pixels; the page stretches the chart.
-      height: inches at 72 pixels.
+      name: name of the chart, unique on its page.
+      width: width in inches of 72 pixels; the page stretches the chart.
+      height: height in inches of 72 pixels.
     """
     style = {"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False, "font.size": 9}
     with matplotlib.rc_context(style):
@@ -39,7 +39,7 @@ def axes(name: str, width: float = 4.0, height: float = 2.7) -> Iterator[Axes]:
 def svg(figure: Figure, prefix: str) -> str:
     """Export a figure as an `<svg>` element whose ids start with `prefix`.
 
-    Black becomes `currentColor`: axes and texts follow the page's light or dark ink.
+    Black becomes `currentColor`, so that axes and labels follow the page's light or dark theme.
     """
     file = io.StringIO()
     no_metadata = {"Creator": None, "Date": None, "Format": None, "Type": None}

@@ -11,12 +11,12 @@ from avlearn.visuals import svg_chart
 
 @dataclasses.dataclass(frozen=True)
 class TrainingChart:
-    """One chart.
+    """A chart of one quantity over the training steps.
 
     Attributes:
       quantity: name in the rows of `metrics.jsonl`, after `train/` or `validation/`.
       title: heading of the chart.
-      level: value of an untrained network, drawn as a dotted line; None: it depends on the run.
+      level: value of an untrained network, drawn as a dotted line; None if it depends on the run.
       level_name: label of that line.
       lowest, highest: ends of the vertical axis; None: the range of the values.
     """
@@ -35,8 +35,8 @@ PREDICTED_POSITIVE = TrainingChart("predicted_positive", "Predicted positives", 
 ON_PAIRS = ("avc", "all_pairs", "shifted")  # pairings whose loss classifies each pair, with balanced classes
 
 
-def charts_of(pairings: Collection[str]) -> tuple[TrainingChart, ...]:
-    """Return the charts for runs trained with these pairings; ln 2 is chance for some of them only."""
+def select_charts(pairings: Collection[str]) -> tuple[TrainingChart, ...]:
+    """Return the charts for runs trained with these pairings; only for some of them is ln 2 the chance level."""
     with_level = any(pairing in ON_PAIRS for pairing in pairings)
     return (LOSS if with_level else dataclasses.replace(LOSS, level=None), ACCURACY, PREDICTED_POSITIVE)
 

@@ -16,7 +16,7 @@ OPACITY = 0.6
 class Thresholds:
     """Thresholds on the cosine S of a cell with the sound: `positive` (eps_p), `negative` (eps_n), softness `tau`.
 
-    A cell belongs to the source by sigmoid((S - eps_p) / tau) and to the background by sigmoid((eps_n - S) / tau).
+    The soft masks are sigmoid((S - eps_p) / tau) for the source and sigmoid((eps_n - S) / tau) for the background.
     """
 
     positive: float
@@ -26,7 +26,7 @@ class Thresholds:
 
 @dataclasses.dataclass(frozen=True)
 class Shares:
-    """Share of the cells in each region, 0 to 1, by the hard thresholds; the shares sum to 1."""
+    """The share of cells in each region, 0 to 1, by the hard thresholds; the shares sum to 1."""
 
     positive: float
     ignored: float
@@ -43,7 +43,7 @@ def shares(heat_map: Float[np.ndarray, "rows cols"], thresholds: Thresholds) -> 
 
     Args:
       heat_map: log-odds of the source, as for `cosines`.
-      thresholds: of the loss that the network was trained with.
+      thresholds: thresholds of the loss that the network was trained with.
     """
     cells = cosines(heat_map, thresholds)
     positive = float((cells > thresholds.positive).mean())
@@ -61,7 +61,7 @@ def overlay(
     Args:
       frame: RGB, the network's input.
       heat_map: log-odds of the source, as for `cosines`, interpolated bilinearly between the centres of the cells.
-      thresholds: of the loss that the network was trained with.
+      thresholds: thresholds of the loss that the network was trained with.
     """
     level = heatmap_overlay.interpolate(cosines(heat_map, thresholds), frame.shape[:2])
     positive = heatmap_overlay.probability((level - thresholds.positive) / thresholds.tau)[..., None]

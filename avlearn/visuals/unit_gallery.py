@@ -1,4 +1,4 @@
-"""Shows single units of conv4_2: the clips that activate each most, and where in them (L3 figures 3 to 9)."""
+"""Shows single units of conv4_2: the clips that activate each one most, and where (L3 figures 3 to 9)."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, UInt8
 from avlearn.visuals import heatmap_overlay, spectrogram_image
 from avlearn.visuals.album import SPECTROGRAM_PIXELS, Album, jpeg
 
-UNITS = 6  # of each mode
-TOP = 5
+UNITS = 6  # units shown for each mode
+TOP = 5  # clips shown for each unit
 
 Arrays = Mapping[str, np.ndarray]
 Maps = Callable[[Sequence[int]], Float[np.ndarray, "items rows cols units"]]
@@ -23,9 +23,9 @@ class Unit:
     Attributes:
       number: channel of conv4_2.
       label: the most frequent class of these clips.
-      agreement: number of these clips that have it.
-      rows: the clips, strongest first.
-      activation: of the unit on each, the maximum of its map.
+      agreement: number of these clips that have this class.
+      rows: rows of these clips, strongest first.
+      activation: activation of the unit on each clip, the maximum of its map.
     """
 
     number: int
@@ -36,10 +36,10 @@ class Unit:
 
 
 def strongest(activation: Float[np.ndarray, "n units"], labels: Bool[np.ndarray, "n classes"]) -> list[Unit]:
-    """Return every unit that is not dead with its `TOP` clips; none if there are fewer clips.
+    """Return every unit that is not dead, with its `TOP` clips; none if there are fewer clips than `TOP`.
 
-    Clips of equal activation are ranked in one random order for all units. (In a dataset sorted by class, the dataset's
-    order would let the clips on which a unit is 0 agree.)
+    Clips of equal activation are ranked in a random order, the same for all units. (In a dataset sorted by class, the
+    clips on which a unit is 0 would otherwise seem to agree.)
 
     Args:
       activation: maximum of each unit's map over each clip (pool4).
@@ -64,7 +64,7 @@ def strongest(activation: Float[np.ndarray, "n units"], labels: Bool[np.ndarray,
 
 
 def select(units: list[Unit], count: int = UNITS) -> list[Unit]:
-    """Select the units with the most agreement, one per class; ties: the lower number."""
+    """Select the units with the most agreement, one per class; of a tie, the unit with the lower number."""
     selected: dict[int, Unit] = {}
     for unit in sorted(units, key=lambda unit: (-unit.agreement, unit.number)):
         selected.setdefault(unit.label, unit)
@@ -109,7 +109,7 @@ def collect(clips: Arrays, mode: str, maps: Maps) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class UnitClip:
-    """A clip that activates a unit: its number, an image of the unit's map over it, and the level (strongest: 1)."""
+    """A clip that activates a unit: its number, the unit's map drawn over it, and its activation (strongest: 1)."""
 
     item: int
     image: str
@@ -133,7 +133,7 @@ def draw(arrays: Arrays, mode: str, album: Album, class_names: Sequence[str]) ->
       arrays: result of `collect`.
       mode: `image` or `audio`.
       album: the clips.
-      class_names: in label order.
+      class_names: names of the classes, in label order.
     """
     units = []
     for first in range(0, len(arrays["unit"]), TOP):

@@ -38,7 +38,7 @@ def read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def write_safetensors(path: pathlib.Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write named arrays to a `.safetensors` file, the suffix by which `read` recognises it.
+    """Write named arrays to a file with the suffix `.safetensors`, by which `read` recognises the format.
 
     Raises:
       ValueError: the path has another suffix, or its directory does not exist.

@@ -1,4 +1,4 @@
-"""Array layouts of other frameworks and their conversion to ours: kernels (rows, columns, in, out) and (in, out)."""
+"""Converts the array layouts of other frameworks to ours: kernels are (rows, columns, in, out) or (in, out)."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ class Entry:
       target: path in the network, such as `vision.conv1_1.kernel`.
       source: name in the file.
       layout: layout in the file.
-      subtracted: name of a vector in the file that is subtracted from it, or None.
+      subtracted: name of a vector in the file to subtract from the array, or None.
     """
 
     target: str
@@ -106,7 +106,7 @@ def mismatches(
       stored: the file's arrays by name.
       entries: the entries to read.
       shapes: our shapes by path in the network.
-      unused: returns whether a name in the file is known and need not be read.
+      unused: function that returns whether a name in the file is known and need not be read.
     """
     expected = {}
     for entry in entries:

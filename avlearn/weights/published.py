@@ -1,4 +1,4 @@
-"""Published weights that can be imported, and the name of each of their arrays in our networks.
+"""Published weights that can be imported, and the mapping of their arrays to those of our networks.
 
 `replication` is kyuyeonpooh/objects-that-sound, the public PyTorch replication of Objects that Sound (All that Sound);
 `icn` and `acn` are its vision and audio towers. `torchvision` and `keras` are the published ImageNet weights.
@@ -27,9 +27,9 @@ class WeightLayout:
     Attributes:
       name: value of `--format`.
       entries: maps the shapes of the network's arrays to the entries to read.
-      unused: pattern of names that a file may contain and that are not read.
+      unused: pattern of names that a file may contain but that are not read.
       constants: arrays that are not in the file, by path in the network.
-      settings: config keys with which the weights were trained and that differ from the network's defaults.
+      settings: config keys that the weights were trained with, if they differ from the network's defaults.
       remarks: notes for the user.
       check: raises ValueError if the converted arrays are inconsistent.
     """
@@ -52,7 +52,7 @@ def formats(network: str, positive_class: int) -> tuple[WeightLayout, ...]:
 
     Args:
       network: name of a module in avlearn/models.
-      positive_class: which of the replication's two outputs means that frame and sound correspond.
+      positive_class: index of the replication's output, 0 or 1, that means that frame and sound correspond.
 
     Raises:
       ValueError: `positive_class` is not 0 or 1.
@@ -84,7 +84,7 @@ def _replicated(
     settings: Mapping[str, object] | None = None,
     check: Callable[[Mapping[str, np.ndarray]], None] = lambda arrays: None,
 ) -> WeightLayout:
-    """Build the format of both towers and the layers after them, with the settings of the replication's training."""
+    """Build the format of a network of the replication: both towers, the layers after them, and its settings."""
 
     def entries(shapes: Mapping[str, Shape]) -> list[Entry]:
         return [*_tower("vision", "icn"), *_tower("audio", "acn"), *last_layers(positive_class)]
@@ -114,7 +114,7 @@ def _tower(stream: str, prefix: str) -> list[Entry]:
         for layer in (f"{block}_1", f"{block}_2"):
             conv, norm = f"{prefix}.conv{layer}", f"{prefix}.bn{layer}"
             entries.append(Entry(f"{stream}.conv{layer}.kernel", f"{conv}.weight", layouts.TORCH_CONV))
-            # Our convolutions have no bias: it is subtracted from the running mean of the next normalisation.
+            # Our convolutions have no bias: subtract it from the running mean of the next normalisation.
             mean = Entry(f"{stream}.bn{layer}.mean", f"{norm}.running_mean", layouts.SAME, subtracted=f"{conv}.bias")
             entries += [mean, *_torch(f"{stream}.bn{layer}", norm, scale="weight", bias="bias", var="running_var")]
     return entries
@@ -212,7 +212,7 @@ def _keras_vgg16() -> WeightLayout:
 
 
 def _resnet18(stream: str = "vision") -> WeightLayout:
-    """Build the format of torchvision's resnet18 for one stream, whose layers have the same names."""
+    """Build the format of torchvision's resnet18 for one stream, whose layers have torchvision's names."""
     kinds = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
     def entries(shapes: Mapping[str, Shape]) -> list[Entry]:
@@ -229,7 +229,7 @@ def _resnet18(stream: str = "vision") -> WeightLayout:
         "torchvision",
         entries,
         unused=r"fc\.(weight|bias)|.*\.num_batches_tracked",
-        remarks=("Only the vision stream is imported: the rest is untrained, so train before you evaluate.",),
+        remarks=("Only the vision stream is imported; the rest is untrained, so train before you evaluate.",),
     )
 
 
@@ -240,7 +240,7 @@ def choose(
 
     Args:
       network: name of a module in avlearn/models.
-      file_format: name of a format, or `auto` for the one that shares most names with the file.
+      file_format: name of a format, or `auto` for the one that shares the most names with the file.
       names: names of the file's entries.
       shapes: our shapes by path in the network.
       positive_class: see `formats`.

@@ -29,7 +29,7 @@ class Config(ClipsConfig):
 
     Attributes:
       below: clips of these classes and of their descendants in the ontology are built; empty: all clips.
-      classes_file: name of a file in `--manual_dir` that replaces `below`, with a class's name or id per line.
+      classes_file: name of a file in `--manual_dir` that replaces `below`, with the name or id of a class per line.
       train_sets: sets of AudioSet that are divided into training and validation.
     """
 
@@ -149,7 +149,7 @@ def read_segments(path: pathlib.Path, known: set[str]) -> Iterator[segments.Segm
     """Yield the segments in one of AudioSet's `*_segments.csv`, or in a copy that a spreadsheet saved.
 
     Args:
-      path: of the file.
+      path: path of the file.
       known: ids of the ontology.
 
     Raises:

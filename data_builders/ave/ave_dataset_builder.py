@@ -54,7 +54,7 @@ class Event:
     """A row of the annotations.
 
     Attributes:
-      video_id: of the video.
+      video_id: id of the video.
       label: id of the category.
       line: number of the row, from 1.
     """
@@ -79,16 +79,16 @@ class Builder(clips_builder.ClipsBuilder):
         path = annotation_sources.annotation_file(dl_manager, "Annotations.txt", ANNOTATIONS_URL)
         labels = {}
         for event in read_events(path):
-            of_video = labels.setdefault(event.video_id, [])
-            if event.label not in of_video:
-                of_video.append(event.label)
+            video_labels = labels.setdefault(event.video_id, [])
+            if event.label not in video_labels:
+                video_labels.append(event.label)
         lists, refused = find_lists(annotation_sources.manual_dir(dl_manager)), {}
         print(f"ave: splits by {', '.join(map(str, lists.values())) or 'a hash of the ids, as no list was found'}")
         split_of = listed_splits(lists, labels, refused) if lists else {video: hashed_split(video) for video in labels}
         splits = {"train": [], "validation": [], "test": []}
         for video_id, split in split_of.items():
-            of_video = tuple(labels[video_id])
-            splits[split].append(segments.Segment(video_id, video_id, of_video, duration_seconds=CLIP_SECONDS))
+            video_labels = tuple(labels[video_id])
+            splits[split].append(segments.Segment(video_id, video_id, video_labels, duration_seconds=CLIP_SECONDS))
         return clips_builder.Annotations(
             splits, class_names={label: name for name, label in CLASSES.items()}, refused=refused
         )
@@ -131,7 +131,7 @@ def find_lists(manual_dir: pathlib.Path) -> dict[str, pathlib.Path]:
         return {}
     if missing:
         raise ValueError(
-            f"{', '.join(missing)} is not in {manual_dir}, others are: give all of {', '.join(LISTS.values())}, or "
+            f"{', '.join(missing)} is not in {manual_dir}, but others are: give all of {', '.join(LISTS.values())}, or "
             "none of them to divide the videos by a hash of the ids"
         )
     return found
@@ -140,11 +140,11 @@ def find_lists(manual_dir: pathlib.Path) -> dict[str, pathlib.Path]:
 def listed_splits(
     lists: Mapping[str, pathlib.Path], videos: Mapping[str, Sequence[str]], refused: dict[str, list[str]]
 ) -> dict[str, str]:
-    """Return the split of each video by the dataset's lists; of two lists, the first of test, validation, train counts.
+    """Return the split of each video by the dataset's lists; if it is in two, the first of test, validation and train.
 
     Args:
       lists: the list of each split, in this order.
-      videos: in `Annotations.txt`.
+      videos: videos in `Annotations.txt`, with their labels.
       refused: videos in two lists or in no list are added to it.
 
     Raises:
@@ -166,7 +166,7 @@ def listed_splits(
 
 
 def hashed_split(video_id: str) -> str:
-    """Return the split of a video by a hash that no build changes: one in ten for validation, one in ten for test."""
+    """Return the split of a video by a hash that is the same in every build: a tenth is validation, a tenth test."""
     if hash_percent(video_id) < VALIDATION_PERCENT:
         return "validation"
     return "test" if hash_percent(video_id) < VALIDATION_PERCENT + TEST_PERCENT else "train"

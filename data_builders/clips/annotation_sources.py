@@ -14,7 +14,7 @@ def check_local(flag: str, folder: str | os.PathLike | None) -> None:
     """Refuse a bucket, since a build locks, links and seeks in files.
 
     Raises:
-      ValueError: says how to mount the bucket.
+      ValueError: explains how to mount the bucket.
     """
     scheme, separator, location = os.fspath(folder or "").partition(":/")
     if separator and "/" not in scheme:
@@ -44,8 +44,8 @@ def annotation_file(dl_manager: tfds.download.DownloadManager, name: str, url: s
     """Return an annotation file: from `--manual_dir` or its `annotations/` if it is there, else downloaded.
 
     Args:
-      dl_manager: of the build.
-      name: of the file.
+      dl_manager: download manager of the build.
+      name: name of the file.
       url: its official address; empty if a program cannot download it.
 
     Raises:
@@ -66,10 +66,10 @@ def fetch(dl_manager: tfds.download.DownloadManager, names: str, url: str, *, un
     """Download a file from its official address; print its checksum if none is recorded.
 
     Args:
-      dl_manager: of the build.
-      names: the annotation files that it is or contains.
+      dl_manager: download manager of the build.
+      names: names of the annotation files in it, for messages.
       url: its address.
-      unpack: whether it is an archive; then the folder of its contents is returned.
+      unpack: whether it is an archive to unpack; then the folder of its contents is returned.
 
     Raises:
       ValueError: it cannot be downloaded, or differs from the recorded file.

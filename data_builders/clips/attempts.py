@@ -11,14 +11,14 @@ from etils import epath
 from avlearn.media.decode import UnreadableClip
 from data_builders.clips.segments import Located
 
-ATTEMPTS = 3  # at a file that kills its process
+ATTEMPTS = 3  # number of attempts at a file that kills its process
 
 
 class Attempts:
-    """Attempts at the files of a shard during which the process died; kept in a file, which survives the process.
+    """Attempts at files of a shard during which the process died; a file stores them, since it survives the process.
 
     Args:
-      path: of that file.
+      path: path of that file.
     """
 
     def __init__(self, path: str):
@@ -39,7 +39,7 @@ class Attempts:
         """Guard the reading of a file; kill the process if it takes longer than the limit.
 
         Raises:
-          UnreadableClip: `timed_out`: it took that long before; `crashed`: the process died too often.
+          UnreadableClip: `timed_out`: the file has taken this long before; `crashed`: the process died too often.
         """
         path, key = located.file.path, f"{located.segment.clip_id}: {located.file.path}"
         entry = self._begun.setdefault(key, {"times": 0, "timed_out_seconds": 0})
@@ -49,7 +49,7 @@ class Attempts:
             raise UnreadableClip(path, "crashed", f"its process died {ATTEMPTS} times")
         entry["times"] += 1
         self._write()
-        # From a thread, since libav cannot be interrupted; it releases Python's lock while it works.
+        # Use a thread, since libav cannot be interrupted; it releases Python's lock while it works.
         timer = threading.Timer(time_limit_seconds, self._end_process, (key, time_limit_seconds))
         timer.daemon = True
         timer.start()

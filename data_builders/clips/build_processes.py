@@ -18,13 +18,13 @@ from data_builders.clips import shards
 from data_builders.clips.attempts import ATTEMPTS
 from data_builders.clips.record import ONE_THREAD
 
-IDLE_SECONDS = 60  # after which a process exits, also one that a killed build left
-# Processes that may die without a file to blame, for each core, while no shard is finished: as many as ten files kill.
+IDLE_SECONDS = 60  # an idle process exits after this time, even if a killed build left it behind
+# Unexplained deaths of processes to tolerate between two finished shards, per core: as many as ten bad files cause.
 RESTARTS = 10 * ATTEMPTS
 
 
 class ProcessPool:
-    """Processes that build one shard at a time, started when needed and kept."""
+    """Processes that build one shard at a time; they are started when needed and then reused."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -100,9 +100,9 @@ def build_in_processes(paths: Iterable[str], clips: int, description: str) -> No
     """Build shards in a process per core, with a progress bar.
 
     Args:
-      paths: of the shards.
-      clips: their number, which is the length of the bar.
-      description: of the bar.
+      paths: paths of the shards.
+      clips: number of clips in them, the length of the bar.
+      description: label of the bar.
 
     Raises:
       OSError: see `ProcessPool.build`.

@@ -19,8 +19,8 @@ class ClipFile:
     """A media file.
 
     Attributes:
-      stem: its name without suffix.
-      path: of the file.
+      stem: name of the file without its suffix.
+      path: path of the file.
       num_bytes, modified_ns: distinguish a file that was downloaded again from the old one.
     """
 
@@ -36,11 +36,11 @@ def walk(
     """Yield the files below a folder that have one of the suffixes: its own by name, then those of its subfolders.
 
     Links to folders are followed; each folder is entered once. Names that begin with a dot are skipped, such as the
-    `._x.mp4` that a Mac leaves beside `x.mp4`, or a `.Trash`. Memory does not grow with the number of files.
+    `._x.mp4` that a Mac leaves next to `x.mp4`, or a `.Trash`. Memory does not grow with the number of files.
 
     Args:
-      folder: where to begin.
-      suffixes: of the files wanted.
+      folder: folder to search.
+      suffixes: suffixes of the wanted files.
       skip: called for each file that is not used, with the reason: hidden, a broken link, a name that is not Unicode.
 
     Raises:
@@ -74,7 +74,7 @@ def _walk(folder: str, suffixes: tuple[str, ...], skip: Callable[[str], None], e
 
 
 def _names(folder: str, suffixes: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
-    """Yield whether each entry is a folder, and its name: files first, then folders, sorted on disk."""
+    """Yield (is it a folder, name) for each entry: files first, then folders, each sorted by name, on disk."""
     with contextlib.closing(listing.temporary()) as names:
         names.execute("CREATE TABLE names (is_folder INTEGER, name BLOB, PRIMARY KEY (is_folder, name)) WITHOUT ROWID")
         try:

@@ -1,4 +1,4 @@
-"""Base class of the builders of media files: from annotations and clips to sharded records and their coverage."""
+"""Base class of the builders of media files, which turns annotations and clips into sharded records."""
 
 import abc
 import dataclasses
@@ -40,8 +40,8 @@ class Annotations:
     Attributes:
       splits: split to its segments.
       class_names: class id to display name, in label order.
-      ontology: nodes that span the classes, with `id`, `name`, `child_ids`; empty for datasets without one.
-      refused: annotations that cannot be used, such as degenerate boxes: kind to one line each, for `coverage.json`.
+      ontology: nodes that span the classes, with `id`, `name`, `child_ids`; empty for datasets without an ontology.
+      refused: annotations that cannot be used, such as degenerate boxes: kind to a line for each, for `coverage.json`.
     """
 
     splits: Mapping[str, Iterable[Segment]]
@@ -54,8 +54,8 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
     """Builds records from a folder of clips, shard by shard; a subclass reads the annotations.
 
     Attributes:
-      SUFFIXES: of the media files.
-      SOUND_ONLY: whether the files have audio only.
+      SUFFIXES: suffixes of the media files.
+      SOUND_ONLY: whether the files have only audio.
     """
 
     SUFFIXES = clip_files.VIDEO_SUFFIXES
@@ -72,7 +72,7 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         """Create the builder of a config, as TFDS does.
 
         Raises:
-          ValueError: `data_dir` is a bucket (says how to mount it), or the config is unknown (names the known ones).
+          ValueError: `data_dir` is a bucket (the message explains how to mount it), or the config is unknown.
         """
         annotation_sources.check_local("--data_dir", data_dir)
         if isinstance(config, str) and config.partition(":")[0] not in self.builder_configs:
@@ -101,10 +101,10 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         )
 
     def download_and_prepare(self, **kwargs) -> None:
-        """Build the dataset, or print what an existing one contains, which later clips do not change.
+        """Build the dataset; if it exists, only print what it contains: later clips do not change it.
 
         Raises:
-          ValueError: it was built with other settings; names them, and how to name another config.
+          ValueError: it was built with other settings; the message names them.
         """
         if (self.data_path / "coverage.json").exists():
             self._check_existing(json.loads((self.data_path / "coverage.json").read_text()))
@@ -134,7 +134,7 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
             paths = self._write_jobs(plan, annotations, download_config.num_shards)
             if (self._workspace.folder / REPORTS).exists():
                 shards.restore_reports(self._workspace.folder / REPORTS)
-            self._workspace.clean([path for of_split in paths.values() for path in of_split], target.name)
+            self._workspace.clean([path for split_paths in paths.values() for path in split_paths], target.name)
             self._build(plan, paths, download_config)
             splits = self._coverage(plan, paths, annotations)
             self._publish(splits, plan, paths, annotations, target)
@@ -153,8 +153,8 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         for key, value in self._user_values().items():
             if used.get(key, value) != value:
                 raise ValueError(
-                    f"{self.data_path} was built with {key}={used[key]!r}, this config has {value!r}. Give it another "
-                    f'name: --config=\'{{"name": "...", ...}}\''
+                    f"{self.data_path} was built with {key}={used[key]!r}, but this config has {value!r}. Give it "
+                    f'another name: --config=\'{{"name": "...", ...}}\''
                 )
         splits = stored["splits"].values()
         built, expected = (sum(split[key] for split in splits) for key in ("built", "expected"))
@@ -194,19 +194,19 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
 
     def _build(self, plan, paths, download_config) -> None:
         if download_config.beam_runner or download_config.beam_options:
-            every = [path for of_split in paths.values() for path in of_split]
+            every = [path for split_paths in paths.values() for path in split_paths]
             build_processes.build_in_beam(every, download_config.beam_runner, download_config.beam_options)
             return
-        for split, of_split in paths.items():
-            build_processes.build_in_processes(of_split, plan.found(split), f"{self.name} {split}")
+        for split, split_paths in paths.items():
+            build_processes.build_in_processes(split_paths, plan.found(split), f"{self.name} {split}")
 
     def _coverage(self, plan, paths, annotations) -> dict[str, dict]:
         """Return the coverage of every split as JSON; set the splits of the dataset's info."""
         result, infos = {}, []
-        for split, of_split in paths.items():
+        for split, split_paths in paths.items():
             counts = coverage.SplitCoverage(with_several_files=plan.with_several_files(split))
             num_bytes, lengths = 0, []
-            for path in of_split:
+            for path in split_paths:
                 report = shards.read_report(path)
                 if report is None:
                     raise RuntimeError(f"the shard {path} is not finished; run the command again")
@@ -219,7 +219,7 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
             for segment, reason, detail in plan.outcomes(split):
                 counts.add(segment.labels, reason, detail)
             result[split] = counts.to_json(annotations.class_names)
-            if counts.built:  # a split without any record is in the coverage only
+            if counts.built:  # a split without any record appears only in the coverage
                 infos.append(tfds.core.splits.SplitInfo(split, lengths, num_bytes, self.filename_template(split)))
         if infos:
             self.info.set_splits(tfds.core.splits.SplitDict(infos))
@@ -251,8 +251,8 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
 def shard_count(expected: int, found: int) -> int:
     """Return the number of shards of a split: a power of two that depends on the clips in the annotations.
 
-    So the division, and the finished shards, do not change when more clips are found; only if few clips are found, the
-    number is smaller.
+    So the division into shards, and with it the finished shards, stays the same when more clips are found. The number
+    is smaller only if few clips are found.
     """
     count = 2 ** math.ceil(math.log2(max(1, expected / CLIPS_PER_SHARD)))
     while count > MIN_SHARDS and found < MIN_CLIPS_PER_SHARD * count:

@@ -134,7 +134,7 @@ def test_an_existing_dataset_with_other_settings_is_refused(built, folder, capsy
     other = SmallClips(config="plain", data_dir=built.data_dir_root)
     other.builder_config.short_side, before = 128, other.builder_config.short_side
     try:
-        with pytest.raises(ValueError, match=r"built with short_side=256, this config has 128. Give it another name"):
+        with pytest.raises(ValueError, match=r"built with short_side=256, but this config has 128. Give it another"):
             other.download_and_prepare()
     finally:
         other.builder_config.short_side = before

@@ -24,10 +24,10 @@ class ClipsConfig(tfds.core.BuilderConfig):
     """Keys that a user may set for any builder of media files; see `data_builders.clips.record.Settings`.
 
     Attributes:
-      frames_per_second, short_side, front_end, optical_flow, waveform_hz, min_seconds, max_seconds, drop: of the
-        records.
-      min_coverage: the build fails where a split has a smaller share of the clips that its annotations name.
-      max_clips_per_split: only the first clips of the annotations, ordered by a hash of their ids; 0: all.
+      frames_per_second, short_side, front_end, optical_flow, waveform_hz, min_seconds, max_seconds, drop: settings of
+        the records.
+      min_coverage: the build fails if a split has a smaller share of the clips that its annotations name.
+      max_clips_per_split: number of clips to build of each split, the first ones by a hash of their ids; 0: all.
       time_limit_seconds: a file whose record takes longer is skipped, and its process replaced.
     """
 
@@ -47,7 +47,7 @@ class ClipsConfig(tfds.core.BuilderConfig):
         """Refuse unknown keys, which a user may have mistyped in `--config='{...}'`.
 
         Raises:
-          ValueError: names the key, the nearest known one and all of them.
+          ValueError: the message names the key, the nearest known one and all known ones.
         """
         known = [field.name for field in dataclasses.fields(cls)]
         for key in [key for key in values if key not in known]:
@@ -64,11 +64,11 @@ class ClipsConfig(tfds.core.BuilderConfig):
         """
         self._check_kinds()
         if not 0 <= self.min_coverage <= 1:
-            raise ValueError(f"min_coverage={self.min_coverage}: it is a share, 0 to 1")
+            raise ValueError(f"min_coverage={self.min_coverage}: it must be between 0 and 1")
         if self.max_clips_per_split < 0:
-            raise ValueError(f"max_clips_per_split={self.max_clips_per_split}: it is 0 (all) or more")
+            raise ValueError(f"max_clips_per_split={self.max_clips_per_split}: it must be 0 (all) or more")
         if not 1 <= self.time_limit_seconds < math.inf:
-            raise ValueError(f"time_limit_seconds={self.time_limit_seconds}: it is 1 or more, and finite")
+            raise ValueError(f"time_limit_seconds={self.time_limit_seconds}: it must be finite, and 1 or more")
         values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(record.Settings)
@@ -78,7 +78,7 @@ class ClipsConfig(tfds.core.BuilderConfig):
 
     def _check_kinds(self):
         if not (isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name)):
-            raise ValueError(f"name={self.name!r}: it is text in quotes, of letters, digits and _ . -")
+            raise ValueError(f"name={self.name!r}: it must be quoted text that consists of letters, digits and _ . -")
         for field in dataclasses.fields(self):
             if field.name not in user_keys(self):
                 continue
@@ -90,8 +90,8 @@ class ClipsConfig(tfds.core.BuilderConfig):
 
 def user_keys(config: tfds.core.BuilderConfig | type[tfds.core.BuilderConfig]) -> list[str]:
     """Return the fields of a config that a user may set, except its name."""
-    of_tfds = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
-    return [field.name for field in dataclasses.fields(config) if field.name not in of_tfds]
+    inherited = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
+    return [field.name for field in dataclasses.fields(config) if field.name not in inherited]
 
 
 def variants(*configs: ClipsConfig) -> list[ClipsConfig]:

@@ -16,7 +16,7 @@ class SplitCoverage:
       built: number of clips that have a record.
       cut_from_whole_videos: number of these that were cut from a longer video.
       with_several_files: number of clips with more than one file.
-      passed_over: ids of clips that were not built from their first file, to what was wrong with the earlier files.
+      passed_over: id of each clip that was not built from its first file, to the faults of its earlier files.
       not_built: reason to the ids of the clips.
       examples: reason to the messages of the first few clips.
       classes_expected, classes_built: class id to its number of clips.
@@ -48,7 +48,7 @@ class SplitCoverage:
             self.examples[reason].append(detail)
 
     def to_json(self, class_names: Mapping[str, str]) -> dict:
-        """Return what `coverage.json` says of the split."""
+        """Return the split's entry in `coverage.json`."""
         return {
             "expected": self.expected,
             "built": self.built,

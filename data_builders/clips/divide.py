@@ -6,7 +6,7 @@ VALIDATION_PERCENT = 10
 
 
 def hash_percent(video_id: str) -> int:
-    """Return which of a hundred equal parts a video belongs to, 0 to 99, by a hash that no build changes."""
+    """Return which of a hundred equal parts a video belongs to, 0 to 99, by a hash that is the same in every build."""
     return int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:8]) % 100
 
 

@@ -12,12 +12,12 @@ def temporary() -> sqlite3.Connection:
 
 
 class QueryColumn(Collection[str]):
-    """The only column of a query, which is run again at every use: no value is held in memory.
+    """The only column of a query, which runs again at every use, so that no value is held in memory.
 
     Args:
-      database: to query.
+      database: database to query.
       query: a SELECT of one column.
-      *arguments: of the query.
+      *arguments: arguments of the query.
     """
 
     def __init__(self, database: sqlite3.Connection, query: str, *arguments: object):
@@ -34,12 +34,12 @@ class QueryColumn(Collection[str]):
 
 
 class QueryMapping(Mapping[str, str]):
-    """The columns `key` and `value` of a query, which is run again at every use: no item is held in memory.
+    """The columns `key` and `value` of a query, which runs again at every use, so that no item is held in memory.
 
     Args:
-      database: to query.
+      database: database to query.
       query: a SELECT of these two columns in this order; no key occurs twice.
-      *arguments: of the query.
+      *arguments: arguments of the query.
     """
 
     def __init__(self, database: sqlite3.Connection, query: str, *arguments: object):
@@ -76,13 +76,13 @@ class Listing:
     """Clips of a dataset without annotations: the first file of each name.
 
     Args:
-      folder: that the files are below.
-      paths: of the files.
-      name: gives the name of the clip of a file, from the file's path below the folder.
+      folder: folder that the files are below.
+      paths: paths of the files.
+      name: function from a file's path below the folder to the name of its clip.
 
     Attributes:
-      names: of the clips.
-      duplicates: paths of the files whose name an earlier one has.
+      names: names of the clips.
+      duplicates: paths of the files with the same name as an earlier one.
     """
 
     def __init__(self, folder: pathlib.Path, paths: Iterable[str], name: Callable[[pathlib.PurePath], str]):
@@ -98,6 +98,6 @@ class Listing:
         self.duplicates = QueryColumn(self._database, "SELECT path FROM duplicates")
 
     def relative_paths(self, part: slice) -> QueryColumn:
-        """Return the paths below the folder of a part of the first files, ordered by a hash of these paths."""
+        """Return part of the first files, as paths below the folder, ordered by a hash of these paths."""
         query = "SELECT path FROM first ORDER BY hash LIMIT ? OFFSET ?"
         return QueryColumn(self._database, query, part.stop - part.start, part.start)

@@ -26,7 +26,7 @@ class Plan:
 
     Args:
       manual_dir: folder of the clips.
-      suffixes: of media files.
+      suffixes: suffixes of the media files.
       database: path of the SQLite file; an existing one is replaced.
 
     Attributes:
@@ -62,12 +62,14 @@ class Plan:
         """Add segments to a split.
 
         Raises:
-          ValueError: a clip occurs twice in a split; names both lines if the segments have them.
+          ValueError: a clip occurs twice in a split; the message names both lines if the segments have them.
         """
         for segment in segments:
             if segment.folder not in self._walked:
                 self._walk(segment.folder)
-            digest = hashlib.sha256(segment.clip_id.encode()).digest()[:8]  # an order that ignores classes and folders
+            digest = hashlib.sha256(segment.clip_id.encode()).digest()[
+                :8
+            ]  # for an order that ignores classes and folders
             located = self._locate(segment)
             row = (split, segment.clip_id, digest, pickle.dumps(segment), len(located), pickle.dumps(located))
             try:
@@ -103,29 +105,29 @@ class Plan:
         """Record why no record could be made of some clips.
 
         Args:
-          split: of the clips.
+          split: split of the clips.
           refused: clip id to (reason, detail).
         """
         rows = ((split, clip_id, *why) for clip_id, why in refused.items())
         self._database.executemany("INSERT INTO refused VALUES (?, ?, ?, ?)", rows)
 
     def pass_over(self, split: str, passed_over: Mapping[str, str]) -> None:
-        """Record for some clips what was wrong with the files before the one that each was built from.
+        """Record the faults of earlier files, for clips that were not built from their first file.
 
         Args:
-          split: of the clips.
+          split: split of the clips.
           passed_over: clip id to the reasons.
         """
         rows = ((split, clip_id, detail) for clip_id, detail in passed_over.items())
         self._database.executemany("INSERT INTO passed_over VALUES (?, ?, ?)", rows)
 
     def passed_over(self, split: str) -> QueryMapping:
-        """Return the ids of clips that were not built from their first file, with what was wrong with it."""
+        """Return the ids of clips that were not built from their first file, with the faults of their earlier files."""
         query = "SELECT clip_id AS key, detail AS value FROM passed_over WHERE split = ? ORDER BY clip_id"
         return QueryMapping(self._database, query, split)
 
     def not_built(self, split: str) -> dict[str, QueryColumn]:
-        """Return each reason (`missing`: no file) with the sorted ids of the segments that have no record for it."""
+        """Return each reason for a missing record (`missing`: no file), with the sorted ids of its segments."""
         outcomes = f"SELECT * FROM ({OUTCOMES}) WHERE reason IS NOT NULL"
         reasons = self._database.execute(f"SELECT DISTINCT reason FROM ({outcomes}) ORDER BY reason", (split,))
         ids = f"SELECT clip_id FROM ({outcomes}) WHERE reason = ? ORDER BY clip_id"
@@ -157,7 +159,7 @@ class Plan:
         """Refuse a folder that holds none of the clips.
 
         Raises:
-          ValueError: no segment has a file; shows some names looked for and some in the folder.
+          ValueError: no segment has a file; the message shows some expected names and some in the folder.
         """
         if self._count("SELECT COUNT(*) FROM wanted WHERE files > 0"):
             return
@@ -170,7 +172,7 @@ class Plan:
         raise ValueError(
             f"none of the {expected} clips that the annotations name is below --manual_dir={self._manual_dir}.\n"
             f"Looked for (with any of {' '.join(self._suffixes)}): {looked_for}\nFound: {there or 'nothing'}\n"
-            f"Names that are understood for one clip: {', '.join(self._possible_stems(wanted[0]))}"
+            f"Accepted names of one clip: {', '.join(self._possible_stems(wanted[0]))}"
         )
 
     def _walk(self, folder: str) -> None:
@@ -179,9 +181,9 @@ class Plan:
         self._walked.add(folder)
         if not (self._manual_dir / folder).is_dir():
             return
-        skip = (lambda text: None) if folder else self._skip  # the first walk sees them all
+        skip = (lambda text: None) if folder else self._skip  # the first walk reports them all
         for file in clip_files.walk(self._manual_dir / folder, self._suffixes, skip):
-            # Files of one name are tried in the order of their folders.
+            # Files with the same name are tried in the order of their folders.
             row = (prefix + file.stem, self._database.total_changes, pickle.dumps(file))
             self._database.execute("INSERT INTO files VALUES (?, ?, ?)", row)
 

@@ -15,32 +15,32 @@ from data_builders.clips.segments import Located
 # A file is the complete video if it reaches the segment's end and exceeds the segment's length by more than this.
 WHOLE_VIDEO_SLACK_SECONDS = 0.5
 SILENCE_PEAK = 1e-3  # -60 dB of full scale
-STILL_CHANGE = 1.0  # mean absolute difference of two frames, of 255, below which nothing moves
-STILL_SHARE = 0.9  # of the pairs of successive frames
+STILL_CHANGE = 1.0  # nothing moves if the mean absolute difference of two frames, out of 255, is below this
+STILL_SHARE = 0.9  # a clip is still if nothing moves in this share of the pairs of successive frames
 STILL_PIXELS = 64  # frames are compared at this size
-STILL_STEP_MS = 200  # and at least this far apart
-# Environment of a process that makes records: there is one per core.
+STILL_STEP_MS = 200  # frames that are compared are at least this far apart
+# Environment of a process that makes records; one such process runs on each core.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 DROPPABLE = ("silent_audio", "still_frames")
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a record stores; the fields are those of a builder's config.
+    """The settings of a record's contents; the fields are those of a builder's config.
 
-    Their names, and those of `Segment`, `Box` and `Located`, enter the fingerprints of unfinished shards.
+    Their names, and those of `Segment`, `Box` and `Located`, are part of the fingerprints of unfinished shards.
 
     Attributes:
-      frames_per_second: of the stored frames; at 1 and below they are at the mid-points of their intervals.
-      short_side: of the stored frames, pixels.
+      frames_per_second: rate of the stored frames; at 1 and below they are at the mid-points of their intervals.
+      short_side: shorter side of the stored frames, pixels.
       front_end: audio front end, a name in `avlearn.media.log_spectrogram.FRONT_ENDS`.
       optical_flow: whether the flow from each stored frame to the next is stored.
       waveform_hz: sample rate of the stored waveform; 0: none is stored.
       min_seconds: shorter clips are refused.
       max_seconds: files without a start and an end in the annotations are refused if they are longer.
       drop: other reasons to refuse a clip: `silent_audio` (peak below -60 dB of full scale), `still_frames` (nothing
-        moves between nine of ten frames).
-      sound_only: whether the files have audio only.
+        moves between nine out of ten successive frames).
+      sound_only: whether the files have only audio.
 
     Raises:
       ValueError: a value that is not allowed.
@@ -61,10 +61,10 @@ class Settings:
             raise ValueError(f"front_end={self.front_end!r} is unknown; it is one of {', '.join(FRONT_ENDS)}")
         unknown = [reason for reason in self.drop if reason not in DROPPABLE]
         if unknown:
-            raise ValueError(f"drop={self.drop!r}: {unknown[0]!r} is unknown; allowed are {DROPPABLE}")
+            raise ValueError(f"drop={self.drop!r}: {unknown[0]!r} is unknown; use some of {DROPPABLE}")
         if self.sound_only and (self.optical_flow or "still_frames" in self.drop):
             key = "optical_flow=True" if self.optical_flow else f"drop={self.drop!r}"
-            raise ValueError(f"{key}: this dataset has audio only")
+            raise ValueError(f"{key}: this dataset has only audio")
         least = {"frames_per_second": 0.1, "short_side": 16, "waveform_hz": 0, "min_seconds": 1, "max_seconds": 1}
         for key, bound in least.items():
             value = getattr(self, key)
@@ -75,7 +75,7 @@ class Settings:
 
     @property
     def first_frame_seconds(self) -> float:
-        """Time of the first frame: All that Sound takes the mid-points of seconds."""
+        """Time of the first frame; at one frame per second the mid-points of seconds, as in All that Sound."""
         return 0.5 / self.frames_per_second if self.frames_per_second <= 1 else 0.0
 
 
@@ -91,7 +91,7 @@ def make_record(located: Located, class_ids: dict[str, int], settings: Settings)
       The record, of `avlearn.data.schema.features`; and whether it was cut from a longer video.
 
     Raises:
-      decode.UnreadableClip: the file cannot be read, is too short, or is of a kind that is dropped.
+      decode.UnreadableClip: the file cannot be read, is too short, or is dropped for a reason in `settings.drop`.
     """
     cv2.setNumThreads(1)  # there is a process per core
     segment, path = located.segment, located.file.path
@@ -124,15 +124,15 @@ def make_record(located: Located, class_ids: dict[str, int], settings: Settings)
 
 
 def part_of_file(located: Located, file_seconds: float | None, max_seconds: float) -> tuple[float, float, bool]:
-    """Return a segment's start in a file, its maximal length, and whether the file is the complete video.
+    """Return a segment's start in a file, its maximum length, and whether the file is the complete video.
 
-    A file whose name states where the segment starts is the segment. A file named by the video alone is the complete
-    video if it is longer than the segment and reaches its end; otherwise it is the segment.
+    A file whose name states the segment's start is the segment. A file named after the video alone is the complete
+    video if it is longer than the segment and reaches the segment's end; otherwise it is the segment.
 
     Args:
       located: the segment and its file.
       file_seconds: length that the file declares; None if it declares none.
-      max_seconds: of a segment without a length of its own.
+      max_seconds: maximum length of a segment without its own length.
 
     Raises:
       decode.UnreadableClip: `too_long`; or `neither_clip_nor_video`: it is too long for the segment and too short to
@@ -141,7 +141,7 @@ def part_of_file(located: Located, file_seconds: float | None, max_seconds: floa
     segment, path = located.segment, located.file.path
     if segment.duration_seconds is None:
         if file_seconds is not None and file_seconds > max_seconds:
-            raise decode.UnreadableClip(path, "too_long", f"{file_seconds:.2f} s, allowed are {max_seconds} s")
+            raise decode.UnreadableClip(path, "too_long", f"it is {file_seconds:.2f} s long, above {max_seconds} s")
         return 0.0, max_seconds if file_seconds is None else file_seconds, False
     duration, end = segment.duration_seconds, segment.start_seconds + segment.duration_seconds
     if segment.of_whole_video:
@@ -206,7 +206,7 @@ def _read_clip(path, start, duration_seconds, settings) -> tuple[dict, float]:
     _refuse_short(path, covered, settings)
     _refuse_silence(path, clip.waveform, settings)
     if "still_frames" in settings.drop and is_still(clip.frames, clip.frame_times_ms):
-        raise decode.UnreadableClip(path, "still_frames", "nothing moves between nine of ten frames")
+        raise decode.UnreadableClip(path, "still_frames", "nothing moves between nine out of ten frames")
     media = media_features(clip, settings.front_end)
     if settings.optical_flow:
         media["optical_flow"] = flow_images(clip.frames)
@@ -217,7 +217,7 @@ def _read_clip(path, start, duration_seconds, settings) -> tuple[dict, float]:
 
 def _read_audio(path, start, duration_seconds, settings) -> dict:
     rate = FRONT_ENDS[settings.front_end].sample_rate_hz
-    # Read completely, then cut: a read of a given duration would be padded with silence.
+    # Read the complete file, then cut it: reading a given duration would pad it with silence.
     waveform = decode.read_audio(path, start_seconds=start, sample_rate_hz=rate)
     if duration_seconds is not None:
         waveform = waveform[: round(duration_seconds * rate)]
@@ -233,22 +233,22 @@ def _read_audio(path, start, duration_seconds, settings) -> dict:
 def _refuse_short(path, covered_seconds, settings):
     if covered_seconds < settings.min_seconds:
         raise decode.UnreadableClip(
-            path, "too_short", f"video and audio cover {covered_seconds:.2f} s, required are {settings.min_seconds} s"
+            path, "too_short", f"video and audio cover {covered_seconds:.2f} s, less than {settings.min_seconds} s"
         )
 
 
 def _refuse_silence(path, waveform, settings):
     peak = np.abs(waveform).max(initial=0)
     if "silent_audio" in settings.drop and peak < SILENCE_PEAK:
-        raise decode.UnreadableClip(path, "silent_audio", f"peak {peak:.2g} of full scale, required is {SILENCE_PEAK}")
+        raise decode.UnreadableClip(path, "silent_audio", f"peak {peak:.2g} of full scale, below {SILENCE_PEAK}")
 
 
 def is_still(frames: np.ndarray, frame_times_ms: np.ndarray) -> bool:
-    """Return whether nothing moves between nine of ten successive frames, taken at least 0.2 s apart.
+    """Return whether nothing moves between nine out of ten successive frames, taken at least 0.2 s apart.
 
     Args:
       frames: uint8 `[frames, height, width, 3]`.
-      frame_times_ms: of each frame.
+      frame_times_ms: time of each frame.
     """
     kept, last = [], -math.inf
     for frame, time in zip(frames, frame_times_ms, strict=True):

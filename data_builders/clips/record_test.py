@@ -207,7 +207,7 @@ def test_still_means_that_nine_of_ten_changes_are_small():
     ("setting", "message"),
     [
         ({"front_end": "l4"}, "front_end='l4' is unknown; it is one of l3, lvs"),
-        ({"drop": ("quiet",)}, "'quiet' is unknown; allowed are"),
+        ({"drop": ("quiet",)}, "'quiet' is unknown; use some of"),
         ({"frames_per_second": 0}, "frames_per_second=0 is out of range"),
         ({"min_seconds": 0.5}, "min_seconds=0.5 is out of range"),
         ({"min_seconds": 8.0, "max_seconds": 7.5}, "max_seconds=7.5 is less than min_seconds=8.0"),

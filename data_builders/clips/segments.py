@@ -1,4 +1,4 @@
-"""Segments of videos, with their labels and boxes, and the reading of the annotation files that list them."""
+"""Segments of videos, with their labels and boxes; reads the annotation files that list them."""
 
 import csv
 import dataclasses
@@ -15,7 +15,7 @@ class Box:
     Attributes:
       bbox: (ymin, xmin, ymax, xmax), normalised to the frame.
       label: class id.
-      time_seconds: of the annotated frame, from the start of the clip; None: the middle frame.
+      time_seconds: time of the annotated frame, from the start of the clip; None: the middle frame.
       annotator: number of the person who drew it, from 0.
     """
 
@@ -30,15 +30,15 @@ class Segment:
     """A clip that the annotations name.
 
     Attributes:
-      clip_id: unique in the dataset.
-      video_id: of its video, which names the clip's file.
+      clip_id: id, unique in the dataset.
+      video_id: id of its video, which the clip's file is named after.
       labels: class ids of its sounds.
-      start_seconds: in its video.
-      duration_seconds: maximal length; None: that of the file.
+      start_seconds: start in its video.
+      duration_seconds: maximum length; None: the length of the file.
       boxes: annotated objects.
-      folder: of its file, below `--manual_dir`, which distinguishes files of one name; empty: any.
+      folder: folder of its file, below `--manual_dir`, to distinguish files with the same name; empty: any.
       of_whole_video: whether its file is the complete video, whatever its length; no other name is tried.
-      where: the line of the annotations that names it, for error messages; not compared.
+      where: line of the annotations that names it, for error messages; not compared.
     """
 
     clip_id: str
@@ -57,8 +57,8 @@ class Located:
     """A segment and a file that may hold it.
 
     Attributes:
-      segment: to be read.
-      file: to read it from.
+      segment: segment to read.
+      file: file to read it from.
       cut: whether the file's name states the segment's start, so that it is the segment and not the complete video.
     """
 
@@ -71,16 +71,16 @@ def rows(path: str | os.PathLike, fields: int, layout: str, *, delimiter: str = 
     """Yield the rows of a delimited annotation file, without blank lines and `# ` comments, stripped of spaces.
 
     Args:
-      path: of the file.
-      fields: number in a row.
+      path: path of the file.
+      fields: number of fields in a row.
       layout: names of the fields, for error messages.
-      delimiter: between fields.
+      delimiter: delimiter between fields.
 
     Yields:
       Line number, from 1, and fields.
 
     Raises:
-      ValueError: a row of another length, or an empty file; names the file and the line.
+      ValueError: a row has another number of fields, or the file is empty; the message names the file and the line.
     """
     empty = True
     with open(path, encoding="utf-8-sig", newline="") as file:
@@ -106,7 +106,7 @@ def seconds(text: str, path: str | os.PathLike, line: int, layout: str) -> float
     """Return a time in an annotation file.
 
     Raises:
-      ValueError: it is not a number of 0 or more; names the file and the line.
+      ValueError: it is not a number of 0 or more; the message names the file and the line.
     """
     try:
         value = float(text)

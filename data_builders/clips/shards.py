@@ -1,7 +1,7 @@
 """Builds one shard of a dataset; `build_processes` distributes the shards.
 
-A shard is a pure function of its segments and settings. It is finished when its report lies beside it; an interrupted
-build resumes with the shards that have none. TensorFlow is not imported here (see `tfrecord_file`).
+A shard is a pure function of its segments and settings. It is finished once its report exists next to it; an
+interrupted build resumes with the shards that have no report. TensorFlow is not imported here (see `tfrecord_file`).
 """
 
 import dataclasses
@@ -27,17 +27,17 @@ from data_builders.clips import record, tfds_internals
 from data_builders.clips.attempts import Attempts, write_atomically
 from data_builders.clips.segments import Located
 
-# A shard that other code left unfinished is built again: another version of these modules (counted by hand), or of a
-# library that affects the bytes.
+# Versions of these modules (counted by hand) and of the libraries that affect the bytes of a shard. If one changes,
+# shards of an unfinished dataset are built again.
 FORMAT = (3, av.__version__, cv2.__version__, np.__version__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How to make the records of a shard.
+    """The settings and labels that determine the records of a shard.
 
     Attributes:
-      settings: of the records.
+      settings: settings of the records.
       labels: class id to label, for the classes of its clips only, since a dataset may have a class per clip.
     """
 
@@ -72,11 +72,11 @@ def features(settings: record.Settings, class_count: int | None = None) -> tfds.
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What a shard shall contain; stored in a file beside it, so that a plan of any size needs no memory.
+    """The planned contents of a shard, stored in a file next to it, so that a large plan takes no memory.
 
     Attributes:
-      clips: in order; for each clip the files that may hold it, in the order to try them.
-      recipe: how to make their records.
+      clips: clips in order; for each, the files that may hold it, in the order to try them.
+      recipe: recipe of their records.
       time_limit_seconds: a file whose record takes longer is skipped.
     """
 
@@ -92,7 +92,7 @@ class Job:
         labels: Mapping[str, int],
         time_limit_seconds: float,
     ) -> "Job":
-        """Create a job with the labels of its own clips, out of those of the dataset."""
+        """Create a job with those of the dataset's labels that its clips need."""
         segments = [files[0].segment for files in clips]
         used = {label for segment in segments for label in (*segment.labels, *(box.label for box in segment.boxes))}
         recipe = Recipe(settings, {label: labels[label] for label in sorted(used)})
@@ -110,14 +110,14 @@ class Report:
     """The outcome of building a shard.
 
     Attributes:
-      fingerprint: of the job.
-      time_limit_seconds: of the job.
-      num_bytes: of the records, without framing.
+      fingerprint: fingerprint of the job.
+      time_limit_seconds: time limit of the job.
+      num_bytes: size of the records, without framing.
       built: number of clips that have a record.
       whole_videos: number of these that were cut from a complete video.
       refused: clip id to (reason, detail).
-      passed_over: clip id to what was wrong with the files before the one that it was built from.
-      reasons: why files were refused or passed over, each reason once.
+      passed_over: clip id to the faults of the files before the one that it was built from.
+      reasons: reasons why files were refused or passed over, each once.
     """
 
     fingerprint: str
@@ -131,13 +131,13 @@ class Report:
 
 
 def write_job(shard: str, job: Job) -> None:
-    """Write the job of the shard at a path, with which a build begins."""
+    """Write the job of the shard at a path, before it is built."""
     epath.Path(f"{shard}.job").write_bytes(pickle.dumps(job))
     Attempts(f"{shard}.reading").reset()
 
 
 def read_report(shard: str) -> Report | None:
-    """Return the report of the shard at a path; None if the shard is unfinished, damaged or of another job."""
+    """Return the report of the shard at a path; None if the shard is unfinished, damaged or from another job."""
     if not (epath.Path(f"{shard}.json").exists() and epath.Path(shard).exists()):
         return None
     try:
@@ -158,18 +158,18 @@ def save_reports(paths: Sequence[str], file: str | os.PathLike) -> None:
 
 
 def restore_reports(file: str | os.PathLike) -> None:
-    """Restore the reports beside their shards from such a file, so that a later build keeps these shards."""
+    """Restore the reports of shards from a file of `save_reports`, so that a later build keeps these shards."""
     with open(file) as lines:
         for entry in map(json.loads, lines):
             write_atomically(os.path.join(os.path.dirname(file), f"{entry['shard']}.json"), json.dumps(entry["report"]))
 
 
 def build(shard: str) -> int:
-    """Build a shard by its job, unless it is finished; return the number of clips in the job.
+    """Build a shard from its job, unless it is finished; return the number of clips in the job.
 
     A clip that cannot be read is reported, and the build continues. The process dies if a file takes too long; the next
-    attempt skips that file. A finished shard is built again if a clip failed by an `error`, which may not be the file's
-    fault, or timed out and now has more time.
+    attempt skips that file. A finished shard is built again if a clip failed with an `error`, which may not be the
+    file's fault, or if it timed out and now has more time.
 
     Raises:
       OSError: the records cannot be written, or a file has disappeared since the build began.
@@ -177,11 +177,11 @@ def build(shard: str) -> int:
     job = _read_job(shard)
     report = read_report(shard)
     if report is not None and not _worth_retrying(report, job):
-        if not epath.Path(shard + contents.SUFFIX).exists():  # for example after a move of the shards alone
+        if not epath.Path(shard + contents.SUFFIX).exists():  # for example if only the shards were moved
             contents.write(shard)
         return len(job.clips)
     attempts = Attempts(f"{shard}.reading")
-    # Processes of a killed build may still work on the same shard: each has its own file, with the same bytes.
+    # Processes of a killed build may still work on the same shard, so each writes its own file, with the same bytes.
     partial = f"{shard}.{os.getpid()}.{uuid.uuid4().hex}.partial"
     with open(partial, "wb") as file:
         report = _write_records(file, job, attempts)
@@ -254,7 +254,7 @@ def _example(located: Located, recipe: Recipe) -> tuple[dict, bool]:
         raise
     except MemoryError:
         raise
-    except Exception as error:  # whatever a codec does with a file, the build continues and reports it
+    except Exception as error:  # whatever a codec does with a file, the build reports it and continues
         raise UnreadableClip(path, "error", f"{type(error).__name__}: {error}") from error
 
 

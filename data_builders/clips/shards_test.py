@@ -81,7 +81,7 @@ def test_a_full_disk_is_reported_and_nothing_counts_as_finished(folder, tmp_path
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tfrecord_file, "write", full)
-    full_disk = r"the disk is full: make room, and run the same command again. Finished shards are kept in"
+    full_disk = r"the disk is full: free some space, and run the same command again. Finished shards are kept in"
     with pytest.raises(OSError, match=full_disk), explain_disk_errors(tmp_path):
         shards.build(path)
     assert shards.read_report(path) is None

@@ -10,8 +10,8 @@ def write(value: object, file: TextIO, indent: str = "") -> None:
 
     Args:
       value: mappings become objects, other collections arrays; they are iterated once, and their items not kept.
-      file: open for writing.
-      indent: of the line that the value begins on.
+      file: file that is open for writing.
+      indent: indentation of the line that the value begins on.
 
     Raises:
       TypeError: a value that JSON does not have.

@@ -1,4 +1,4 @@
-"""Holds every use of TFDS's private interfaces; `tfds_internals_test.py` names the versions that have them."""
+"""Wraps every private interface of TFDS that is used; `tfds_internals_test.py` names the versions that have them."""
 
 import abc
 import os
@@ -29,7 +29,7 @@ class ShardFilesBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_regist
 
     @abc.abstractmethod
     def clean_up(self) -> None:
-        """Remove what the build left; called when the dataset's folder is in place."""
+        """Remove the temporary files of the build; called when the dataset's folder is in place."""
 
     def filename_template(self, split: str) -> tfds.core.ShardedFileTemplate:
         """Return the template of the shards' file names."""
@@ -70,5 +70,5 @@ def received_file(dl_manager: tfds.download.DownloadManager, url: str) -> tfds.d
 
 
 def serializer(features: tfds.features.FeaturesDict) -> ExampleSerializer:
-    """Return what turns encoded examples into `tf.train.Example` protos, as TFDS's writers do."""
+    """Return a serializer of encoded examples to `tf.train.Example` protos, as TFDS's writers use it."""
     return ExampleSerializer(features.get_serialized_info())

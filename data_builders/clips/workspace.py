@@ -1,4 +1,4 @@
-"""The folder in which a dataset is built until it is complete: its lock, its clean-up, and errors of the disk."""
+"""The folder in which a dataset is built: its lock, its clean-up, and errors of its disk."""
 
 import contextlib
 import errno
@@ -13,13 +13,13 @@ UNFINISHED = ".unfinished"
 
 
 class Workspace:
-    """`<version>.unfinished` beside a dataset, which one build at a time uses.
+    """The folder `<version>.unfinished` next to a dataset, for one build at a time.
 
     Args:
       dataset: folder of the finished dataset.
 
     Attributes:
-      folder: to build in.
+      folder: folder to build in.
     """
 
     def __init__(self, dataset: pathlib.Path):
@@ -46,7 +46,7 @@ class Workspace:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        """Unlock the folder after a failure; after success, `remove` does."""
+        """Unlock the folder after a failure; after success, `remove` unlocks it."""
         if kind is not None:
             self.close()
 
@@ -86,16 +86,16 @@ class Workspace:
 
 @contextlib.contextmanager
 def explain_disk_errors(folder: pathlib.Path) -> Iterator[None]:
-    """Add to errors of a full disk or an unwritable folder what to do about them."""
+    """Add a remedy to errors about a full disk or an unwritable folder."""
     again = f"and run the same command again. Finished shards are kept in {folder}"
     try:
         yield
     except sqlite3.OperationalError as error:
         files = "the plan of the build, or a temporary file (in SQLITE_TMPDIR, or TMPDIR, or /var/tmp)"
-        raise OSError(f"cannot write {files}: {error}. Make room, {again}") from error
+        raise OSError(f"cannot write {files}: {error}. Free some space, {again}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(error.errno, f"the disk is full: make room, {again}") from error
+            raise OSError(error.errno, f"the disk is full: free some space, {again}") from error
         if error.errno in (errno.EACCES, errno.EROFS):
             raise OSError(error.errno, f"{error.strerror}: {error.filename}. Fix that, {again}") from error
         raise

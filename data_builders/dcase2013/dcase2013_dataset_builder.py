@@ -28,11 +28,11 @@ RECORDINGS_PER_CLASS = 10  # in each of the two sets
 
 @dataclasses.dataclass
 class Config(clips_config.ClipsConfig):
-    """The folders of the two sets, which are a benchmark, so no recording is dropped.
+    """The folders of the two sets; no recording is dropped, since the sets are a benchmark.
 
     Attributes:
-      train_folder: of the development set, below `--manual_dir`.
-      test_folder: of the test set, which has the same file names.
+      train_folder: folder of the development set, below `--manual_dir`.
+      test_folder: folder of the test set, which has the same file names.
     """
 
     drop: Sequence[str] = ()
@@ -68,13 +68,13 @@ class Builder(clips_builder.ClipsBuilder):
 def read_folder(
     manual_dir: pathlib.Path, folder: str, split: str, refused: dict[str, list[str]]
 ) -> list[segments.Segment]:
-    """Return the recordings of a set, by their names: `<scene><two digits>`.
+    """Return the recordings of a set; their names are `<scene><two digits>`.
 
     The numbers have gaps (the ten of a scene are not 01 to 10), so missing recordings can be counted but not named.
 
     Args:
       manual_dir: folder of both sets.
-      folder: of this set, below it.
+      folder: folder of this set, below it.
       split: train or test.
       refused: files with other names, and scenes with too few or too many recordings, are added to it.
 

@@ -76,7 +76,7 @@ def read_meta(path: pathlib.Path) -> list[tuple[int, segments.Segment]]:
         if not 1 <= int(fold) <= FOLDS:
             raise ValueError(f"{where}: fold {fold!r} is not 1 to {FOLDS}")
         if int(target) >= len(CLASSES) or CLASSES[int(target)] != category:
-            right = CLASSES[int(target)] if int(target) < len(CLASSES) else f"none: they are 0 to {len(CLASSES) - 1}"
-            raise ValueError(f"{where}: category {category!r} with target {target}, which is {right}")
+            right = CLASSES[int(target)] if int(target) < len(CLASSES) else f"none of 0 to {len(CLASSES) - 1}"
+            raise ValueError(f"{where}: category {category!r} has target {target}, which is {right}")
         found.append((int(fold), segments.Segment(stem, stem, (category,), where=f"{path.name}, line {line}")))
     return found

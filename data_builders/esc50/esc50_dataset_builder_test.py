@@ -93,7 +93,7 @@ def test_nothing_is_dropped_unless_asked():
     ("key", "message"), [({"optical_flow": True}, "optical_flow=True"), ({"drop": ["still_frames"]}, "still_frames")]
 )
 def test_options_that_need_video_are_refused(key, message):
-    with pytest.raises(ValueError, match=rf"{message}.*: this dataset has audio only"):
+    with pytest.raises(ValueError, match=rf"{message}.*: this dataset has only audio"):
         Config(name="all", **key).settings(sound_only=True)
 
 
@@ -120,8 +120,8 @@ def test_padding_is_not_stored(tmp_path):
         ("1-1-A-0.wav,2,0,dog,True,1,A", "line 3: fold '2' and target '0' are not those of the name"),
         ("1-1-A-0.wav,1,3,cow,False,1,A", "line 3: fold '1' and target '3' are not those of the name"),
         ("6-1-A-0.wav,6,0,dog,True,1,A", "line 3: fold '6' is not 1 to 5"),
-        ("1-1-A-0.wav,1,0,cow,True,1,A", "line 3: category 'cow' with target 0, which is dog"),
-        ("1-1-A-50.wav,1,50,dog,True,1,A", "line 3: category 'dog' with target 50, which is none"),
+        ("1-1-A-0.wav,1,0,cow,True,1,A", "line 3: category 'cow' has target 0, which is dog"),
+        ("1-1-A-50.wav,1,50,dog,True,1,A", "line 3: category 'dog' has target 50, which is none"),
     ],
 )
 def test_broken_rows_are_refused_by_line(tmp_path, row, message):

@@ -25,7 +25,7 @@ class Config(clips_config.ClipsConfig):
 
     Attributes:
       train_list: name of a file in `--manual_dir` with their ids, one per line; empty: every file in `videos/`.
-      clip_seconds: stored length, from the start of each; 0: the complete file. Test clips are stored completely.
+      clip_seconds: length to store, from the start of each; 0: the complete file. Test clips are stored completely.
     """
 
     train_list: str = ""
@@ -118,7 +118,7 @@ def list_train(manual_dir: pathlib.Path, train_list: str, held_out: set[str], re
 
 
 def find_list(manual_dir: pathlib.Path, name: str) -> pathlib.Path | None:
-    """Return the path of a list of ids, ending as its name does or in `.txt` or `.csv`; None if it does not exist."""
+    """Return the path of a list of ids, with its own suffix, `.txt` or `.csv`; None if it does not exist."""
     names = (name, *(str(pathlib.PurePath(name).with_suffix(suffix)) for suffix in (".txt", ".csv")))
     return next((manual_dir / name for name in names if (manual_dir / name).is_file()), None)
 
@@ -173,7 +173,7 @@ def read_boxes(path: pathlib.Path, refused: Refused) -> tuple[segments.Box, ...]
     """Return the boxes of every annotator of a test clip, on its middle frame.
 
     Args:
-      path: of its XML file.
+      path: path of its XML file.
       refused: boxes without an area or beyond the image are added to it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Builds kinetics_sounds: the clips of Kinetics-400 whose action is audible as well as visible (TFDS builder)."""
+"""Builds kinetics_sounds: clips of Kinetics-400 with actions that are audible as well as visible (TFDS builder)."""
 
 import dataclasses
 import pathlib
@@ -24,7 +24,7 @@ class Config(ClipsConfig):
     """The classes of Kinetics-Sounds to build.
 
     Attributes:
-      nearest: classes without a label in Kinetics-400 to include by the nearest label.
+      nearest: classes without a label in Kinetics-400 that are included with the nearest label.
     """
 
     nearest: Sequence[str] = ()
@@ -64,7 +64,7 @@ def annotation_files(dl_manager: tfds.download.DownloadManager) -> dict[str, pat
     """Return the annotation file of every split, from `--manual_dir` or else from the published archive.
 
     Raises:
-      ValueError: one is in neither of them, or the archive cannot be fetch.
+      ValueError: a file is in neither, or the archive cannot be fetched.
     """
     folder = manual_dir(dl_manager)
     found = {split: _find_file(folder, names) for split, names in SPLITS.items()}
@@ -86,7 +86,7 @@ def read_segments(path: pathlib.Path, names: Mapping[str, str], splits: Sequence
     """Return the segments in an annotation file of Kinetics-400 that have one of the labels.
 
     Args:
-      path: of the file.
+      path: path of the file.
       names: Kinetics-400 label to class.
       splits: allowed values of the column `split`.
 
@@ -131,7 +131,7 @@ def _read_header(path) -> list[str]:
 
 
 def _check_every_class(splits, labels, files) -> None:
-    found = {name for of_split in splits.values() for segment in of_split for name in segment.labels}
+    found = {name for listed in splits.values() for segment in listed for name in segment.labels}
     for name, label in labels.items():
         if name not in found:
             paths = ", ".join(str(path) for path in files.values())

@@ -18,7 +18,7 @@ MIN_VIDEOS = 3  # one for each split
 
 @dataclasses.dataclass
 class Config(ClipsConfig):
-    """The cutting of videos into clips.
+    """The settings for cutting videos into clips.
 
     Attributes:
       segment_seconds: videos of at least twice this length are cut into segments of it; shorter ones are one clip.
@@ -28,7 +28,7 @@ class Config(ClipsConfig):
 
 
 class Builder(clips_builder.ClipsBuilder):
-    """Builds a folder of videos. The class of a clip is the folder that its file lies in."""
+    """Builds a folder of videos. The class of a clip is the folder that contains its file."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
@@ -74,18 +74,24 @@ def folder_label(path: pathlib.PurePath) -> str:
 
 
 def split_slices(count: int) -> dict[str, slice]:
-    """Divide a number of videos: a tenth, and at least one, each for test and validation, the rest for train."""
-    few = max(1, round(TEST_SHARE * count))
-    return {"train": slice(2 * few, count), "validation": slice(few, 2 * few), "test": slice(0, few)}
+    """Divide a number of videos: a tenth, but at least one, each for test and validation, the rest for train."""
+    held_out = max(1, round(TEST_SHARE * count))
+    return {
+        "train": slice(2 * held_out, count),
+        "validation": slice(held_out, 2 * held_out),
+        "test": slice(0, held_out),
+    }
 
 
 def make_segments(
     paths: Collection[str], manual_dir: pathlib.Path, segment_seconds: float
 ) -> Iterator[segments.Segment]:
-    """Yield the segments of each video; one for a short video, or one that cannot be opened (the build reports it).
+    """Yield the segments of each video; a single one for a short video, or for one that cannot be opened.
+
+    The build reports videos that cannot be opened.
 
     Args:
-      paths: of the videos, below `manual_dir`.
+      paths: paths of the videos, below `manual_dir`.
       manual_dir: folder of the videos.
       segment_seconds: length of a segment.
     """

@@ -93,7 +93,7 @@ def test_a_full_disk_of_temporary_files_is_reported(tmp_path, monkeypatch, full_
     (tmp_path / "videos").mkdir()
     for name in "abc":
         (tmp_path / "videos" / f"{name}.mp4").touch()
-    message = r"or a temporary file \(in SQLITE_TMPDIR, .*: database or disk is full\. Make room, and run the same"
+    message = r"or a temporary file \(in SQLITE_TMPDIR, .*: database or disk is full\. Free some space, and run the"
     with pytest.raises(OSError, match=message):
         build_dataset.build(Builder, "clips_5fps", tmp_path / "videos", tmp_path / "data")
     assert not list(tmp_path.rglob("dataset_info.json"))

@@ -22,11 +22,11 @@ def write(
     """Write an mp4 file.
 
     Args:
-      path: of the file.
+      path: the file.
       frames: uint8 RGB `[height, width, 3]` each, of one size; height and width even, as H.264 requires.
       waveform: float32 `[samples]` in [-1, 1], mono.
       frames_per_second: the first frame is at 0 s.
-      sample_rate_hz: of the waveform, whose first sample is at 0 s.
+      sample_rate_hz: the waveform's; its first sample is at 0 s.
     """
     with av.open(os.fspath(path), "w", format="mp4") as container:
         rate = Fraction(frames_per_second).limit_denominator(1001)

@@ -7,7 +7,7 @@ from data_builders.synthetic_av import tones
 from data_builders.synthetic_av.performance import Performance
 from data_builders.synthetic_av.tones import breaths, resonances, strikes
 
-# Range of the fundamentals of instruments that have one, Hz. The other notes of a chord lie above.
+# Range of the fundamentals, Hz, of instruments that have one. The other notes of a chord are higher.
 PITCH_HZ = {
     "Acoustic guitar": (110, 400),
     "Electric guitar": (80, 330),
@@ -23,7 +23,7 @@ PITCH_HZ = {
 
 
 def acoustic_guitar(play: Performance) -> np.ndarray:
-    """Play plucked notes: higher partials decay faster; the plucking point makes a comb, the body resonances."""
+    """Play plucked notes: higher partials decay faster; the plucking point adds a comb filter, the body resonances."""
     rng = play.rng
     onsets = play.onsets(0.16, 0.38)
     notes = play.melody(onsets.size, *PITCH_HZ["Acoustic guitar"])
@@ -189,7 +189,7 @@ def saxophone(play: Performance) -> np.ndarray:
 
 
 def trumpet(play: Performance) -> np.ndarray:
-    """Play brass notes: the louder, the brighter; repeated, with a hard attack."""
+    """Play repeated brass notes with a hard attack; louder notes are brighter."""
     rng = play.rng
     onsets = play.onsets(0.12, 0.42)
     notes = play.melody(onsets.size, *PITCH_HZ["Trumpet"])

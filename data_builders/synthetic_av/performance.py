@@ -1,4 +1,4 @@
-"""Tools of every instrument: a tempo, a melody, curves of pitch and level, struck notes."""
+"""Tools that the instruments share: a tempo, a melody, curves of pitch and level, struck notes."""
 
 import dataclasses
 import functools
@@ -10,12 +10,12 @@ from data_builders.synthetic_av import tones
 
 @dataclasses.dataclass(frozen=True)
 class Performance:
-    """A clip to be played by an instrument.
+    """A clip for an instrument to play.
 
     Attributes:
       rng: source of all randomness.
-      samples: length.
-      sample_rate_hz: of the samples.
+      samples: number of samples.
+      sample_rate_hz: sample rate.
     """
 
     rng: np.random.Generator
@@ -28,7 +28,7 @@ class Performance:
         return np.arange(self.samples * tones.CONTROL_HZ // self.sample_rate_hz + 2) / tones.CONTROL_HZ
 
     def onsets(self, shortest: float, longest: float, unevenness: float = 0.1) -> np.ndarray:
-        """Draw the times at which notes begin, at a tempo between two intervals; the first is not after 0."""
+        """Draw the times at which notes begin, with a mean interval between two bounds; the first is not after 0."""
         interval = self.rng.uniform(shortest, longest)
         count = int(self.seconds[-1] / interval) + 2
         beats = np.arange(count) - self.rng.random() + self.rng.uniform(-unevenness, unevenness, count)
@@ -56,7 +56,7 @@ class Performance:
         return np.interp(positions, np.arange(phase.size), phase)
 
     def legato_pitch(self, onsets, notes_hz, *, glide_seconds: float, vibrato: float, vibrato_hz: float) -> np.ndarray:
-        """Return the pitch curve of legato notes: each slides in from the one before, with relative vibrato depth."""
+        """Return the pitch curve of legato notes; each slides in from the previous one, with relative vibrato depth."""
         note = np.searchsorted(onsets, self.seconds, side="right") - 1
         before = np.append(notes_hz[:1], notes_hz[:-1])
         slide = np.exp(-(self.seconds - onsets[note]) / glide_seconds)

@@ -14,12 +14,12 @@ from data_builders.synthetic_av import clip_file, synthetic_record
 _CLIPS = flags.DEFINE_integer("clips", 16, "number of clips", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "clips", "folder for the files")
 _SPLIT = flags.DEFINE_enum("split", "train", synthetic_record.SPLITS, "split of the clips")
-_HEIGHT = flags.DEFINE_integer("height", 256, "of the frames, pixels")
-_WIDTH = flags.DEFINE_integer("width", 340, "of the frames, pixels")
-_FRAMES_PER_SECOND = flags.DEFINE_integer("frames_per_second", 25, "of the video")
+_HEIGHT = flags.DEFINE_integer("height", 256, "height of the frames, pixels")
+_WIDTH = flags.DEFINE_integer("width", 340, "width of the frames, pixels")
+_FRAMES_PER_SECOND = flags.DEFINE_integer("frames_per_second", 25, "frame rate of the video")
 _SECONDS = flags.DEFINE_float("seconds", 4.0, "length of a clip")
-_COLUMNS = flags.DEFINE_integer("columns", 4, "of the contact sheet", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "of the clips")
+_COLUMNS = flags.DEFINE_integer("columns", 4, "columns of the contact sheet", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "seed of the clips")
 
 SOUNDING, SILENT = (40, 220, 60), (230, 50, 50)  # box colours, RGB
 _CAPTION_PIXELS = 24

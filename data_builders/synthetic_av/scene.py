@@ -1,4 +1,4 @@
-"""The objects of a clip, their positions and motion; its frames, with a box for every object."""
+"""Draws the frames of a clip: its objects, their positions and motion, and a box for every object."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ Box = tuple[float, float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Frequencies and amounts: the settings that make the dataset easier or harder.
+    """The statistics of the clips, which make the dataset easier or harder.
 
     Attributes:
       two_sounding: share of clips with two visible sounding objects.
@@ -63,7 +63,7 @@ class Cast:
 def choose_cast(
     main: str, statistics: Statistics, rng: np.random.Generator, among: Sequence[str] = instrument_classes.NAMES
 ) -> Cast:
-    """Draw which of the classes `among` join the class `main`, which always sounds; no class appears twice."""
+    """Draw the classes that accompany the class `main`, which always sounds; no class appears twice."""
     others = [name for name in rng.permutation(among).tolist() if name != main]
     kind = rng.uniform()
     off_screen = kind < statistics.off_screen
@@ -114,8 +114,8 @@ class Actor:
       drawing: its image.
       transform: `[2, 2]`, mean pose, from drawing coordinates to frame pixels.
       centre: mean position, pixels (x, y).
-      motion: around these; drift in pixels.
-      jump: with the sound; None: none.
+      motion: motion around this pose; its drift is in pixels.
+      jump: rise with the sound; None: it does not rise.
     """
 
     name: str
@@ -180,11 +180,11 @@ def make_scene(
 
     Args:
       cast: audible and visible classes.
-      height, width: of the frames, pixels.
-      duration_seconds: of the clip.
-      statistics: frequencies and amounts.
+      height, width: size of the frames, pixels.
+      duration_seconds: length of the clip.
+      statistics: statistics of the clips.
       rng: source of all randomness.
-      loudness: of equal parts of the clip, 0 to 1; None: nothing jumps.
+      loudness: loudness of equal parts of the clip, 0 to 1; None: nothing jumps.
     """
     background = backdrop.make_backdrop(height, width, statistics.clutter, statistics.clutter_side, rng)
     actors = [_actor(name, name in cast.audible, min(height, width), statistics, rng) for name in cast.visible]

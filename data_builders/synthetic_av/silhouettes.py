@@ -1,4 +1,4 @@
-"""Draws each class by a function, with proportions drawn from `rng` and colours from the palette.
+"""Draws the silhouette of each class, with random proportions and the colours of a palette.
 
 Objects are upright in [-1, 1] x [-1, 1] (y down); outline, pose and size are added later.
 """

@@ -77,7 +77,7 @@ def paste(
     Args:
       sprite: the drawing.
       transform: `[2, 2]`, from drawing coordinates to frame pixels: rotation, size and mirroring.
-      centre: of the drawing, pixels (x, y) from the frame's corner.
+      centre: the drawing's centre, pixels (x, y) from the frame's corner.
       frame: uint8 `[height, width, 3]`, changed.
 
     Returns:

@@ -11,7 +11,7 @@ from data_builders.synthetic_av.performance import Performance
 SOUND_RMS = 0.05
 LEVEL_DB = 6.0  # a clip is louder or softer than SOUND_RMS by up to this
 BALANCE_DB = 3.0  # a source in a mixture is louder or softer by up to this
-SNR_DB = (10.0, 30.0)  # of the clip above its background
+SNR_DB = (10.0, 30.0)  # level of the clip above its background
 _LEAD_SECONDS = 0.5
 LOUDNESS_WINDOW_SECONDS = 0.04
 
@@ -19,7 +19,7 @@ LOUDNESS_WINDOW_SECONDS = 0.04
 def sound(
     class_name: str, rng: np.random.Generator, *, duration_seconds: float, sample_rate_hz: int = 48_000
 ) -> Float32[np.ndarray, " samples"]:
-    """Synthesise one clean source, in the middle of its performance: mono, of RMS `SOUND_RMS`, |x| <= 1.
+    """Synthesise one clean source, in the middle of its performance: mono, with RMS `SOUND_RMS`, |x| <= 1.
 
     Pitch, tempo, timbre, articulation and room are random; no half second is silent.
 
@@ -27,7 +27,7 @@ def sound(
       class_name: display name of a class, a key of `instruments.INSTRUMENTS`.
       rng: source of all randomness: the same state gives the same sound.
       duration_seconds: length.
-      sample_rate_hz: of the samples.
+      sample_rate_hz: sample rate, Hz.
 
     Raises:
       ValueError: the class is unknown.
@@ -50,7 +50,7 @@ def mixture(
       class_names: display names of the sounding classes, at least one.
       rng: source of all randomness: the same state gives the same sound.
       duration_seconds: length.
-      sample_rate_hz: of the samples.
+      sample_rate_hz: sample rate, Hz.
 
     Raises:
       ValueError: no class is given, or one is unknown.
@@ -91,7 +91,7 @@ def _gain(decibels: float) -> np.float32:
 
 
 def _add_echoes(played: np.ndarray, rng: np.random.Generator, sample_rate_hz: int) -> np.ndarray:
-    """Add a few echoes, the later the weaker."""
+    """Add a few echoes; later ones are weaker."""
     audio = played.copy()
     depth = rng.uniform(0.1, 0.5)
     for delay_seconds in rng.uniform(0.008, 0.09, 6):

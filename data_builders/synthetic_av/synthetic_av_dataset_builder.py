@@ -16,11 +16,11 @@ class Config(tfds.core.BuilderConfig):
     """A variant of the dataset; the defaults are those of `full`.
 
     Attributes:
-      height, width: of the frames, pixels; even.
-      frames_per_second: of the frames.
+      height, width: size of the frames, pixels; even.
+      frames_per_second: rate of the frames.
       clip_seconds: length of a clip.
       train_clips, validation_clips, test_clips: number of clips.
-      seed: of all images and sounds.
+      seed: seed of all images and sounds.
       optical_flow: whether the flow from each frame to the next is stored.
       waveform_hz: sample rate of the stored waveform; 0: none is stored.
       jump: how far a sounding object rises with the loudness of the clip, as a share of its side; 0: motion and sound
@@ -43,7 +43,7 @@ class Config(tfds.core.BuilderConfig):
 
     @property
     def world(self) -> synthetic_record.World:
-        """Settings of the clips."""
+        """Return the settings of the clips."""
         return synthetic_record.World(
             self.height,
             self.width,
@@ -146,7 +146,7 @@ class Builder(tfds_internals.TwoStageBuilder):
         """Write the table of contents of each shard."""
         shards = [path for split in self.info.splits.values() for path in split.filepaths]
         if self.info.file_format != tfds.core.FileFormat.TFRECORD or "://" in str(self.data_path):
-            return  # tables are made for TFRecord files on a disk
+            return  # tables exist only for TFRecord files on a disk
         for shard in shards:
             contents.write(shard)
 

@@ -1,4 +1,4 @@
-"""Makes the records of synthetic clips from their numbers, in worker processes, which do not import TensorFlow."""
+"""Makes the records of synthetic clips from their numbers, in worker processes that do not import TensorFlow."""
 
 import collections
 import dataclasses
@@ -26,10 +26,10 @@ class World:
     """Settings of the clips.
 
     Attributes:
-      height, width: of the frames, pixels; even.
-      frames_per_second: of the frames.
+      height, width: size of the frames, pixels; even.
+      frames_per_second: rate of the frames.
       clip_seconds: length of a clip.
-      seed: of all images and sounds.
+      seed: seed of all images and sounds.
       statistics: frequencies and amounts.
       optical_flow: whether the flow from each frame to the next is stored.
       waveform_hz: sample rate of the stored waveform; 0: none is stored.
@@ -88,9 +88,9 @@ def clip_id(split: str, number: int) -> str:
 
 
 def render_clip(world: World, split: str, number: int) -> RenderedClip:
-    """Render a clip, which depends on (seed, split, number) only.
+    """Render a clip, which depends only on (seed, split, number).
 
-    Main classes take turns: every 16 clips (if all classes appear) have each of them once.
+    Main classes take turns: each appears once in every 16 clips (if all classes are used).
     """
     root = np.random.SeedSequence((world.seed, SPLITS.index(split), number))
     cast_rng, look_rng, sound_rng = (np.random.default_rng(child) for child in root.spawn(3))
@@ -118,14 +118,14 @@ def make_records(world: World, split: str, count: int) -> Iterator[dict]:
 
 
 def make_record(world: World, split: str, number: int) -> dict:
-    """Make the record of a clip: write it to an mp4 file, and read that as the clip of any dataset is read.
+    """Make the record of a clip: write it to an mp4 file, and read that file like the clips of any dataset.
 
     Returns:
       A record of `avlearn.data.schema.features`; labels are indices into `instrument_classes.NAMES`, boxes are
       (ymin, xmin, ymax, xmax).
 
     Raises:
-      ValueError: the file has other frames than the clip. Every error has the clip's id as a note.
+      ValueError: the frames in the file differ from the clip's. Every error has the clip's id as a note.
     """
     name = clip_id(split, number)
     try:

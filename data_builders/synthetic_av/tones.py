@@ -64,7 +64,7 @@ def band_noise(
     Args:
       rng: source of all randomness.
       samples: length.
-      sample_rate_hz: of the samples.
+      sample_rate_hz: sample rate, Hz.
       low_hz: lower frequency at which the power is halved.
       high_hz: upper frequency at which the power is halved.
       slope: power falls as `frequency ** -slope`: 0 white, 1 pink, 2 brown.

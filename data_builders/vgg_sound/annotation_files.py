@@ -64,13 +64,13 @@ def read_clips(path: pathlib.Path) -> dict[str, dict[str, segments.Segment]]:
 
 
 def class_names(clips: dict[str, dict[str, segments.Segment]]) -> dict[str, str]:
-    """Return class ids, which are the labels, with names, sorted: the same for every selection of clips."""
-    labels = {clip.labels[0] for of_split in clips.values() for clip in of_split.values()}
+    """Return the class names by id, sorted; ids are the labels, so the result is the same for every config."""
+    labels = {clip.labels[0] for split in clips.values() for clip in split.values()}
     return {label: label for label in sorted(labels)}
 
 
 def video_and_start(clip_id: str) -> tuple[str, float] | None:
-    """Return the video id and the start in seconds of a clip's name; None if it is not such a name."""
+    """Return the video id and the start in seconds that a clip's name states; None if it is not such a name."""
     match = re.fullmatch(r"([\w-]{11})_(\d{6})", clip_id, re.ASCII)
     return (match[1], float(match[2])) if match else None
 

@@ -76,11 +76,11 @@ def select_listed(
     The lists in use name clips of the test set, and may name clips that are not in the csv: both are left out.
 
     Args:
-      clips: in the csv, split to clip id to clip.
-      path: of the list.
+      clips: clips in the csv: split to clip id to clip.
+      path: path of the list.
 
     Returns:
-      The clips, and the names that are left out: kind to one line each.
+      The clips, and the names that are left out: kind to a line for each.
 
     Raises:
       ValueError: a malformed line, a repeated name, or a list without any training clip.
@@ -93,8 +93,8 @@ def select_listed(
     unknown = [name for name in names if name not in clips["test"] and name not in clips["train"]]
     kinds = {"listed for training, but of the test set": of_test, "listed for training, but not in the csv": unknown}
     refused = {
-        kind: [f"{path.name}, line {names[name]}: {name}" for name in of_kind]
-        for kind, of_kind in kinds.items()
-        if of_kind
+        kind: [f"{path.name}, line {names[name]}: {name}" for name in left_out]
+        for kind, left_out in kinds.items()
+        if left_out
     }
     return kept, refused

@@ -29,7 +29,7 @@ BOXES_URL = (
     "2dd2256ef6813e749e5d72dbae809aee1222aae8/metadata/vggss.json"
 )
 LAYOUT = '{"file": "<youtube_id>_<start in six digits>", "class": name, "bbox": [[xmin, ymin, xmax, ymax], ...]}'
-ROUNDING = 1e-6  # a coordinate may lie outside of the image by this much, by rounding
+ROUNDING = 1e-6  # a coordinate may be outside of the image by this much, because of rounding
 
 
 @dataclasses.dataclass
@@ -75,7 +75,7 @@ class BoxedClip:
     Attributes:
       clip_id: name of the clip's file.
       label: class.
-      boxes: (xmin, ymin, xmax, ymax) of each, unchanged, usable or not.
+      boxes: (xmin, ymin, xmax, ymax) of each box, unchanged, usable or not.
     """
 
     clip_id: str
@@ -121,8 +121,8 @@ def select_listed(clips: Mapping[str, BoxedClip], path: pathlib.Path, source: pa
     """Return the clips that a list names.
 
     Args:
-      clips: by clip id.
-      path: of the list.
+      clips: clip id to clip.
+      path: path of the list.
       source: file of the clips.
 
     Raises:
@@ -136,7 +136,7 @@ def select_listed(clips: Mapping[str, BoxedClip], path: pathlib.Path, source: pa
 
 
 def to_segments(clips: Mapping[str, BoxedClip]) -> tuple[list[Segment], dict[str, list[str]]]:
-    """Return segments with the usable boxes, and what is not usable: kind to one line each."""
+    """Return segments with the usable boxes, and the annotations that are not usable: kind to a line for each."""
     segments, degenerate, bare = [], [], []
     for clip_id, clip in clips.items():
         usable = [usable_box(box) for box in clip.boxes]
@@ -157,7 +157,7 @@ def to_segments(clips: Mapping[str, BoxedClip]) -> tuple[list[Segment], dict[str
 def usable_box(box: Sequence[float]) -> tuple[float, float, float, float] | None:
     """Return a box as (ymin, xmin, ymax, xmax) within 0 to 1; None if it is degenerate.
 
-    A box is degenerate if a coordinate is not finite or lies outside of the image by more than rounding, or if its area
+    A box is degenerate if a coordinate is not finite or is outside of the image by more than rounding, or if its area
     is zero.
 
     Args:

@@ -65,7 +65,7 @@ def test_a_dataset_that_is_not_built_is_an_error(tmp_path):
 def test_another_schema_version_is_an_error(tmp_path):
     version = synthetic_records.copy(tmp_path)
     change_json(version / "metadata.json", lambda metadata: metadata.update(schema_version=0))
-    with pytest.raises(ValueError, match=r"schema version 0, this code reads 2\. .*tfds build data_builders/coded"):
+    with pytest.raises(ValueError, match=r"schema version 0, but this code reads 2\. .*tfds build data_builders/coded"):
         open_split(synthetic_records.DATASET, tmp_path, "train")
     (version / "metadata.json").unlink()
     with pytest.raises(ValueError, match="schema version None"):

@@ -180,7 +180,7 @@ def test_frames_and_flow_are_cut_by_one_window(pixels):
         (
             "motion",
             {"waveform_samples": 21_000, "waveform_hz": 21_000},
-            "stores the waveform at 8000 Hz, the network takes it at 21000 Hz",
+            "stores the waveform at 8000 Hz, but the network takes it at 21000 Hz",
         ),
         ("small", {"frames": 25}, r"holds 5 frames per second.*option frames_per_second=25, or use .*frames=5"),
         ("small", {"frames": 15, "columns": 600}, r"no cut fits into the clip.*15 frames, 600 columns.*min_seconds"),
@@ -260,7 +260,7 @@ def test_evaluation_of_shifted_pairs_takes_a_moment_of_each_clip_twice():
     ("change", "message"),
     [
         ({"shift_seconds": (0.0, 1.0)}, r"shift_seconds=\(0.0, 1.0\) is out of range"),
-        ({"shift_seconds": (2.0, 1.0)}, "a least and a greatest distance"),
+        ({"shift_seconds": (2.0, 1.0)}, "must be the smallest and the largest distance"),
         ({"misalignment_seconds": 1.0}, r"would shift what pairing='shifted' calls aligned; .*misalignment_seconds=0"),
     ],
 )

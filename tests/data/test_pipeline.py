@@ -200,7 +200,7 @@ def test_labels_are_those_of_the_clip():
     )
     assert (first.labels[:7] == annotated["labels"]).all()
     assert not first.labels[7:].any()  # padding
-    with pytest.raises(ValueError, match=r"has 3 classes, the network is for 4; use --config.inputs.classes=3"):
+    with pytest.raises(ValueError, match=r"has 3 classes, but the network has 4; use --config.inputs.classes=3"):
         evaluation_pairs.batches(
             open_split("test"), dataclasses.replace(INPUTS, classes=4), PLAIN, pairing="avc", batch_size=10
         )
@@ -360,7 +360,9 @@ def test_examples_are_the_crops_and_seconds_of_evaluation():
 
 
 def test_inputs_that_do_not_fit_the_records_are_refused():
-    with pytest.raises(ValueError, match=r"front end 'l3', the network takes 'lvs'; use --config.inputs.front_end=l3"):
+    with pytest.raises(
+        ValueError, match=r"front end 'l3', but the network takes 'lvs'; use --config.inputs.front_end=l3"
+    ):
         evaluation_pairs.examples(open_split(), InputSpec(front_end="lvs"), [0])
     with pytest.raises(ValueError, match="bins=128, but every record has 257"):
         evaluation_pairs.examples(open_split(), InputSpec(bins=128), [0])

@@ -205,7 +205,7 @@ def test_draws_are_a_function_of_seed_worker_and_step():
         ("negatives", "hard", "--config.data.negatives takes on_grid, off_grid"),
         ("spectrogram_scaling", "log", "spectrogram_scaling is 'log'; .*ln_12"),
         ("misalignment_seconds", -1.0, "misalignment_seconds=-1.0 is out of range"),
-        ("samples_per_clip", 0, "--config.data.samples_per_clip is 1 or more"),
+        ("samples_per_clip", 0, "--config.data.samples_per_clip must be 1 or more"),
         ("volume", 1.0, "volume=1.0 is out of range"),
     ],
 )

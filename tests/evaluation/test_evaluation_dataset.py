@@ -169,7 +169,7 @@ def test_a_further_dataset_is_checked_before_the_first_step(config, tmp_path):
     with pytest.raises(ValueError, match="no split 'testing'"):
         experiment.build(config, tmp_path)
     config.evaluation.also_on = ("synthetic_av/tiny_unheard/test evaluators=ciou",)
-    with pytest.raises(ValueError, match=r"the evaluator ciou needs heat_map, which avenet does not deliver"):
+    with pytest.raises(ValueError, match=r"the evaluator ciou needs heat_map, which avenet does not provide"):
         experiment.build(config, tmp_path)
 
 

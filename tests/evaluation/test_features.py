@@ -66,7 +66,7 @@ def test_names_are_those_of_conv4_2_before_and_after_its_relu():
 
 def test_only_the_papers_towers_on_single_frames_have_features():
     model = model_of(l3net)
-    assert features.delivered(model) == set(features.FEATURES)
+    assert features.available(model) == set(features.FEATURES)
     model.inputs = dataclasses.replace(INPUTS, frames=25)
-    assert features.delivered(model) == {"audio_pool4", "audio_features", "audio_conv4_2"}
-    assert features.delivered(nnx.eval_shape(lambda: model_of(lvs))) == set()
+    assert features.available(model) == {"audio_pool4", "audio_features", "audio_conv4_2"}
+    assert features.available(nnx.eval_shape(lambda: model_of(lvs))) == set()

@@ -40,7 +40,7 @@ def test_draws_are_averaged_by_hand():
     low, high = found["accuracy_interval"]
     assert (low, high) == pytest.approx((1 / 2, 3 / 4))
     arrays["pair_draw"] = np.array([-1, -1, 0, 0, 0, 1])
-    with pytest.raises(ValueError, match=r"2 of 6 pairs correspond, the draws have \[3, 1\] negatives"):
+    with pytest.raises(ValueError, match=r"2 of 6 pairs correspond, and the draws have \[3, 1\] negatives"):
         avc_accuracy.evaluate(arrays)
 
 

@@ -148,8 +148,8 @@ def test_regularisation_is_named():
     [
         ({"components": 0}, r"components = 0, curve = \(16, .*at least 1 direction"),
         ({"curve": (4, 0)}, r"components = 128, curve = \(4, 0\); at least 1 direction"),
-        ({"regularisation": -1.0}, r"regularisation = -1.0; 0 or more"),
-        ({"regularisation": np.nan}, r"regularisation = nan; 0 or more"),
+        ({"regularisation": -1.0}, r"regularisation = -1.0; it must be 0 or more"),
+        ({"regularisation": np.nan}, r"regularisation = nan; it must be 0 or more"),
     ],
 )
 def test_wrong_options_are_refused(options, message):
@@ -163,7 +163,7 @@ def test_wrong_features_are_refused():
         cca.evaluate(test, **OPTIONS)
     with pytest.raises(ValueError, match=r"cca \(fit\): missing \['audio_embedding'\]"):
         cca.evaluate(test, {"image_embedding": train["image_embedding"]}, **OPTIONS)
-    with pytest.raises(ValueError, match=r"features have 6 .* and 5 .* dimensions, those of fit 4 and 5"):
+    with pytest.raises(ValueError, match=r"features have 6 .* and 5 .* dimensions, but those of fit 4 and 5"):
         cca.evaluate(test, train | {"image_embedding": np.ones((20, 4))}, **OPTIONS)
     with pytest.raises(ValueError, match="1 row in fit; at least 2"):
         cca.evaluate(test, pairs(1), **OPTIONS)

@@ -38,8 +38,8 @@ def test_a_frame_succeeds_if_all_its_sources_are_found():
     ("change", "message"),
     [
         ({"boxes": np.full((6, 1, 4), np.nan)}, "of 6 rows 6 have no usable box in boxes, 0 repeat"),
-        ({"source": np.zeros(6, int)}, "0 have no usable box in boxes, 3 repeat the source of their frame"),
-        ({"image_item": np.arange(6)}, "0 repeat .* and 6 frames have one source only"),
+        ({"source": np.zeros(6, int)}, "0 have no usable box in boxes and 3 repeat a source of their frame"),
+        ({"image_item": np.arange(6)}, "0 repeat .* 6 frames have only one source"),
     ],
 )
 def test_wrong_input_is_refused(change, message):

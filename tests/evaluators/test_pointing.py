@@ -98,7 +98,7 @@ def test_a_box_is_in_the_image_if_a_part_with_an_area_is():
     empty, line, left = [0.5, 0.5, 0.5, 0.5], [0.2, 0.3, 0.2, 0.9], [0.2, -0.5, 0.8, 0.0]
     boxes = np.array([[CUT, OUTSIDE, NOTHING], [empty, line, left], [LEFT_TOP, RIGHT, [np.nan, 0.0, 1.0, 1.0]]])
     expected = [[True, False, False], [False, False, False], [True, True, False]]
-    np.testing.assert_array_equal(pointing.in_picture(boxes), expected)
+    np.testing.assert_array_equal(pointing.in_frame(boxes), expected)
 
 
 def test_no_distractor_gives_no_accuracy_with_distractor():

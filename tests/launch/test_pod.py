@@ -111,7 +111,7 @@ def test_only_the_first_process_reports_progress(pod):
     finished = pod[3].stdout.splitlines()
     # From step 2 if the crash came before the checkpoint of step 3 was complete.
     assert any(
-        re.match(r"\[0\] Resumes from step [23] .*; 8 worker\(s\) on 4 device\(s\) \(cpu\) of 2 pro", line)
+        re.match(r"\[0\] Resuming from step [23] .*; 8 worker\(s\) on 4 device\(s\) \(cpu\) of 2 pro", line)
         for line in finished
     )
     assert [line for line in finished if line.startswith("[1] ")] == []

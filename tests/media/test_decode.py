@@ -98,7 +98,7 @@ def test_audio_may_change_its_rate_and_channels(tmp_path):
 
 def test_frames_without_time_stamps_are_refused(tmp_path):
     path = plain(tmp_path / "clip.avi", codecs=("libx264", "pcm_s16le"))
-    with pytest.raises(decode.UnreadableClip, match="time stamps of its frames go back; re-encode it as mp4"):
+    with pytest.raises(decode.UnreadableClip, match="time stamps of its frames go backwards; re-encode it as mp4"):
         decode.read_clip(path)
 
 

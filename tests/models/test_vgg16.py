@@ -90,7 +90,7 @@ def test_evaluators_that_need_sound_are_refused():
     available = collect.output_names(build_network(config).outputs(2)) | registry.ANNOTATIONS
     needs = registry.needs(config)
     scoring.check_needs(needs[:1], available, "vgg16")
-    with pytest.raises(ValueError, match="avc_accuracy needs logit, which vgg16 does not deliver"):
+    with pytest.raises(ValueError, match="avc_accuracy needs logit, which vgg16 does not provide"):
         scoring.check_needs(needs[1:2], available, "vgg16")
     with pytest.raises(ValueError, match="cca needs audio_embedding"):
         scoring.check_needs(needs[2:], available, "vgg16")

@@ -152,7 +152,7 @@ def test_a_full_disk_is_an_error_and_the_last_checkpoint_is_intact(saved):
     checkpoints = opened(saved)
     with (
         files_no_larger_than(4096),
-        pytest.raises(ValueError, match=r"no space is left .* is of step 2\. Make room"),
+        pytest.raises(ValueError, match=r"no space is left .* is of step 2\. Free some space"),
     ):
         save_and_wait(checkpoints, 3)
     assert_is(restored(saved), 2)

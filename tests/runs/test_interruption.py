@@ -47,8 +47,8 @@ def test_exit_codes_are_those_of_the_signals(runs):
 
 def test_preempted_it_says_where_it_saved(runs):
     _, killed, _ = runs
-    assert "Ends: preempted (SIGTERM): step " in said(killed)
-    assert "Resumes from step " in said(killed)
+    assert "Stopping: preempted (SIGTERM): step " in said(killed)
+    assert "Resuming from step " in said(killed)
 
 
 def test_it_ends_with_the_same_bits_and_results(runs):

@@ -227,7 +227,7 @@ def test_curves_are_in_proportion():
     [(["contrast"], False), (["labelled"], False), (["shifted"], True), (["contrast", "avc"], True)],
 )
 def test_ln_2_is_drawn_only_for_losses_on_single_pairs(pairings, drawn):
-    loss, *others = training_curves.charts_of(pairings)
+    loss, *others = training_curves.select_charts(pairings)
     assert [chart.level for chart in others] == [0.5, 0.5]
     svg = training_curves.curves({"a": [{"step": step, "train/loss": 2.0} for step in (1, 2)]}, loss)
     assert ("stroke-dasharray" in svg) == (loss.level is not None) == drawn
@@ -273,9 +273,9 @@ def test_table_shows_each_score_beside_its_baseline():
         "-------  ---------------  ----------------------------  -----  ----------------  ----------------  -----\n"
         "avolnet  esc50/all/fold1  AVC accuracy                  0.812  chance            0.500             64/64\n"
         "avolnet  not stated       nDCG@30 image → image         0.500  chance            0.100             32/32\n"
-        "avolnet  not stated       nDCG@30 image → sound         0.250  chance            0.200             32/32\n"
-        "avolnet  not stated       nDCG@30 sound → image         0.375  chance            0.300             32/32\n"
-        "avolnet  not stated       nDCG@30 sound → sound         0.625  chance            0.400             32/32\n"
+        "avolnet  not stated       nDCG@30 image → audio         0.250  chance            0.200             32/32\n"
+        "avolnet  not stated       nDCG@30 audio → image         0.375  chance            0.300             32/32\n"
+        "avolnet  not stated       nDCG@30 audio → audio         0.625  chance            0.400             32/32\n"
         "avolnet  not stated       Pointing accuracy             0.750  centre            0.250             28/32\n"
         "avolnet  not stated       Mean maximum of the heat map  0.900  mismatched sound  0.125             32/32\n"
         "l3net    esc50/all/fold1  AVC accuracy                  0.812  chance            0.500             64/64"

@@ -1,9 +1,9 @@
 """Names and shapes of the evaluation arrays, and their checks.
 
-One row is one pair of a frame and a second of audio, N rows in all. `avlearn/evaluation/collect.py` makes the arrays;
-an `.npz` of another system may have the same names:
+One row is one pair of a frame and a second of audio, N rows in all. `avlearn/evaluation/collect.py` collects the
+arrays; an `.npz` of another system may provide them under the same names:
 
-  corresponds [N]: whether frame and audio are of one moment of one video
+  corresponds [N]: whether frame and audio come from one moment of one video
   logit [N]: log-odds that they correspond
   image_item [N]: number of the frame's clip
   pair_draw [N]: number of the draw of a negative pair; -1 for a corresponding pair
@@ -14,14 +14,14 @@ an `.npz` of another system may have the same names:
   box_sounding [N, boxes]: whether the object in the box sounds
   box_annotator [N, boxes]: number of the annotator who drew the box
   silent [N]: whether the audio is silence
-  source [N]: class of the one source whose audio and boxes the row has
+  source [N]: class of the source that the row's audio and boxes belong to
   image_pool4, audio_pool4 [N, channels]: maximum of each channel of conv4_2, after its ReLU, over all positions
   untrained_...: the same arrays of the network with its initial weights
 
-Sound classification has W rows of windows of C clips; the linear probe has rows of images:
+Sound classification has W rows, windows of C clips; the rows of the linear probe are images:
 
   audio_features [W, dim]: conv4_2 before its ReLU, max-pooled to 4 x 3 cells (6,144 numbers)
-  clip [W]: number of the window's clip, an index of the next two arrays
+  clip [W]: number of the window's clip, an index into the next three arrays
   labels [C, classes], fold [C]: class and cross-validation fold of each clip
   tested [C]: whether the fold of the clip is a test fold
   image_features [N, dim]: conv4_2 after its ReLU, max-pooled to 4 x 4 cells (8,192 numbers)
@@ -66,8 +66,8 @@ def arrays(evaluator: str, test: Mapping[str, np.ndarray], names: Sequence[str])
       names: names of the arrays that are needed.
 
     Raises:
-      ValueError: an array is missing, not numeric, of wrong dimensions or another number of rows, empty or not finite;
-        names the evaluator, the array and the number of rows.
+      ValueError: an array is missing, not numeric, empty or not finite, or has the wrong number of dimensions or rows;
+        the message names the evaluator, the array and the number of rows.
     """
     missing = [name for name in names if name not in test]
     if missing:

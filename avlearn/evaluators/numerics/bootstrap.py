@@ -1,4 +1,4 @@
-"""Bootstrap intervals of a share, over clips."""
+"""Bootstrap confidence intervals of a share, resampled by clip."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -23,9 +23,10 @@ def interval(
       seed: seed of the draws.
       weight: weight of each row in the share; None: equal weights.
     """
-    clips, of_row = np.unique(clip, return_inverse=True)
+    clips, clip_of_row = np.unique(clip, return_inverse=True)
     weight = np.ones(len(hits)) if weight is None else weight
-    hits_of_clip, rows_of_clip = np.bincount(of_row, weights=hits * weight), np.bincount(of_row, weights=weight)
+    hits_of_clip = np.bincount(clip_of_row, weights=hits * weight)
+    rows_of_clip = np.bincount(clip_of_row, weights=weight)
     rng = np.random.default_rng(seed)
     draws = (rng.integers(len(clips), size=len(clips)) for _ in range(resamples))
     shares = [hits_of_clip[draw].sum() / rows_of_clip[draw].sum() for draw in draws]

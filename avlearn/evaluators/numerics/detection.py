@@ -1,9 +1,9 @@
 """Detection scores: precision and recall over a confidence, on pairs with and without a sounding object.
 
-As on the extended Flickr-SoundNet and VGG-SS test sets (Mo and Morgado, A Closer Look at Weakly-Supervised
-Audio-Visual Source Localization, section 5): above the threshold a correctly localized object is found, anything else
-is a false alarm; a sounding object below the threshold is missed. A sounding object localized wrongly is a false alarm
-only.
+The definitions are those of the extended Flickr-SoundNet and VGG-SS test sets (Mo and Morgado, A Closer Look at
+Weakly-Supervised Audio-Visual Source Localization, section 5). Above the threshold, a correctly localized object is
+found and anything else is a false alarm; below it, a sounding object is missed. A sounding object that is localized
+wrongly counts only as a false alarm.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 def scores(
     confidence: Float[np.ndarray, " n"], sounding: Bool[np.ndarray, " n"], localized: Bool[np.ndarray, " n"]
 ) -> dict[str, float]:
-    """Compute the average precision (interpolated) and the greatest F1 over all thresholds.
+    """Compute the average precision (interpolated) and the highest F1 over all thresholds.
 
     Args:
       confidence: confidence of each pair.
@@ -21,7 +21,7 @@ def scores(
       localized: whether it is localized correctly; counts for sounding pairs only.
 
     Returns:
-      average_precision: sum over the steps of recall, each with the best precision at that recall or a higher one;
+      average_precision: sum of the steps of recall, each times the best precision at that recall or a higher one;
       max_f1.
     """
     found, false_alarms, missed = _counts(confidence, sounding, localized)
@@ -37,9 +37,9 @@ def scores(
 def _counts(
     confidence: Float[np.ndarray, " n"], sounding: Bool[np.ndarray, " n"], localized: Bool[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " thresholds"], Float[np.ndarray, " thresholds"], Float[np.ndarray, " thresholds"]]:
-    """Count found, false alarms and missed, with each distinct confidence as the threshold."""
+    """Count found objects, false alarms and missed objects, with each distinct confidence as the threshold."""
     order = np.argsort(-confidence, kind="stable")
-    last = np.flatnonzero(np.diff(confidence[order], append=-np.inf))  # of the pairs of equal confidence
+    last = np.flatnonzero(np.diff(confidence[order], append=-np.inf))  # the last pair of each confidence
     found = np.cumsum((sounding & localized)[order])[last]
     detected = last + 1
     missed = sounding.sum() - np.cumsum(sounding[order])[last]

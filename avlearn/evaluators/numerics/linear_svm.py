@@ -1,8 +1,8 @@
 """One-vs-all linear support vector machines, all classes at once.
 
-Solves the problem of scikit-learn's LinearSVC (L2 regularisation, the intercept included; squared hinge loss), with two
-matrix products per step for all classes. On a training set of ESC-50 (16,000 windows x 6,144 features) LinearSVC takes
-as long for one class as this module for fifty.
+Solves the same problem as scikit-learn's LinearSVC (squared hinge loss; L2 regularisation, also of the intercept) with
+two matrix products per step for all classes. On a training set of ESC-50 (16,000 windows x 6,144 features), LinearSVC
+takes as long for one class as this module does for fifty.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def fit(
     tolerance: float = 1e-3,
     steps: int = 1000,
 ) -> tuple[Float[np.ndarray, "coefficients count"], bool]:
-    """Fit the weights of each class, with its intercept in the last row; return them, and whether they have converged.
+    """Fit the weights of each class, with its intercept in the last row; return them, and whether they converged.
 
     Minimises `|w|^2 / 2 + penalty * sum(max(0, 1 - y * score)^2)` for each class (L-BFGS), y = 1 for the class and -1
     for all others. Products are computed in the features' type.

@@ -35,15 +35,15 @@ def truth_maps(
     for truth, frame_corners, frame_usable, annotators in zip(maps, corners, usable, annotator, strict=True):
         drawn_by = annotators if ground_truth == "consensus" else np.zeros_like(annotators)
         for one in np.unique(drawn_by[frame_usable]):
-            of_one = np.zeros((PIXELS, PIXELS), bool)
+            covered = np.zeros((PIXELS, PIXELS), bool)
             for top, left, bottom, right in frame_corners[frame_usable & (drawn_by == one)]:
-                of_one[top:bottom, left:right] = True
-            truth += of_one
+                covered[top:bottom, left:right] = True
+            truth += covered
     return np.minimum(maps if ground_truth == "union" else maps / 2, 1)
 
 
 def upsample(heat_map: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n 224 224"]:
-    """Resize maps to 224 x 224 pixels, bilinear, and scale each to 0 ... 1; a constant map becomes 0."""
+    """Resize maps to 224 x 224 pixels, bilinearly, and scale each to 0 to 1; a constant map becomes 0."""
     size = (PIXELS, PIXELS)
     maps = np.stack([cv2.resize(each, size, interpolation=cv2.INTER_LINEAR) for each in heat_map.astype(np.float64)])
     flat = maps.reshape(len(maps), -1)  # a view

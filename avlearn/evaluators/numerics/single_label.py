@@ -1,4 +1,4 @@
-"""One class for each row, for metrics that take a single class: rules for clips with several labels."""
+"""Rules for clips with several labels, for metrics that take one class per row."""
 
 import numpy as np
 from jaxtyping import Bool, Int, Num
@@ -14,8 +14,8 @@ def classes(
     Args:
       evaluator: name of the evaluator, for the messages.
       labels: classes of each row, true or false.
-      rule: `only`: each row must have exactly one class; `first`: the class of lowest number; `expanded`: a row for
-        each class.
+      rule: `only`: each row must have exactly one class; `first`: the class with the lowest number; `expanded`: a row
+        for each class.
 
     Raises:
       ValueError: an unknown rule, labels that are not true or false, rows without a class, or, with `only`, rows with

@@ -13,7 +13,7 @@ from avlearn.models.layers.convolution import convolve
 from avlearn.models.layers.convolve_video import convolve_video
 from avlearn.models.layers.maximum import larger, largest
 
-CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}  # of each block's two convolutions, before the width factor
+CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}  # channels of each block's two convolutions, before the width factor
 DTYPES = ("float32", "bfloat16")
 CONV1_STRIDES = (1, 2)  # Look, Listen and Learn; Objects that Sound
 LAST_LAYER = f"{max(CHANNELS)}_2"
@@ -43,7 +43,7 @@ class MaxPool2x2(nnx.Module):
         """Halve the map."""
         _, *times, height, width, _ = x.shape
         rows, cols = height // 2, width // 2
-        # By slices: on a CPU the gradient of a window reduction is a slow scatter.
+        # Slices, because on a CPU the gradient of a window reduction is a slow scatter.
         x = x[..., : 2 * rows, : 2 * cols, :]
         x = larger(x[..., ::2, :, :], x[..., 1::2, :, :])
         x = larger(x[..., ::2, :], x[..., 1::2, :])
@@ -119,7 +119,7 @@ class ConvTower(nnx.Module):
         """Return conv4_2's map after its ReLU: 14 x 14 x 512 for a frame, 16 x 12 x 512 for a second of sound.
 
         The centre of cell (row, col) is at ((row + .5) / rows, (col + .5) / cols) of the input; with stride 2 in
-        conv1_1 the centre of its receptive field lies half a pixel further down and to the right.
+        conv1_1 the centre of its receptive field is half a pixel further down and to the right.
 
         Raises:
           ValueError: see `before_last_relu`.
@@ -197,15 +197,15 @@ def flow_input(flow: UInt8[Array, "batch height width channels"]) -> Float[Array
 
 
 def spectrogram_input(log_spectrogram: Float[Array, "batch columns bins"]) -> Float[Array, "batch bins columns 1"]:
-    """Make a log-spectrogram a one-channel image, frequency x time as in the papers' figures."""
+    """Turn log-spectrograms into one-channel images, frequency x time as in the papers' figures."""
     return log_spectrogram.swapaxes(1, 2)[..., None]
 
 
 def centred_he_normal(centre_share: float) -> nnx.initializers.Initializer:
     """Return an He normal initializer for 3 x 3 (x 3) kernels with this share of the variance at each 3 x 3's centre.
 
-    1/9 treats all cells alike. A larger share concentrates each cell's effective receptive field around the cell, so
-    that short training does not learn maps whose peaks lie beside the objects.
+    1/9 treats all cells alike. A larger share concentrates each cell's effective receptive field around the cell;
+    otherwise a short training run may learn maps whose peaks are next to the objects.
     """
     around = (1 - centre_share) / 8
     variance = 9 * np.array([[around, around, around], [around, centre_share, around], [around, around, around]])
@@ -221,9 +221,9 @@ def conv3x3(
     in_channels: int, out_channels: int, stride: int, config: ConfigDict, rngs: nnx.Rngs, *, in_time: bool = False
 ) -> nnx.Conv:
     """Build a 3 x 3 convolution, 3 x 3 x 3 with `in_time`, without bias; the stride applies to every axis."""
-    # Only this padding gives the sizes that OtS prints: with stride 2, one row and column after the last and none
-    # before the first halve 224 to 112, 257 to 128 and 200 to 100. Padding on both sides would give 129 for 257.
-    # `both` is PyTorch's padding=1, for weights that were trained with it.
+    # With stride 2, only padding after the last row and column reproduces the sizes that OtS prints: 224 to 112, 257 to
+    # 128, 200 to 100. Padding on both sides would turn 257 into 129; `both` is PyTorch's padding=1, for weights that
+    # were trained with it.
     padding = (0, 1) if stride == 2 and config.conv1_padding == "after" else (1, 1)
     axes = 3 if in_time else 2
     return nnx.Conv(
@@ -247,7 +247,7 @@ def batch_norm(
     *,
     scale_init: nnx.initializers.Initializer = nnx.initializers.ones,
 ) -> nnx.BatchNorm:
-    """Build batch normalisation in float32, whatever the dtype of the convolutions.
+    """Build batch normalisation, in float32 whatever the dtype of the convolutions.
 
     bfloat16 would round running means and scales to 8 bits.
     """
@@ -270,6 +270,6 @@ def check_config(config: ConfigDict) -> None:
         raise ValueError(f"model.width is {config.width}; use a number above 0, 1 in the papers (--config.model.width)")
     if not 0 <= config.batch_norm_momentum < 1:
         raise ValueError(
-            f"model.batch_norm_momentum is {config.batch_norm_momentum}; use a number from 0 to below 1 "
+            f"model.batch_norm_momentum is {config.batch_norm_momentum}; use a number that is at least 0 and below 1 "
             "(--config.model.batch_norm_momentum=...)"
         )

@@ -1,4 +1,4 @@
-"""XLA's convolution, replaced by faster computations where its CPU backend is slow."""
+"""Convolution by XLA, or by faster computations in cases where XLA's CPU backend is slow."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from avlearn.models.layers import winograd
 
-NAME = "convolution"  # names the output for `avlearn.training.step.REMATERIALISATIONS`
+NAME = "convolution"  # name of the output in `avlearn.training.step.REMATERIALISATIONS`
 
 
 def convolve(

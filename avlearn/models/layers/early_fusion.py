@@ -16,7 +16,7 @@ from avlearn.models.layers.maximum import larger, largest
 from avlearn.models.layers.residual import NormalisedConv, ResidualBlock, same_conv
 from avlearn.models.layers.resnet import MaxPool3x3
 
-COMPRESSION = 255.0  # of the waveform's logarithmic scale
+COMPRESSION = 255.0  # parameter of the waveform's logarithmic (mu-law) scale
 SOUND_CHANNELS = {"conv1_1": 64, "conv2_1": 128, "conv3_1": 128, "conv4_1": 256, "conv5_1": 128}
 CUBE = (3, 3, 3)
 ONES = (1, 1, 1)
@@ -109,7 +109,7 @@ def pool_to_steps(x: Float[Array, "batch length channels"], steps: int) -> Float
     Raises:
       ValueError: `length` is below `steps`.
     """
-    # DIFFERS: (Owens and Efros 3) segments are fixed; the released code draws their bounds (fractional max pooling).
+    # DIFFERS: (Owens and Efros 3) segments are fixed; the released code draws random bounds (fractional max pooling).
     length = x.shape[1]
     if length < steps:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""AVE-Net, AVE+MF and AVE+OF except for their vision subnetworks (Objects that Sound, section 3, figure 2)."""
+"""The parts that AVE-Net, AVE+MF and AVE+OF share: all but vision (Objects that Sound, section 3, figure 2)."""
 
 import jax.numpy as jnp
 from flax import nnx
@@ -13,7 +13,7 @@ DISTANCE_EPSILON = 1e-6  # under the square root, whose gradient is infinite at 
 
 
 class EmbeddingNetwork(nnx.Module):
-    """A network that decides correspondence from the Euclidean distance of two 128-D embeddings, which aligns them.
+    """A network that decides correspondence by the Euclidean distance of two 128-D embeddings, which aligns them.
 
     Layers: vision, given by the subclass; audio.conv1_1 ... audio.pool4, audio.fc1, audio.fc2; fc3, from the distance
     to the two logits (index 0: does not correspond, 1: corresponds).

@@ -1,4 +1,4 @@
-"""A network as a text table of layers, output shapes and parameters, for golden files and dry runs."""
+"""Formats a network as a table of layers, output shapes and parameters, for golden files and dry runs."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from avlearn.types import Batch, InputSpec
 def layer_table(model: nnx.Module) -> str:
     """Return a table of a network's layers in execution order, for one pair of the size in `model.inputs`.
 
-    Shapes come from a trace without computation: a full-size network takes about a second.
+    Shapes come from a trace, so nothing is computed: a full-size network takes about a second.
 
     Args:
       model: a network of this package, or `nnx.eval_shape` of one.

@@ -1,8 +1,8 @@
 """Maxima whose gradient goes to exactly one of the values, however the program is compiled.
 
 JAX's own gradient of a maximum tests which values equal it. XLA may recompute the values for this test with different
-rounding; then none of them, or a wrong one, equals the maximum, and compiled steps lost parts of the gradient. Here a
-comparison selects one value, whatever the rounding.
+rounding; then none of them, or a wrong one, equals the maximum, and a compiled step loses part of the gradient. Here a
+comparison selects exactly one value, whatever the rounding.
 """
 
 import jax

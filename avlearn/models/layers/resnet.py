@@ -1,4 +1,4 @@
-"""ResNet-18 whose last stage keeps its resolution: both streams of Localizing Visual Sounds the Hard Way (LVS, 3.1).
+"""ResNet-18 whose last stage keeps its resolution, for both streams of Localizing Visual Sounds the Hard Way (LVS 3.1).
 
 Layers have torchvision's names, so its weights map one to one: `layer2.0.downsample.1` is
 `tower.layer2.0.downsample.1`.
@@ -28,7 +28,7 @@ class MaxPool3x3(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch rows cols channels"]:
         """Halve the map, rounded up."""
-        # Rows, then columns, by slices: on a CPU the gradient of a window reduction is a slow scatter.
+        # Slices, because on a CPU the gradient of a window reduction is a slow scatter.
         for axis in (1, 2):
             length = x.shape[axis]
             padding = [(0, 0)] * 4
@@ -132,8 +132,8 @@ class ResNet18(nnx.Module):
         """Return the map after the last ReLU: 14 x 14 x 512 for a frame, 17 x 13 x 512 for 257 x 200 cells of sound.
 
         Values are never negative. Every halving rounds up and keeps the first row: the receptive field of cell
-        (row, col) is centred on pixel (16 row, 16 col), counted from 0, 7.5 pixels above and to the left of the centre
-        of the image region that the cell stands for.
+        (row, col) is centred on pixel (16 row, 16 col), counted from 0, which is 7.5 pixels above and to the left of
+        the centre of the image region that the cell represents.
         """
         x = nnx.relu(self.bn1(self.conv1(x))).astype(self.dtype)
         x = self.maxpool(x)

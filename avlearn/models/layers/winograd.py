@@ -1,12 +1,11 @@
-"""3 x 3 convolutions at stride 1 with a quarter of the products, on CPUs: Winograd's minimal filtering.
+"""Winograd's minimal filtering: 3 x 3 convolutions at stride 1 with a quarter of the products, on CPUs.
 
 F(4 x 4, 3 x 3) of Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks" (section 4):
 Y = A^T [(G g G^T) * (B^T d B)] A computes a tile of 4 x 4 outputs from 6 x 6 inputs with 36 products for each pair of
-channels instead of 144. Over all tiles these are 36 matrix products. On other devices the program contains XLA's own
-convolution.
+channels instead of 144. Over all tiles these are 36 matrix products. Other devices run XLA's own convolution.
 
 The matrices interpolate at the points 0, +-3/4, +-3/2 and infinity. With the paper's points, 0, +-1, +-2 and infinity,
-the largest error is about four times as large.
+the largest error would be about four times as large.
 """
 
 import functools
@@ -19,14 +18,14 @@ from jaxtyping import Array, Float
 
 TILE = 4  # outputs on a side of a tile
 INPUT_TILE = TILE + 2  # inputs on a side of a tile
-# The limits above which it was measured to be faster than XLA's convolution (docs/running/performance.md). With few
-# channels, transforming the maps costs more than it saves; with few tiles, transforming the kernel does, and products
-# are slow.
+# Above these limits it was measured to be faster than XLA's convolution (docs/running/performance.md). With few
+# channels, transforming the maps costs more than it saves; with few tiles, transforming the kernel does, and small
+# matrix products are slow.
 MIN_CHANNELS = 64  # in and out
 MIN_CHANNEL_PAIRS = 64 * 128  # input channels x output channels
 MIN_SIDE = 12
 MIN_TILES = 64
-NEAR, FAR = 0.75, 1.5  # the points besides 0 and infinity, each with both signs
+NEAR, FAR = 0.75, 1.5  # the other points than 0 and infinity, each with both signs
 NEAR_SHARE = 1 / (2 * NEAR**2 * (NEAR**2 - FAR**2))
 FAR_SHARE = 1 / (2 * FAR**2 * (FAR**2 - NEAR**2))
 LAYOUT = ("NHWC", "HWIO", "NHWC")

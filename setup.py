@@ -45,7 +45,7 @@ setup(
         "importlib_resources>=6,<8",
         "mlcroissant>=1.0,<2",
         "av>=17.1,<20",
-        "etils[epath]>=1.9.1,<2",
+        "etils[epath]>=1.14,<2",
         "flax>=0.12.1,<0.13",
         "google-crc32c>=1.6,<2",
         "h5py>=3.11,<4",

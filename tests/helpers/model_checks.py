@@ -111,9 +111,16 @@ def _run(graphdef, state, inputs, method: str):
 
 
 def assert_matches_reference(
-    make_reference: str, model: nnx.Module, batch: Batch, *, training: bool, scaling: str = "symmetric", **settings
+    make_reference: str,
+    model: nnx.Module,
+    batch: Batch,
+    *,
+    training: bool,
+    scaling: str = "symmetric",
+    atol: float = 1e-4,
+    **settings,
 ) -> None:
-    """Check outputs, and in training the updated running statistics, against PyTorch in float64, to 1e-4.
+    """Check outputs, and in training the updated running statistics, against PyTorch in float64.
 
     Args:
       make_reference: name in tests/helpers/reference_networks.py.
@@ -121,6 +128,7 @@ def assert_matches_reference(
       batch: its inputs.
       training: normalise with the batch's statistics.
       scaling: of the frames.
+      atol: allowed difference of the outputs.
       **settings: arguments of `make_reference`.
     """
     torch = pytest.importorskip("torch")
@@ -146,7 +154,7 @@ def assert_matches_reference(
     for field in dataclasses.fields(outputs):
         if field.name in expected:
             np.testing.assert_allclose(
-                getattr(outputs, field.name), expected[field.name].numpy(), atol=1e-4, err_msg=field.name
+                getattr(outputs, field.name), expected[field.name].numpy(), atol=atol, err_msg=field.name
             )
         else:
             assert getattr(outputs, field.name) is None

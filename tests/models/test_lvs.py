@@ -44,8 +44,10 @@ def test_layers_are_those_of_the_paper():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_pass_agrees_with_pytorch(training):
-    # The log-odds are cosines divided by .03, so 1e-4 in log-odds is 3e-6 in cosines.
-    assert_matches_reference("Lvs", randomised(make_model), small_batch(SMALL), training=training, scaling="imagenet")
+    # The log-odds are cosines divided by .03, so 3e-4 in log-odds is 1e-5 in cosines.
+    assert_matches_reference(
+        "Lvs", randomised(make_model), small_batch(SMALL), training=training, scaling="imagenet", atol=3e-4
+    )
 
 
 def test_all_pairs_equal_a_loop_over_pairs():

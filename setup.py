@@ -56,7 +56,7 @@ setup(
         "loky>=3.5,<4",
         "matplotlib>=3.9,<4",
         "ml-collections>=1.0,<2",
-        "numpy>=2,<3",
+        "numpy>=2.1,<3",
         "opencv-contrib-python-headless>=4.10.0.84,<6",  # contrib has TV-L1
         "optax>=0.2.5,<0.3",
         "orbax-checkpoint>=0.12,<0.13",

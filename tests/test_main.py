@@ -255,7 +255,7 @@ def test_evaluates_another_runs_checkpoint_and_refuses_another_networks(runs, ti
     on_eight = json.loads((tmp_path / "three" / "results.json").read_text())
     assert on_eight["ndcg"]["im-aud"] == pytest.approx(first["ndcg"]["im-aud"])
     assert on_eight["avc_accuracy"]["roc_auc"] == pytest.approx(first["avc_accuracy"]["roc_auc"], abs=1e-3)
-    with pytest.raises(ValueError, match="holds the network 'avenet', the config builds 'l3net'"):
+    with pytest.raises(ValueError, match="holds the network 'avenet', but the config builds 'l3net'"):
         main.run(tiny("l3net", tiny_world), tmp_path / "b", "evaluate", str(runs / "avenet" / "checkpoints"))
     with pytest.raises(ValueError, match="no checkpoint in"):
         main.run(tiny("l3net", tiny_world), tmp_path / "c", "evaluate", None)

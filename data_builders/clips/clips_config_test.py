@@ -23,7 +23,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one():
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("name", "a/b", "text in quotes, of letters, digits and _ . -"),
+        ("name", "a/b", "quoted text that consists of letters, digits and _ . -"),
         ("frames_per_second", "5", "a number"),
         ("segment_seconds", True, "a number"),
         ("waveform_hz", 21_000.5, "a whole number"),

@@ -103,5 +103,5 @@ def test_agrees_with_scikit_learn():
 
 def test_unbalanced_pairs_are_refused():
     arrays = {"logit": np.zeros(3), "corresponds": np.array([True, True, False]), "image_item": np.arange(3)}
-    with pytest.raises(ValueError, match=r"avc_accuracy: 2 of 3 pairs correspond.*half of a draw.*pairing 'avc_draws'"):
+    with pytest.raises(ValueError, match=r"avc_accuracy: 2 of 3 pairs.*half of each draw.*pairing 'avc_draws'"):
         avc_accuracy.evaluate(arrays)

@@ -75,7 +75,7 @@ def test_chance_counts_shared_classes():
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({}, {"perplexity": 60.0}, "perplexity = 60.0; above 0 and below the number of points, 2 x 30"),
+        ({}, {"perplexity": 60.0}, "perplexity = 60.0; it must be above 0 and below the number of points, 2 x 30"),
         ({}, {"neighbours": 59}, "neighbours = 59; from 1 to 58, for 30 rows"),
         ({"audio_embedding": np.ones((30, 4))}, {}, "image_embedding has 5 dimensions and audio_embedding 4"),
         ({"labels": np.full((30, 2), 0.5)}, {}, "labels is neither 0 nor 1 in 30 of 30 rows"),

@@ -62,7 +62,7 @@ def test_keeps_the_latest_two_and_the_best(saved):
 def test_another_network_is_refused(saved):
     other = steps.initial_state(l3net.Model(model_config(), INPUTS, rngs=nnx.Rngs(0)), optax.adam(1e-3))
     with pytest.raises(
-        ValueError, match=r"holds the network 'avenet', the config builds 'l3net'; \d+ of \d+ parameters"
+        ValueError, match=r"holds the network 'avenet', but the config builds 'l3net'; \d+ of \d+ parameters"
     ):
         Checkpoints(saved, network="l3net", keep=2).restore_weights(other, everywhere(1), "best")
 

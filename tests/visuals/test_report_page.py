@@ -240,7 +240,7 @@ def test_animations_play_on_the_page(text, tmp_path):
 def test_moments_that_differ_from_the_maps_are_refused(tmp_path):
     complete = run(heat_map=maps())
     complete.arrays["moments"] = moments_of(5) | {"time_ms": np.arange(4)}
-    with pytest.raises(ValueError, match=r"frames of clip 5 have other times.*evaluate the run again"):
+    with pytest.raises(ValueError, match=r"frames of clip 5 differ from .*evaluate the run again"):
         report_page.write(tmp_path, [complete], "One")
 
 

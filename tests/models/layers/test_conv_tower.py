@@ -116,7 +116,7 @@ def test_inputs_that_are_too_small_are_refused():
         ("dtype", "float16", "'float16'; --config.model.dtype takes float32, bfloat16"),
         ("conv1_stride", 3, "conv1_stride is 3; --config.model.conv1_stride takes 1, 2"),
         ("width", 0.0, "width is 0.0; use a number above 0"),
-        ("batch_norm_momentum", 1.0, "momentum is 1.0; use a number from 0"),
+        ("batch_norm_momentum", 1.0, "momentum is 1.0; use a number that is at least 0"),
     ],
 )
 def test_bad_config_is_refused(key, value, message):

@@ -10,6 +10,8 @@ from avlearn.build import build_network
 from avlearn.commands import dry_run
 from tests.helpers import every_config, small_datasets
 
+pytestmark = pytest.mark.slow
+
 NAMES = configs.names()
 # Workers and pairs of each, where a paper has others than Objects that Sound's 16 x 128.
 BATCHES = {

@@ -23,6 +23,8 @@ from avlearn.training import step as steps
 from tests.helpers import tensorboard_events
 from tests.helpers.every_config import tiny
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = ("l3net", "avenet", "avolnet", "lvs", "attention10k", "supervised", "supervised_pretraining")
 WITH_MAPS = {"avolnet", "lvs", "attention10k"}
 

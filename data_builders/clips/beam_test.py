@@ -13,6 +13,8 @@ from tests.helpers.build_dataset import build, coverage, shard_bytes
 from tests.helpers.paths import ROOT
 from tests.helpers.small_clips import SmallClips
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_direct_runner_writes_the_same_bytes(built, folder, tmp_path):
     beamed = build(SmallClips, "plain", folder, tmp_path, beam_runner="DirectRunner")

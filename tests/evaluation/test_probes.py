@@ -28,6 +28,8 @@ from avlearn.runs.checkpoint import Checkpoints
 from avlearn.training import step as steps
 from tests.helpers import small_datasets
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):

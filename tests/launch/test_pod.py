@@ -17,6 +17,8 @@ from tests.helpers import tiny_run
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_network import assert_same_bits
 
+pytestmark = pytest.mark.slow
+
 STEPS = 6  # validated and saved after 3 and 6
 
 

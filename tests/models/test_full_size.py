@@ -15,6 +15,8 @@ from avlearn.devices import placement
 from avlearn.training import step as steps
 from tests.helpers.model_checks import randomised, small_batch
 
+pytestmark = pytest.mark.slow
+
 # The fewest pairs that give a gradient: two if clips are contrasted with each other, and for AVOL-Net, whose scalar
 # product of random vectors is so large that the loss of a single pair is 0.
 PAIRS = {

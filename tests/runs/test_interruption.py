@@ -16,6 +16,8 @@ from tests.helpers.killed_run import (
     start,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(tiny_world, tmp_path_factory):

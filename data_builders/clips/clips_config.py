@@ -14,8 +14,8 @@ KINDS = {
     float: ((int, float), "a number"),
     int: (int, "a whole number"),
     bool: (bool, "true or false"),
-    str: (str, "text in quotes"),
-    Sequence[str]: ((list, tuple), "a list of texts in quotes"),
+    str: (str, "quoted text"),
+    Sequence[str]: ((list, tuple), "a list of quoted texts"),
 }
 
 
@@ -85,7 +85,7 @@ class ClipsConfig(tfds.core.BuilderConfig):
             value, (allowed, words) = getattr(self, field.name), KINDS[field.type]
             right = isinstance(value, allowed) and (field.type is bool or not isinstance(value, bool))
             if not right or (isinstance(value, list | tuple) and not all(isinstance(each, str) for each in value)):
-                raise ValueError(f"{field.name}={value!r}: it is {words}")
+                raise ValueError(f"{field.name}={value!r}: it must be {words}")
 
 
 def user_keys(config: tfds.core.BuilderConfig | type[tfds.core.BuilderConfig]) -> list[str]:

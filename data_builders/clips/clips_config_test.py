@@ -29,13 +29,13 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one():
         ("waveform_hz", 21_000.5, "a whole number"),
         ("short_side", None, "a whole number"),
         ("optical_flow", "false", "true or false"),
-        ("front_end", ["lvs"], "text in quotes"),
-        ("drop", "silent_audio", "a list of texts in quotes"),
-        ("drop", [1], "a list of texts in quotes"),
+        ("front_end", ["lvs"], "quoted text"),
+        ("drop", "silent_audio", "a list of quoted texts"),
+        ("drop", [1], "a list of quoted texts"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(key, value, words):
-    with pytest.raises(ValueError, match=f"^{key}={re.escape(repr(value))}: it is {words}$"):
+    with pytest.raises(ValueError, match=f"^{key}={re.escape(repr(value))}: it must be {words}$"):
         Config(**{"name": "mine", key: value}).settings()
 
 

@@ -109,7 +109,7 @@ def test_a_training_does_not_leave_out_its_checkpoint_unsaid(tmp_path):
         ("evaluation.split", "testing", "no split 'testing'; it has train, validation, test"),
         ("train.num_workers", 12, "8 devices cannot share 12 workers evenly"),
         ("train.batch_per_worker", 100, "64 clips, fewer than one worker's batch of 100"),
-        ("inputs.front_end", "lvs", "front end 'l3', the network takes 'lvs'"),
+        ("inputs.front_end", "lvs", "front end 'l3', but the network takes 'lvs'"),
     ],
 )
 def test_config_value_that_cannot_be(tiny_world, tmp_path, key, value, message):

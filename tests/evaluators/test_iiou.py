@@ -37,7 +37,7 @@ def test_a_frame_succeeds_if_all_its_sources_are_found():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"boxes": np.full((6, 1, 4), np.nan)}, "of 6 rows 6 have no usable box in boxes, 0 repeat"),
+        ({"boxes": np.full((6, 1, 4), np.nan)}, "of 6 rows, 6 have no usable box in boxes and 0 repeat"),
         ({"source": np.zeros(6, int)}, "0 have no usable box in boxes and 3 repeat a source of their frame"),
         ({"image_item": np.arange(6)}, "0 repeat .* 6 frames have only one source"),
     ],

@@ -89,7 +89,7 @@ def test_without_lists_a_hash_divides_the_videos(manual_dir, tmp_path, capsys):
 
 def test_some_of_the_lists_are_not_enough(manual_dir, tmp_path):
     (manual_dir / "valSet.txt").unlink()
-    with pytest.raises(ValueError, match=r"valSet.txt is not in .*manual, others are"):
+    with pytest.raises(ValueError, match=r"valSet.txt is not in .*manual, but others are"):
         annotations(manual_dir, tmp_path)
 
 

@@ -180,6 +180,25 @@ def assert_all_pairs_match_single_pairs(model: nnx.Module, batch: Batch) -> None
     np.testing.assert_allclose(np.diag(all_pairs), run(model, batch).logit, rtol=1e-5, atol=1e-5)
 
 
+def assert_unit_embeddings(model: nnx.Module, batch: Batch, image: jax.Array, audio: jax.Array) -> None:
+    """Check that outputs and retrieval vectors are these image and audio vectors, scaled to length one."""
+    outputs = run(model, batch)
+    both = (outputs.image_embedding, outputs.audio_embedding)
+    for output, embedded, vectors in zip(both, embeddings(model, batch), (image, audio), strict=True):
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        np.testing.assert_allclose(output, unit, atol=1e-5)
+        np.testing.assert_allclose(embedded, unit, atol=1e-5)
+
+
+def run_in_both_types(make_model: Callable[..., nnx.Module], batch: Batch) -> tuple[Outputs, Outputs]:
+    """Return the outputs of a network in float32 and of the same in bfloat16; check that these are float32, too."""
+    single, half = (
+        run(randomised(functools.partial(make_model, dtype=dtype)), batch) for dtype in ("float32", "bfloat16")
+    )
+    assert {leaf.dtype for leaf in jax.tree.leaves(half)} == {jnp.dtype("float32")}
+    return single, half
+
+
 def assert_golden(name: str, table: str) -> None:
     """Check a layer table against the file in tests/golden, and its sizes against those that the paper prints.
 

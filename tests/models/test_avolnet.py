@@ -2,7 +2,6 @@
 
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -20,11 +19,12 @@ from tests.helpers.model_checks import (
     assert_all_pairs_match_single_pairs,
     assert_golden,
     assert_matches_reference,
-    embeddings,
+    assert_unit_embeddings,
     features,
     parameter_sum,
     randomised,
     run,
+    run_in_both_types,
     small_batch,
 )
 
@@ -82,20 +82,12 @@ def test_log_odds_start_near_zero():
 def test_retrieval_vectors_have_length_one():
     model, batch = randomised(make_model), small_batch(SMALL)
     model.eval()
-    outputs = run(model, batch)
-    cells, sound = (np.asarray(x) for x in features(model, batch))
-    both = (outputs.image_embedding, outputs.audio_embedding)
-    for embedding, embedded, vectors in zip(both, embeddings(model, batch), (cells.max((1, 2)), sound), strict=True):
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        np.testing.assert_allclose(embedding, unit, atol=1e-5)
-        np.testing.assert_allclose(embedded, unit, atol=1e-5)
+    cells, audio = features(model, batch)
+    assert_unit_embeddings(model, batch, cells.max((1, 2)), audio)
 
 
 def test_bfloat16_is_near_float32():
-    batch = small_batch(SMALL)
-    make_half = functools.partial(make_model, dtype="bfloat16")
-    expected, outputs = (run(randomised(make), batch) for make in (make_model, make_half))
-    assert {leaf.dtype for leaf in jax.tree.leaves(outputs)} == {jnp.dtype("float32")}
+    expected, outputs = run_in_both_types(make_model, small_batch(SMALL))
     assert 0 < np.abs(np.asarray(outputs.heat_map - expected.heat_map)).max() < 0.2
     np.testing.assert_allclose(outputs.logit, expected.logit, atol=0.2)
 

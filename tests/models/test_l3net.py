@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -19,11 +18,12 @@ from tests.helpers.model_checks import (
     assert_all_pairs_match_single_pairs,
     assert_golden,
     assert_matches_reference,
-    embeddings,
+    assert_unit_embeddings,
     features,
     parameter_sum,
     randomised,
     run,
+    run_in_both_types,
     small_batch,
 )
 
@@ -65,20 +65,13 @@ def test_initial_loss_is_that_of_a_guess():
 def test_retrieval_vectors_are_normalised_pool4():
     model, batch = randomised(make_model), small_batch(SMALL)
     model.eval()
-    outputs = run(model, batch)
-    both = (outputs.image_embedding, outputs.audio_embedding)
-    for embedding, embedded, pool4 in zip(both, embeddings(model, batch), features(model, batch), strict=True):
-        assert pool4.shape == (4, 32)
-        unit = pool4 / np.linalg.norm(pool4, axis=1, keepdims=True)
-        np.testing.assert_allclose(embedding, unit, atol=1e-5)
-        np.testing.assert_allclose(embedded, unit, atol=1e-5)
+    image, audio = features(model, batch)
+    assert image.shape == audio.shape == (4, 32)
+    assert_unit_embeddings(model, batch, image, audio)
 
 
 def test_bfloat16_is_near_float32():
-    batch = small_batch(SMALL)
-    make_half = functools.partial(make_model, dtype="bfloat16")
-    expected, outputs = (run(randomised(make), batch) for make in (make_model, make_half))
-    assert {leaf.dtype for leaf in jax.tree.leaves(outputs)} == {jnp.dtype("float32")}
+    expected, outputs = run_in_both_types(make_model, small_batch(SMALL))
     assert 0 < np.abs(np.asarray(outputs.logit - expected.logit)).max() < 0.2
     np.testing.assert_allclose(outputs.image_embedding, expected.image_embedding, atol=0.02)
 

@@ -25,6 +25,7 @@ from tests.helpers.model_checks import (
     parameter_sum,
     randomised,
     run,
+    run_in_both_types,
     small_batch,
 )
 
@@ -137,7 +138,5 @@ def test_clips_without_a_class_are_ignored():
 
 def test_bfloat16_is_near_float32():
     batch = small_batch(FIVE)
-    make_half = functools.partial(make_model, FIVE, dtype="bfloat16")
-    expected, outputs = (run(randomised(make), batch) for make in (functools.partial(make_model, FIVE), make_half))
-    assert {leaf.dtype for leaf in jax.tree.leaves(outputs)} == {jnp.dtype("float32")}
+    expected, outputs = run_in_both_types(functools.partial(make_model, FIVE), batch)
     assert 0 < np.abs(np.asarray(outputs.logit - expected.logit)).max() < 0.3

@@ -37,7 +37,7 @@ def follow(
       evaluation: evaluation of the training's config; `train.steps` is the last step.
       checkpoints: checkpoints of the run.
       output: directory to write to.
-      wait: called if there is no new checkpoint.
+      wait: called each time that it has to wait for a checkpoint.
     """
     output.mkdir(parents=True, exist_ok=True)
     path = output / "results.jsonl"

@@ -49,7 +49,7 @@ def evaluate(
       accuracy, accuracy_interval (95 %), items (pairs scored), without_sounding_box (corresponding pairs that were
         not scored), items_expected (expected corresponding pairs).
       accuracy_with_distractor, items_with_distractor: on scored pairs that also have a silent box in the image; the
-        accuracy is None if there are no such pairs.
+        accuracy is None if no pair has one.
       mean_maximum_matched, mean_maximum_mismatched: the map's maximum as a probability, mean over corresponding and
         over mismatched pairs.
       baselines: centre (the centre of the image), random_cell (a cell drawn uniformly, in expectation),

@@ -298,7 +298,7 @@ def test_wrong_options_are_refused():
 def vggss() -> np.ndarray:
     """Load the boxes of today's vggss.json, a row for each clip."""
     if not VGGSS.exists():
-        pytest.skip("the annotations of VGG-SS are not there")
+        pytest.skip(f"{VGGSS} is absent")
     clips = json.loads(VGGSS.read_text())
     boxes = np.full((len(clips), max(len(clip["bbox"]) for clip in clips), 4), np.nan)
     for row, clip in zip(boxes, clips, strict=True):

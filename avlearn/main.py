@@ -77,10 +77,10 @@ def run(
     """Run one mode of an experiment; the workdir defaults to `runs/<config>`, or to `inspect/<dataset>`."""
     check_flags(mode, workdir, checkpoint, arrays, topology)
     if mode == "dry_run":
-        evaluate.print_once(dry_run.describe(config, topology))
+        terminal.print_once(dry_run.describe(config, topology))
         return
     if mode == "inspect":
-        evaluate.print_once(inspect_dataset.write(config, workdir))
+        terminal.print_once(inspect_dataset.write(config, workdir))
         return
     workdir = pathlib.Path("runs") / config_name() if workdir is None else workdir
     LOG.info("Settings that differ from configs/base.py:\n%s", configs.summary(config, configs.defaults()))

@@ -1,6 +1,7 @@
 """The types that the packages share: the inputs of a network, a batch, and the outputs."""
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -143,3 +144,16 @@ class TableRow:
     baseline_title: str
     further_items: str | None = None
     decimals: int = 3
+
+
+def per_evaluator(results: Mapping[str, Mapping]) -> Iterator[tuple[str, Mapping]]:
+    """Yield each evaluator's name and results, first for the evaluation's dataset, then for the further ones.
+
+    Args:
+      results: content of a `results.json`.
+    """
+    for name, found in results.items():
+        if name != ALSO_ON:
+            yield name, found
+    for further in results.get(ALSO_ON, {}).values():
+        yield from further.items()

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from avlearn.commands import report
 from avlearn.evaluation import array_files, assembly, registry, scoring
 from avlearn.evaluation.assembly import Evaluation
+from avlearn.logs import terminal
 from avlearn.runs import workdir as workdirs
 from avlearn.runs.checkpoint import Checkpoints
 from avlearn.visuals import score_table
@@ -17,12 +18,12 @@ def evaluate(built: Evaluation, checkpoints: Checkpoints, workdir: pathlib.Path)
     """Evaluate a checkpoint; write its metrics, their arrays and the report; print the table of scores.
 
     Raises:
-      ValueError: there is no usable checkpoint, or an evaluator refuses its arrays.
+      ValueError: no checkpoint can be used, or an evaluator refuses its arrays.
     """
     found = built.run(checkpoints, built.config.evaluation.checkpoint)
     _write_config(workdir, built.config)
     array_files.save(workdir, found.results, found.arrays, found.further_arrays)
-    print_once(_table(workdir, found.results))
+    terminal.print_once(_table(workdir, found.results))
     if built.report_arrays is not None:
         shown = built.report_arrays.collect(found.state, found.arrays)
         array_files.save_arrays(workdir / array_files.FOR_REPORT, shown)
@@ -41,7 +42,7 @@ def score(config: ConfigDict, workdir: pathlib.Path, arrays: pathlib.Path) -> No
     workdirs.make(workdir)
     _write_config(workdir, config)
     array_files.save_results(workdir, results)
-    print_once(f"{_table(workdir, results)}\n\nResults: {workdir / 'results.json'}")
+    terminal.print_once(f"{_table(workdir, results)}\n\nResults: {workdir / 'results.json'}")
     _check_refused(results)
 
 
@@ -49,12 +50,6 @@ def _table(workdir: pathlib.Path, results: dict) -> str:
     """Format the table of a run's scores, each with its baseline."""
     by_run = {workdir.name: results}
     return score_table.table(by_run, registry.table_rows(by_run))
-
-
-def print_once(text: str) -> None:
-    """Print a text on the first process only."""
-    if jax.process_index() == 0:
-        print(text)
 
 
 def _write_config(workdir: pathlib.Path, config: ConfigDict) -> None:

@@ -1,7 +1,7 @@
 """The sources of evaluators' arrays: a dataset and split of the config, and forward passes over it."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ml_collections import ConfigDict
 
@@ -50,11 +50,28 @@ def window_source(config: ConfigDict, passes: ForwardPasses, open_split: Callabl
     """Return the source of windows of the sound dataset; each of its splits is a fold."""
     options = config.evaluation.sound_classification
     names = built_dataset.split_names(options.dataset, config.data.data_dir)
-    tested = registry.tested_splits(config, names)
+    tested = _tested_splits(config, names)
     splits = {name: open_split(options.dataset, split=name) for name in names}
     gather = functools.partial(passes.windows, splits=tuple(splits.values()), count=options.windows, tested=tested)
     clips = sum(len(splits[name]) for name in tested)
     return ArraySource(options.dataset, ", ".join(tested), clips, gather)
+
+
+def _tested_splits(config: ConfigDict, splits: Sequence[str]) -> tuple[str, ...]:
+    """Return the splits of the sound dataset to test on; each split is a fold.
+
+    Raises:
+      ValueError: the config names an unknown split.
+    """
+    options = config.evaluation.sound_classification
+    tested = tuple(options.test_splits) or tuple(splits)
+    unknown = [name for name in tested if name not in splits]
+    if unknown:
+        raise ValueError(
+            f"{options.dataset} has no split {', '.join(unknown)}; "
+            f"--config.evaluation.sound_classification.test_splits takes some of {', '.join(splits)}"
+        )
+    return tested
 
 
 def image_source(config: ConfigDict, passes: ForwardPasses, _: Callable, *, split_key: str) -> ArraySource:

@@ -26,8 +26,7 @@ from avlearn.build import Network, by_name
 from avlearn.data import built_dataset
 from avlearn.evaluation import collect, features, scoring
 from avlearn.ontology import Ontology
-from avlearn.types import TableRow
-from avlearn.visuals.score_table import per_evaluator
+from avlearn.types import TableRow, per_evaluator
 
 # Arrays that the input pipeline provides with each pair.
 ANNOTATIONS = {"corresponds", "labels", "boxes", "box_label", "box_sounding", "box_annotator"}
@@ -141,20 +140,3 @@ def check_classes(needs: Iterable[scoring.Needs], train: built_dataset.Split, ev
             "classes are in both. Leave it out of --config.evaluation.evaluators, or evaluate on data.dataset "
             "(--config.evaluation.dataset=)."
         )
-
-
-def tested_splits(config: ConfigDict, splits: Sequence[str]) -> tuple[str, ...]:
-    """Return the splits of the sound dataset to test on; each split is a fold.
-
-    Raises:
-      ValueError: the config names an unknown split.
-    """
-    options = config.evaluation.sound_classification
-    tested = tuple(options.test_splits) or tuple(splits)
-    unknown = [name for name in tested if name not in splits]
-    if unknown:
-        raise ValueError(
-            f"{options.dataset} has no split {', '.join(unknown)}; "
-            f"--config.evaluation.sound_classification.test_splits takes some of {', '.join(splits)}"
-        )
-    return tested

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from avlearn.evaluation.collect import FIT
-from avlearn.types import Arrays
-from avlearn.visuals.score_table import per_evaluator
+from avlearn.types import Arrays, per_evaluator
 
 NOT_STATED = "not stated"
 REFUSED = "refused"  # key of the reason that replaces the metrics if an evaluator refuses its arrays

@@ -21,3 +21,9 @@ def show_progress(verbosity: int) -> None:
     log.setLevel(logging.INFO if jax.process_index() == 0 else logging.ERROR)
     log.addHandler(logging.StreamHandler(sys.stdout))
     log.propagate = False
+
+
+def print_once(text: str) -> None:
+    """Print a text on the first process only."""
+    if jax.process_index() == 0:
+        print(text)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from avlearn.config import difference, flat
-from avlearn.types import TableRow
+from avlearn.types import TableRow, per_evaluator
 from avlearn.visuals import (
     clip_animation,
     clip_selection,
@@ -25,7 +25,7 @@ from avlearn.visuals import (
 )
 from avlearn.visuals.album import Album, Examples, encode_sounds
 from avlearn.visuals.localization import Overlay, TriMap
-from avlearn.visuals.score_table import Score, per_evaluator, scores
+from avlearn.visuals.score_table import Score, scores
 from avlearn.visuals.tri_map_overlay import NEGATIVE, POSITIVE, Thresholds
 
 PAIRINGS = ("all_positive", "avc")  # the pairings whose arrays the page reads

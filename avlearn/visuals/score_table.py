@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from avlearn.types import ALSO_ON, TableRow
+from avlearn.types import TableRow, per_evaluator
 
 COLUMNS = ("network", "dataset", "score", "value", "baseline", "baseline's value", "items")
 
@@ -36,19 +36,6 @@ class Score:
     items: int
     items_expected: int
     decimals: int = 3
-
-
-def per_evaluator(results: Mapping[str, Mapping]) -> Iterator[tuple[str, Mapping]]:
-    """Yield each evaluator's name and results, first for the evaluation's dataset, then for the further ones.
-
-    Args:
-      results: content of a `results.json`.
-    """
-    for name, found in results.items():
-        if name != ALSO_ON:
-            yield name, found
-    for further in results.get(ALSO_ON, {}).values():
-        yield from further.items()
 
 
 def scores(

@@ -99,13 +99,14 @@ def make_segments(
         name = path.with_suffix("").as_posix()
         common = {"video_id": path.stem, "labels": (folder_label(path),), "folder": path.parent.as_posix()}
         try:
-            length = decode.declared_seconds(manual_dir / path)
+            length, present = decode.length(manual_dir / path)
         except decode.UnreadableClip:
-            length = None
-        if length is None or length < 2 * segment_seconds:
+            length = present = 0.0
+        if length < 2 * segment_seconds:
             yield segments.Segment(clip_id=name, **common)
             continue
-        for start in range(int(length // segment_seconds)):
+        # One segment reports that the end of a file is missing, not each one that would be in it.
+        for start in range(min(int(length // segment_seconds), int(present // segment_seconds) + 1)):
             begin = start * segment_seconds
             yield segments.Segment(
                 clip_id=f"{name}:{begin:g}",

@@ -211,11 +211,13 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
                 if report is None:
                     raise RuntimeError(f"the shard {path} is not finished; run the command again")
                 plan.refuse(split, report.refused)
-                plan.pass_over(split, report.passed_over)
+                plan.note(split, "passed over", report.passed_over)
+                plan.note(split, "tracks", report.tracks)
                 counts.cut_from_whole_videos += report.whole_videos
                 num_bytes += report.num_bytes
                 lengths.append(report.built)
-            counts.not_built, counts.passed_over = plan.not_built(split), plan.passed_over(split)
+            counts.not_built, counts.tracks = plan.not_built(split), plan.notes(split, "tracks")
+            counts.passed_over = plan.notes(split, "passed over")
             for segment, reason, detail in plan.outcomes(split):
                 counts.add(segment.labels, reason, detail)
             result[split] = counts.to_json(annotations.class_names)

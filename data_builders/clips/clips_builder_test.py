@@ -13,7 +13,7 @@ from data_builders.clips.clips_builder import shard_count
 from data_builders.clips.clips_config import ClipsConfig
 from data_builders.clips.workspace import Workspace
 from tests.helpers.build_dataset import build, coverage, records
-from tests.helpers.media_file import RATE, clicking, flashing, plain, write
+from tests.helpers.media_file import RATE, Audio, Video, clicking, flashing, plain, write, write_tracks
 from tests.helpers.small_clips import SmallClips, write_folder
 
 
@@ -101,7 +101,8 @@ def test_the_next_file_of_a_clip_is_tried(folder, tmp_path):
     several = tmp_path / "several"
     (several / "again").mkdir(parents=True)
     shutil.copy(folder / "a00.mp4", several / "again" / "both.mp4")
-    shutil.copy(folder / "a00.mp4", several / "good.mp4")
+    silent, default = Audio(np.zeros((1, 2 * RATE), np.float32)), Audio(clicking(2, 0.8), disposition=1)
+    write_tracks(several / "good.mp4", Video(flashing(np.arange(50) / 25, 0.8)), silent, default)
     shutil.copy(folder / "a03.mp4", several / "good.webm")
     for name in ("both.mp4", "both.webm", "neither.avi", "neither.mkv"):
         (several / name).write_text(f"not a video: {name}")
@@ -110,6 +111,7 @@ def test_the_next_file_of_a_clip_is_tried(folder, tmp_path):
     counts = coverage(builder)["splits"]["train"]
     assert (counts["expected"], counts["built"], counts["with_several_files"]) == (3, 2, 3)
     assert set(records(builder, "train")) == {"both", "good"}
+    assert counts["chosen_tracks"] == {"good": "audio track 2 of 2"}
     (why,) = counts["not_from_the_first_file"].items()
     bad = r"{}/{}: unreadable: not a media file.*"
     assert why[0] == "both"

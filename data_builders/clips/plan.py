@@ -50,8 +50,8 @@ class Plan:
             "PRIMARY KEY (split, clip_id)) WITHOUT ROWID"
         )
         self._database.execute(
-            "CREATE TABLE passed_over (split TEXT, clip_id TEXT, detail TEXT, PRIMARY KEY (split, clip_id)) "
-            "WITHOUT ROWID"
+            "CREATE TABLE notes (split TEXT, subject TEXT, clip_id TEXT, note TEXT, "
+            "PRIMARY KEY (split, subject, clip_id)) WITHOUT ROWID"
         )
         self._database.execute("CREATE TABLE skipped (text TEXT)")
         self.skipped = QueryColumn(self._database, "SELECT text FROM skipped")
@@ -111,20 +111,21 @@ class Plan:
         rows = ((split, clip_id, *why) for clip_id, why in refused.items())
         self._database.executemany("INSERT INTO refused VALUES (?, ?, ?, ?)", rows)
 
-    def pass_over(self, split: str, passed_over: Mapping[str, str]) -> None:
-        """Record the faults of earlier files, for clips that were not built from their first file.
+    def note(self, split: str, subject: str, notes: Mapping[str, str]) -> None:
+        """Record notes on some clips, for `coverage.json`.
 
         Args:
           split: split of the clips.
-          passed_over: clip id to the reasons.
+          subject: subject of the notes.
+          notes: clip id to its note.
         """
-        rows = ((split, clip_id, detail) for clip_id, detail in passed_over.items())
-        self._database.executemany("INSERT INTO passed_over VALUES (?, ?, ?)", rows)
+        rows = ((split, subject, clip_id, note) for clip_id, note in notes.items())
+        self._database.executemany("INSERT INTO notes VALUES (?, ?, ?, ?)", rows)
 
-    def passed_over(self, split: str) -> QueryMapping:
-        """Return the ids of clips that were not built from their first file, with the faults of their earlier files."""
-        query = "SELECT clip_id AS key, detail AS value FROM passed_over WHERE split = ? ORDER BY clip_id"
-        return QueryMapping(self._database, query, split)
+    def notes(self, split: str, subject: str) -> QueryMapping:
+        """Return the notes on a subject by clip id, sorted."""
+        query = "SELECT clip_id AS key, note AS value FROM notes WHERE split = ? AND subject = ? ORDER BY clip_id"
+        return QueryMapping(self._database, query, split, subject)
 
     def not_built(self, split: str) -> dict[str, QueryColumn]:
         """Return each reason for a missing record (`missing`: no file), with the sorted ids of its segments."""

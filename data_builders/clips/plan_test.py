@@ -191,7 +191,7 @@ def test_outcomes_join_missing_files_and_what_the_shards_refused(manual_dir):
         plan.add(split, segments)
     plan.refuse("train", {"d": ("unreadable", "not a media file"), "b": ("unreadable", "it ends early")})
     plan.refuse("train", {})
-    plan.pass_over("train", {"a": "bus01.flac: unreadable"})
+    plan.note("train", "passed over", {"a": "bus01.flac: unreadable"})
     assert {segment.clip_id: why for segment, *why in plan.outcomes("train")} == {
         "a": [None, ""],
         "b": ["unreadable", "it ends early"],
@@ -205,14 +205,16 @@ def test_outcomes_join_missing_files_and_what_the_shards_refused(manual_dir):
     assert {why: list(ids) for why, ids in plan.not_built("test").items()} == {"missing": ["c"]}
 
 
-def test_clips_that_were_not_built_from_their_first_file_are_listed_in_order(manual_dir):
+def test_notes_on_clips_are_listed_in_order(manual_dir):
     plan = Plan(manual_dir, (".wav",), manual_dir / "plan.sqlite")
-    plan.pass_over("train", {"b": "b.avi: empty", "é": "é.avi: empty", "B": "B.avi: empty"})
-    plan.pass_over("train", {"a": "a.avi: empty"})
-    plan.pass_over("test", {"c": "c.avi: empty"})
-    notes = plan.passed_over("train")
+    plan.note("train", "passed over", {"b": "b.avi: empty", "é": "é.avi: empty", "B": "B.avi: empty"})
+    plan.note("train", "passed over", {"a": "a.avi: empty"})
+    plan.note("test", "passed over", {"c": "c.avi: empty"})
+    plan.note("train", "tracks", {"b": "audio track 2 of 3"})
+    notes = plan.notes("train", "passed over")
     in_order = [(name, f"{name}.avi: empty") for name in ("B", "a", "b", "é")]
     assert list(notes.items()) == in_order
     assert (list(notes), len(notes), notes["a"]) == (["B", "a", "b", "é"], 4, "a.avi: empty")
     assert "c" not in notes
-    assert dict(plan.passed_over("validation")) == {}
+    assert dict(plan.notes("train", "tracks")) == {"b": "audio track 2 of 3"}
+    assert dict(plan.notes("validation", "passed over")) == {}

@@ -27,16 +27,20 @@ def check_local(flag: str, folder: str | os.PathLike | None) -> None:
         )
 
 
-def manual_dir(dl_manager: tfds.download.DownloadManager) -> pathlib.Path:
+def manual_dir(dl_manager: tfds.download.DownloadManager, *, or_file: bool = False) -> pathlib.Path:
     """Return the folder that `--manual_dir` names.
+
+    Args:
+      dl_manager: download manager of the build.
+      or_file: whether it may name a single file.
 
     Raises:
       ValueError: it is not given or does not exist.
     """
     folder = tfds_internals.manual_dir(dl_manager)
     check_local("--manual_dir", folder)
-    if folder is None or not os.path.isdir(folder):
-        raise ValueError(f"--manual_dir={folder} is not a folder. {MANUAL_DIR_HELP}")
+    if folder is None or not (os.path.isdir(folder) or (or_file and os.path.isfile(folder))):
+        raise ValueError(f"--manual_dir={folder} is not a folder{' or a file' if or_file else ''}. {MANUAL_DIR_HELP}")
     return pathlib.Path(folder)
 
 

@@ -56,10 +56,12 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
     Attributes:
       SUFFIXES: suffixes of the media files.
       SOUND_ONLY: whether the files have only audio.
+      TAKES_A_FILE: whether `--manual_dir` may name a single file.
     """
 
     SUFFIXES = clip_files.VIDEO_SUFFIXES
     SOUND_ONLY = False
+    TAKES_A_FILE = False
     MANUAL_DOWNLOAD_INSTRUCTIONS = annotation_sources.MANUAL_DIR_HELP
 
     def __init__(
@@ -85,6 +87,15 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
     @abc.abstractmethod
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> Annotations:
         """Read the annotation files (see `annotation_sources.annotation_file`)."""
+
+    def divided_again(self, outcomes: Mapping[str, Iterable[tuple[Segment, str | None, str]]]) -> Annotations | None:
+        """Return other splits after a build, for which it is repeated; None if the splits are final.
+
+        Args:
+          outcomes: split to its segments, with the reason why a segment has no record (None: it has one).
+        """
+        del outcomes
+        return None
 
     def _info(self) -> tfds.core.DatasetInfo:
         settings = self.builder_config.settings(sound_only=self.SOUND_ONLY)
@@ -124,18 +135,20 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         workspace = Workspace(target.parent / str(self.version))
         with explain_disk_errors(workspace.folder):
             annotations = self.annotations(dl_manager)
+            folder = annotation_sources.manual_dir(dl_manager, or_file=self.TAKES_A_FILE)
         with workspace as self._workspace, explain_disk_errors(workspace.folder):
-            plan = self._plan(annotations, annotation_sources.manual_dir(dl_manager))
+            if (self._workspace.folder / REPORTS).exists():
+                shards.restore_reports(self._workspace.folder / REPORTS)
+            plan, paths = self._plan_and_build(annotations, folder, download_config)
+            if (again := self.divided_again({split: plan.outcomes(split) for split in paths})) is not None:
+                print("Some videos cannot be used; the others are divided into splits again.", flush=True)
+                annotations = again
+                plan, paths = self._plan_and_build(annotations, folder, download_config)
             self.info.features["labels"].feature.names = list(annotations.class_names)
             self.info.metadata.update(
                 class_names=list(annotations.class_names.values()),
                 ontology=schema.ontology_nodes(annotations.ontology),
             )
-            paths = self._write_jobs(plan, annotations, download_config.num_shards)
-            if (self._workspace.folder / REPORTS).exists():
-                shards.restore_reports(self._workspace.folder / REPORTS)
-            self._workspace.clean([path for split_paths in paths.values() for path in split_paths], target.name)
-            self._build(plan, paths, download_config)
             splits = self._coverage(plan, paths, annotations)
             self._publish(splits, plan, paths, annotations, target)
 
@@ -163,6 +176,20 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
             f"To add later clips, move it and run the command again: mv {self.data_path} {self.data_path}{UNFINISHED}",
             flush=True,
         )
+
+    def _plan_and_build(
+        self, annotations: Annotations, folder: pathlib.Path, download_config: tfds.download.DownloadConfig
+    ) -> tuple[Plan, dict[str, list[str]]]:
+        """Build the shards; return the plan with their outcomes, and the paths of each split's shards."""
+        plan = self._plan(annotations, folder)
+        paths = self._write_jobs(plan, annotations, download_config.num_shards)
+        self._workspace.clean([path for each in paths.values() for path in each], os.path.basename(self.data_path))
+        self._build(plan, paths, download_config)
+        for split, split_paths in paths.items():
+            for report in map(_read_report, split_paths):
+                plan.refuse(split, report.refused)
+                plan.pass_over(split, report.passed_over)
+        return plan, paths
 
     def _plan(self, annotations: Annotations, folder: pathlib.Path) -> Plan:
         plan = Plan(folder, self.SUFFIXES, self._workspace.folder / "plan.sqlite")
@@ -206,12 +233,7 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         for split, split_paths in paths.items():
             counts = coverage.SplitCoverage(with_several_files=plan.with_several_files(split))
             num_bytes, lengths = 0, []
-            for path in split_paths:
-                report = shards.read_report(path)
-                if report is None:
-                    raise RuntimeError(f"the shard {path} is not finished; run the command again")
-                plan.refuse(split, report.refused)
-                plan.pass_over(split, report.passed_over)
+            for report in map(_read_report, split_paths):
                 counts.cut_from_whole_videos += report.whole_videos
                 num_bytes += report.num_bytes
                 lengths.append(report.built)
@@ -258,6 +280,13 @@ def shard_count(expected: int, found: int) -> int:
     while count > MIN_SHARDS and found < MIN_CLIPS_PER_SHARD * count:
         count //= 2
     return max(MIN_SHARDS, count)
+
+
+def _read_report(path: str) -> shards.Report:
+    report = shards.read_report(path)
+    if report is None:
+        raise RuntimeError(f"the shard {path} is not finished; run the command again")
+    return report
 
 
 def _check_coverage(splits: dict[str, dict], least: float, path: pathlib.Path) -> None:

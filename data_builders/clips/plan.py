@@ -25,7 +25,7 @@ class Plan:
     """Segments of every split, and the files of a folder that hold them.
 
     Args:
-      manual_dir: folder of the clips.
+      manual_dir: folder of the clips, or the only file.
       suffixes: suffixes of the media files.
       database: path of the SQLite file; an existing one is replaced.
 
@@ -179,7 +179,7 @@ class Plan:
         """List the files below a folder as `folder/stem`, or as `stem` below `--manual_dir` itself."""
         prefix = f"{folder}/" if folder else ""
         self._walked.add(folder)
-        if not (self._manual_dir / folder).is_dir():
+        if not (self._manual_dir / folder).exists():
             return
         skip = (lambda text: None) if folder else self._skip  # the first walk reports them all
         for file in clip_files.walk(self._manual_dir / folder, self._suffixes, skip):
@@ -199,7 +199,7 @@ class Plan:
         files: list[ClipFile] = [pickle.loads(data) for _, data in sorted(rows, key=lambda row: names.index(row[0]))]
         if segment.folder:  # the folders below it may hold other clips of the same name
             files = [file for file in files if os.path.dirname(file.path) == os.path.dirname(files[0].path)]
-        return tuple(Located(segment, file, cut=file.stem != segment.video_id) for file in files)
+        return tuple(Located(segment, file, cut=file.stem != segment.file_name) for file in files)
 
     def _duplicate_message(self, split: str, second: Segment, digest: bytes) -> str:
         query = "SELECT segment FROM wanted WHERE split = ? AND hash = ? AND clip_id = ?"
@@ -211,7 +211,7 @@ class Plan:
     @staticmethod
     def _possible_stems(segment: Segment) -> list[str]:
         seconds = None if segment.of_whole_video else segment.duration_seconds
-        stems = clip_files.possible_stems(segment.video_id, segment.start_seconds, seconds)
+        stems = clip_files.possible_stems(segment.file_name, segment.start_seconds, seconds)
         return [f"{segment.folder}/{stem}" for stem in stems] if segment.folder else stems
 
     def _count(self, query: str, *arguments) -> int:

@@ -162,6 +162,7 @@ def parse_flags(arguments: Sequence[str]) -> list[str]:
 
 def main(arguments: Sequence[str]) -> None:
     """Run, and end with one message if the user's input is wrong; --verbosity=1 also prints the traceback."""
+    environment.escape_output()
     if len(arguments) > 1:
         raise app.UsageError(f"unknown arguments {arguments[1:]}; all settings are flags: --config.train.steps=10.")
     if CONFIG.value is None:

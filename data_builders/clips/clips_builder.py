@@ -7,12 +7,14 @@ import json
 import math
 import os
 import pathlib
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import tensorflow_datasets as tfds
 
 from avlearn.data import schema
 from avlearn.data.contents import SUFFIX
+from avlearn.devices import environment
 from data_builders.clips import (
     annotation_sources,
     build_processes,
@@ -117,6 +119,7 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         Raises:
           ValueError: it was built with other settings; the message names them.
         """
+        environment.escape_output()
         if (self.data_path / "coverage.json").exists():
             self._check_existing(json.loads((self.data_path / "coverage.json").read_text()))
         super().download_and_prepare(**kwargs)
@@ -127,7 +130,7 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
             values = {**self._user_values(), "name": f"{self.builder_config.name}_try", "max_clips_per_split": 100}
             raise ValueError(
                 "--max_examples_per_split would make a part look like the complete dataset. Name your own config "
-                f"instead: --config='{json.dumps(values)}'"
+                f"instead: --config={shlex.quote(json.dumps(values))}"
             )
         if self.info.file_format != tfds.core.FileFormat.TFRECORD:
             raise ValueError(f"--file_format={self.info.file_format.value}: these datasets are built as tfrecord")
@@ -135,6 +138,7 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         workspace = Workspace(target.parent / str(self.version))
         with explain_disk_errors(workspace.folder):
             annotations = self.annotations(dl_manager)
+            check_class_names(annotations.class_names)
             folder = annotation_sources.manual_dir(dl_manager, or_file=self.TAKES_A_FILE)
         with workspace as self._workspace, explain_disk_errors(workspace.folder):
             if (self._workspace.folder / REPORTS).exists():
@@ -146,6 +150,7 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
                 plan, paths = self._plan_and_build(annotations, folder, download_config)
             self.info.features["labels"].feature.names = list(annotations.class_names)
             self.info.metadata.update(
+                class_ids=list(annotations.class_names),
                 class_names=list(annotations.class_names.values()),
                 ontology=schema.ontology_nodes(annotations.ontology),
             )
@@ -173,7 +178,8 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         built, expected = (sum(split[key] for split in splits) for key in ("built", "expected"))
         print(
             f"{self.info.full_name} exists, with {built:,} of {expected:,} clips (coverage.json) and is not changed. "
-            f"To add later clips, move it and run the command again: mv {self.data_path} {self.data_path}{UNFINISHED}",
+            "To add later clips, move it and run the command again: "
+            f"mv {shlex.quote(str(self.data_path))} {shlex.quote(f'{self.data_path}{UNFINISHED}')}",
             flush=True,
         )
 
@@ -268,6 +274,20 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         names = [os.path.basename(path) for path in built]
         for name in ["coverage.json", REPORTS, *names, *(name + SUFFIX for name in names)]:
             self._workspace.publish(name, target)
+
+
+def check_class_names(class_names: Mapping[str, str]) -> None:
+    """Check that ids and names of classes are the same after TFDS has written and read them, one on each line.
+
+    Raises:
+      ValueError: names the class.
+    """
+    for name in (*class_names, *class_names.values()):
+        if name.splitlines() != [name.strip()]:
+            raise ValueError(
+                f"{name!r} cannot be the name of a class: it is empty, has a line break, or begins or ends with a "
+                "space. Rename the class; own_clips names classes after folders"
+            )
 
 
 def shard_count(expected: int, found: int) -> int:

@@ -150,5 +150,5 @@ class Listing:
 
     @property
     def unusable(self) -> int:
-        """Number of clips of which nothing was built, of those that were recorded."""
+        """Number of recorded clips without anything built."""
         return self._database.execute(f"SELECT COUNT(*) FROM first WHERE {UNUSABLE}").fetchone()[0]

@@ -106,7 +106,7 @@ def folder_label(path: pathlib.PurePath) -> str:
 
 
 def split_slices(count: int, unusable: int) -> dict[str, slice]:
-    """Divide a number of videos, of which the last ones cannot be used.
+    """Divide a number of videos; the last ones cannot be used.
 
     A tenth of the usable ones, but at least one, are test, as many validation, and the rest train. If there are fewer
     than three, the first is test, and the second train.

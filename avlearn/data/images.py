@@ -60,8 +60,8 @@ def open_images(dataset: str, data_dir: str | os.PathLike, split: str) -> ImageS
     if not versions:
         raise ValueError(
             f"the images of {dataset} are not in {data_dir}. Prepare them: tfds build {shlex.quote(dataset)} "
-            f"--data_dir={shlex.quote(os.fspath(data_dir))} (ImageNet's archives go into --manual_dir), or name another "
-            "dataset with --config.evaluation.linear_probe.dataset"
+            f"--data_dir={shlex.quote(os.fspath(data_dir))} (ImageNet's archives go into --manual_dir), or name "
+            "another dataset with --config.evaluation.linear_probe.dataset"
         )
     builder = tfds.builder_from_directory(folder / str(versions[-1]))
     features, keys = builder.info.features, builder.info.supervised_keys

@@ -4,7 +4,6 @@ import abc
 import dataclasses
 import itertools
 import json
-import math
 import os
 import pathlib
 import shlex
@@ -25,13 +24,10 @@ from data_builders.clips import (
     tfds_internals,
 )
 from data_builders.clips.clips_config import user_keys
-from data_builders.clips.plan import Plan
+from data_builders.clips.plan import Plan, shard_count
 from data_builders.clips.segments import Segment
 from data_builders.clips.workspace import UNFINISHED, Workspace, explain_disk_errors
 
-CLIPS_PER_SHARD = 32
-MIN_CLIPS_PER_SHARD = 4
-MIN_SHARDS = 16  # one for each worker of the papers
 REPORTS = "shard_reports.jsonl"  # with these, clips can be added to a finished dataset
 
 
@@ -288,18 +284,6 @@ def check_class_names(class_names: Mapping[str, str]) -> None:
                 f"{name!r} cannot be the name of a class: it is empty, has a line break, or begins or ends with a "
                 "space. Rename the class; own_clips names classes after folders"
             )
-
-
-def shard_count(expected: int, found: int) -> int:
-    """Return the number of shards of a split: a power of two that depends on the clips in the annotations.
-
-    So the division into shards, and with it the finished shards, stays the same when more clips are found. The number
-    is smaller only if few clips are found.
-    """
-    count = 2 ** math.ceil(math.log2(max(1, expected / CLIPS_PER_SHARD)))
-    while count > MIN_SHARDS and found < MIN_CLIPS_PER_SHARD * count:
-        count //= 2
-    return max(MIN_SHARDS, count)
 
 
 def _read_report(path: str) -> shards.Report:

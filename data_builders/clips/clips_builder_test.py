@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from avlearn.data import built_dataset
-from data_builders.clips.clips_builder import check_class_names, shard_count
+from data_builders.clips.clips_builder import check_class_names
 from data_builders.clips.clips_config import ClipsConfig
+from data_builders.clips.plan import shard_count
 from data_builders.clips.workspace import Workspace
 from tests.helpers.build_dataset import build, coverage, records
 from tests.helpers.media_file import RATE, clicking, flashing, plain, write

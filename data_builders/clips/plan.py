@@ -4,6 +4,7 @@ The plan is an SQLite file, so that two million clips need no more memory than t
 """
 
 import hashlib
+import math
 import os
 import pathlib
 import pickle
@@ -15,6 +16,9 @@ from data_builders.clips.clip_files import ClipFile
 from data_builders.clips.listing import QueryColumn, QueryMapping
 from data_builders.clips.segments import Located, Segment
 
+CLIPS_PER_SHARD = 32
+MIN_CLIPS_PER_SHARD = 4
+MIN_SHARDS = 16  # one for each worker of the papers
 OUTCOMES = """
     SELECT clip_id, segment, CASE files WHEN 0 THEN 'missing' ELSE reason END AS reason, IFNULL(detail, '') AS detail
     FROM wanted LEFT JOIN refused USING (split, clip_id) WHERE split = ?
@@ -216,3 +220,15 @@ class Plan:
 
     def _count(self, query: str, *arguments) -> int:
         return self._database.execute(query, arguments).fetchone()[0]
+
+
+def shard_count(expected: int, found: int) -> int:
+    """Return the number of shards of a split: a power of two that depends on the clips in the annotations.
+
+    So the division into shards, and with it the finished shards, stays the same when more clips are found. The number
+    is smaller only if few clips are found.
+    """
+    count = 2 ** math.ceil(math.log2(max(1, expected / CLIPS_PER_SHARD)))
+    while count > MIN_SHARDS and found < MIN_CLIPS_PER_SHARD * count:
+        count //= 2
+    return max(MIN_SHARDS, count)

@@ -52,7 +52,10 @@ class Builder(clips_builder.ClipsBuilder):
         self._folder = source.parent if source.is_file() else source
         self._videos = list_videos(source, self.SUFFIXES)
         if not self._videos.names:
-            raise ValueError(f"no video ({' '.join(self.SUFFIXES)}) below --manual_dir={source}")
+            skipped = []
+            list(clip_files.walk(source, self.SUFFIXES, skipped.append))
+            reasons = f"; not used: {', '.join(skipped[:3])}" if skipped else ""
+            raise ValueError(f"no video ({' '.join(self.SUFFIXES)}) below --manual_dir={source}{reasons}")
         return self._divide()
 
     def divided_again(

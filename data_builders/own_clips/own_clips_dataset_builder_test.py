@@ -154,8 +154,11 @@ def test_the_script_for_beam_writes_the_same_bytes_in_several_processes(tmp_path
 
 
 def test_a_folder_without_videos_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"^no video \(\.mp4 .*\) below --manual_dir=.*$"):
-        build_dataset.build(Builder, QUICK, tmp_path, tmp_path / "data")
+    message = r"^no video \(\.mp4 .*\) below --manual_dir=.*; not used: '.*/a\.mp4': a broken link$"
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").symlink_to("nowhere")
+    with pytest.raises(ValueError, match=message):
+        build_dataset.build(Builder, QUICK, tmp_path / "videos", tmp_path / "data")
     with pytest.raises(ValueError, match=r"--manual_dir=.*/none is not a folder or a file\."):
         build_dataset.build(Builder, QUICK, tmp_path / "none", tmp_path / "data")
 

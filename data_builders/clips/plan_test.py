@@ -1,7 +1,9 @@
 """Which file a segment gets, in particular if several folders hold files of one name."""
 
 import dataclasses
+import errno
 import os
+import stat
 
 import pytest
 
@@ -127,10 +129,53 @@ def test_files_are_listed_folder_by_folder_sorted_by_name(tmp_path):
     assert found == ["b.wav", "z.wav", "é.WAV", "B/y.wav", "B/x/1.wav", "a/10.wav", "a/2.wav"]
 
 
-def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match="the folder cannot be listed: Not a directory"):
-        list(clip_files.walk(tmp_path / "file", (".wav",)))
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
+    def fail(folder):
+        raise OSError(errno.EIO, "Input/output error", folder)
+
+    monkeypatch.setattr(clip_files.os, "scandir", fail)
+    with pytest.raises(OSError, match="the folder cannot be listed: Input/output error"):
+        list(clip_files.walk(tmp_path, (".wav",)))
+
+
+def test_a_single_file_is_listed_alone(tmp_path):
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).touch()
+    (only,) = clip_files.walk(tmp_path / "a.wav", (".wav",))
+    assert (only.stem, only.path) == ("a", str(tmp_path / "a.wav"))
+
+
+def test_what_is_no_readable_file_is_listed_as_skipped(tmp_path, monkeypatch):
+    """Opening a pipe to read it would wait forever."""
+    (tmp_path / "a.wav").touch()
+    os.mkfifo(tmp_path / "pipe.wav")
+    os.mknod(tmp_path / "socket.wav", stat.S_IFSOCK | 0o600)
+    (tmp_path / "device.wav").symlink_to("/dev/zero")
+    (tmp_path / "folder.wav" / "deep").mkdir(parents=True)
+    (tmp_path / "used.wav").mkdir()
+    (tmp_path / "used.wav" / "b.wav").touch()
+    (tmp_path / "locked.wav").touch()
+    (tmp_path / "lost+found").mkdir()
+    access, scandir = os.access, os.scandir
+
+    def scan(folder):
+        if os.path.basename(folder) == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(clip_files.os, "access", lambda path, mode: "locked" not in path and access(path, mode))
+    monkeypatch.setattr(clip_files.os, "scandir", scan)
+    skipped = []
+    found = [file.stem for file in clip_files.walk(tmp_path, (".wav",), skipped.append)]
+    assert found == ["a", "b"]
+    assert skipped == [
+        f"'{tmp_path}/device.wav': a pipe, socket or device",
+        f"'{tmp_path}/locked.wav': no permission to read it",
+        f"'{tmp_path}/pipe.wav': a pipe, socket or device",
+        f"'{tmp_path}/socket.wav': a pipe, socket or device",
+        f"'{tmp_path}/folder.wav': a folder",
+        f"'{tmp_path}/lost+found': no permission to list it",
+    ]
 
 
 def test_unusable_names_are_listed_and_circular_links_end(tmp_path):
@@ -144,7 +189,8 @@ def test_unusable_names_are_listed_and_circular_links_end(tmp_path):
         pass
     plan = Plan(tmp_path, (".wav",), tmp_path / "plan.sqlite")
     plan.add("all", [Segment("a", "a", ()), Segment("b", "a", (), folder=".")])
-    assert [entry.rsplit(": ", 1)[1] for entry in plan.skipped] == ["FileNotFoundError", "UnicodeEncodeError"]
+    reasons = [entry.rsplit(": ", 1)[1] for entry in plan.skipped]
+    assert reasons == ["a broken link", "its name is not Unicode"]
     assert plan.with_several_files("all") == 1
 
 

@@ -170,8 +170,8 @@ def build(shard: str) -> int:
     """Build a shard from its job, unless it is finished; return the number of clips in the job.
 
     A clip that cannot be read is reported, and the build continues. The process dies if a file takes too long; the next
-    attempt skips that file. A finished shard is built again if a clip failed with an `error`, which may not be the
-    file's fault, or if it timed out and now has more time.
+    attempt skips that file. A finished shard is built again if a clip failed with an `error` or as `crashed`, which may
+    not be the file's fault (the system may have killed its process), or if it timed out and now has more time.
 
     Raises:
       OSError: the records cannot be written, or a file has disappeared since the build began.
@@ -203,7 +203,7 @@ def timed_out(shard: str) -> int:
 
 def _worth_retrying(report: Report, job: Job) -> bool:
     more_time = job.time_limit_seconds > report.time_limit_seconds
-    return "error" in report.reasons or (more_time and "timed_out" in report.reasons)
+    return not {"error", "crashed"}.isdisjoint(report.reasons) or (more_time and "timed_out" in report.reasons)
 
 
 def _write_records(file: BinaryIO, job: Job, attempts: Attempts) -> Report:

@@ -4,6 +4,8 @@ import pathlib
 
 import jinja2
 
+from avlearn import storage
+
 
 def write(folder: pathlib.Path, template: str, **values) -> pathlib.Path:
     """Render a template to `folder/index.html` and return the file's path.
@@ -27,7 +29,7 @@ def write(folder: pathlib.Path, template: str, **values) -> pathlib.Path:
     file = folder / "index.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        storage.write_text(file, text)
     except OSError as error:
         raise ValueError(f"the page {file} cannot be written ({error.strerror}).") from error
     return file

@@ -71,8 +71,9 @@ class Checkpoints:
             "network": ocp.JsonCheckpointHandler(),
         }
         if self._read_only:
-            # `lightweight` leaves the metrics to `_metrics`: Orbax does not survive damaged ones.
-            options = {"read_only": True, "save_interval_steps": 0, "create": False, "lightweight_initialize": True}
+            # Nothing is called that writes (Orbax's own `read_only` warns of each directory). Orbax fails on damaged
+            # metrics, so `lightweight` leaves them to `_metrics`.
+            options = {"create": False, "lightweight_initialize": True}
         else:
             set_unreadable_metrics_aside(self.directory)
             best = checkpoint_managers.BestN(

@@ -4,11 +4,13 @@ The directory of a run holds `config.json`, `checkpoints/`, `tensorboard/`, `met
 `results.json`, `arrays.npz`, `report.npz` and `report/index.html`.
 """
 
-from avlearn.devices import environment
 from avlearn.runs import early_signals
 
 if __name__ == "__main__":
     early_signals.end_at_once()  # the imports below take seconds
+
+from avlearn.devices import environment
+
 environment.set_variables()  # before TensorFlow is imported
 
 import logging

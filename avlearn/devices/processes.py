@@ -127,14 +127,15 @@ def check_platform() -> None:
     Raises:
       ValueError: there is no such device.
     """
-    wanted = (jax.config.jax_platforms or "").partition(",")[0]
+    named = jax.config.jax_platforms or ""
+    wanted = named.partition(",")[0]
     try:
         found, reason = jax.default_backend(), "JAX finds no such device"
     except (RuntimeError, AssertionError) as error:
         found, reason = "none", str(error).partition(" (set JAX_PLATFORMS=")[0] or "JAX finds no such device"
     if found == "none" or (found == "cpu" and wanted not in ("", "cpu")):
         raise ValueError(
-            f"JAX_PLATFORMS={jax.config.jax_platforms or ''}: {reason}. Look at the driver and at what is installed "
+            f"JAX_PLATFORMS={named}: {reason.rstrip('.')}. Look at the driver and at what is installed "
             "(launch/install.sh cuda or tpu), or run on the CPU: JAX_PLATFORMS=cpu."
         )
 

@@ -24,6 +24,7 @@ from avlearn.evaluation.report_arrays import ReportArrays
 from avlearn.evaluation.unfinished import Keep, Unfinished, fingerprint, keep_nothing
 from avlearn.runs.checkpoint import Checkpoints
 from avlearn.runs.preemption import Preemption
+from avlearn.runs.workdir import trained_with
 from avlearn.training.step import TrainState
 from avlearn.types import ALSO_ON, Arrays
 
@@ -113,7 +114,8 @@ class Evaluation:
         if workdir is not None:
             unfinished = Unfinished(workdir, self._fingerprint(checkpoints, step))
             keep = unfinished.keep
-        arrays = self.collect(step, state, keep)
+        trained = trained_with(pathlib.Path(checkpoints.directory).parent)
+        arrays = self.collect(step, state, keep, trained)
         results = self.score(arrays, keep)
         further_arrays = {}
         for name, other in self.further.items():
@@ -139,7 +141,9 @@ class Evaluation:
             folders.append(self.audio_queries.checkpoints.directory)
         return fingerprint(self.config.to_json(), folders)
 
-    def collect(self, step: int, state: TrainState, keep: Keep = keep_nothing) -> dict[str, Arrays]:
+    def collect(
+        self, step: int, state: TrainState, keep: Keep = keep_nothing, trained: Mapping | None = None
+    ) -> dict[str, Arrays]:
         """Collect the arrays that the evaluators read, with facts about them under `array_files.ABOUT`."""
         arrays = {}
         for pairing, source in self.sources.items():
@@ -159,6 +163,7 @@ class Evaluation:
             "network": network,
             "checkpoint_step": step,
             "seed": self.config.seed,
+            "trained": trained,
             "sources": {collect.FIRST_DRAW: facts[collect.DRAWS], **facts} if collect.DRAWS in facts else facts,
         }
         return arrays | {array_files.ABOUT: array_files.about_arrays(about, self.class_relevance)}

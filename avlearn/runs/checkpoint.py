@@ -172,12 +172,12 @@ class Checkpoints:
         return self._description(step)["name"], step, arrays
 
     def check_present(self, which: str) -> None:
-        """Check that there is a checkpoint to restore; reads no weights.
+        """Check that there is a checkpoint; reads none.
 
         Raises:
           ValueError: there is none.
         """
-        if not self._candidates(which):
+        if not self.steps():
             raise self._absent(which)
 
     def wait(self) -> None:

@@ -104,6 +104,15 @@ def text_of(config: ConfigDict) -> str:
     return config.to_json(indent=2) + "\n"
 
 
+def trained_with(path: pathlib.Path) -> dict[str, dict] | None:
+    """Return the settings that a run was trained with and that a report states; None if it has no `config.json`."""
+    if not (path / FILE).is_file():
+        return None
+    config = storage.read_json(path / FILE, "Restore it from a copy.")
+    stated = {"data": ("dataset", "train_split"), "train": ("steps", "num_workers", "batch_per_worker")}
+    return {section: {name: config[section][name] for name in names} for section, names in stated.items()}
+
+
 def _not_writable(path: pathlib.Path, number: int) -> ValueError:
     return ValueError(
         f"the workdir {path} cannot be written ({os.strerror(number)}). Choose another with --workdir=DIRECTORY."

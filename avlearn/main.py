@@ -13,6 +13,7 @@ from avlearn.devices import environment
 
 environment.set_variables()  # before TensorFlow is imported
 
+import contextlib
 import logging
 import os
 import pathlib
@@ -219,8 +220,10 @@ def fail(message: str, exit_code: int = 1) -> None:
     print(message, file=sys.stderr, flush=True)
     if not jax.distributed.is_initialized():
         sys.exit(exit_code)
-    if jax.process_index() == 0:
-        time.sleep(COORDINATOR_SECONDS)
+    with contextlib.suppress(RuntimeError, AssertionError):  # there are no devices
+        if jax.process_index() > 0:
+            os._exit(exit_code)
+    time.sleep(COORDINATOR_SECONDS)
     os._exit(exit_code)
 
 

@@ -122,7 +122,7 @@ def _tasks_of_node(tasks_per_node: str, node: int) -> int:
 
 
 def check_platform() -> None:
-    """Check that JAX runs on the platform that `JAX_PLATFORMS` names first; JAX goes on with the next one.
+    """Check that JAX runs on the platform that `JAX_PLATFORMS` names first; JAX may take the next one.
 
     Raises:
       ValueError: there is no such device.

@@ -1,4 +1,4 @@
-"""Keeps what an evaluation has computed in a folder of the workdir; after an interruption it goes on from there."""
+"""Keeps what an evaluation has computed in a folder of the workdir, so that it resumes after an interruption."""
 
 import hashlib
 import logging
@@ -72,7 +72,7 @@ class Unfinished:
         except OSError as error:
             if not is_full_disk(error):
                 raise
-            LOG.warning("No space is left to keep what is computed: if it is interrupted, the evaluation begins anew.")
+            LOG.warning("No space is left to keep what is computed: the evaluation cannot resume if it is interrupted.")
             self._full = True
             self.remove()
 

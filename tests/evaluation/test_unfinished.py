@@ -1,4 +1,4 @@
-"""An evaluation that is interrupted goes on; a dataset without boxes; what the page says about the training."""
+"""An evaluation that is interrupted resumes; a dataset without boxes; what the page says about the training."""
 
 import dataclasses
 import json
@@ -94,7 +94,7 @@ def refusing(built, name: str, error: BaseException):
     return dataclasses.replace(built, evaluators=tuple(evaluators))
 
 
-def test_it_goes_on_after_the_arrays_and_the_evaluators_that_are_done(built, checkpoints, whole, tmp_path, log):
+def test_it_resumes_after_the_arrays_and_the_evaluators_that_are_done(built, checkpoints, whole, tmp_path, log):
     interrupted(built, checkpoints, tmp_path, batch=3)  # the first pass has two batches
     with pytest.raises(Preempted):
         evaluate.evaluate(refusing(built, "ciou", Preempted("now", 75)), checkpoints, tmp_path)

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import importlib
 import inspect
-import json
 import pathlib
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import avlearn.models
+from avlearn import storage
 from avlearn.config import one_of
 from avlearn.data import augment
 from avlearn.data.sample import Sampling
@@ -159,7 +159,7 @@ def config_of_run(config: ConfigDict, directory: pathlib.Path) -> ConfigDict:
     path = directory / "config.json"
     if not path.is_file():
         raise ValueError(f"{path} does not exist; --config.evaluation.sounds_from names the directory of a run.")
-    written = json.loads(path.read_text())
+    written = storage.read_json(path, "Restore it from a copy.")
     other = config.copy_and_resolve_references()
     with other.unlocked():
         other.update({section: written[section] for section in ("model", "loss", "inputs") if section in written})

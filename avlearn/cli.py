@@ -7,6 +7,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from avlearn.devices import environment
 
@@ -37,9 +38,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     module.add_arguments(command)
     try:
-        print(module.run(command.parse_args(arguments[1:])))
+        print(_run(module, command.parse_args(arguments[1:])))
     except ValueError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)  # as of a shell: 128 + SIGINT
+
+
+def _run(module: ModuleType, options: argparse.Namespace) -> str:
+    try:
+        return module.run(options)
+    except (AssertionError, RuntimeError):
+        from avlearn.devices import processes  # imports JAX, which not every command does
+
+        processes.check_platform()
+        raise
 
 
 if __name__ == "__main__":

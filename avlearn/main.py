@@ -4,14 +4,21 @@ The directory of a run holds `config.json`, `checkpoints/`, `tensorboard/`, `met
 `results.json`, `arrays.npz`, `report.npz` and `report/index.html`.
 """
 
+from avlearn.runs import early_signals
+
+if __name__ == "__main__":
+    early_signals.end_at_once()  # the imports below take seconds
+
 from avlearn.devices import environment
 
 environment.set_variables()  # before TensorFlow is imported
 
+import contextlib
 import logging
 import os
 import pathlib
 import shlex
+import signal
 import sys
 import time
 import traceback
@@ -32,7 +39,7 @@ from avlearn.runs import non_finite
 from avlearn.runs import workdir as workdirs
 from avlearn.runs.checkpoint import Checkpoints
 from avlearn.runs.damage import is_full_disk
-from avlearn.runs.preemption import EXIT_CODE, Preempted, Preemption
+from avlearn.runs.preemption import Preempted, Preemption
 
 LOG = logging.getLogger("avlearn")
 MODES = ("train", "evaluate", "follow", "dry_run", "inspect")
@@ -74,8 +81,12 @@ def run(
     topology: str | None = None,
     preemption: Preemption | None = None,
     profile: bool = False,
+    evaluators_named: bool = True,
 ) -> None:
-    """Run one mode of an experiment; the workdir defaults to `runs/<config>`, or to `inspect/<dataset>`."""
+    """Run one mode of an experiment; the workdir defaults to `runs/<config>`, or to `inspect/<dataset>`.
+
+    `evaluators_named` says whether the user has named the evaluators (`Evaluation.named`).
+    """
     check_flags(mode, workdir, checkpoint, arrays, topology)
     if mode == "dry_run":
         terminal.print_once(dry_run.describe(config, topology))
@@ -88,22 +99,26 @@ def run(
     directory = workdir / "checkpoints" if checkpoint is None else checkpoint
     stored = {"network": config.model.name, "keep": config.train.keep_checkpoints}
     if mode == "follow":
-        checkpoints = Checkpoints(directory, read_only=True, **stored)
-        follow.follow(assembly.build_evaluation(config), checkpoints, workdir / "evaluation")
+        built = assembly.build_evaluation(config, preemption=preemption).with_named(evaluators_named)
+        with workdirs.taken(workdir / "evaluation"):
+            follow.follow(built, Checkpoints(directory, read_only=True, **stored), workdir / "evaluation")
         return
     workdirs.check_same_run(workdir, config)
+    workdirs.check_writable(workdir)
     if arrays is not None:
         evaluate.score(config, workdir, pathlib.Path(arrays))
     elif mode == "train":
         built = experiment.build(config, workdir, preemption=preemption)
-        workdirs.make(workdir)
-        train.train(built, profile=profile)
-        if config.evaluation.after_training:
-            evaluate.evaluate(built.evaluation, built.checkpoints, workdir)
+        with workdirs.taken(workdir):
+            train.train(built, profile=profile)
+            if config.evaluation.after_training:
+                evaluate.evaluate(built.evaluation.with_named(evaluators_named), built.checkpoints, workdir)
     else:
-        built = assembly.build_evaluation(config, preemption=preemption)
-        workdirs.make(workdir)
-        evaluate.evaluate(built, Checkpoints(directory, **stored), workdir)
+        built = assembly.build_evaluation(config, preemption=preemption).with_named(evaluators_named)
+        checkpoints = Checkpoints(directory, read_only=True, **stored)
+        checkpoints.check_present(config.evaluation.checkpoint)
+        with workdirs.taken(workdir):
+            evaluate.evaluate(built, checkpoints, workdir)
 
 
 def config_name() -> str:
@@ -137,10 +152,11 @@ def check_flags(
 
 
 def start_up(num_workers: int) -> Preemption:
-    """Join the run's processes, set up the terminal and listen for SIGTERM; call it before devices are used."""
+    """Join the run's processes, set up the terminal and listen for signals; call it before devices are used."""
     terminal.quieten(flags.FLAGS.verbosity)
     environment.set_thread_count(num_workers)
     processes.initialize()
+    processes.check_platform()
     terminal.show_progress(flags.FLAGS.verbosity)
     preemption = Preemption()
     preemption.listen()
@@ -171,6 +187,7 @@ def main(arguments: Sequence[str]) -> None:
         raise app.UsageError("--config is missing, for example --config=configs/avenet.py:miniature.")
     try:
         config = CONFIG.value
+        named = "evaluation.evaluators" in config_flags.get_override_values(flags.FLAGS["config"])
         if EVALUATORS.value is not None:
             config.evaluation.evaluators = tuple(EVALUATORS.value)
         workdir = None if WORKDIR.value is None else pathlib.Path(WORKDIR.value)
@@ -184,10 +201,13 @@ def main(arguments: Sequence[str]) -> None:
             topology=TOPOLOGY.value,
             preemption=start_up(config.train.num_workers),
             profile=PROFILE.value,
+            evaluators_named=named or EVALUATORS.value is not None,
         )
     except Preempted as error:
         LOG.info("Stopping: %s. The same command resumes.", error)
-        sys.exit(EXIT_CODE)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # the second Ctrl-C
+        fail("Stopping at once.", early_signals.ENDS[signal.SIGINT][1])
     except (ValueError, non_finite.NonFiniteLoss) as error:
         if flags.FLAGS.verbosity > 0:
             traceback.print_exc()
@@ -203,8 +223,10 @@ def fail(message: str, exit_code: int = 1) -> None:
     print(message, file=sys.stderr, flush=True)
     if not jax.distributed.is_initialized():
         sys.exit(exit_code)
-    if jax.process_index() == 0:
-        time.sleep(COORDINATOR_SECONDS)
+    with contextlib.suppress(RuntimeError, AssertionError):  # there are no devices
+        if jax.process_index() > 0:
+            os._exit(exit_code)
+    time.sleep(COORDINATOR_SECONDS)
     os._exit(exit_code)
 
 

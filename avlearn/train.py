@@ -15,7 +15,7 @@ from avlearn.devices import compilation
 from avlearn.experiment import Experiment
 from avlearn.logs import metrics_log, wandb_log
 from avlearn.runs import non_finite, workdir
-from avlearn.runs.preemption import REASON, Preempted
+from avlearn.runs.preemption import Preempted
 from avlearn.training.step import TrainState
 
 LOG = logging.getLogger("avlearn")
@@ -141,4 +141,4 @@ def _preempted(experiment: Experiment, state: TrainState) -> Preempted:
     """Save without validating, and return the error; the next start validates if a validation is due."""
     experiment.checkpoints.save(state, metrics=None)
     experiment.checkpoints.wait()
-    return Preempted(f"{REASON}: step {state.step} is saved in {experiment.checkpoints.directory}")
+    return experiment.preemption.stopped(f"step {state.step} is saved in {experiment.checkpoints.directory}")

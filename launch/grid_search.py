@@ -165,7 +165,7 @@ def submit(waiting: Sequence[Point], all_points: Sequence[Point], output: pathli
     directory = output / "points"
     directory.mkdir(parents=True, exist_ok=True)
     for number, point in enumerate(all_points):
-        (directory / str(number)).write_text("".join(f"{flag}\n" for flag in point.flags))
+        (directory / str(number)).write_text("".join(f"{flag}\0" for flag in point.flags))
     numbers = ",".join(str(all_points.index(point)) for point in waiting)
     program, script = SLURM
     if shutil.which(program) is None:

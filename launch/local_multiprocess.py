@@ -155,6 +155,8 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Start the processes and wait for them."""
     arguments = parse()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a terminal or log may not show all that a process prints
     early: list[int] = []  # signals that arrive before all processes have started
     # A background shell ignores SIGINT, and the processes would inherit that, so it is handled here.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -165,7 +165,7 @@ run() {
   complete_flags
   if [[ $print == no ]]; then
     mkdir -p "$(dirname "$record")"
-    printf '%s\n' "${flags[@]}" > "$record"
+    printf '%s\0' "${flags[@]}" > "$record"
   fi
   install_and_start
 }
@@ -175,7 +175,7 @@ resume() {
   if (( ${#flags[@]} == 0 )); then
     [[ -e $record ]] || die "$record is missing: no run on ${settings[name]} was started from this checkout;" \
       "give its flags after --, as for run"
-    mapfile -t flags < "$record"
+    mapfile -d '' -t flags < "$record"
   fi
   complete_flags
   install_and_start
@@ -224,6 +224,8 @@ done
   die "$action takes no flags of avlearn.main: ${flags[*]}"
 where=(--zone="${settings[zone]}")
 [[ -z ${settings[project]} ]] || where+=(--project="${settings[project]}")
+[[ -z ${settings[name]} || ${settings[name]} =~ ^[a-z]([-a-z0-9]*[a-z0-9])?$ ]] ||
+  die "--name=${settings[name]} is not the name of a TPU: lower-case letters, digits and hyphens, from a letter on"
 cd "$(dirname "$0")/.."
 record="runs/tpu_pod/${settings[name]}"
 "$action"

@@ -13,12 +13,13 @@ import pytest
 
 from tests.helpers.paths import ROOT
 
-# Each room may import itself, `config`, and the rooms named on its line, and no others.
+# Each room may import itself, `config`, `storage`, and the rooms named on its line, and no others.
 LEAVES = "types ontology devices"
 ROOMS = {
     "types": "",
     "ontology": "",
     "config": "",
+    "storage": "",
     "devices": "",
     "logs": "",
     "losses": "types",
@@ -78,7 +79,7 @@ def test_rooms_import_only_rooms_of_their_line(path):
             other = room_of(imported)
             if room == other == "models":
                 assert name_of(path) == imported, f"models do not import each other: {imported}"
-            assert other in (room, "config", *ROOMS[room].split()), f"{path} imports {imported}"
+            assert other in (room, "config", "storage", *ROOMS[room].split()), f"{path} imports {imported}"
         root = imported.split(".")[0]
         if root in ("tensorflow", "tensorflow_datasets", "apache_beam"):
             assert room == "data", f"{path} imports {imported}"

@@ -146,15 +146,28 @@ def test_an_evaluation_ends_when_preempted(built, tmp_path):
         run.evaluation.sources["all_positive"].collect(run.initial_state())
 
 
-def test_outside_of_training_a_single_process_ends_at_once():
-    preemption = Preemption()
-    before = signal.getsignal(signal.SIGTERM)
-    preemption.listen()
+@pytest.mark.parametrize(
+    ("number", "message", "code"),
+    [(signal.SIGTERM, r"preempted \(SIGTERM\)", 75), (signal.SIGINT, r"interrupted \(Ctrl-C\)", 130)],
+)
+def test_outside_of_training_a_single_process_ends_at_once(number, message, code):
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it
+    preemption, again = Preemption(), Preemption()
     try:
+        preemption.listen()
         with preemption.deferred():
-            os.kill(os.getpid(), signal.SIGTERM)
+            assert not preemption.poll()
+            os.kill(os.getpid(), number)
             assert preemption.poll()
-        with pytest.raises(Preempted, match="preempted"):
-            os.kill(os.getpid(), signal.SIGTERM)
+        assert preemption.stopped("step 3 is saved").args == (f"{message.replace(chr(92), '')}: step 3 is saved",)
+        again.listen()
+        with pytest.raises(Preempted, match=message) as raised:
+            os.kill(os.getpid(), number)
+        assert raised.value.exit_code == code
+        if number == signal.SIGINT:  # the second
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -20,15 +20,15 @@ def evaluate(built: Evaluation, checkpoints: Checkpoints, workdir: pathlib.Path)
     Raises:
       ValueError: no checkpoint can be used, or an evaluator refuses its arrays.
     """
-    found = built.run(checkpoints, built.config.evaluation.checkpoint)
-    _write_config(workdir, built.config)
-    array_files.save(workdir, found.results, found.arrays, found.further_arrays)
+    found = built.run(checkpoints, built.config.evaluation.checkpoint, workdir)
+    array_files.save(workdir, found.results, found.arrays, found.further_arrays, _config_text(workdir, built.config))
     terminal.print_once(_table(workdir, found.results))
     if built.report_arrays is not None:
         shown = built.report_arrays.collect(found.state, found.arrays)
         array_files.save_arrays(workdir / array_files.FOR_REPORT, shown)
         if jax.process_index() == 0:
             print(f"\n{report.write([report.load(workdir)], workdir / 'report')}")
+    found.unfinished.remove()
     _check_refused(found.results)
 
 
@@ -39,9 +39,8 @@ def score(config: ConfigDict, workdir: pathlib.Path, arrays: pathlib.Path) -> No
       ValueError: the file does not hold such arrays, or an evaluator refuses them.
     """
     results, _ = assembly.score_arrays(config, arrays)
-    workdirs.make(workdir)
-    _write_config(workdir, config)
-    array_files.save_results(workdir, results)
+    with workdirs.taken(workdir):
+        array_files.save(workdir, results, config=_config_text(workdir, config))
     terminal.print_once(f"{_table(workdir, results)}\n\nResults: {workdir / 'results.json'}")
     _check_refused(results)
 
@@ -52,10 +51,9 @@ def _table(workdir: pathlib.Path, results: dict) -> str:
     return score_table.table(by_run, registry.table_rows(by_run))
 
 
-def _write_config(workdir: pathlib.Path, config: ConfigDict) -> None:
-    """Write the config, unless the directory already has the config of a training run."""
-    if not workdirs.holds_training(workdir):
-        workdirs.write_config(workdir, config)
+def _config_text(workdir: pathlib.Path, config: ConfigDict) -> str | None:
+    """Return the text of the config, unless the directory already has the config of a training run."""
+    return None if workdirs.holds_training(workdir) else workdirs.text_of(config)
 
 
 def _check_refused(results: dict) -> None:

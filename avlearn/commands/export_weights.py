@@ -6,7 +6,6 @@ docs/running/weights.md describes the file. `avlearn import` restores it bit for
 """
 
 import argparse
-import json
 import pathlib
 
 import jax
@@ -14,6 +13,7 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
+from avlearn import storage
 from avlearn.commands.import_weights import initial_state
 from avlearn.runs.checkpoint import Checkpoints
 from avlearn.weights import files
@@ -34,9 +34,9 @@ def weights(workdir: pathlib.Path, which: str) -> tuple[dict[str, np.ndarray], d
             raise ValueError(
                 f"--from={workdir} has no {name}; name the directory of a trained run, such as runs/avenet."
             )
+    config = ConfigDict(storage.read_json(workdir / "config.json", "Restore it from a copy."))
     text = (workdir / "config.json").read_text()
-    config = ConfigDict(json.loads(text))
-    checkpoints = Checkpoints(workdir / "checkpoints", network=config.model.name, keep=config.train.keep_checkpoints)
+    checkpoints = Checkpoints(workdir / "checkpoints", network=config.model.name, keep=1, read_only=True)
     like = initial_state(config, abstract=True)
     step, params, batch_stats = checkpoints.restore_weights(like, SingleDeviceSharding(jax.devices()[0]), which)
     checkpoints.close()

@@ -7,11 +7,11 @@ Prints a table of the scores, each with its baseline, and the path of the page, 
 
 import argparse
 import functools
-import json
 import pathlib
 import shlex
 from collections.abc import Mapping, Sequence
 
+from avlearn import storage
 from avlearn.data import built_dataset, evaluation_pairs, moments
 from avlearn.evaluation import array_files, registry
 from avlearn.logs import metrics_log
@@ -19,6 +19,8 @@ from avlearn.losses import tri_map
 from avlearn.types import InputSpec
 from avlearn.visuals import report_page, score_table
 from avlearn.visuals.tri_map_overlay import Thresholds
+
+AGAIN = "Evaluate the run again."
 
 
 def load(workdir: pathlib.Path) -> report_page.Run:
@@ -32,7 +34,8 @@ def load(workdir: pathlib.Path) -> report_page.Run:
             f"{workdir} has no results.json. Evaluate the run first: "
             f"python -m avlearn.main --mode=evaluate --config=... --workdir={shlex.quote(str(workdir))}"
         )
-    config = json.loads((workdir / "config.json").read_text())
+    config = storage.read_json(workdir / "config.json", AGAIN)
+    results = storage.read_json(workdir / "results.json", AGAIN)
     arrays = array_files.load_arrays(workdir / array_files.ARRAYS, only=(*report_page.PAIRINGS, array_files.ABOUT))
     _, about = array_files.read_about(arrays)
     page_arrays = {name: arrays[name] for name in report_page.PAIRINGS if name in arrays}
@@ -43,10 +46,10 @@ def load(workdir: pathlib.Path) -> report_page.Run:
         config["evaluation"] |= {name: about["sources"][pairing][name] for name in ("dataset", "split")}
     evaluated = config["evaluation"].get("dataset") or config["data"]["dataset"]
     split = built_dataset.open_split(evaluated, config["data"]["data_dir"], config["evaluation"]["split"])
-    results = json.loads((workdir / "results.json").read_text())
     return report_page.Run(
         name=workdir.name,
         config=config,
+        trained=about.get("trained", config),
         results=results,
         table_rows=registry.table_rows({workdir.name: results}),
         metrics=metrics_log.read_rows(workdir / "metrics.jsonl"),

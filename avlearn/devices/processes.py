@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pathlib
+import signal
 from collections.abc import Mapping
 
 import jax
@@ -25,6 +26,7 @@ def initialize(environment: Mapping[str, str] = os.environ) -> None:
     arguments = cluster_arguments(environment)
     if arguments is None:
         return
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         jax.distributed.initialize(
             **arguments,
@@ -38,6 +40,7 @@ def initialize(environment: Mapping[str, str] = os.environ) -> None:
             f"the processes of this run did not find each other: {error}\nEach process must reach the address and port "
             "of the first. To run a single process, set JAX_NUM_PROCESSES=1 in the environment."
         ) from error
+    signal.signal(signal.SIGTERM, handler)  # JAX has replaced it
 
 
 def cluster_arguments(environment: Mapping[str, str]) -> dict | None:
@@ -116,6 +119,32 @@ def _tasks_of_node(tasks_per_node: str, node: int) -> int:
         count, _, repeated = group.partition("(x")
         counts += [int(count)] * int(repeated.rstrip(")") or 1)
     return counts[node]
+
+
+def check_platform() -> None:
+    """Check that JAX runs on the platform that `JAX_PLATFORMS` names first; JAX may take the next one.
+
+    Raises:
+      ValueError: there is no such device.
+    """
+    named = jax.config.jax_platforms or ""
+    wanted = named.partition(",")[0]
+    try:
+        found, reason = jax.default_backend(), "JAX finds no such device"
+    except (RuntimeError, AssertionError) as error:
+        found, reason = "none", str(error).partition(" (set JAX_PLATFORMS=")[0] or "JAX finds no such device"
+    if found == "none" or (found == "cpu" and wanted not in ("", "cpu")):
+        raise ValueError(
+            f"JAX_PLATFORMS={named}: {reason.rstrip('.')}. Look at the driver and at what is installed "
+            "(launch/install.sh cuda or tpu), or run on the CPU: JAX_PLATFORMS=cpu."
+        )
+
+
+def agreed(answer: bool) -> bool:
+    """Return the first process's answer on all processes."""
+    if jax.process_count() == 1:
+        return answer
+    return bool(multihost_utils.broadcast_one_to_all(np.array(answer)))
 
 
 def check_shared_directory(directory: pathlib.Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 import jax
 import numpy as np
 
+from avlearn import storage
 from avlearn.types import Arrays
 
 ABOUT = "about"  # key of the facts about the arrays
@@ -45,23 +46,33 @@ def read_about(arrays: Mapping[str, Arrays]) -> tuple[np.ndarray, dict]:
 def save(
     workdir: pathlib.Path,
     results: Mapping,
-    arrays: Mapping[str, Arrays],
+    arrays: Mapping[str, Arrays] | None = None,
     further_arrays: Mapping[str, Mapping[str, Arrays]] | None = None,
+    config: str | None = None,
 ) -> None:
-    """Write `results.json` and `arrays.npz` on the first process; remove the `report.npz` of an earlier evaluation.
+    """Write the files of an evaluation on the first process: all of them or, if there is no space, none.
+
+    The `report.npz` of an earlier evaluation is removed together with its `arrays.npz`.
 
     Args:
       workdir: directory of the run.
-      results: see `scoring.results`.
-      arrays: pairing to arrays.
+      results: see `scoring.results`; written to `results.json`.
+      arrays: pairing to arrays; written to `arrays.npz`.
       further_arrays: further dataset to its arrays; written to `arrays-<dataset>.npz`.
+      config: text of `config.json`; None: it stays as it is.
     """
-    if jax.process_index() == 0:
-        save_results(workdir, results)
+    if jax.process_index() > 0:
+        return
+    texts = {"results.json": json.dumps(results, indent=2) + "\n"} | ({} if config is None else {"config.json": config})
+    npz = {} if arrays is None else {ARRAYS: arrays}
+    npz |= {further_name(name): further for name, further in (further_arrays or {}).items()}
+    with storage.replaced(*(workdir / name for name in (*npz, *texts))) as new:
+        for path, named in zip(new, npz.values(), strict=False):
+            storage.write_npz(path, _flat(named))
+        for path, text in zip(new[len(npz) :], texts.values(), strict=True):
+            path.write_text(text, encoding="utf-8")
+    if arrays is not None:
         (workdir / FOR_REPORT).unlink(missing_ok=True)
-    save_arrays(workdir / ARRAYS, arrays)
-    for name, further in (further_arrays or {}).items():
-        save_arrays(workdir / further_name(name), further)
 
 
 def further_name(dataset: str) -> str:
@@ -72,12 +83,12 @@ def further_name(dataset: str) -> str:
 def save_arrays(path: pathlib.Path, arrays: Mapping[str, Arrays]) -> None:
     """Write an `.npz` on the first process, with keys such as `all_positive/labels`."""
     if jax.process_index() == 0:
-        np.savez(path, **{f"{key}/{name}": array for key, named in arrays.items() for name, array in named.items()})
+        with storage.replaced(path) as [new]:
+            storage.write_npz(new, _flat(arrays))
 
 
-def save_results(workdir: pathlib.Path, results: Mapping) -> None:
-    """Write `results.json`."""
-    (workdir / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+def _flat(arrays: Mapping[str, Arrays]) -> Arrays:
+    return {f"{key}/{name}": array for key, named in arrays.items() for name, array in named.items()}
 
 
 def load_arrays(path: pathlib.Path, only: Collection[str] | None = None) -> dict[str, Arrays]:

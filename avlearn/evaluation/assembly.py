@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import logging
 import math
 import pathlib
@@ -20,8 +21,10 @@ from avlearn.evaluation import array_files, array_sources, collect, features, fu
 from avlearn.evaluation.collect import ArraySource
 from avlearn.evaluation.forward_passes import ForwardPasses
 from avlearn.evaluation.report_arrays import ReportArrays
+from avlearn.evaluation.unfinished import Keep, Unfinished, fingerprint, keep_nothing
 from avlearn.runs.checkpoint import Checkpoints
 from avlearn.runs.preemption import Preemption
+from avlearn.runs.workdir import trained_with
 from avlearn.training.step import TrainState
 from avlearn.types import ALSO_ON, Arrays
 
@@ -44,11 +47,12 @@ class AudioQueries:
     checkpoints: Checkpoints
     sources: Mapping[str, ArraySource]
 
-    def embed(self, which: str, arrays: Mapping[str, Arrays]) -> str:
+    def embed(self, which: str, arrays: Mapping[str, Arrays], keep: Keep) -> str:
         """Put this network's audio_embedding into the arrays of pairs; return a phrase for the results."""
         step, state = restored(self.passes, self.checkpoints, which)
         for pairing, source in self.sources.items():
-            arrays[pairing]["audio_embedding"] = source.collect(state)["audio_embedding"]
+            found = keep(f"sounds of {pairing}", functools.partial(source.collect, state))
+            arrays[pairing]["audio_embedding"] = found["audio_embedding"]
         return f"sounds by {self.name}, step {step} of {self.checkpoints.directory}"
 
 
@@ -61,12 +65,14 @@ class Evaluated:
       results: evaluator to its metrics; under `ALSO_ON`, further dataset to evaluator to metrics.
       arrays: pairing to arrays, and facts about them.
       further_arrays: further dataset to its arrays.
+      unfinished: what is kept of them in the workdir; None if nothing is.
     """
 
     state: TrainState
     results: dict[str, dict]
     arrays: dict[str, Arrays]
     further_arrays: dict[str, dict[str, Arrays]]
+    unfinished: Unfinished | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +90,7 @@ class Evaluation:
       report_arrays: collects further arrays for the report; None if the evaluation reads no pairs, or takes the audio
         from another network.
       further: further dataset (`builder/config/split`) to the evaluation on it.
+      named: whether the user has named the evaluators; others are left out where they would find no boxes.
     """
 
     config: FrozenConfigDict
@@ -95,27 +102,59 @@ class Evaluation:
     audio_queries: AudioQueries | None
     report_arrays: ReportArrays | None = None
     further: Mapping[str, "Evaluation"] = dataclasses.field(default_factory=dict)
+    named: bool = True
 
-    def run(self, checkpoints: Checkpoints, which: str | int) -> Evaluated:
-        """Restore a checkpoint (`best`, `latest` or a step), and compute its metrics on every dataset."""
+    def run(self, checkpoints: Checkpoints, which: str | int, workdir: pathlib.Path | None = None) -> Evaluated:
+        """Restore a checkpoint (`best`, `latest` or a step), and compute its metrics on every dataset.
+
+        What is computed is kept in the workdir, if there is one, until `Evaluated.unfinished` is removed.
+        """
         step, state = restored(self.passes, checkpoints, which)
-        arrays = self.collect(step, state)
-        results = self.score(arrays)
+        unfinished, keep = None, keep_nothing
+        if workdir is not None:
+            unfinished = Unfinished(workdir, self._fingerprint(checkpoints, step))
+            keep = unfinished.keep
+        trained = trained_with(pathlib.Path(checkpoints.directory).parent)
+        arrays = self.collect(step, state, keep, trained)
+        results = self.score(arrays, keep)
         further_arrays = {}
         for name, other in self.further.items():
-            further_arrays[name] = other.collect(step, state)
-            results.setdefault(ALSO_ON, {})[name] = other.score(further_arrays[name])
-        return Evaluated(state, results, arrays, further_arrays)
+            keep_further = functools.partial(_keep_of, keep, name)
+            further_arrays[name] = other.collect(step, state, keep_further)
+            results.setdefault(ALSO_ON, {})[name] = other.score(further_arrays[name], keep_further)
+        return Evaluated(state, results, arrays, further_arrays, unfinished)
 
-    def collect(self, step: int, state: TrainState) -> dict[str, Arrays]:
+    def with_named(self, named: bool) -> "Evaluation":
+        """Return the evaluation with `named`; entries of `also_on` that name their evaluators have them named."""
+        if named:
+            return self
+        own = further_datasets.with_own_evaluators(self.config)
+        further = {name: dataclasses.replace(other, named=name in own) for name, other in self.further.items()}
+        return dataclasses.replace(self, named=False, further=further)
+
+    def _fingerprint(self, checkpoints: Checkpoints, step: int) -> str:
+        """Return a checksum of all that the results depend on."""
+        names = {source.dataset for each in (self, *self.further.values()) for source in each.sources.values()}
+        folders = [f"{self.config.data.data_dir}/{name}" for name in sorted(names)]
+        folders.append(checkpoints.directory / str(step))
+        if self.audio_queries is not None:
+            folders.append(self.audio_queries.checkpoints.directory)
+        return fingerprint(self.config.to_json(), folders)
+
+    def collect(
+        self, step: int, state: TrainState, keep: Keep = keep_nothing, trained: Mapping | None = None
+    ) -> dict[str, Arrays]:
         """Collect the arrays that the evaluators read, with facts about them under `array_files.ABOUT`."""
         arrays = {}
         for pairing, source in self.sources.items():
             LOG.info("Step %d: %s, %s of %s, %d clips.", step, pairing, source.split, source.dataset, source.clips)
-            arrays[pairing] = source.collect(state, self._network_arrays(pairing))
+            arrays[pairing] = keep(
+                f"arrays of {pairing}",
+                functools.partial(source.collect, state, self._network_arrays(pairing)),
+            )
         network = self.network.name
         if self.audio_queries is not None:
-            network += f", {self.audio_queries.embed(self.config.evaluation.checkpoint, arrays)}"
+            network += f", {self.audio_queries.embed(self.config.evaluation.checkpoint, arrays, keep)}"
         for pairing in arrays.keys() - collect.PAIRS:
             arrays[pairing] = collect.only(arrays[pairing], self._reads(pairing))
         arrays = collect.split_first_draw(arrays)
@@ -124,14 +163,36 @@ class Evaluation:
             "network": network,
             "checkpoint_step": step,
             "seed": self.config.seed,
+            "trained": trained,
             "sources": {collect.FIRST_DRAW: facts[collect.DRAWS], **facts} if collect.DRAWS in facts else facts,
         }
         return arrays | {array_files.ABOUT: array_files.about_arrays(about, self.class_relevance)}
 
-    def score(self, arrays: Mapping[str, Arrays]) -> dict[str, dict]:
-        """Compute the metrics of all evaluators from the arrays of `collect`; evaluators may add arrays."""
+    def score(self, arrays: Mapping[str, Arrays], keep: Keep = keep_nothing) -> dict[str, dict]:
+        """Compute the metrics of the evaluators from the arrays of `collect`; evaluators may add arrays."""
         _, about = array_files.read_about(arrays)
-        return scoring.results(self.evaluators, arrays, about)
+        results = {}
+        for evaluator in self._with_boxes(arrays):
+            rows = arrays.get(evaluator.needs.pairing, {})
+            compute = functools.partial(_results_and_arrays, evaluator, arrays, about, set(rows))
+            found = dict(keep(f"results of {evaluator.needs.evaluator}", compute))
+            results |= json.loads(str(found.pop("results")))
+            rows.update(found)
+        return results
+
+    def _with_boxes(self, arrays: Mapping[str, Arrays]) -> list[scoring.Evaluator]:
+        """Return the evaluators, without those that would find no boxes and that nobody named."""
+
+        def finds_none(needs: scoring.Needs) -> bool:
+            boxes = arrays.get(needs.pairing, {}).get("boxes", np.zeros(0))
+            return "boxes" in needs.arrays and not np.isfinite(boxes).any()
+
+        left_out = [] if self.named else [each for each in self.evaluators if finds_none(each.needs)]
+        if left_out:
+            names = ", ".join(each.needs.evaluator for each in left_out)
+            evaluated = self.config.evaluation.dataset or self.config.data.dataset
+            LOG.info("Left out: %s. The split %s of %s has no boxes.", names, self.config.evaluation.split, evaluated)
+        return [each for each in self.evaluators if each not in left_out]
 
     def _network_arrays(self, pairing: str) -> set[str]:
         """Return the names of the arrays that evaluators read for a pairing and that the network computes."""
@@ -142,6 +203,19 @@ class Evaluation:
     def _reads(self, source: str) -> set[str]:
         """Return the names of the arrays that evaluators read from a source."""
         return {name for each in self.evaluators for name in each.needs.by_source.get(source, ())}
+
+
+def _results_and_arrays(
+    evaluator: scoring.Evaluator, arrays: Mapping[str, Arrays], about: Mapping, before: set[str]
+) -> Arrays:
+    """Return the results of an evaluator, as JSON, and the arrays that it adds to its rows."""
+    found = scoring.results((evaluator,), arrays, about)
+    rows = arrays.get(evaluator.needs.pairing, {})
+    return {"results": np.array(json.dumps(found)), **{name: rows[name] for name in rows.keys() - before}}
+
+
+def _keep_of(keep: Keep, dataset: str, name: str, compute: Callable[[], Arrays]) -> Arrays:
+    return keep(f"{name} on {dataset}", compute)
 
 
 def build_evaluation(

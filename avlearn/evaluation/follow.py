@@ -28,7 +28,7 @@ def follow(
     output: pathlib.Path,
     wait: Callable[[], None] = lambda: time.sleep(POLL_SECONDS),
 ) -> None:
-    """Evaluate checkpoints, the oldest first, until the last training step is evaluated, or until Ctrl-C.
+    """Evaluate checkpoints, the oldest first, until the last training step is evaluated.
 
     A restart continues with the checkpoints that have no row yet. The log warns of checkpoints that training removed
     before they could be evaluated.
@@ -45,32 +45,29 @@ def follow(
     last = evaluation.config.train.steps
     tensorboard = TensorboardLog(output / "tensorboard", max(evaluated, default=0))
     with contextlib.closing(tensorboard), path.open("a") as rows:
-        try:
-            while last not in evaluated:
-                new = [step for step in present(checkpoints) if step not in evaluated]
-                if not new:
-                    wait()
-                    continue
-                evaluated.add(new[0])
-                try:
-                    results = evaluation.run(checkpoints, new[0]).results
-                except (ValueError, OSError):
-                    if new[0] in present(checkpoints):
-                        raise
-                    LOG.warning(
-                        "Step %d was removed before it could be evaluated; --config.train.keep_checkpoints keeps more.",
-                        new[0],
-                    )
-                    continue
-                tensorboard.write(new[0], {f"evaluation/{name}": float(value) for name, value in scalars(results)})
-                # Written last, because a row marks its step as done.
-                rows.write(json.dumps({"step": new[0], "results": results}) + "\n")
-                rows.flush()
-                by_run = {f"step {new[0]}": results}
-                LOG.info("%s", score_table.table(by_run, registry.table_rows(by_run)))
-                scoring.check_refused(results)
-        except KeyboardInterrupt:
-            LOG.info("Stopped; the same command resumes with the checkpoints that are not evaluated yet.")
+        while last not in evaluated:
+            new = [step for step in present(checkpoints) if step not in evaluated]
+            if not new:
+                wait()
+                continue
+            evaluated.add(new[0])
+            try:
+                results = evaluation.run(checkpoints, new[0]).results
+            except (ValueError, OSError):
+                if new[0] in present(checkpoints):
+                    raise
+                LOG.warning(
+                    "Step %d was removed before it could be evaluated; --config.train.keep_checkpoints keeps more.",
+                    new[0],
+                )
+                continue
+            tensorboard.write(new[0], {f"evaluation/{name}": float(value) for name, value in scalars(results)})
+            # Written last, because a row marks its step as done.
+            rows.write(json.dumps({"step": new[0], "results": results}) + "\n")
+            rows.flush()
+            by_run = {f"step {new[0]}": results}
+            LOG.info("%s", score_table.table(by_run, registry.table_rows(by_run)))
+            scoring.check_refused(results)
 
 
 def present(checkpoints: Checkpoints) -> list[int]:

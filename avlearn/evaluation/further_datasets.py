@@ -47,6 +47,12 @@ def configs(config: ConfigDict) -> dict[str, ConfigDict]:
     return found
 
 
+def with_own_evaluators(config: ConfigDict) -> set[str]:
+    """Return the further datasets whose entries name their evaluators."""
+    entries = (entry.split() for entry in config.evaluation.also_on)
+    return {name for name, *settings in entries if any(each.startswith("evaluators=") for each in settings)}
+
+
 def _apply(evaluation: ConfigDict, setting: str, entry: str) -> None:
     """Apply one setting, such as `ciou.protocol=half`, to the section `evaluation`."""
     key, equals, text = setting.partition("=")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import jax
 import numpy as np
 
+from avlearn import storage
 from avlearn.logs.tensorboard_log import TensorboardLog
 from avlearn.logs.wandb_log import WandbLog
 
@@ -42,9 +43,7 @@ class MetricsLog:
             return
         path = workdir / "metrics.jsonl"
         kept = [row for row in read_rows(path) if row["step"] <= first_step]
-        new = path.with_suffix(".new")  # if the process is killed, either the old file or the new one remains
-        new.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        new.replace(path)
+        storage.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a")
         self._tensorboard = TensorboardLog(workdir / "tensorboard", first_step)
         self._wandb = wandb

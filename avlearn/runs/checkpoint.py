@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import logging
+import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -28,6 +29,7 @@ from avlearn.runs.damage import (
     checksums,
     damage_explained,
     is_full_disk,
+    read_metrics,
     sealed,
     set_unreadable_metrics_aside,
 )
@@ -51,7 +53,7 @@ class Checkpoints:
       directory: directory with one folder for each step.
       network: name of the network; it is stored in each checkpoint and compared when one is restored.
       keep: number of latest checkpoints to keep in addition to the best.
-      read_only: whether to leave the directory untouched, because another process saves into it.
+      read_only: whether to leave the directory untouched: it is another run's, or another process saves into it.
     """
 
     def __init__(self, directory: str | pathlib.Path, *, network: str, keep: int, read_only: bool = False):
@@ -63,30 +65,29 @@ class Checkpoints:
 
     @functools.cached_property
     def _manager(self) -> ocp.CheckpointManager:
-        preserved = [
-            checkpoint_managers.LatestN(self._keep),
-            checkpoint_managers.BestN(
-                get_metric_fn=_validation_loss, n=1, reverse=True, keep_checkpoints_without_metrics=False
-            ),
-        ]
-        if not self._read_only:
+        handlers = {
+            "weights": ocp.StandardCheckpointHandler(),
+            "optimizer": ocp.StandardCheckpointHandler(),
+            "network": ocp.JsonCheckpointHandler(),
+        }
+        if self._read_only:
+            # Nothing is called that writes (Orbax's own `read_only` warns of each directory). Orbax fails on damaged
+            # metrics, so `lightweight` leaves them to `_metrics`.
+            options = {"create": False, "lightweight_initialize": True}
+        else:
             set_unreadable_metrics_aside(self.directory)
+            best = checkpoint_managers.BestN(
+                get_metric_fn=_validation_loss, n=1, reverse=True, keep_checkpoints_without_metrics=False
+            )
+            preserved = [checkpoint_managers.LatestN(self._keep), best]
+            options = {
+                "preservation_policy": checkpoint_managers.AnyPreservationPolicy(preserved),
+                "best_fn": _validation_loss,
+                "best_mode": "min",
+                "enable_async_checkpointing": True,
+            }
         return ocp.CheckpointManager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=checkpoint_managers.AnyPreservationPolicy(preserved),
-                best_fn=_validation_loss,
-                best_mode="min",
-                enable_async_checkpointing=True,
-                read_only=self._read_only,
-                save_interval_steps=0 if self._read_only else 1,
-                create=not self._read_only,
-            ),
-            item_handlers={
-                "weights": ocp.StandardCheckpointHandler(),
-                "optimizer": ocp.StandardCheckpointHandler(),
-                "network": ocp.JsonCheckpointHandler(),
-            },
+            self.directory, options=ocp.CheckpointManagerOptions(**options), item_handlers=handlers
         )
 
     def save(self, state: TrainState, *, metrics: Mapping[str, float] | None) -> None:
@@ -120,6 +121,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Return the steps that this or another process has saved so far, oldest first."""
+        if self._read_only:
+            return sorted(ocp.utils.checkpoint_steps(self.directory)) if self.directory.exists() else []
         self._manager.reload()
         return sorted(self._manager.all_steps())
 
@@ -129,7 +132,7 @@ class Checkpoints:
 
     def is_validated(self, step: int) -> bool:
         """Return whether the checkpoint of this step has a validation loss."""
-        return self._manager.metrics(step) is not None
+        return self._metrics(step) is not None
 
     def restore_state(self, like: TrainState, sharding: Sharding) -> TrainState:
         """Restore the latest intact checkpoint to resume training; `like` provides structure and shapes.
@@ -138,7 +141,7 @@ class Checkpoints:
         training repeats their steps.
 
         Raises:
-          ValueError: the directory has no checkpoints, all are damaged, or it holds another network.
+          ValueError: the directory has no checkpoints, all are damaged, or it holds another network or optimizer.
         """
         like = {"weights": _weights(like), "optimizer": _optimizer(like)}
         _, restored, damaged = self._restore_first_intact("latest", like, sharding)
@@ -168,6 +171,15 @@ class Checkpoints:
                 arrays[jax.tree_util.keystr(path, simple=True, separator=".")] = np.asarray(leaf)
         return self._description(step)["name"], step, arrays
 
+    def check_present(self, which: str) -> None:
+        """Check that there is a checkpoint; reads none.
+
+        Raises:
+          ValueError: there is none.
+        """
+        if not self.steps():
+            raise self._absent(which)
+
     def wait(self) -> None:
         """Wait until everything saved is on disk.
 
@@ -192,8 +204,19 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         if which == "latest":
             return steps
-        losses = {step: _validation_loss(self._manager.metrics(step)) for step in steps if self.is_validated(step)}
-        return sorted(losses, key=losses.get)
+        found = {step: self._metrics(step) for step in steps}
+        losses = {step: _validation_loss(metrics) for step, metrics in found.items() if metrics is not None}
+        if unusable := [step for step, loss in losses.items() if math.isnan(loss)]:
+            LOG.warning("The validation loss of steps %s in %s is NaN; they come last.", unusable, self.directory)
+        return sorted(losses, key=lambda step: (math.isnan(losses[step]), losses[step]))
+
+    def _metrics(self, step: int) -> dict[str, float] | None:
+        """Return the metrics of a step; None if it was saved without them, or if they cannot be read."""
+        try:
+            return read_metrics(self.directory / str(step) / "metrics" / "metrics")
+        except Damaged:
+            LOG.warning("The validation loss of the checkpoint %s cannot be read.", self.directory / str(step))
+            return None
 
     def _restore_first_intact(
         self, which: str | int, like: Mapping[str, PyTree] | None, sharding: Sharding
@@ -220,8 +243,11 @@ class Checkpoints:
                 + "".join(f"\n  step {step}: {why}" for step, why in damaged.items())
                 + "\nRestore them from a copy, or start again with another --workdir."
             )
+        raise self._absent(which)
+
+    def _absent(self, which: str | int) -> ValueError:
         validated = " with a validation loss" if which == "best" and self._manager.all_steps() else ""
-        raise ValueError(
+        return ValueError(
             f"no checkpoint{validated} in {self.directory}. Train first (--mode=train with the same --workdir), or "
             "name the directory of another run's checkpoints with --checkpoint=RUN/checkpoints."
         )
@@ -234,13 +260,13 @@ class Checkpoints:
 
         Raises:
           Damaged: it cannot be read, or differs from what was written.
-          ValueError: it holds another network.
+          ValueError: it holds another network or optimizer.
         """
         with damage_explained():
             read = self._description(step)
             check_seal(read)
             stored = {"name": read["name"], "parameters": read["parameters"], "checksums": read.get("checksums", {})}
-        metrics = self._manager.metrics(step)
+        metrics = self._metrics(step)
         if metrics is not None and json.dumps(read.get("metrics", metrics)) != json.dumps(metrics):
             raise Damaged("its validation loss is not the one that was saved")
         if like is None:
@@ -248,6 +274,8 @@ class Checkpoints:
                 like = {"weights": self._manager.item_metadata(step)["weights"]}
         else:
             self._check_network(step, stored, like["weights"]["params"])
+            if "optimizer" in like:
+                self._check_optimizer(step, stored["checksums"].get("optimizer"), like["optimizer"])
 
         def abstract(x):
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
@@ -262,6 +290,18 @@ class Checkpoints:
                 wrong = [path for path in now if written.get(path) != now[path]]
                 raise Damaged(f"{len(wrong)} checksums are wrong, the first that of {name}/{wrong[0]}")
         return restored
+
+    def _check_optimizer(self, step: int, stored: Mapping | None, optimizer: PyTree) -> None:
+        """Compare the names of the arrays; checkpoints of early versions have none."""
+        expected = parameter_shapes(optimizer)
+        if stored is None or stored.keys() == expected.keys():
+            return
+        names = sorted(stored.keys() ^ expected.keys())
+        raise ValueError(
+            f"the checkpoint {self.directory / str(step)} holds the state of another optimizer; {len(names)} arrays "
+            f"are only in one of them, the first {names[0]}. Use the settings that it was trained with (train in the "
+            "config.json next to its checkpoints), or another --workdir."
+        )
 
     def _move_aside(self, damaged: Sequence[int]) -> None:
         if jax.process_index() == 0:

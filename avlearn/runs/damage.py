@@ -5,6 +5,7 @@ import errno
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 
 import google_crc32c
@@ -17,6 +18,9 @@ from jaxtyping import PyTree
 LOG = logging.getLogger("avlearn")
 SEAL = "checksum"
 
+PARSING = (ValueError, KeyError, FileNotFoundError)
+STATUS = re.compile("([A-Z_]+): ")
+OF_FILES = ("NOT_FOUND", "OUT_OF_RANGE", "DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -53,13 +57,29 @@ def _crc32c_of_json(description: Mapping) -> int:
     return google_crc32c.value(json.dumps(description, sort_keys=True).encode())
 
 
+def read_metrics(path: epath.Path) -> dict[str, float] | None:
+    """Read the metrics of a checkpoint; None if it was saved without them.
+
+    Raises:
+      Damaged: they are not a JSON object with a validation loss.
+    """
+    try:
+        metrics = json.loads(path.read_text())
+        float(metrics["validation/loss"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise Damaged(str(error)) from error
+    return metrics
+
+
 def set_unreadable_metrics_aside(directory: epath.Path) -> None:
-    """Rename `metrics` files that are not valid JSON, so that their checkpoints count as not validated."""
+    """Rename metrics that cannot be read, so that their checkpoints count as not validated."""
     if jax.process_index() == 0 and directory.exists():
         for path in directory.glob("*/metrics/metrics"):
             try:
-                json.loads(path.read_text())
-            except ValueError:
+                read_metrics(path)
+            except Damaged:
                 path.parent.rename(path.parent.parent / "metrics.damaged")
                 LOG.warning("The validation loss of the checkpoint %s cannot be read.", path.parent.parent)
     if jax.process_count() > 1:
@@ -78,11 +98,17 @@ def is_full_disk(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def damage_explained() -> Iterator[None]:
-    """Turn the errors of Orbax and TensorStore about missing, truncated or wrong files into `Damaged`."""
+    """Turn the errors of Orbax and TensorStore about missing, truncated or wrong files into `Damaged`.
+
+    Other errors are raised as they are: of the device, of memory, of permissions, of a server that does not answer.
+    """
     try:
         yield
-    except (jax.errors.JaxRuntimeError, PermissionError, MemoryError):
-        raise  # errors of the device or the user, not of the files
     except Exception as error:
+        # Orbax wraps some of TensorStore's errors, which begin with the name of a status, in a bare Exception.
+        status = STATUS.match(str(error.__cause__ if type(error) is Exception else error))
+        parsing = isinstance(error, PARSING) or type(error) is Exception
+        if not parsing or (status and status[1] not in OF_FILES):
+            raise
         reason = str(error).strip() or type(error).__name__
         raise Damaged(reason.splitlines()[0][:300]) from error

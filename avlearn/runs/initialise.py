@@ -31,7 +31,7 @@ def initialised(state: TrainState, directory: str, frozen: Sequence[str], shardi
     source = f"--config.train.initialise_from={directory}"
     if not epath.Path(directory).is_dir():
         raise ValueError(f"{source} is not a directory; name the checkpoints of a run: RUN/checkpoints.")
-    checkpoints = Checkpoints(directory, network="", keep=1)
+    checkpoints = Checkpoints(directory, network="", keep=1, read_only=True)
     name, step, found = checkpoints.read_weights(sharding, "best")
     checkpoints.close()
     shapes = parameter_shapes(state.params) | parameter_shapes(state.batch_stats)

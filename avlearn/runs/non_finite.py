@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import jax
 import numpy as np
 
+from avlearn import storage
 from avlearn.devices import placement
 from avlearn.runs.checkpoint import Checkpoints
 
@@ -64,7 +65,7 @@ def step_error(
     }
     path = workdir / FILE
     if jax.process_index() == 0:
-        path.write_text(json.dumps(found, indent=2) + "\n")
+        storage.write_text(path, json.dumps(found, indent=2) + "\n")
     return NonFiniteLoss(
         f"the loss of step {step} is {metrics['loss']}, its gradient norm {metrics['gradient_norm']}; "
         f"worker {', '.join(map(str, workers))} of {len(loss)}. {path} holds the ids of the clips. Nothing was saved "

@@ -1,37 +1,41 @@
-"""The directory of a run: checks that it can be used, and writes `config.json`."""
+"""The directory of a run: checks that it can be used, takes it, and writes `config.json`."""
 
+import contextlib
 import errno
-import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 from ml_collections import ConfigDict
 
+from avlearn import storage
 from avlearn.config import difference, flat
 from avlearn.devices import processes
+from avlearn.runs import lock
 
 FILE = "config.json"
-# Settings that determine the weights and the batches, and the exceptions among them.
+# Settings that determine the weights, the batches and the optimizer's state, and the exceptions among them.
 DECISIVE = ("seed", "model", "loss", "inputs", "data")
 DECISIVE += ("train.num_workers", "train.batch_per_worker", "train.initialise_from", "train.frozen")
+DECISIVE += ("train.weight_decay_kind",)
 MAY_CHANGE = ("data.data_dir", "data.threads")
 
 
 def check_same_run(path: pathlib.Path, config: ConfigDict | Mapping) -> None:
-    """Check that a directory is new, or holds a run with the same network and batches; writes nothing.
+    """Check that a directory is new, or holds a run with the same network, batches and optimizer; writes nothing.
 
     Raises:
       ValueError: names the settings that differ.
     """
     if jax.process_index() > 0 or not holds_training(path):
         return
+    there = storage.read_json(path / FILE, "Restore it from a copy, or choose another --workdir.")
     # Keys that the config no longer declares have no effect.
     declared = flat(config)
     differing = [
-        f"\n  {key}: {there} there, {here} now"
-        for key, (there, here) in difference(json.loads((path / FILE).read_text()), config).items()
+        f"\n  {key}: {old} there, {new} now"
+        for key, (old, new) in difference(there, config).items()
         if key in declared and key not in MAY_CHANGE and f"{key}.".startswith(tuple(f"{name}." for name in DECISIVE))
     ]
     if differing:
@@ -46,6 +50,34 @@ def holds_training(path: pathlib.Path) -> bool:
     return (path / "checkpoints").exists() and (path / FILE).exists()
 
 
+def check_writable(path: pathlib.Path) -> None:
+    """Check that a directory can be written, or created if it is absent; writes nothing.
+
+    Raises:
+      ValueError: it cannot.
+    """
+    nearest = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if jax.process_index() == 0 and not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise _not_writable(path, errno.EACCES if nearest.is_dir() else errno.ENOTDIR)
+
+
+@contextlib.contextmanager
+def taken(path: pathlib.Path) -> Iterator[None]:
+    """Create the directory if it is absent, and hold it (`lock.held`) so that no other run writes there.
+
+    Raises:
+      ValueError: it cannot be written, is not the same for all processes, or is in use.
+    """
+    make(path)
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            try:
+                stack.enter_context(lock.held(path))
+            except PermissionError as error:
+                raise _not_writable(path, error.errno) from error
+        yield
+
+
 def make(path: pathlib.Path) -> None:
     """Create the directory if it is absent, and check that all processes see it.
 
@@ -55,18 +87,33 @@ def make(path: pathlib.Path) -> None:
     if jax.process_index() == 0:
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if not os.access(path, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
-            raise ValueError(
-                f"the workdir {path} cannot be written ({error.strerror}). Choose another with --workdir=DIRECTORY."
-            ) from error
+            raise _not_writable(path, error.errno) from error
+        check_writable(path)
     processes.check_shared_directory(path)
 
 
 def write_config(path: pathlib.Path, config: ConfigDict) -> None:
-    """Write `config.json` atomically: if the process is killed, either the old file or the new one remains."""
+    """Write `config.json`, or replace it as a whole."""
     if jax.process_index() == 0:
-        new = path / f"{FILE}.new"
-        new.write_text(config.to_json(indent=2) + "\n")
-        new.replace(path / FILE)
+        storage.write_text(path / FILE, text_of(config))
+
+
+def text_of(config: ConfigDict) -> str:
+    """Return the text of a `config.json`."""
+    return config.to_json(indent=2) + "\n"
+
+
+def trained_with(path: pathlib.Path) -> dict[str, dict] | None:
+    """Return the settings that a run was trained with and that a report states; None if it has no `config.json`."""
+    if not (path / FILE).is_file():
+        return None
+    config = storage.read_json(path / FILE, "Restore it from a copy.")
+    stated = {"data": ("dataset", "train_split"), "train": ("steps", "num_workers", "batch_per_worker")}
+    return {section: {name: config[section][name] for name in names} for section, names in stated.items()}
+
+
+def _not_writable(path: pathlib.Path, number: int) -> ValueError:
+    return ValueError(
+        f"the workdir {path} cannot be written ({os.strerror(number)}). Choose another with --workdir=DIRECTORY."
+    )

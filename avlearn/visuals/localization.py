@@ -93,7 +93,7 @@ def missing_map_reason(pairs: Arrays) -> str:
         return "the run was not evaluated on pairs of frame and audio"
     if "heat_map" not in pairs:
         return "this network has no heat map"
-    if "boxes" not in pairs:
+    if not np.isfinite(pairs.get("boxes", np.zeros(0))).any():
         return "the split has no boxes"
     if not heatmap_overlay.visible_source_rows(pairs).size:
         return "no frame of the split shows the source of its sound"

@@ -51,6 +51,7 @@ class Run:
         network's input, and log-spectrograms `[items, columns, bins]` float32, natural log of power, not scaled.
       load_moments: function from an item number to the clip's moments; called if the arrays have `moments`.
       thresholds: thresholds of the tri-map, for a network that was trained with it.
+      trained: sections `data` and `train` of the config that the checkpoint was trained with; None: not stated.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Run:
     examples: Examples
     load_moments: Callable[[int], clip_animation.ClipMoments]
     thresholds: Thresholds | None = None
+    trained: Mapping | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +181,7 @@ def _section(run: Run, number: int) -> Section:
         animations=_animations(run),
         units={mode: unit_gallery.draw(arrays, mode, album, run.class_names) for mode, arrays in units.items()},
         preference=run.results.get("unit_preference", {}),
-        facts=_facts(run.config),
+        facts=_facts(run.config, run.trained),
         config=json.dumps(run.config, indent=2, default=str),
     )
 
@@ -246,15 +248,20 @@ def _names(run: Run) -> dict[int, str]:
     return names
 
 
-def _facts(config: Mapping) -> dict[str, str]:
-    train, inputs, evaluation = config["train"], config["inputs"], config["evaluation"]
+def _facts(config: Mapping, trained: Mapping | None) -> dict[str, str]:
+    inputs, evaluation = config["inputs"], config["evaluation"]
+    data, steps = "not stated", "not stated"
+    if trained is not None:
+        train = trained["train"]
+        data = f"{trained['data']['dataset']}, split {trained['data']['train_split']}"
+        steps = f"{train['steps']:,} steps, {train['num_workers']} worker(s) x {train['batch_per_worker']} pairs"
     evaluated = evaluation["frame_pixels"]
     return {
         "network": f"{config['model']['name']}, width {config['model']['width']:g}",
-        "training data": f"{config['data']['dataset']}, split {config['data']['train_split']}",
+        "training data": data,
         "evaluated on": f"{evaluation['dataset'] or config['data']['dataset']}, split {evaluation['split']}",
         "frame": f"{inputs['frame_pixels']} px" + (f", evaluated at {evaluated} px" if evaluated else ""),
         "log-spectrogram": f"{inputs['columns']} x {inputs['bins']}, averaged over {inputs['pool']} x {inputs['pool']}",
-        "training": f"{train['steps']:,} steps, {train['num_workers']} worker(s) x {train['batch_per_worker']} pairs",
+        "training": steps,
         "seed": str(config["seed"]),
     }

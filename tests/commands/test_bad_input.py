@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 
+import jax
 import pytest
 from absl import app
 from absl.testing import flagsaver
@@ -50,6 +51,29 @@ def test_dataset_not_built_names_the_command_and_the_miniature(tmp_path):
     assert "Traceback" not in done.stderr
     assert f"tfds build data_builders/audioset --config=instruments --data_dir={tmp_path}" in done.stderr
     assert ":miniature" in done.stderr
+
+
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("Unable to initialize backend 'rocm'")])
+def test_a_command_without_the_platform_ends_with_one_line(error, monkeypatch):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(report, "run", fails)
+    with pytest.raises(type(error)):  # JAX has the platform: another fault
+        cli.main(["report", "run"])
+    monkeypatch.setattr(jax, "default_backend", fails)
+    with pytest.raises(SystemExit, match=r"^error: JAX_PLATFORMS=cpu: .*or run on the CPU: JAX_PLATFORMS=cpu\.$"):
+        cli.main(["report", "run"])
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "run", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["report", "run"])
+    assert ended.value.code == 130
 
 
 def test_workdir_is_a_directory():

@@ -1,10 +1,15 @@
 """The environment decides whether a run has several processes, and which GPUs are theirs."""
 
 import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
 
 import pytest
 
 from avlearn.devices import processes
+from tests.helpers.paths import ROOT
 
 EXPLICIT = {"JAX_COORDINATOR_ADDRESS": "host:1234", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "2"}
 SRUN = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_TASKS_PER_NODE": "2(x2)", "SLURM_NODEID": "1", "SLURM_LOCALID": "1"}
@@ -76,3 +81,32 @@ def test_slurms_gpus_are_shared_evenly(visible, on_node, tasks, local, expected)
         "SLURM_LOCALID": str(local),
     }
     assert processes.slurm_devices(environment) == expected
+
+
+PLATFORM = """
+from avlearn.devices import processes
+try:
+    processes.check_platform()
+    print("runs")
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("platforms", "said"),
+    [
+        ("cpu", "runs"),
+        ("", "runs"),
+        ("cuda", "JAX_PLATFORMS=cuda: JAX finds no such device. Look at the driver"),
+        ("cuda,cpu", "JAX_PLATFORMS=cuda,cpu: JAX finds no such device. Look at the driver"),
+        ("rocm", "JAX_PLATFORMS=rocm: Unable to initialize backend 'rocm': Backend 'rocm' is not in the list of known"),
+    ],
+)
+@pytest.mark.skipif(pathlib.Path("/dev/nvidia0").exists(), reason="the machine has a GPU")
+def test_a_platform_that_is_absent_is_not_replaced_by_the_next(platforms, said):
+    environment = {**os.environ, "JAX_PLATFORMS": platforms}
+    command = [sys.executable, "-c", PLATFORM]
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.startswith(said)
+    assert done.stdout.count("\n") == 1

@@ -198,7 +198,8 @@ def test_following_a_training(data_dir, checkpoint, tmp_path, caplog, monkeypatc
     def interrupted():
         raise KeyboardInterrupt
 
-    follow.follow(longer, follower, tmp_path / "evaluation", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        follow.follow(longer, follower, tmp_path / "evaluation", interrupted)
     assert len(waited) == 1
     assert metrics_log.read_rows(tmp_path / "evaluation" / "results.jsonl") == rows
 

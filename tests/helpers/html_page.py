@@ -1,6 +1,8 @@
 """Parses the HTML pages that the project writes, for tests."""
 
+import base64
 import collections
+import hashlib
 import html.parser
 import re
 
@@ -49,3 +51,25 @@ def check_self_contained(text: str, page: Page) -> None:
         "http://www.w3.org/1999/xlink",
     }
     assert not re.search(r"@import|url\((?!#)", text)
+    check_policy(text, page)
+
+
+def check_policy(text: str, page: Page) -> None:
+    """Check that the page lets a browser run its own script only, and fetch nothing."""
+    first, second = page.elements["meta"][:2]
+    assert first == {"charset": "utf-8"}
+    assert second["http-equiv"] == "Content-Security-Policy"
+    rules = dict(rule.split(" ", 1) for rule in second["content"].split("; "))
+    [script] = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert rules == {
+        "default-src": "'none'",
+        "script-src": f"'sha256-{digest}'",
+        "style-src": "'unsafe-inline'",
+        "img-src": "data:",
+        "media-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    names = {name for elements in page.elements.values() for element in elements for name in element}
+    assert not [name for name in names if name.startswith("on")]

@@ -25,7 +25,7 @@ from avlearn.data.augment import RawBatch
 from avlearn.evaluation import array_files
 from avlearn.runs import workdir as workdirs
 from avlearn.runs.checkpoint import Checkpoints
-from avlearn.runs.preemption import EXIT_CODE, Preempted
+from avlearn.runs.preemption import Preempted
 from avlearn.training import step as steps
 from avlearn.training.step import TrainState
 from configs import avenet, lvs
@@ -133,7 +133,7 @@ def as_a_process(data_dir: str, workdir: str, name: str, num_steps: str, *fault:
         run(name, data_dir, pathlib.Path(workdir), int(num_steps), fault=wanted, preemption=preemption)
     except Preempted as error:
         print(f"process {jax.process_index()} ends: {error}")
-        sys.exit(EXIT_CODE)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

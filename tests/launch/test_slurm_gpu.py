@@ -87,9 +87,9 @@ def test_survives_the_signal_to_its_processes(job):
 def test_a_task_of_an_array_takes_its_flags_from_its_file(job, status, requeued):
     job.fake("bin/srun", f"exit {status}")
     (job.directory / "points").mkdir()
-    (job.directory / "points" / "3").write_text("--config=configs/avenet.py\n--workdir=grid/a b\n--config.seed=1\n")
+    (job.directory / "points" / "3").write_text("--config=configs/avenet.py\0--workdir=grid/a b\0--x=1\n2\0")
     job.start("points", SLURM_ARRAY_TASK_ID="3", SLURM_ARRAY_JOB_ID="40").communicate()
-    flags = ["--config=configs/avenet.py", "--workdir=grid/a b", "--config.seed=1"]
+    flags = ["--config=configs/avenet.py", "--workdir=grid/a b", "--x=1\n2"]
     started = [*STARTED, "--output=grid/a b.log", "--open-mode=append", *PROGRAM, *flags]
     assert job.calls() == [started] + [["scontrol", "requeue", "40_3"]] * requeued
     assert (job.directory / "grid" / "a b.exit").read_text() == f"{status}\n"  # for grid_search.py

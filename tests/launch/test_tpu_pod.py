@@ -104,7 +104,7 @@ def test_resume_repeats_the_last_run(launcher):
     missing = launcher("resume", *TPU)
     assert missing.returncode == 2
     assert "runs/tpu_pod/avenet is missing" in missing.stderr
-    launcher("run", *RUN, "--config.seed=1")
+    launcher("run", *RUN, "--config.seed=1", "--config.x=two\nlines\n")
     first = launcher.calls()
     assert "needs --bucket" in launcher("resume", *TPU).stderr  # its directories are in the bucket
     assert launcher("resume", *TPU, "--bucket=gs://my-bucket/").returncode == 0
@@ -151,6 +151,8 @@ def test_flags_override_settings_of_the_environment(launcher):
         (["create", "--name=a", "--zone=z"], "create needs --type=... or AVLEARN_TPU_TYPE"),
         (["create", "--name=a", "--zone=z", "--type=gpu-8"], "the runtime for --type=gpu-8 is unknown"),
         (["create", "--name=a", "--zone=z", "--type=v4-8", "--spot=1"], "--spot=1 is unknown; use --spot=yes"),
+        (["run", "--name=../../x", "--zone=z"], "--name=../../x is not the name of a TPU: lower-case letters, digits"),
+        (["resume", "--name=a/b", "--zone=z"], "--name=a/b is not the name of a TPU"),
         (["logs", "--name=a"], "logs needs --zone=... or AVLEARN_TPU_ZONE"),
         (["run", "--name=a", "--zone=z"], "--config is missing"),
         (["run", "--name=a", "--zone=z", "--", "--config=c.py"], "the run needs --bucket=gs://..."),

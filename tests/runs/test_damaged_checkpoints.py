@@ -1,5 +1,7 @@
 """Checkpoints on bad storage: files that are missing, truncated or changed, and a full disk."""
 
+import dataclasses
+import json
 import logging
 import pathlib
 import shutil
@@ -11,6 +13,7 @@ import pytest
 from jax.sharding import SingleDeviceSharding
 
 from avlearn.runs.checkpoint import Checkpoints
+from avlearn.runs.damage import sealed
 from avlearn.training.step import TrainState
 from tests.helpers.full_disk import files_no_larger_than
 
@@ -138,6 +141,83 @@ def test_evaluation_moves_nothing(saved, caplog):
         np.testing.assert_array_equal(params["fc"]["bias"], state_at(1).params["fc"]["bias"])
         assert (saved / "2").exists()
     assert sum("is damaged" in record.getMessage() for record in caplog.records) == 2
+
+
+def reading(directory: pathlib.Path) -> Checkpoints:
+    return Checkpoints(directory, network="small", keep=3, read_only=True)
+
+
+def names_and_times(directory: pathlib.Path) -> dict[pathlib.Path, int]:
+    return {path: path.stat().st_mtime_ns for path in (directory, *directory.rglob("*"))}
+
+
+@pytest.mark.parametrize("damage", [truncate, delete])
+def test_reading_anothers_run_changes_nothing(saved, damage, caplog):
+    damage(saved / "2" / "metrics" / "metrics")
+    (saved / "3.orbax-checkpoint-tmp").mkdir()  # that run is saving it
+    before = names_and_times(saved)
+    for which, expected in (("best", 1), ("latest", 2)):
+        checkpoints = reading(saved)
+        checkpoints.check_present(which)
+        step, _, _ = checkpoints.restore_weights(state_at(0), SingleDeviceSharding(jax.devices()[0]), which)
+        checkpoints.close()
+        assert step == expected
+    assert reading(saved).steps() == [1, 2]
+    assert names_and_times(saved) == before
+    assert ("cannot be read" in caplog.text) == (damage is truncate)
+
+
+def test_a_directory_that_is_absent_stays_so(tmp_path):
+    checkpoints = reading(tmp_path / "none")
+    with pytest.raises(ValueError, match=r"no checkpoint in .*none\. Train first"):
+        checkpoints.check_present("best")
+    assert checkpoints.steps() == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_loss_that_is_nan_is_never_the_best_without_a_warning(saved, caplog):
+    network, metrics = (saved / "1" / name / file for name, file in (("network", "metadata"), ("metrics", "metrics")))
+    description = json.loads(network.read_text()) | {"metrics": {"validation/loss": float("nan")}}
+    del description["checksum"]
+    network.write_text(json.dumps(sealed(description)))
+    metrics.write_text(json.dumps(description["metrics"]))
+    sharding = SingleDeviceSharding(jax.devices()[0])
+    assert reading(saved).restore_weights(state_at(0), sharding, "best")[0] == 2
+    assert f"The validation loss of steps [1] in {saved} is NaN; they come last." in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("the device is lost"),
+        TypeError("a fault of the program"),
+        OSError(116, "Stale file handle"),
+        ValueError("PERMISSION_DENIED: Error opening"),
+        Exception("Encountered error while reading array"),
+    ],
+)
+def test_errors_that_are_not_of_the_files_are_told_as_they_are(error, saved, monkeypatch):
+    if type(error) is Exception:
+        error.__cause__ = ValueError("RESOURCE_EXHAUSTED: out of memory")
+    checkpoints, restore = opened(saved), opened(saved)._manager.restore
+
+    def fails(step, args):
+        if "weights" in args.keys():  # noqa: SIM118
+            raise error
+        return restore(step, args=args)
+
+    monkeypatch.setattr(checkpoints._manager, "restore", fails)
+    with pytest.raises(type(error)) as raised:
+        checkpoints.restore_state(state_at(0), SingleDeviceSharding(jax.devices()[0]))
+    assert raised.value is error
+    assert (saved / "2").exists()
+
+
+def test_another_optimizer_is_no_damage(saved):
+    other = dataclasses.replace(state_at(0), opt_state={"m": state_at(0).opt_state["m"], "v": np.zeros(3)})
+    message = r"2 holds the state of another optimizer; 1 arrays are only in one of them, the first opt_state\.v\."
+    with pytest.raises(ValueError, match=message):
+        opened(saved).restore_state(other, SingleDeviceSharding(jax.devices()[0]))
 
 
 def test_all_damaged_is_an_error_that_says_why(saved):

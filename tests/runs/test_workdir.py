@@ -1,15 +1,18 @@
 """The directory of a run: what is refused, and that nothing is written before."""
 
 import json
+import os
 import pathlib
 import sys
 
 import pytest
 
 from avlearn import experiment, main, train
+from avlearn.logs import metrics_log
 from avlearn.runs import workdir as workdirs
 from configs import avenet, base
 from tests.helpers import tiny_run
+from tests.helpers.full_disk import files_no_larger_than
 
 
 def test_another_run_is_left_alone(tmp_path):
@@ -52,6 +55,7 @@ def contents(directory: pathlib.Path) -> dict[pathlib.Path, tuple[bytes, int]]:
     ("key", "value", "message"),
     [
         ("seed", 1, "seed: 0 there, 1 now"),
+        ("train.weight_decay_kind", "decoupled", "train.weight_decay_kind: l2 there, decoupled now"),
         ("train.schedule", "cosine", "takes staircase, warmup_cosine"),
         ("evaluation.evaluators", ("pointing",), "pointing needs heat_map"),
         ("evaluation.dataset", "vgg_ss/full", "vgg_ss/full is not built"),
@@ -70,6 +74,44 @@ def test_a_refused_resume_changes_nothing(tiny_world, tmp_path, monkeypatch, key
         main.run(config, tmp_path, "train", None)
     assert contents(tmp_path) == before
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
+
+
+def test_a_start_without_space_leaves_the_files(tiny_world, tmp_path):
+    config = tiny_run.config_of("avenet", tiny_world, num_steps=2)
+    workdirs.write_config(tmp_path, config)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    before = contents(tmp_path)
+    config.train.learning_rate = 1.0
+    with files_no_larger_than(1000), pytest.raises(OSError, match="File too large"):
+        workdirs.write_config(tmp_path, config)
+    with files_no_larger_than(5), pytest.raises(OSError, match="File too large"):
+        metrics_log.MetricsLog(tmp_path, 1)
+    assert contents(tmp_path) == before
+
+
+def test_a_damaged_config_is_named(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(ValueError, match=r"config\.json is damaged \(.*\)\. Restore it from a copy"):
+        workdirs.check_same_run(tmp_path, base.get_config())
+
+
+def test_a_directory_in_use_is_refused_and_left_alone(tiny_world, tmp_path):
+    config = tiny_run.config_of("avenet", tiny_world, num_steps=2)
+    with workdirs.taken(tmp_path):
+        before = contents(tmp_path)
+        with pytest.raises(ValueError, match=rf"is in use by process {os.getpid()} on .*--mode=follow"):
+            main.run(config, tmp_path, "train", None)
+        assert contents(tmp_path) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "train"])
+def test_a_directory_that_cannot_be_written_is_found_first(tmp_path, monkeypatch, mode):
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
+    with pytest.raises(ValueError, match=r"run cannot be written \(Permission denied\)"):
+        main.run(base.get_config(), tmp_path / "run", mode, None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_checkpoints_of_another_network_are_refused_before_the_config_is_written(tiny_world, tmp_path):

@@ -1,0 +1,82 @@
+"""Keeps what an evaluation has computed in a folder of the workdir, so that it resumes after an interruption."""
+
+import hashlib
+import logging
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Callable, Iterable
+
+import jax
+import numpy as np
+
+from avlearn import storage
+from avlearn.devices import processes
+from avlearn.runs.damage import is_full_disk
+from avlearn.types import Arrays
+
+LOG = logging.getLogger("avlearn")
+FOLDER = "unfinished_evaluation"
+Keep = Callable[[str, Callable[[], Arrays]], Arrays]  # from a name and a function to its arrays
+
+
+def keep_nothing(_: str, compute: Callable[[], Arrays]) -> Arrays:
+    """Compute the arrays: the `Keep` of an evaluation that is not resumed."""
+    return compute()
+
+
+def fingerprint(config: str, folders: Iterable[str | os.PathLike]) -> str:
+    """Return a checksum of a config and of the names, sizes and times of the files in folders (on local paths)."""
+    found = hashlib.sha256(config.encode())
+    for folder in folders:
+        for path in sorted(pathlib.Path(folder).rglob("*")):
+            if path.is_file():
+                found.update(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
+    return found.hexdigest()
+
+
+class Unfinished:
+    """The folder of an evaluation; anything in it that another evaluation has left is removed.
+
+    Args:
+      workdir: directory of the run.
+      fingerprint: checksum of all that the arrays depend on.
+    """
+
+    def __init__(self, workdir: pathlib.Path, fingerprint: str):
+        self._folder = workdir / FOLDER
+        self._full = False
+        marker = self._folder / "fingerprint"
+        if jax.process_index() == 0 and not (marker.exists() and marker.read_text() == fingerprint):
+            self.remove()
+            self._folder.mkdir()
+            storage.write_text(marker, fingerprint)
+
+    def keep(self, name: str, compute: Callable[[], Arrays]) -> Arrays:
+        """Return the arrays that are kept under a name, or compute and keep them."""
+        path = self._folder / (re.sub(r"[^\w.+]+", "-", name) + ".npz")
+        if processes.agreed(path.exists()):
+            LOG.info("%s: kept by the evaluation that was interrupted.", name.capitalize())
+            with np.load(path) as kept:
+                return dict(kept)
+        found = compute()
+        if jax.process_index() == 0 and not self._full:
+            self._write(path, found)
+        return found
+
+    def _write(self, path: pathlib.Path, arrays: Arrays) -> None:
+        try:
+            with storage.replaced(path) as [new]:
+                storage.write_npz(new, arrays)
+        except OSError as error:
+            if not is_full_disk(error):
+                raise
+            LOG.warning("No space is left to keep what is computed: the evaluation cannot resume if it is interrupted.")
+            self._full = True
+            self.remove()
+
+    def remove(self) -> None:
+        """Remove the folder; call it when the evaluation has ended."""
+        if jax.process_index() == 0:
+            shutil.rmtree(self._folder, ignore_errors=True)

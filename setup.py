@@ -46,6 +46,7 @@ setup(
         "mlcroissant>=1.0,<2",
         "av>=17.1,<20",
         "etils[epath]>=1.14,<2",
+        "filelock>=4.3,<5",
         "flax>=0.12.1,<0.13",
         "google-crc32c>=1.6,<2",
         "h5py>=3.11,<4",

@@ -162,12 +162,12 @@ class Evaluation:
             boxes = arrays.get(needs.pairing, {}).get("boxes", np.zeros(0))
             return "boxes" in needs.arrays and not np.isfinite(boxes).any()
 
-        left_out = [] if self.named else [each for each in self.evaluators if finds_none(each.needs)]
+        left_out = [] if self.named else [each.needs.evaluator for each in self.evaluators if finds_none(each.needs)]
         if left_out:
-            names = ", ".join(each.needs.evaluator for each in left_out)
             evaluated = self.config.evaluation.dataset or self.config.data.dataset
-            LOG.info("Left out: %s. The split %s of %s has no boxes.", names, self.config.evaluation.split, evaluated)
-        return [each for each in self.evaluators if each not in left_out]
+            split = self.config.evaluation.split
+            LOG.info("Left out: %s. The split %s of %s has no boxes.", ", ".join(left_out), split, evaluated)
+        return [each for each in self.evaluators if each.needs.evaluator not in left_out]
 
     def _network_arrays(self, pairing: str) -> set[str]:
         """Return the names of the arrays that evaluators read for a pairing and that the network computes."""

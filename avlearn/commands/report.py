@@ -8,6 +8,7 @@ Prints a table of the scores, each with its baseline, and the path of the page, 
 import argparse
 import functools
 import pathlib
+import shlex
 from collections.abc import Mapping, Sequence
 
 from avlearn import storage
@@ -31,7 +32,7 @@ def load(workdir: pathlib.Path) -> report_page.Run:
     if not (workdir / "results.json").exists():
         raise ValueError(
             f"{workdir} has no results.json. Evaluate the run first: "
-            f"python -m avlearn.main --mode=evaluate --config=... --workdir={workdir}"
+            f"python -m avlearn.main --mode=evaluate --config=... --workdir={shlex.quote(str(workdir))}"
         )
     config = storage.read_json(workdir / "config.json", AGAIN)
     results = storage.read_json(workdir / "results.json", AGAIN)

@@ -18,7 +18,8 @@ from ml_collections import ConfigDict
 
 from avlearn import config as configs
 from avlearn.build import build_network, build_optimizer, build_schedule
-from avlearn.runs.checkpoint import Checkpoints, parameter_shapes
+from avlearn.runs.checkpoint import Checkpoints
+from avlearn.runs.structure import parameter_shapes
 from avlearn.training import step as steps
 from avlearn.training.step import TrainState
 from avlearn.weights import files, layouts, published

@@ -4,23 +4,23 @@ import dataclasses
 import functools
 import json
 import logging
-import math
 import pathlib
 from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
-import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from avlearn.build import Network, build_network, build_sampling, check_numbers, config_of_run, replicated_state
+from avlearn.build import Network, build_network, check_numbers
 from avlearn.data import built_dataset
 from avlearn.devices import placement
 from avlearn.evaluation import array_files, array_sources, collect, features, further_datasets, registry, scoring
+from avlearn.evaluation.audio_queries import AudioQueries, build_audio_queries
 from avlearn.evaluation.collect import ArraySource
 from avlearn.evaluation.forward_passes import ForwardPasses
 from avlearn.evaluation.report_arrays import ReportArrays
+from avlearn.evaluation.restoring import build_passes, restored
 from avlearn.evaluation.unfinished import Keep, Unfinished, fingerprint, keep_nothing
 from avlearn.runs.checkpoint import Checkpoints
 from avlearn.runs.preemption import Preemption
@@ -29,31 +29,6 @@ from avlearn.training.step import TrainState
 from avlearn.types import ALSO_ON, Arrays
 
 LOG = logging.getLogger("avlearn")
-
-
-@dataclasses.dataclass(frozen=True)
-class AudioQueries:
-    """The network of another run that embeds the audio; made by `build_audio_queries`.
-
-    Attributes:
-      name: name of the network.
-      passes: its forward passes.
-      checkpoints: checkpoints of the run; `config.evaluation.checkpoint` chooses one.
-      sources: the evaluation's sources of pairs, with this network's inputs.
-    """
-
-    name: str
-    passes: ForwardPasses
-    checkpoints: Checkpoints
-    sources: Mapping[str, ArraySource]
-
-    def embed(self, which: str, arrays: Mapping[str, Arrays], keep: Keep) -> str:
-        """Put this network's audio_embedding into the arrays of pairs; return a phrase for the results."""
-        step, state = restored(self.passes, self.checkpoints, which)
-        for pairing, source in self.sources.items():
-            found = keep(f"sounds of {pairing}", functools.partial(source.collect, state))
-            arrays[pairing]["audio_embedding"] = found["audio_embedding"]
-        return f"sounds by {self.name}, step {step} of {self.checkpoints.directory}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,12 +162,12 @@ class Evaluation:
             boxes = arrays.get(needs.pairing, {}).get("boxes", np.zeros(0))
             return "boxes" in needs.arrays and not np.isfinite(boxes).any()
 
-        left_out = [] if self.named else [each for each in self.evaluators if finds_none(each.needs)]
+        left_out = [] if self.named else [each.needs.evaluator for each in self.evaluators if finds_none(each.needs)]
         if left_out:
-            names = ", ".join(each.needs.evaluator for each in left_out)
             evaluated = self.config.evaluation.dataset or self.config.data.dataset
-            LOG.info("Left out: %s. The split %s of %s has no boxes.", names, self.config.evaluation.split, evaluated)
-        return [each for each in self.evaluators if each not in left_out]
+            split = self.config.evaluation.split
+            LOG.info("Left out: %s. The split %s of %s has no boxes.", ", ".join(left_out), split, evaluated)
+        return [each for each in self.evaluators if each.needs.evaluator not in left_out]
 
     def _network_arrays(self, pairing: str) -> set[str]:
         """Return the names of the arrays that evaluators read for a pairing and that the network computes."""
@@ -266,9 +241,9 @@ def evaluation_on(config: ConfigDict, network: Network, passes: ForwardPasses, o
     if registry.needs_class_relevance(config):
         split = array_sources.evaluation_split(config, open_split)
         class_relevance = registry.class_relevance(split, config.evaluation.max_relevance)
-    audio_queries = None
+    queries = None
     if config.evaluation.sounds_from:
-        audio_queries = build_audio_queries(config, passes, open_split, sources)
+        queries = build_audio_queries(config, passes, open_split, sources)
     return Evaluation(
         config=FrozenConfigDict(config),
         network=network,
@@ -276,39 +251,8 @@ def evaluation_on(config: ConfigDict, network: Network, passes: ForwardPasses, o
         evaluators=registry.build_evaluators(config, class_relevance, passes.mesh),
         sources=sources,
         class_relevance=class_relevance,
-        audio_queries=audio_queries,
+        audio_queries=queries,
     )
-
-
-def build_audio_queries(
-    config: ConfigDict, own: ForwardPasses, open_split: Callable, sources: Mapping[str, ArraySource]
-) -> AudioQueries:
-    """Build the network of the run that `config.evaluation.sounds_from` names, for the pairs among the sources.
-
-    Raises:
-      ValueError: the run does not exist, or its network takes no audio.
-    """
-    directory = pathlib.Path(config.evaluation.sounds_from)
-    other = config_of_run(config, directory)
-    network = build_network(other)
-    passes = build_passes(other, network, own.mesh, own.preemption)
-    if "audio_embedding" not in passes.outputs:
-        raise ValueError(f"{network.name} of {directory} takes no audio; sounds_from names a run whose network does.")
-    passes = dataclasses.replace(passes, outputs=frozenset({"audio_embedding"}))
-    paired = sources.keys() & {"all_positive", collect.FIT}
-    return AudioQueries(
-        name=network.name,
-        passes=passes,
-        checkpoints=Checkpoints(directory / "checkpoints", network=network.name, keep=1, read_only=True),
-        sources={name: array_sources.SOURCES[name](other, passes, open_split) for name in sorted(paired)},
-    )
-
-
-def restored(passes: ForwardPasses, checkpoints: Checkpoints, which: str | int) -> tuple[int, TrainState]:
-    """Restore a checkpoint for evaluation; return its step and state."""
-    state = passes.initial
-    step, params, batch_stats = checkpoints.restore_weights(state, placement.replicated(passes.mesh), which)
-    return step, dataclasses.replace(state, params=params, batch_stats=batch_stats)
 
 
 def score_arrays(config: ConfigDict, path: pathlib.Path) -> tuple[dict[str, dict], dict[str, Arrays]]:
@@ -321,24 +265,3 @@ def score_arrays(config: ConfigDict, path: pathlib.Path) -> tuple[dict[str, dict
     arrays = array_files.load_arrays(path)
     class_relevance, about = array_files.read_about(arrays)
     return scoring.results(registry.build_evaluators(config, class_relevance), arrays, about), arrays
-
-
-def build_passes(config: ConfigDict, network: Network, mesh: Mesh, preemption: Preemption) -> ForwardPasses:
-    """Build the forward passes of a network with the settings of the config; the devices share each batch.
-
-    The batch size is the same for every number of devices that divides the number of workers, since a contrastive loss
-    depends on it.
-    """
-    pixels, multiple = config.evaluation.frame_pixels, math.lcm(config.train.num_workers, mesh.size)
-    return ForwardPasses(
-        model=network.evaluation,
-        outputs=frozenset(collect.output_names(network.outputs(2))),
-        initial=replicated_state(network, optax.identity(), mesh),
-        # Only the loss takes labels.
-        inputs=dataclasses.replace(network.inputs, classes=0, frame_pixels=pixels or network.inputs.frame_pixels),
-        sampling=build_sampling(config),
-        mesh=mesh,
-        batch_size=-(-config.evaluation.batch // multiple) * multiple,
-        seed=config.seed,
-        preemption=preemption,
-    )

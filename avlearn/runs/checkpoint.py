@@ -23,6 +23,7 @@ from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers
 
 from avlearn.config import one_of
+from avlearn.runs import structure
 from avlearn.runs.damage import (
     Damaged,
     check_seal,
@@ -38,12 +39,6 @@ from avlearn.training.step import TrainState
 LOG = logging.getLogger("avlearn")
 WHICH = ("best", "latest")
 ASIDE = "damaged_checkpoints"  # next to the run's `checkpoints`
-
-
-def parameter_shapes(params: PyTree) -> dict[str, list[int]]:
-    """Return the shape of each parameter by its path, such as `vision.conv1_1.kernel`."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): list(leaf.shape) for path, leaf in leaves}
 
 
 class Checkpoints:
@@ -109,7 +104,7 @@ class Checkpoints:
         sums = {}
         if jax.process_index() == 0:  # only this process writes the JSON
             sums = {"weights": checksums(_weights(state)), "optimizer": checksums(_optimizer(state))}
-        description = {"name": self.network, "parameters": parameter_shapes(state.params), "checksums": sums}
+        description = {"name": self.network, "parameters": structure.parameter_shapes(state.params), "checksums": sums}
         description["metrics"] = None if metrics is None else dict(metrics)
         items = ocp.args.Composite(
             weights=ocp.args.StandardSave(_weights(state)),
@@ -273,9 +268,10 @@ class Checkpoints:
             with damage_explained():
                 like = {"weights": self._manager.item_metadata(step)["weights"]}
         else:
-            self._check_network(step, stored, like["weights"]["params"])
+            path = self.directory / str(step)
+            structure.check_network(path, stored, self.network, like["weights"]["params"])
             if "optimizer" in like:
-                self._check_optimizer(step, stored["checksums"].get("optimizer"), like["optimizer"])
+                structure.check_optimizer(path, stored["checksums"].get("optimizer"), like["optimizer"])
 
         def abstract(x):
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
@@ -290,18 +286,6 @@ class Checkpoints:
                 wrong = [path for path in now if written.get(path) != now[path]]
                 raise Damaged(f"{len(wrong)} checksums are wrong, the first that of {name}/{wrong[0]}")
         return restored
-
-    def _check_optimizer(self, step: int, stored: Mapping | None, optimizer: PyTree) -> None:
-        """Compare the names of the arrays; checkpoints of early versions have none."""
-        expected = parameter_shapes(optimizer)
-        if stored is None or stored.keys() == expected.keys():
-            return
-        names = sorted(stored.keys() ^ expected.keys())
-        raise ValueError(
-            f"the checkpoint {self.directory / str(step)} holds the state of another optimizer; {len(names)} arrays "
-            f"are only in one of them, the first {names[0]}. Use the settings that it was trained with (train in the "
-            "config.json next to its checkpoints), or another --workdir."
-        )
 
     def _move_aside(self, damaged: Sequence[int]) -> None:
         if jax.process_index() == 0:
@@ -328,23 +312,6 @@ class Checkpoints:
                 f"{self.latest_step()}. Free some space and start the same command again "
                 "(--config.train.keep_checkpoints sets how many are kept)."
             ) from error
-
-    def _check_network(self, step: int, stored: Mapping, params: PyTree) -> None:
-        expected = parameter_shapes(params)
-        if stored["name"] == self.network and stored["parameters"] == expected:
-            return
-        names = sorted(stored["parameters"].keys() | expected.keys())
-        differing = [
-            f"{name}: {stored['parameters'].get(name, 'absent')} in the checkpoint, {expected.get(name, 'absent')} here"
-            for name in names
-            if stored["parameters"].get(name) != expected.get(name)
-        ]
-        raise ValueError(
-            f"the checkpoint {self.directory / str(step)} holds the network {stored['name']!r}, but the config builds "
-            f"{self.network!r}; {len(differing)} of {len(names)} parameters differ"
-            + "".join(f"\n  {line}" for line in differing[:5])
-            + "\nUse the config that it was trained with (config.json next to its checkpoints), or another --workdir."
-        )
 
 
 def check_which(which: str) -> None:

@@ -7,7 +7,8 @@ import jax
 from etils import epath
 from jax.sharding import Sharding
 
-from avlearn.runs.checkpoint import Checkpoints, parameter_shapes
+from avlearn.runs.checkpoint import Checkpoints
+from avlearn.runs.structure import parameter_shapes
 from avlearn.training import step as steps
 from avlearn.training.step import TrainState
 

@@ -105,12 +105,15 @@ def text_of(config: ConfigDict) -> str:
 
 
 def trained_with(path: pathlib.Path) -> dict[str, dict] | None:
-    """Return the settings that a run was trained with and that a report states; None if it has no `config.json`."""
+    """Return the settings that a run was trained with and that a report states; None if no `config.json` has them."""
     if not (path / FILE).is_file():
         return None
     config = storage.read_json(path / FILE, "Restore it from a copy.")
     stated = {"data": ("dataset", "train_split"), "train": ("steps", "num_workers", "batch_per_worker")}
-    return {section: {name: config[section][name] for name in names} for section, names in stated.items()}
+    try:
+        return {section: {name: config[section][name] for name in names} for section, names in stated.items()}
+    except (KeyError, TypeError):
+        return None
 
 
 def _not_writable(path: pathlib.Path, number: int) -> ValueError:

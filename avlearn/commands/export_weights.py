@@ -35,7 +35,10 @@ def weights(workdir: pathlib.Path, which: str) -> tuple[dict[str, np.ndarray], d
                 f"--from={workdir} has no {name}; name the directory of a trained run, such as runs/avenet."
             )
     text = (workdir / "config.json").read_text()
-    config = ConfigDict(json.loads(text))
+    try:
+        config = ConfigDict(json.loads(text))
+    except ValueError as error:
+        raise ValueError(f"--from={workdir}: config.json is damaged ({error}).") from error
     checkpoints = Checkpoints(workdir / "checkpoints", network=config.model.name, keep=config.train.keep_checkpoints)
     like = initial_state(config, abstract=True)
     step, params, batch_stats = checkpoints.restore_weights(like, SingleDeviceSharding(jax.devices()[0]), which)

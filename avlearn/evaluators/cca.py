@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from avlearn.evaluators import ndcg
 from avlearn.evaluators.numerics import array_checks
@@ -55,7 +55,7 @@ def evaluate(
     test: Mapping[str, np.ndarray],
     fit: Mapping[str, np.ndarray] | None = None,
     *,
-    class_relevance: Int[np.ndarray, "classes classes"],
+    class_relevance: np.ndarray | None = None,
     components: int = 128,
     curve: Sequence[int] = (16, 32, 64, 128, 256, 512),
     regularisation: float = 0.0,
@@ -114,6 +114,7 @@ def evaluate(
             gain=gain,
             own_item_across=own_item_across,
             items_expected=items_expected,
+            evaluator="cca",
         )
         for count in counts
     }

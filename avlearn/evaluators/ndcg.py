@@ -311,7 +311,7 @@ def _relevance(
     outside = (relevance < 0) | (relevance > LARGEST_RELEVANCE)
     if outside.any():
         raise ValueError(
-            f"{evaluator}: class_relevance is {relevance[outside][0]} {array_checks.in_rows(outside.any(axis=1))}; "
+            f"{evaluator}: class_relevance is {relevance[outside][0]} {array_checks.in_rows(np.any(outside, axis=1))}; "
             f"expected integers from 0 to {LARGEST_RELEVANCE}"
         )
     return relevance.astype(np.int64, copy=False)

@@ -180,25 +180,26 @@ def _check_values(array_name: str, array: np.ndarray, wanted: Array) -> None:
         least, most = max(least, -largest), min(most, largest)
     step = max(1, _BLOCK_VALUES * len(array) // max(array.size, 1))
     blocks = [array[start : start + step] for start in range(0, len(array), step)]
-    wrong = np.concatenate([_outside(block, least, most, wanted.absent) for block in blocks])
+    other_axes = tuple(range(1, array.ndim))
+    wrong = np.concatenate([np.any(_outside(block, least, most, wanted.absent), axis=other_axes) for block in blocks])
     if not wrong.any():
         return
-    first = array[int(wrong.argmax())]
+    first = array[int(wrong.argmax())][None]
     if not np.isfinite(first).all() and not wanted.absent:
         raise ValueError(f"{array_name} is not finite {in_rows(wrong)}; did the training diverge?")
-    value = np.ravel(first)[np.ravel(_outside(first[None], least, most, wanted.absent, each=True))][0]
+    value = first[_outside(first, least, most, wanted.absent)][0]
     bound = f" of at most {LARGEST:g}" if wanted.type == FLOAT and wanted.most is None else ""
     raise ValueError(f"{array_name} is {value:g} {in_rows(wrong)}; expected {wanted.values}{bound}: {wanted.content}")
 
 
 def _outside(
-    block: Shaped[np.ndarray, "n ..."], least: int | float, most: int | float, absent: bool, *, each: bool = False
+    block: Shaped[np.ndarray, "..."], least: int | float, most: int | float, absent: bool
 ) -> Bool[np.ndarray, "..."]:
-    """Return which rows (or, with `each`, values) are outside the limits; NaN is, unless a whole vector may be."""
+    """Return which values are outside the limits; NaN is, unless a whole vector may be absent."""
     wrong = ~((block >= least) & (block <= most))
     if absent:
         wrong &= ~np.isnan(block).all(axis=-1, keepdims=True)
-    return wrong if each else wrong.any(axis=tuple(range(1, wrong.ndim)))
+    return wrong
 
 
 def _converted(array: np.ndarray, wanted: Array) -> np.ndarray:

@@ -101,7 +101,8 @@ def results(
             # An evaluator that draws random numbers states its own seed.
             metrics = stated | run((evaluator,), arrays, clips=clips)[needs.evaluator]
         except ValueError as error:
-            found[needs.evaluator] = {REFUSED: str(error)}
+            named = str(error).startswith(needs.evaluator)  # those of libraries do not name it
+            found[needs.evaluator] = {REFUSED: str(error) if named else f"{needs.evaluator}: {error}"}
             continue
         except Exception as error:  # a fault of the evaluator, which must not cost the others' metrics
             LOG.exception("The evaluator %s failed:", needs.evaluator)

@@ -300,12 +300,19 @@ def test_a_damaged_member_is_refused_even_if_it_is_optional(tmp_path):
         main.run(config_of("ndcg"), tmp_path / "run", "evaluate", None, str(path))
 
 
-def test_an_evaluator_that_fails_costs_no_scores_of_others(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (TypeError("a fault"), r"^pointing failed: TypeError\('a fault'\)$"),
+        (ValueError("array must be finite"), "^pointing: array must be finite$"),
+    ],
+)
+def test_an_evaluator_that_fails_costs_no_scores_of_others(error, message, tmp_path, monkeypatch):
     def fails(*_, **__):
-        raise TypeError("a fault")
+        raise error
 
-    monkeypatch.setattr(avlearn.evaluators.pointing, "evaluate", fails)
-    with pytest.raises(ValueError, match=r"^pointing failed: TypeError\('a fault'\)$"):
+    monkeypatch.setattr(by_name(avlearn.evaluators, "pointing", ""), "evaluate", fails)
+    with pytest.raises(ValueError, match=message):
         score(config_of("pointing", "ndcg"), arrays(), tmp_path)
     assert results_of(tmp_path)["ndcg"]["items"] == CLIPS
 

@@ -1,6 +1,6 @@
 """Every command of pages, docstrings and script headers: parsed by the program itself, applied to the config it names.
 
-A kind of command without a checker fails: add one to `CHECKERS` of tests/helpers/command_checkers.py, or to `EXTERNAL`
+A kind of command without a checker fails: add one to `CHECKERS` of tests/helpers/shell_checkers.py, or to `EXTERNAL`
 if its program is not of this repository and takes no file of it.
 """
 
@@ -16,9 +16,10 @@ from tensorflow_datasets.scripts.cli import main as tfds_main
 
 from avlearn import config as configs
 from tests.helpers import documented_commands
-from tests.helpers.command_checkers import CHECKERS, check, check_config, parse_main
+from tests.helpers.command_checkers import check_config, parse_main
 from tests.helpers.documented_commands import Command
 from tests.helpers.paths import ROOT
+from tests.helpers.shell_checkers import CHECKERS, check
 
 COMMANDS = list({command.words: command for command in documented_commands.commands(tuple(CHECKERS))}.values())
 

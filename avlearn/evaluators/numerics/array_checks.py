@@ -165,7 +165,7 @@ def _check_sizes(evaluator: str, found: Mapping[str, np.ndarray]) -> None:
         for axis, size in zip(wanted.axes[1:], array.shape[1:], strict=True):
             if axis == "boxes":
                 boxes[name] = size
-            elif size != int(axis) if axis.isdigit() else not size:
+            elif not size or (axis.isdigit() and size != int(axis)):
                 raise ValueError(f"{evaluator}: {name} has shape {array.shape}; expected {wanted.shape}")
     if len(set(boxes.values())) > 1:
         raise ValueError(f"{evaluator}: the arrays have different numbers of boxes: {boxes}")

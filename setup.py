@@ -57,6 +57,7 @@ setup(
         "loky>=3.5,<4",
         "matplotlib>=3.9,<4",
         "ml-collections>=1.0,<2",
+        "ml-dtypes>=0.5,<1",
         "numpy>=2.1,<3",
         "opencv-contrib-python-headless>=4.10.0.84,<6",  # contrib has TV-L1
         "optax>=0.2.5,<0.3",

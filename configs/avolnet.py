@@ -6,7 +6,7 @@
 The paper reports the AVC accuracy of AVE-Net (81.9 %) and a pointing accuracy of 81.7 % on 500 boxed frames, against
 57.2 % for the centre of the frame (4.1). AudioSet has no boxes; on a dataset that has them, such as VGG-SS:
 
-    python -m avlearn.main --config=configs/avolnet.py --mode=evaluate --checkpoint=runs/avolnet/checkpoints
+    python -m avlearn.main --config=configs/avolnet.py --mode=evaluate --checkpoint=runs/avolnet/checkpoints \
         --workdir=runs/avolnet-vgg_ss --evaluators=pointing,ciou --config.evaluation.dataset=vgg_ss/full
 """
 

@@ -30,7 +30,7 @@ PAGE = """# What the networks cost
 
 Costs of one pair of frame and audio at the papers' size, in the config's type (float32). Written by
 
-```
+```sh
 avlearn costs docs/reference/costs.md
 ```
 

@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> str:
     if (arguments.to / "checkpoints").exists():
         raise ValueError(f"--to={arguments.to} already holds a run; name another directory.")
     found, metadata = files.read(arguments.source)
-    exported = files.config_of(metadata)
+    exported = files.config_of(arguments.source, metadata)
     if exported is not None:
         config = ConfigDict(exported)
     elif arguments.network is not None:
@@ -111,7 +111,13 @@ def run(arguments: argparse.Namespace) -> str:
         raise ValueError("--network is missing; only files written by `avlearn export` name their network.")
     if arguments.network not in (None, config.model.name):
         raise ValueError(f"{arguments.source} holds {config.model.name}, not --network={arguments.network}.")
-    state, source = imported(found, config, arguments.format, arguments.positive_class)
+    try:
+        state, source = imported(found, config, arguments.format, arguments.positive_class)
+    except (AttributeError, KeyError, TypeError) as error:
+        if exported is None:
+            raise
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"--from={arguments.source}: its config is not one of avlearn ({reason}).") from error
     write_run(arguments.to, state, config)
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     lines = [f"Wrote {config.model.name} ({count:,} parameters) from {source.name} weights: {arguments.to}"]

@@ -3,8 +3,9 @@
 import json
 import pathlib
 import re
-import zipfile
+import reprlib
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,6 +15,19 @@ from avlearn.types import Arrays
 
 ABOUT = "about"  # key of the facts about the arrays
 ARRAYS, FOR_REPORT = "arrays.npz", "report.npz"  # arrays for the metrics, and arrays that only the report shows
+# Facts about the arrays, and about the source of a pairing: each with its type and that type in words.
+FACTS = {
+    "network": (str, "text"),
+    "checkpoint_step": (int, "a whole number from 0"),
+    "seed": (int, "a whole number from 0"),
+    "sources": (dict, "an object"),
+}
+SOURCE = {
+    "dataset": (str, "text"),
+    "split": (str, "text"),
+    "clips": (int, "a whole number from 0"),
+    "rule": (str, "text"),
+}
 
 
 def about_arrays(about: Mapping, relevance: np.ndarray | None) -> Arrays:
@@ -22,25 +36,35 @@ def about_arrays(about: Mapping, relevance: np.ndarray | None) -> Arrays:
     return facts if relevance is None else facts | {"class_relevance": relevance}
 
 
-def read_about(arrays: Mapping[str, Arrays]) -> tuple[np.ndarray, dict]:
-    """Return the relevance between classes (the identity matrix if none is stored), and the facts about the arrays.
+def read_about(arrays: Mapping[str, Arrays]) -> tuple[np.ndarray | None, dict]:
+    """Return the relevance between classes (None if it is not stored), and the facts about the arrays.
 
     Raises:
-      ValueError: the relevance is not a square matrix of integers, or the facts are not JSON.
+      ValueError: the facts are not JSON of the documented form.
     """
     about = arrays.get(ABOUT, {})
-    classes = arrays.get("all_positive", {}).get("labels", np.zeros((0, 0))).shape[-1]
+    where = f"{ABOUT}/facts"
     try:
-        facts = json.loads(str(about.get("facts", "{}")))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{ABOUT}/facts is not JSON ({error}); see docs/metrics/scoring.md") from error
-    relevance = about.get("class_relevance", np.eye(classes, dtype=int))
-    if relevance.dtype.kind not in "iu" or relevance.ndim != 2 or len(relevance) != relevance.shape[1]:
-        raise ValueError(
-            f"{ABOUT}/class_relevance is {relevance.dtype} {list(relevance.shape)}; it holds integers, with a row and "
-            "a column for each class (docs/metrics/scoring.md)"
-        )
-    return relevance, facts
+        facts = json.loads(str(about.get("facts", "{}")), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is not JSON ({error}); see docs/metrics/scoring.md") from error
+    _check_facts(where, facts, FACTS)
+    for pairing, source in facts.get("sources", {}).items():
+        _check_facts(f"{where}: sources.{pairing}", source, SOURCE)
+    return about.get("class_relevance"), facts
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number of JSON")
+
+
+def _check_facts(where: str, facts: Any, known: Mapping[str, tuple[type, str]]) -> None:
+    if not isinstance(facts, dict):
+        raise ValueError(f"{where} is {reprlib.repr(facts)}; expected an object (docs/metrics/scoring.md)")
+    for name, (kind, words) in known.items():
+        value = facts.get(name, kind())
+        if type(value) is not kind or (kind is int and value < 0):
+            raise ValueError(f"{where}: {name} is {reprlib.repr(value)}; expected {words} (docs/metrics/scoring.md)")
 
 
 def save(
@@ -92,30 +116,60 @@ def _flat(arrays: Mapping[str, Arrays]) -> Arrays:
 
 
 def load_arrays(path: pathlib.Path, only: Collection[str] | None = None) -> dict[str, Arrays]:
-    """Load the arrays that `save_arrays` or another system wrote: pairing (or `FIT`) to name to array.
+    """Load the arrays that `save_arrays` wrote: pairing (or `FIT`) to name to array.
 
     Args:
       path: path of the `.npz`.
       only: pairings to read; None: all.
 
     Raises:
+      ValueError: the file is not an `.npz`, a key is not `pairing/name`, or an array cannot be read.
+    """
+    arrays, unreadable = read_arrays(path, only)
+    if unreadable:
+        raise ValueError(f"{path}: {'; '.join(unreadable.values())}; see docs/metrics/scoring.md")
+    return arrays
+
+
+def read_arrays(path: pathlib.Path, only: Collection[str] | None = None) -> tuple[dict[str, Arrays], dict[str, str]]:
+    """Read the arrays that this or another system saved, and the reasons why some cannot be read.
+
+    Args:
+      path: path of the `.npz`.
+      only: pairings to read; None: all.
+
+    Returns:
+      Pairing (or `FIT`) to name to array, and `pairing/name` to the reason.
+
+    Raises:
       ValueError: the file is not an `.npz`, or a key is not `pairing/name`.
     """
     try:
         stored = np.load(path)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever zipfile and NumPy raise on damaged files
         raise ValueError(f"{path} cannot be read as an .npz ({error}); see docs/metrics/scoring.md") from error
     names = getattr(stored, "files", ["one array"])
     odd = [name for name in names if name.count("/") != 1]
     if odd:
         raise ValueError(f"{path}: {odd} are not names like all_positive/labels (docs/metrics/scoring.md)")
     arrays: dict[str, Arrays] = {}
+    unreadable = {}
     with stored:
         for key in names:
             pairing, name = key.split("/")
-            if only is None or pairing in only:
-                try:
-                    arrays.setdefault(pairing, {})[name] = stored[key]
-                except ValueError as error:  # Python objects
-                    raise ValueError(f"{path}: {key} cannot be read ({error}); see docs/metrics/scoring.md") from error
-    return arrays
+            if only is not None and pairing not in only:
+                continue
+            try:
+                arrays.setdefault(pairing, {})[name] = _read_array(stored, key)
+            except Exception as error:  # damaged, or Python objects, which could run code
+                unreadable[key] = f"{key} cannot be read ({str(error) or repr(error)})"
+    return arrays, unreadable
+
+
+def _read_array(stored: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+    if stored.files.count(key) > 1:
+        raise ValueError("it is stored twice")
+    array = stored[key]
+    if not isinstance(array, np.ndarray):  # NpzFile returns the bytes of other files
+        raise ValueError("it is not an .npy file")
+    return array

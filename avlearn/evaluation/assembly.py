@@ -262,6 +262,9 @@ def score_arrays(config: ConfigDict, path: pathlib.Path) -> tuple[dict[str, dict
       ValueError: the file is not an `.npz` of arrays, or an evaluator's options are wrong.
     """
     check_numbers(config)
-    arrays = array_files.load_arrays(path)
+    arrays, unreadable = array_files.read_arrays(path)
+    if reason := unreadable.get(f"{array_files.ABOUT}/facts"):
+        raise ValueError(f"{path}: {reason}; see docs/metrics/scoring.md")
     class_relevance, about = array_files.read_about(arrays)
-    return scoring.results(registry.build_evaluators(config, class_relevance), arrays, about), arrays
+    evaluators = registry.build_evaluators(config, class_relevance)
+    return scoring.results(evaluators, arrays, about, unreadable), arrays

@@ -25,6 +25,7 @@ import avlearn.evaluators
 from avlearn.build import Network, by_name
 from avlearn.data import built_dataset
 from avlearn.evaluation import collect, features, scoring
+from avlearn.evaluators import ndcg
 from avlearn.ontology import Ontology
 from avlearn.types import TableRow, per_evaluator
 
@@ -63,7 +64,7 @@ def build_evaluators(
 
     Args:
       config: config with its section `evaluation`, and the seed.
-      class_relevance: relevance between classes; None if no evaluator takes it (`needs_class_relevance`).
+      class_relevance: relevance between classes; None: 1 for equal classes, else 0.
       mesh: mesh of the devices that an evaluator may train on; None: all devices.
 
     Raises:
@@ -119,7 +120,16 @@ def needs_class_relevance(config: ConfigDict) -> bool:
 
 
 def class_relevance(split: built_dataset.Split, max_relevance: int) -> np.ndarray:
-    """Compute the relevance between classes by the dataset's ontology; without one, 1 for equal classes, else 0."""
+    """Compute the relevance between classes by the dataset's ontology; without one, 1 for equal classes, else 0.
+
+    Raises:
+      ValueError: `max_relevance` is out of range.
+    """
+    if not 1 <= max_relevance <= ndcg.LARGEST_RELEVANCE:
+        raise ValueError(
+            f"evaluation.max_relevance is {max_relevance}; --config.evaluation.max_relevance takes 1 to "
+            f"{ndcg.LARGEST_RELEVANCE}."
+        )
     if not split.ontology:
         return np.eye(len(split.class_ids), dtype=int)
     return Ontology.from_nodes(split.ontology).class_relevance(split.class_ids, max_relevance=max_relevance)

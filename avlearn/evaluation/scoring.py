@@ -1,12 +1,14 @@
 """Runs evaluators on collected arrays and states the data behind each metric."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from avlearn.evaluation.collect import FIT
 from avlearn.types import Arrays, per_evaluator
 
+LOG = logging.getLogger("avlearn")
 NOT_STATED = "not stated"
 REFUSED = "refused"  # key of the reason that replaces the metrics if an evaluator refuses its arrays
 
@@ -68,7 +70,12 @@ def check_needs(needs: Iterable[Needs], available: set[str], network: str) -> No
             )
 
 
-def results(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], about: Mapping) -> dict[str, dict]:
+def results(
+    evaluators: Iterable[Evaluator],
+    arrays: Mapping[str, Arrays],
+    about: Mapping,
+    unreadable: Mapping[str, str] | None = None,
+) -> dict[str, dict]:
     """Compute the metrics of evaluators, each with the network and the data behind it.
 
     Args:
@@ -76,10 +83,11 @@ def results(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], about
       arrays: see `run`.
       about: network, checkpoint_step, seed, and sources: key of the arrays to dataset, split, clips and rule
         (`ArraySource.facts`). Missing facts are stated as `NOT_STATED`.
+      unreadable: `pairing/name` of arrays that cannot be read to the reason.
 
     Returns:
-      Name of the evaluator to its metrics, or, if it refuses its arrays, to the reason under `REFUSED`, so that the
-      metrics of the others are not lost (`check_refused`).
+      Name of the evaluator to its metrics, or, if it refuses its arrays or fails, to the reason under `REFUSED`, so
+      that the metrics of the others are not lost (`check_refused`).
     """
     sources = about.get("sources", {})
     clips = {name: source.get("clips") for name, source in sources.items()}
@@ -89,10 +97,16 @@ def results(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], about
         needs = evaluator.needs
         source = sources.get(needs.pairing, {})
         try:
+            _check_readable(evaluator, unreadable or {})
             # An evaluator that draws random numbers states its own seed.
             metrics = stated | run((evaluator,), arrays, clips=clips)[needs.evaluator]
         except ValueError as error:
-            found[needs.evaluator] = {REFUSED: str(error)}
+            named = str(error).startswith(needs.evaluator)  # those of libraries do not name it
+            found[needs.evaluator] = {REFUSED: str(error) if named else f"{needs.evaluator}: {error}"}
+            continue
+        except Exception as error:  # a fault of the evaluator, which must not cost the others' metrics
+            LOG.exception("The evaluator %s failed:", needs.evaluator)
+            found[needs.evaluator] = {REFUSED: f"{needs.evaluator} failed: {error!r}"}
             continue
         if needs.fit_needs:
             fit = sources.get(needs.fit_on, {})
@@ -102,11 +116,25 @@ def results(evaluators: Iterable[Evaluator], arrays: Mapping[str, Arrays], about
     return found
 
 
+def _check_readable(evaluator: Evaluator, unreadable: Mapping[str, str]) -> None:
+    """Check that the arrays that an evaluator reads could be read.
+
+    Raises:
+      ValueError: names the first that could not, and the reason.
+    """
+    needs = evaluator.needs
+    read = [f"{source}/{name}" for source, names in needs.by_source.items() for name in sorted(names)]
+    read += [f"about/{name}" for name in evaluator.options if name == "class_relevance"]
+    for key in read:
+        if key in unreadable:
+            raise ValueError(f"{needs.evaluator}: {unreadable[key]}; see docs/metrics/scoring.md")
+
+
 def check_refused(results: Mapping[str, Mapping]) -> None:
     """Raise the reasons of evaluators that refused their arrays; call it after the results are saved.
 
     Raises:
-      ValueError: an evaluator has refused its arrays.
+      ValueError: an evaluator has refused its arrays, or failed.
     """
     reasons = [found[REFUSED] for _, found in per_evaluator(results) if REFUSED in found]
     if reasons:

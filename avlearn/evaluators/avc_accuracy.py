@@ -74,13 +74,12 @@ def evaluate(
     one_of(threshold, THRESHOLDS, "evaluation.avc_accuracy.threshold")
     optional = [name for name in OPTIONAL if name in test]
     logit, corresponds, image_item, *others = array_checks.arrays(evaluator, test, (*NEEDS, *optional))
-    corresponds = corresponds.astype(bool)
     draw = others[0] if others else np.where(corresponds, -1, 0)
     draws = _draws(evaluator, corresponds, draw)
     least, fitted = 0.0, {}
     if threshold == "validation":
         fit_logit, fit_corresponds = array_checks.arrays(f"{evaluator}, threshold", fit or {}, THRESHOLD_NEEDS)
-        least, accuracy = best_threshold(fit_logit, fit_corresponds.astype(bool))
+        least, accuracy = best_threshold(fit_logit, fit_corresponds)
         fitted = {"fit": {"accuracy": accuracy, "items": len(fit_logit)}}
     predicted = logit > least
     right = predicted == corresponds
@@ -132,6 +131,12 @@ def roc_auc(score: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) ->
 def _draws(evaluator: str, corresponds: Bool[np.ndarray, " n"], draw: Int[np.ndarray, " n"]) -> list[int]:
     """Return the numbers of the draws; check that each has as many negatives as there are positives."""
     positives = int(corresponds.sum())
+    wrong = (draw == -1) != corresponds
+    if wrong.any():
+        raise ValueError(
+            f"{evaluator}: pair_draw is {draw[wrong][0]} where corresponds is {corresponds[wrong][0]} "
+            f"{array_checks.in_rows(wrong)}; it is -1 for positives, and from 0 for negatives"
+        )
     numbers, negatives = np.unique(draw[~corresponds], return_counts=True)
     if len(numbers) and (negatives == positives).all():
         return numbers.tolist()

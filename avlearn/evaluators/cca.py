@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from avlearn.evaluators import ndcg
 from avlearn.evaluators.numerics import array_checks
@@ -55,7 +55,7 @@ def evaluate(
     test: Mapping[str, np.ndarray],
     fit: Mapping[str, np.ndarray] | None = None,
     *,
-    class_relevance: Int[np.ndarray, "classes classes"],
+    class_relevance: np.ndarray | None = None,
     components: int = 128,
     curve: Sequence[int] = (16, 32, 64, 128, 256, 512),
     regularisation: float = 0.0,
@@ -114,6 +114,7 @@ def evaluate(
             gain=gain,
             own_item_across=own_item_across,
             items_expected=items_expected,
+            evaluator="cca",
         )
         for count in counts
     }
@@ -168,12 +169,13 @@ def _whitened(
 ) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, "n rank"], Float[np.ndarray, "dim rank"]]:
     """Return the mean, the centred features times the whitening matrix, and that matrix, `[dim, rank]`."""
     exact = features.astype(np.float64)
+    length = np.linalg.norm(exact)
     mean = exact.mean(axis=0)
     exact -= mean
     # Singular values, because the eigenvalues of the covariance are their squares and keep half of the digits.
     _, singular, axes = scipy.linalg.svd(exact, full_matrices=False)
     # In directions without variation, the features still vary by rounding: about eps * norm / sqrt(12 * dim).
-    rounding = 10 * np.finfo(features.dtype).eps * np.linalg.norm(features)
+    rounding = 10 * np.finfo(features.dtype).eps * length
     rank = int((singular > rounding).sum())
     if not rank:
         raise ValueError(f"cca (fit): {name} is the same in all {len(features)} rows; did the training collapse?")

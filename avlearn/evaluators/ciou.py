@@ -67,7 +67,7 @@ def evaluate(
         (`numerics/detection.py`); None without mismatched pairs.
       baselines: ciou and auc of centre (values fall with the distance from the centre), whole_image, random_map (on
         the map's grid, uniform) and ceiling (the best prediction that the protocol allows).
-      degenerate_boxes (sounding boxes of corresponding pairs that are not finite or cover no pixel; they are ignored),
+      degenerate_boxes (sounding boxes of corresponding pairs that cover no pixel; they are ignored),
         without_usable_box (corresponding pairs not scored), constant_maps, items_expected (expected corresponding
         pairs), and protocol, rule, ground_truth, interpolation.
 
@@ -77,7 +77,6 @@ def evaluate(
     check_options(protocol=protocol, ground_truth=ground_truth)
     heat_map, corresponds, boxes, box_sounding, image_item = array_checks.arrays("ciou", test, NEEDS)
     annotator = _annotators(test, ground_truth, boxes.shape[:2])
-    corresponds, box_sounding = corresponds.astype(bool), box_sounding.astype(bool)
     corners, usable = pixel_maps.pixel_corners(boxes)
     given = corresponds[:, None] & box_sounding & ~np.isnan(boxes).all(axis=-1)
     usable &= box_sounding

@@ -14,10 +14,11 @@ from jaxtyping import Bool, Float, Int
 
 from avlearn import ontology
 from avlearn.config import one_of
-from avlearn.evaluators.numerics import array_checks, single_label
+from avlearn.evaluators.numerics import array_checks
 from avlearn.types import TableRow
 
-NEEDS = ("image_embedding", "labels")  # and audio_embedding, unless the network takes no audio
+NEEDS = ("image_embedding", "labels")
+OPTIONAL = ("audio_embedding",)  # absent if the network takes no audio
 PAIRING = "all_positive"
 COMBINATIONS = {"im-im": (0, 0), "im-aud": (0, 1), "aud-im": (1, 0), "aud-aud": (1, 1)}  # query-database
 GAINS = {"exponential": lambda relevance: 2.0**relevance - 1, "linear": lambda relevance: 1.0 * relevance}
@@ -28,6 +29,7 @@ TABLE = (
     TableRow("aud-im", "nDCG@{k} audio → image", "chance", "chance"),
     TableRow("aud-aud", "nDCG@{k} audio → audio", "chance", "chance"),
 )
+LARGEST_RELEVANCE = 1000  # the gain 2^relevance stays finite, also summed over the ranks
 _BLOCK_CELLS = 4_000_000  # query-database pairs to process at a time: 32 MB
 _GROUPS = 8  # groups of items for each rank: their minima bound the distance of the last rank
 _MANY = 64  # with more candidates than this for each rank, float64 picks them again
@@ -38,12 +40,13 @@ def evaluate(
     test: Mapping[str, np.ndarray],
     fit: Mapping[str, np.ndarray] | None = None,
     *,
-    class_relevance: Int[np.ndarray, "classes classes"],
+    class_relevance: np.ndarray | None = None,
     k: int = 30,
     curve: Sequence[int] = (),
     gain: str = "exponential",
     own_item_across: str = "kept",
     items_expected: int | None = None,
+    evaluator: str = "ndcg",
 ) -> dict[str, Any]:
     """Compute mean nDCG@k of the four combinations of query and database, ranked by Euclidean distance.
 
@@ -57,13 +60,14 @@ def evaluate(
       test: arrays of `NEEDS`, and `audio_embedding` unless the network takes no audio (see
         `numerics/array_checks.py`).
       fit: not used.
-      class_relevance: relevance between classes (`Ontology.class_relevance`; the identity matrix without an ontology);
-        the relevance of two items is the maximum over their labels.
+      class_relevance: relevance between classes, 0 to `LARGEST_RELEVANCE` (`Ontology.class_relevance`); None: 1 for
+        equal classes, else 0. The relevance of two items is the maximum over their labels.
       k: number of ranks that count.
       curve: further values of k for `by_k` (OtS figure 10), from the same ranking.
       gain: `exponential` (2^relevance - 1) or `linear`.
       own_item_across: across modes, the query's own item is `kept` in the database or `excluded`.
       items_expected: clips of the split; None: the items given.
+      evaluator: name of the evaluator in messages.
 
     Returns:
       im-im, im-aud, aud-im, aud-aud (query-database), or im-im alone; baselines.chance with the same keys: the
@@ -73,12 +77,12 @@ def evaluate(
     Raises:
       ValueError: arrays that are missing or wrong, labels that do not fit `class_relevance`, an unknown option.
     """
-    check_options(k=k, curve=curve, gain=gain, own_item_across=own_item_across)
-    audio = ("audio_embedding",) if "audio_embedding" in test else ()
-    labels, *embeddings = array_checks.arrays("ndcg", test, ("labels", "image_embedding", *audio))
-    labels = single_label.marked("ndcg", labels)
+    check_options(k=k, curve=curve, gain=gain, own_item_across=own_item_across, evaluator=evaluator)
+    audio = [name for name in OPTIONAL if name in test]
+    labels, *embeddings = array_checks.arrays(evaluator, test, ("labels", "image_embedding", *audio))
+    class_relevance = _relevance(evaluator, class_relevance, labels)
+    _check_embeddings(evaluator, embeddings[0], embeddings[-1])
     depths = sorted({k, *curve})
-    _check_arrays(embeddings[0], embeddings[-1], labels, class_relevance)
     modes = [embedding.astype(np.float64) for embedding in embeddings]
     levels = GAINS[gain](np.arange(class_relevance.max() + 1))
     counts = {"kept": relevance_counts(labels, class_relevance)}
@@ -277,22 +281,37 @@ def check_options(
         )
 
 
-def _check_arrays(
-    image: Float[np.ndarray, "n image_dim"],
-    audio: Float[np.ndarray, "n audio_dim"],
-    labels: Bool[np.ndarray, "n label_classes"],
-    class_relevance: Int[np.ndarray, "classes classes"],
+def _check_embeddings(
+    evaluator: str, image: Float[np.ndarray, "n image_dim"], audio: Float[np.ndarray, "n audio_dim"]
 ) -> None:
     if image.shape != audio.shape:
         raise ValueError(
-            f"ndcg: image_embedding has {image.shape[1]} dimensions and audio_embedding {audio.shape[1]}; they are "
-            "compared with each other, so both need the same number"
+            f"{evaluator}: image_embedding has {image.shape[1]} dimensions and audio_embedding {audio.shape[1]}; they "
+            "are compared with each other, so both need the same number"
         )
-    if len(labels) < 2:
-        raise ValueError("ndcg: 1 row in labels; retrieval within a mode needs at least 2 items")
-    if labels.shape[1] != len(class_relevance):
+    if len(image) < 2:
+        raise ValueError(f"{evaluator}: 1 row in labels; retrieval within a mode needs at least 2 items")
+
+
+def _relevance(
+    evaluator: str, relevance: np.ndarray | None, labels: Bool[np.ndarray, "n classes"]
+) -> Int[np.ndarray, "classes classes"]:
+    """Return the relevance between classes, checked; the identity matrix for None."""
+    if relevance is None:
+        return np.eye(labels.shape[1], dtype=np.int64)
+    if relevance.dtype.kind not in "iu" or relevance.ndim != 2 or len(relevance) != relevance.shape[1]:
         raise ValueError(
-            f"ndcg: labels has {labels.shape[1]} classes in {len(labels)} rows, class_relevance {len(class_relevance)}"
+            f"{evaluator}: class_relevance is {relevance.dtype} {list(relevance.shape)}; it holds integers, with a row "
+            "and a column for each class (docs/metrics/scoring.md)"
         )
-    if class_relevance.min() < 0:
-        raise ValueError(f"ndcg: class_relevance has a value of {class_relevance.min()}; the least allowed is 0")
+    if labels.shape[1] != len(relevance):
+        raise ValueError(
+            f"{evaluator}: labels has {labels.shape[1]} classes in {len(labels)} rows, class_relevance {len(relevance)}"
+        )
+    outside = (relevance < 0) | (relevance > LARGEST_RELEVANCE)
+    if outside.any():
+        raise ValueError(
+            f"{evaluator}: class_relevance is {relevance[outside][0]} {array_checks.in_rows(np.any(outside, axis=1))}; "
+            f"expected integers from 0 to {LARGEST_RELEVANCE}"
+        )
+    return relevance.astype(np.int64, copy=False)

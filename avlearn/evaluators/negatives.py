@@ -62,7 +62,6 @@ def evaluate(
     """
     check_options(protocol=protocol, out_of_sight=out_of_sight)
     heat_map, corresponds, silent, boxes, box_sounding, _ = array_checks.arrays("negatives", test, NEEDS)
-    corresponds, silent, box_sounding = corresponds.astype(bool), silent.astype(bool), box_sounding.astype(bool)
     corners, usable = pixel_maps.pixel_corners(boxes)
     usable &= box_sounding
     positive = corresponds & usable.any(axis=1)

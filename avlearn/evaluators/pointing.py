@@ -59,7 +59,6 @@ def evaluate(
       ValueError: arrays that are missing or wrong, no mismatched pair, or nothing to score.
     """
     heat_map, corresponds, boxes, box_sounding, image_item = array_checks.arrays("pointing", test, NEEDS)
-    corresponds, box_sounding = corresponds.astype(bool), box_sounding.astype(bool)
     visible = in_frame(boxes)
     sounding = visible & box_sounding
     scored = corresponds & sounding.any(axis=1)

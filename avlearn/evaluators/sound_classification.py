@@ -196,7 +196,7 @@ def _tested(test: Mapping[str, np.ndarray], fold: Int[np.ndarray, " clips"]) -> 
     if "tested" not in test:
         return np.unique(fold).tolist()
     marked = array_checks.arrays("sound_classification", test, ("fold", "tested"))[1]
-    return np.unique(fold[marked.astype(bool)]).tolist()
+    return np.unique(fold[marked]).tolist()
 
 
 def check_options(*, windows: int, **_: Any) -> None:
@@ -219,10 +219,10 @@ def _check(
     penalties: Sequence[float],
 ) -> None:
     clips = len(fold)
-    outside = int(((clip < 0) | (clip >= clips)).sum())
-    if outside:
+    outside = (clip < 0) | (clip >= clips)
+    if outside.any():
         raise ValueError(
-            f"sound_classification: clip is outside 0 to {clips - 1} in {outside} of {len(clip)} rows; it is the row "
+            f"sound_classification: clip is outside 0 to {clips - 1} {array_checks.in_rows(outside)}; it is the row "
             f"of labels and fold, which have {clips}"
         )
     without = clips - len(np.unique(clip))

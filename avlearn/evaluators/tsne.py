@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
-from avlearn.evaluators.numerics import array_checks, single_label
+from avlearn.evaluators.numerics import array_checks
 from avlearn.types import TableRow
 
 NEEDS = ("image_embedding", "audio_embedding", "labels")
@@ -53,7 +53,6 @@ def evaluate(
       ValueError: arrays that are missing or wrong, embeddings of different length, or too few items for the options.
     """
     image, audio, labels = array_checks.arrays("tsne", test, NEEDS)
-    labels = single_label.marked("tsne", labels)
     _check(image, audio, perplexity, neighbours)
     points = np.concatenate([image, audio]).astype(np.float64)
     positions, divergence = project(points, perplexity, seed)

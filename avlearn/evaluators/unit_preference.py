@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from avlearn.evaluators.numerics import array_checks, single_label
+from avlearn.evaluators.numerics import array_checks
 from avlearn.types import TableRow
 
 NEEDS = ("image_pool4", "audio_pool4", "labels")
@@ -64,7 +64,6 @@ def evaluate(
     names = [f"{mode}_pool4" for mode in modalities]
     optional = [name for name in (f"untrained_{each}" for each in names) if name in test]
     labels, *arrays = array_checks.arrays("unit_preference", test, ("labels", *names, *optional))
-    labels = single_label.marked("unit_preference", labels)
     _check_options(len(labels), top, agree, random_draws)
     given = dict(zip((*names, *optional), arrays, strict=True))
     order = np.random.default_rng(seed).permutation(len(labels))

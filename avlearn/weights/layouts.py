@@ -100,7 +100,7 @@ def mismatches(
     shapes: Mapping[str, Shape],
     unused: Callable[[str], bool],
 ) -> list[str]:
-    """List a file's errors, one a line: missing and unknown entries, wrong shapes, and values that are not finite.
+    """List a file's errors, one a line: missing and unknown entries, wrong shapes and types, infinite values and NaN.
 
     Args:
       stored: the file's arrays by name.
@@ -121,6 +121,8 @@ def mismatches(
             continue
         if stored[name].shape != shape:
             lines.append(f"shape: {name} is {list(stored[name].shape)}, expected {list(shape)}")
+        elif stored[name].dtype.kind != "f":
+            lines.append(f"type: {name} is {stored[name].dtype}, expected floats")
         elif not np.isfinite(stored[name]).all():
             lines.append(f"not finite: {name}")
     return lines

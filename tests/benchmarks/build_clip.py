@@ -134,7 +134,7 @@ def main(_: list[str]) -> None:
     for name, seconds in median.items():
         print(f"  {seconds:6.3f}  {name}")
     limit = median["ffmpeg: decode both streams"] + median["JPEG"]
-    complete = median["complete shard of one clip"]
+    complete = median["the whole shard of one clip"]
     print(f"  {complete / limit:6.2f}  times FFmpeg's decoding plus JPEG encoding ({limit:.3f})")
     print(f"  {peak_mib:.0f} MiB peak memory of the process that builds it")
 

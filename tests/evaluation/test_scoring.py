@@ -1,8 +1,10 @@
 """Every evaluator on plain arrays: facts in its results, metrics from a file of another system, a new evaluator."""
 
 import inspect
+import io
 import json
 import pkgutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -84,9 +86,14 @@ def config_of(*names):
     return config
 
 
-def score(config, given, directory):
+def write(given, directory):
     path = directory / "arrays.npz"
     np.savez(path, **{f"{pairing}/{name}": array for pairing, named in given.items() for name, array in named.items()})
+    return path
+
+
+def score(config, given, directory):
+    path = write(given, directory)
     main.run(config, directory / "run", "evaluate", None, str(path))
     return json.loads((directory / "run" / "results.json").read_text())
 
@@ -146,17 +153,168 @@ def test_the_file_gives_the_relevance_of_classes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "array", "message"),
+    ("array", "message"),
     [
-        ("class_relevance", np.eye(3), r"about/class_relevance is float64 \[3, 3\]; it holds integers"),
-        ("class_relevance", np.ones((3, 2), int), r"about/class_relevance is int64 \[3, 2\]; .* a row and a column"),
-        ("facts", np.array("{network}"), "about/facts is not JSON"),
+        (np.eye(3), r"class_relevance is float64 \[3, 3\]; it holds integers"),
+        (np.ones((3, 2), int), r"class_relevance is int64 \[3, 2\]; .* a row and a column"),
+        (
+            np.diag([1, 1024, 1]),
+            "class_relevance is 1024 in 1 of 3 rows, first in row 1; expected integers from 0 to 1000",
+        ),
+        (np.full((3, 3), None), r"about/class_relevance cannot be read \(Object arrays"),
     ],
 )
-def test_facts_about_the_arrays_are_checked(name, array, message, tmp_path):
-    given = {"all_positive": arrays()["all_positive"], "about": {name: array}}
-    with pytest.raises(ValueError, match=message):
+def test_the_relevance_of_classes_is_checked_by_those_that_take_it(array, message, tmp_path):
+    given = arrays() | {"about": {"class_relevance": array}}
+    with pytest.raises(ValueError, match=rf"^ndcg: {message}.*\ncca: {message}[^\n]*$"):
+        score(config_of("ndcg", "cca", "tsne"), given, tmp_path)
+    assert results_of(tmp_path)["tsne"]["items"] == CLIPS
+
+
+def test_gains_of_the_greatest_relevance_are_finite(tmp_path):
+    given = {"all_positive": arrays()["all_positive"], "about": {"class_relevance": 1000 * np.eye(3, dtype=np.int16)}}
+    strict = score(config_of("ndcg"), {"all_positive": given["all_positive"]}, tmp_path / new("strict", tmp_path))
+    found = score(config_of("ndcg"), given, tmp_path / new("great", tmp_path))["ndcg"]
+    assert found["im-aud"] == pytest.approx(strict["ndcg"]["im-aud"], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ("{network}", r"about/facts is not JSON \(Expecting property name"),
+        ("[" * 100_000, r"about/facts is not JSON \(maximum recursion depth"),
+        ('{"seed": NaN}', r"about/facts is not JSON \(NaN is not a number of JSON\)"),
+        ("[1]", r"about/facts is \[1\]; expected an object"),
+        ('{"network": ["a"]}', r"about/facts: network is \['a'\]; expected text"),
+        ('{"seed": true}', "about/facts: seed is True; expected a whole number from 0"),
+        ('{"checkpoint_step": 1.5}', "about/facts: checkpoint_step is 1.5; expected a whole number from 0"),
+        ('{"sources": {"fit": 3}}', "about/facts: sources.fit is 3; expected an object"),
+        (
+            '{"sources": {"fit": {"clips": -1}}}',
+            "about/facts: sources.fit: clips is -1; expected a whole number from 0",
+        ),
+    ],
+)
+def test_facts_about_the_arrays_are_checked(facts, message, tmp_path):
+    given = {"all_positive": arrays()["all_positive"], "about": {"facts": np.array(facts)}}
+    with pytest.raises(ValueError, match=f"^{message}"):
         score(config_of("ndcg"), given, tmp_path)
+    assert not (tmp_path / "run").exists()
+
+
+def test_facts_that_cannot_be_read_are_refused(tmp_path):
+    given = {"all_positive": arrays()["all_positive"], "about": {"facts": np.array({"seed": 3})}}
+    with pytest.raises(ValueError, match=r"arrays.npz: about/facts cannot be read \(Object arrays"):
+        score(config_of("ndcg"), given, tmp_path)
+
+
+NUMBERS_OF_PIXELS = np.tile([0.0, 0.0, 30.0, 30.0], (24, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heat_map": np.ones((24, 4, 4), bool)}, r"heat_map is bool of shape \(24, 4, 4\); expected float16, float32"),
+        ({"heat_map": np.ones((24, 4, 4), np.uint8)}, r"heat_map is uint8 of shape \(24, 4, 4\); expected float16"),
+        (
+            {"boxes": NUMBERS_OF_PIXELS},
+            "boxes is 30 in 24 of 24 rows, first in row 0; expected float from 0 to 1, or NaN",
+        ),
+        ({"boxes": NUMBERS_OF_PIXELS[..., :3]}, r"boxes has shape \(24, 1, 3\); expected rows, boxes, 4"),
+        (
+            {"corresponds": np.repeat([1, -1], CLIPS)},
+            "corresponds is -1 in 12 of 24 rows, first in row 12; expected true",
+        ),
+        ({"box_sounding": np.ones((24, 1))}, r"box_sounding is float64 of shape \(24, 1\); expected bool"),
+        ({"image_item": np.arange(24.0)}, r"image_item is float64 of shape \(24,\); expected integers or text"),
+        ({"heat_map": np.zeros((24, 0, 4))}, r"heat_map has shape \(24, 0, 4\); expected rows, map rows, map columns"),
+    ],
+)
+def test_scores_of_other_evaluators_are_saved(changes, message, tmp_path):
+    given = arrays()
+    given["avc"] |= changes
+    with pytest.raises(ValueError, match=rf"^ciou: {message}.*\npointing: {message}[^\n]*$") as refusal:
+        score(config_of("ciou", "ndcg", "pointing", "avc_accuracy"), given, tmp_path)
+    results = results_of(tmp_path)
+    assert "\n".join(results[name]["refused"] for name in ("ciou", "pointing")) == str(refusal.value)
+    assert (results["ndcg"]["items"], results["avc_accuracy"]["items"]) == (CLIPS, 3 * CLIPS)
+
+
+def results_of(directory):
+    return json.loads((directory / "run" / "results.json").read_text())
+
+
+def header(shape):
+    """Return the start of an .npy file that declares zeros of this shape."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+HEAT_MAP = npy(np.zeros((24, 4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ([("heat_map.npy", npy(np.full(24, None)))], "Object arrays cannot be loaded when allow_pickle=False"),
+        ([("heat_map", HEAT_MAP[200:])], "it is not an .npy file"),
+        ([("heat_map.npy", HEAT_MAP), ("heat_map.npy", HEAT_MAP)], "it is stored twice"),
+        ([("heat_map.npy", HEAT_MAP), ("heat_map", HEAT_MAP)], "it is stored twice"),
+        ([("heat_map.npy", HEAT_MAP[:-1])], "EOF: reading array data, expected .* bytes got .*"),
+        ([("heat_map.npy", header((10**7, 10**7)))], "Unable to allocate 728. TiB .*"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_that_are_no_arrays_are_refused_by_those_that_read_them(members, reason, tmp_path):
+    given = arrays()
+    del given["avc"]["heat_map"]
+    path = write(given, tmp_path)
+    with zipfile.ZipFile(path, "a") as file:
+        for name, content in members:
+            file.writestr(f"avc/{name}", content)
+    with pytest.raises(ValueError, match=rf"^pointing: avc/heat_map cannot be read \({reason}\); see docs/metrics"):
+        main.run(config_of("pointing", "ndcg"), tmp_path / "run", "evaluate", None, str(path))
+    assert results_of(tmp_path)["ndcg"]["items"] == CLIPS
+
+
+def test_a_damaged_member_is_refused_even_if_it_is_optional(tmp_path):
+    path = write(arrays(), tmp_path)
+    with zipfile.ZipFile(path) as file:
+        info = file.getinfo("all_positive/audio_embedding.npy")
+    content = bytearray(path.read_bytes())
+    content[info.header_offset + 300] ^= 1
+    path.write_bytes(content)
+    damaged = r"ndcg: all_positive/audio_embedding cannot be read \(Bad CRC-32"
+    with pytest.raises(ValueError, match=damaged):
+        main.run(config_of("ndcg", "iiou"), tmp_path / "run", "evaluate", None, str(path))
+    assert results_of(tmp_path)["iiou"]["items"] == 2
+    path.write_bytes(content[:-100])
+    with pytest.raises(ValueError, match=r"arrays.npz cannot be read as an .npz \(File is not a zip file\)"):
+        main.run(config_of("ndcg"), tmp_path / "run", "evaluate", None, str(path))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (TypeError("a fault"), r"^pointing failed: TypeError\('a fault'\)$"),
+        (ValueError("array must be finite"), "^pointing: array must be finite$"),
+    ],
+)
+def test_an_evaluator_that_fails_costs_no_scores_of_others(error, message, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(by_name(avlearn.evaluators, "pointing", ""), "evaluate", fails)
+    with pytest.raises(ValueError, match=message):
+        score(config_of("pointing", "ndcg"), arrays(), tmp_path)
+    assert results_of(tmp_path)["ndcg"]["items"] == CLIPS
 
 
 def test_options_of_the_config_reach_their_evaluators(tmp_path):
@@ -200,9 +358,7 @@ def test_a_missing_or_short_or_non_numeric_or_infinite_array_is_named(name, fiel
         scoring.run((evaluator,), given, clips={})
     of_pairing[field] = whole.astype(str)
     if field != "image_item":
-        with pytest.raises(
-            ValueError, match=rf"^{name}: {field} is <U\d+ of shape \({len(whole)},.*; expected numbers"
-        ):
+        with pytest.raises(ValueError, match=rf"^{name}: {field} is <U\d+ of shape \({len(whole)},.*; expected "):
             scoring.run((evaluator,), given, clips={})
     of_pairing[field] = whole[:2]
     with pytest.raises(ValueError, match=rf"^{name}: the arrays have different numbers of rows: .*'{field}': 2"):
@@ -231,7 +387,6 @@ def test_an_empty_split_and_a_missing_pairing(name):
     [
         (b"no zip", "cannot be read as an .npz"),
         ({"logit": np.zeros(2)}, r"\['logit'\] are not names like all_positive"),
-        ({"avc/logit": np.array([None])}, "arrays.npz: avc/logit cannot be read .*see docs/metrics/scoring.md"),
     ],
 )
 def test_a_file_that_is_not_an_npz_of_arrays(content, message, tmp_path):

@@ -77,6 +77,20 @@ def test_threshold_is_chosen_on_other_clips_by_hand():
     assert avc_accuracy.evaluate(arrays)["accuracy"] == 2 / 4
 
 
+def test_the_best_threshold_may_be_below_or_above_all():
+    # Right of three at a threshold below all: 2; above 1: 1; above 2: 0; above 3: 1.
+    logit = np.array([3.0, 1.0, 2.0])
+    corresponds = np.array([False, True, True])
+    assert avc_accuracy.best_threshold(logit, corresponds) == (0.5, pytest.approx(2 / 3))
+    assert avc_accuracy.best_threshold(logit, ~corresponds) == (2.5, 1.0)
+    assert avc_accuracy.best_threshold(logit, np.zeros(3, bool)) == (3.5, 1.0)
+    assert avc_accuracy.best_threshold(logit, np.ones(3, bool)) == (0.5, 1.0)
+    # Every pair is predicted to correspond.
+    pairs = {"logit": logit[:2], "corresponds": corresponds[:2], "image_item": np.array([0, 0])}
+    found = avc_accuracy.evaluate(pairs, {"logit": logit, "corresponds": corresponds}, threshold="validation")
+    assert (found["threshold"], found["predicted_positive"], found["accuracy"]) == (0.5, 1.0, 0.5)
+
+
 def test_no_threshold_is_better():
     rng = np.random.default_rng(1)
     for _ in range(20):
@@ -99,6 +113,15 @@ def test_agrees_with_scikit_learn():
     low, high = found["accuracy_interval"]
     assert low < found["accuracy"] < high
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.7 * 0.3 / 200), rel=0.3)  # the normal approximation
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"), [([-1, -1], "-1 where corresponds is False"), ([0, 0], "0 where .* True")]
+)
+def test_draws_that_contradict_the_pairs_are_refused(draw, message):
+    arrays = {"logit": np.zeros(2), "corresponds": np.array([True, False]), "image_item": np.zeros(2, int)}
+    with pytest.raises(ValueError, match=f"^avc_accuracy: pair_draw is {message} in 1 of 2 rows, first in row "):
+        avc_accuracy.evaluate(arrays | {"pair_draw": np.array(draw)})
 
 
 def test_unbalanced_pairs_are_refused():

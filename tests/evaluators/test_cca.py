@@ -169,3 +169,13 @@ def test_wrong_features_are_refused():
         cca.evaluate(test, pairs(1), **OPTIONS)
     with pytest.raises(ValueError, match="image_embedding is the same in all 20 rows"):
         cca.evaluate(test, train | {"image_embedding": np.full((20, 6), 0.1)}, **OPTIONS)
+
+
+def test_float16_has_the_directions_of_its_values():
+    """The sum of the squares, 256,000, is more than float16 can hold."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(4000, 32)).astype(np.float16)
+    audio = (image[:, :16] + rng.normal(size=(4000, 16))).astype(np.float16)
+    half, whole = cca.align(image, audio, 0.0), cca.align(image.astype(float), audio.astype(float), 0.0)
+    assert (half.image_rank, half.audio_rank) == (32, 16)
+    np.testing.assert_array_equal(half.correlations, whole.correlations)

@@ -88,7 +88,12 @@ def test_moments_over_chunks(monkeypatch):
             r" \(fit\): no items: image_features, labels have 0 rows",
         ),
         (split(), split(classes=4), {}, ": labels has 3 columns in 120 rows, but 4 in the 120 rows of fit"),
-        (split(), split() | {"labels": np.ones((120, 3))}, {}, r" \(fit\): labels has several classes in 120 of 120"),
+        (
+            split(),
+            split() | {"labels": np.ones((120, 3), bool)},
+            {},
+            r" \(fit\): labels has several classes in 120 of 120",
+        ),
         (split(), split(), {"label_smoothing": 1.0}, ": .*label_smoothing = 1.0"),
         (split(), split(), {"epochs": 0}, ": epochs = 0"),
     ],

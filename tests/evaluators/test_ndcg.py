@@ -182,7 +182,10 @@ def test_result_states_its_definition(by_hand):
         ({"gain": "quadratic"}, "ndcg.gain is 'quadratic'; .* takes exponential, linear"),
         ({"own_item_across": "yes"}, "ndcg.own_item_across is 'yes'; .* takes kept, excluded"),
         ({"class_relevance": np.eye(2, dtype=int)}, "ndcg: labels has 3 classes in 3 rows, class_relevance 2"),
-        ({"class_relevance": -np.eye(3, dtype=int)}, "ndcg: class_relevance has a value of -1; the least allowed is 0"),
+        (
+            {"class_relevance": -np.eye(3, dtype=int)},
+            "ndcg: class_relevance is -1 in 3 of 3 rows, first in row 0; expected integers from 0 to 1000",
+        ),
     ],
 )
 def test_wrong_options_are_refused(options, message, by_hand):
@@ -193,7 +196,7 @@ def test_wrong_options_are_refused(options, message, by_hand):
 def test_wrong_arrays_are_refused(by_hand):
     with pytest.raises(ValueError, match="ndcg: 1 row in labels"):
         ndcg.evaluate({name: array[:1] for name, array in by_hand.items()}, class_relevance=RELEVANCE)
-    with pytest.raises(ValueError, match="ndcg: labels is neither 0 nor 1 in 2 of 3 rows"):
+    with pytest.raises(ValueError, match="ndcg: labels is 2 in 2 of 3 rows, first in row 1; expected true or false"):
         ndcg.evaluate(by_hand | {"labels": np.diag([1, 2, 3])}, class_relevance=RELEVANCE)
     by_hand["audio_embedding"] = np.zeros((3, 2))
     with pytest.raises(ValueError, match="image_embedding has 1 dimensions and audio_embedding 2"):

@@ -8,6 +8,7 @@ NOTHING = [np.nan] * 4
 LEFT_TOP = [0.0, 0.0, 0.5, 0.4]
 MIDDLE = [0.4, 0.4, 0.6, 0.6]
 RIGHT = [0.0, 0.7, 1.0, 1.0]
+BORDER = [1.0, 0.2, 1.0, 0.9]  # below the picture, cut to it
 OUTSIDE = [1.0, 0.2, 1.5, 0.9]  # below the picture
 CUT = [-0.3, -0.2, 0.3, 0.3]  # partly in the picture
 
@@ -41,7 +42,7 @@ def by_hand():
             (peak(1, 3), True, [LEFT_TOP, RIGHT], [True, False]),  # miss: on the silent one
             (peak(0, 2), True, [MIDDLE, LEFT_TOP], [True, False]),  # miss; the centre is right
             (peak(0, 0), True, [NOTHING, RIGHT], [True, False]),  # not scored: nothing visible sounds
-            (peak(0, 0), True, [OUTSIDE, NOTHING], [True, False]),  # not scored: out of the picture
+            (peak(0, 0), True, [BORDER, NOTHING], [True, False]),  # not scored: out of the picture
             (peak(0, 0, height=-1.0), False, [LEFT_TOP, NOTHING], [True, False]),
             (peak(0, 0, height=-2.0), False, [RIGHT, NOTHING], [True, False]),
         ]

@@ -64,13 +64,13 @@ def test_agrees_with_a_loop_over_scikit_learn():
 
 
 def test_one_division_as_in_dcase():
-    arrays = esc(clips=40, windows=2, classes=4) | {"fold": np.arange(40) // 4 % 2}
-    found = sound_classification.evaluate(arrays, test_folds=(1,), penalties=(0.1,), items_expected=25)
-    expected = by_scikit_learn(arrays, arrays["fold"] == 0, arrays["fold"] == 1, 0.1)
+    arrays = esc(clips=40, windows=2, classes=4) | {"fold": 1 + np.arange(40) // 4 % 2}
+    found = sound_classification.evaluate(arrays, test_folds=(2,), penalties=(0.1,), items_expected=25)
+    expected = by_scikit_learn(arrays, arrays["fold"] == 1, arrays["fold"] == 2, 0.1)
     assert found["accuracy"] == pytest.approx(expected)
-    assert list(found["fold_accuracy"]) == ["1"]
+    assert list(found["fold_accuracy"]) == ["2"]
     assert (found["items"], found["items_expected"]) == (20, 25)
-    marked = sound_classification.evaluate(arrays | {"tested": arrays["fold"] == 1}, penalties=(0.1,))
+    marked = sound_classification.evaluate(arrays | {"tested": arrays["fold"] == 2}, penalties=(0.1,))
     assert marked["fold_accuracy"] == found["fold_accuracy"]
 
 
@@ -169,12 +169,16 @@ def changed(name, rows, value):
         (
             changed("clip", [0, 1, 2], 36),
             {},
-            "clip is outside 0 to 35 in 3 of 108 rows.*labels and fold, which have 36",
+            "clip is outside 0 to 35 in 3 of 108 rows, first in row .*labels and fold, which have 36",
         ),
         (changed("clip", esc()["clip"] == 7, 8), {}, "1 of 36 rows of labels have no window in clip"),
-        (changed("labels", [0, 5], True), {}, "labels has several classes in 2 of 36 rows"),
-        (changed("labels", [4], False), {}, "labels has no class in 1 of 36 rows"),
-        (esc() | {"labels": 2 * esc()["labels"].astype(int)}, {}, "labels is neither 0 nor 1 in 36 of 36 rows"),
+        (changed("labels", [0, 5], True), {}, "labels has several classes in 2 of 36 rows, first in row 0"),
+        (changed("labels", [4], False), {}, "labels has no class in 1 of 36 rows, first in row 4"),
+        (
+            esc() | {"labels": 2 * esc()["labels"].astype(int)},
+            {},
+            "labels is 2 in 36 of 36 rows, first in row 0; expected true or false",
+        ),
         (esc() | {"fold": np.ones(36, int)}, {}, "fold is 1 in 36 of 36 rows"),
         (esc(), {"test_folds": (9,)}, r"fold is 9 in 0 of 36 rows.*Folds given: \[1, 2, 3\]"),
         (esc(), {"test_folds": ()}, "test_folds is empty"),

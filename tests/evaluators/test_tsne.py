@@ -78,7 +78,7 @@ def test_chance_counts_shared_classes():
         ({}, {"perplexity": 60.0}, "perplexity = 60.0; it must be above 0 and below the number of points, 2 x 30"),
         ({}, {"neighbours": 59}, "neighbours = 59; from 1 to 58, for 30 rows"),
         ({"audio_embedding": np.ones((30, 4))}, {}, "image_embedding has 5 dimensions and audio_embedding 4"),
-        ({"labels": np.full((30, 2), 0.5)}, {}, "labels is neither 0 nor 1 in 30 of 30 rows"),
+        ({"labels": np.full((30, 2), 0.5)}, {}, r"labels is float64 of shape \(30, 2\); expected bool, or"),
     ],
 )
 def test_wrong_input_is_refused(changes, options, message):

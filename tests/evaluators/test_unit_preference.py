@@ -85,7 +85,11 @@ def test_random_baseline_has_the_units_of_each_mode():
         (arrays(), {"top": 11}, "10 rows in labels; the top 11"),
         (arrays(), {"random_draws": 0}, "random_draws = 0"),
         (arrays(), {"modalities": ("audio", "audio")}, "modalities = "),
-        (arrays(labels=np.full((10, 2), 7)), {}, "labels is neither 0 nor 1 in 10 of 10 rows"),
+        (
+            arrays(labels=np.full((10, 2), 7)),
+            {},
+            "labels is 7 in 10 of 10 rows, first in row 0; expected true or false",
+        ),
         (arrays(untrained_audio_pool4=np.ones((9, 2))), {}, "different numbers of rows: .*'untrained_audio_pool4': 9"),
     ],
 )

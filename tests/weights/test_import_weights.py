@@ -305,7 +305,7 @@ def test_files_that_are_not_weights_are_refused(tmp_path, monkeypatch):
         pathlib.Path(name).write_bytes(b"junk of some bytes")
     for name, expected in {
         "code.pth": "cannot be read as a state dict",
-        "number.pth": "does not contain a state dict",
+        "number.pth": "cannot be read as a state dict: its entry 'a' is int",
         "junk.pth": "cannot be read as a state dict",
         "junk.safetensors": "cannot be read as safetensors",
         "junk.h5": "cannot be read as HDF5",
@@ -390,4 +390,8 @@ def test_files_without_a_network_are_refused(tmp_path):
     with pytest.raises(ValueError, match="--network is missing"):
         import_weights.run(arguments(to=tmp_path / "run", **{"from": tmp_path / "a.safetensors"}))
     with pytest.raises(SystemExit, match=r"has no config\.json; name the directory of a trained run"):
+        cli.main(["export", f"--from={tmp_path}", f"--to={tmp_path / 'b.safetensors'}"])
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(SystemExit, match=r"config\.json is damaged \(Expecting value: line 1"):
         cli.main(["export", f"--from={tmp_path}", f"--to={tmp_path / 'b.safetensors'}"])

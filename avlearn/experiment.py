@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -158,6 +158,7 @@ def build(
     pipeline.check_batches(splits["train"], network.inputs, build_sampling(config), config.train.batch_per_worker)
     stream = training_stream(config, network, splits["train"])
     evaluation = build_evaluation(config, network, mesh, preemption)
+    check_validation(splits, data.pairing)
     validated = {"split": splits["validation"], "inputs": network.inputs}
     return Experiment(
         config=FrozenConfigDict(config),
@@ -177,6 +178,36 @@ def build(
         own_loss=validation_loss(config, network, evaluation.passes, **validated),
         preemption=preemption,
     )
+
+
+def check_validation(splits: Mapping[str, built_dataset.Split], pairing: str) -> None:
+    """Check that the validation split can be paired; say so if its pairs or its clips are not as they should be.
+
+    Raises:
+      ValueError: it has a single clip, which has no negative.
+    """
+    split = splits["validation"]
+    if pairing != "shifted" and split.has_one_video:
+        if len(split) == 1:
+            raise ValueError(
+                f"the split {split.name!r} of {split.dataset} has one clip, so validation has no audio of another for its "
+                "negative; name a split of more clips with --config.data.validation_split."
+            )
+        LOG.info(
+            "The %d clips of the split %r of %s are all of one video, so the negatives of validation take the audio of "
+            "another clip of it (--config.data.validation_split names another split).",
+            len(split),
+            split.name,
+            split.dataset,
+        )
+    shared = splits["train"].shared_with(split)
+    if shared:
+        LOG.info(
+            "%d of the %d clips of validation are trained on, so that the best checkpoint is one of the last: use "
+            "--config.evaluation.checkpoint=latest.",
+            shared,
+            len(split),
+        )
 
 
 def training_stream(

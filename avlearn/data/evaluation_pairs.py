@@ -113,7 +113,9 @@ def _rows(
     if pairing == "shifted":
         audio.append(image)
     elif pairing != "all_positive":
-        audio += list(pairs.partner_draws(split.videos, chance, draws)[:, image])
+        # Without a second video, the negatives of validation are other clips of the same.
+        videos = np.arange(len(split)) if split.has_one_video else split.videos
+        audio += list(pairs.partner_draws(videos, chance, draws)[:, image])
     if pairing == "negatives":
         audio.append(image)
     pair_draw = np.repeat(np.arange(-1, len(audio) - 1), len(image))
@@ -193,7 +195,8 @@ def _cut_example(split: built_dataset.Split, inputs: InputSpec, item: int) -> tu
     window, _ = sample.crop_window(jpeg, draw, inputs)
     pixels = cut.decode_frame(jpeg, window, int(window[2]))
     locations = record["log_spectrogram"].cut(start * cut.COLUMN_BYTES, inputs.columns * cut.COLUMN_BYTES)
-    return pixels.numpy(), cut.read_columns(records, locations[0], inputs.columns)[0].numpy().astype(np.float32)
+    columns = cut.read_columns(records, locations[0], inputs.columns, record["clip_id"])
+    return pixels.numpy(), columns[0].numpy().astype(np.float32)
 
 
 def _pad(batch: dict[str, np.ndarray], real: dict[str, np.ndarray], scaling: str, batch_size: int) -> tuple:

@@ -1,14 +1,19 @@
 """The sources of evaluators' arrays: a dataset and split of the config, and forward passes over it."""
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 
 from ml_collections import ConfigDict
 
-from avlearn.data import built_dataset, images, order, requirements
+from avlearn.data import built_dataset, images, order, pairs, requirements
 from avlearn.evaluation import collect, registry
 from avlearn.evaluation.collect import ArraySource
 from avlearn.evaluation.forward_passes import ForwardPasses
+
+LOG = logging.getLogger("avlearn")
+# Pairings whose negatives take the audio of another video.
+WITH_NEGATIVES = (collect.FIRST_DRAW, collect.DRAWS, "negatives")
 
 
 def evaluation_split(config: ConfigDict, open_split: Callable) -> built_dataset.Split:
@@ -21,12 +26,42 @@ def pair_source(config: ConfigDict, passes: ForwardPasses, open_split: Callable,
     split = evaluation_split(config, open_split)
     requirements.check_split(split, passes.inputs)
     gather = functools.partial(passes.pairs, split=split, pairing=pairing)
-    if pairing == collect.DRAWS:
-        draws = config.evaluation.avc_accuracy.pair_draws
-        gather = functools.partial(passes.pairs, split=split, pairing=collect.FIRST_DRAW, draws=draws)
+    if pairing in WITH_NEGATIVES:
+        wanted = config.evaluation.avc_accuracy.pair_draws if pairing == collect.DRAWS else 1
+        draws = _possible_draws(config, split, pairing, wanted)
+        paired = "negatives" if pairing == "negatives" else collect.FIRST_DRAW
+        gather = functools.partial(passes.pairs, split=split, pairing=paired, draws=draws)
     if pairing == "sources":
         gather = functools.partial(passes.single_sources, split=split)
     return ArraySource(split.dataset, split.name, len(split), gather)
+
+
+def _possible_draws(config: ConfigDict, split: built_dataset.Split, pairing: str, wanted: int) -> int:
+    """Return how many negatives each frame can have, at most those wanted; say so if they are fewer.
+
+    Raises:
+      ValueError: none, since all clips are of one video.
+    """
+    possible = pairs.most_draws(split.videos)
+    if not possible:
+        evaluators = ", ".join(each.evaluator for each in registry.needs(config) if each.pairing == pairing)
+        raise ValueError(
+            f"{evaluators} of the split {split.name!r} of {split.dataset}: its {len(split)} clips are all of one video, "
+            "so no frame has a negative with the audio of another. Name a split of more videos with "
+            "--config.evaluation.split (and --config.evaluation.dataset), or leave this out of "
+            "--config.evaluation.evaluators."
+        )
+    if possible < wanted:
+        LOG.info(
+            "The clips of the split %r of %s have %d partners of other videos: avc_accuracy draws %d negatives of each "
+            "frame, not %d (--config.evaluation.avc_accuracy.pair_draws).",
+            split.name,
+            split.dataset,
+            possible,
+            possible,
+            wanted,
+        )
+    return min(possible, wanted)
 
 
 def validation_source(config: ConfigDict, passes: ForwardPasses, open_split: Callable) -> ArraySource:
@@ -61,9 +96,14 @@ def _tested_splits(config: ConfigDict, splits: Sequence[str]) -> tuple[str, ...]
     """Return the splits of the sound dataset to test on; each split is a fold.
 
     Raises:
-      ValueError: the config names an unknown split.
+      ValueError: the config names an unknown split, or there is only one.
     """
     options = config.evaluation.sound_classification
+    if len(splits) < 2:
+        raise ValueError(
+            f"{options.dataset} has one split, {', '.join(splits)}; sound_classification tests on one and trains on the "
+            "others (--config.evaluation.sound_classification.dataset)"
+        )
     tested = tuple(options.test_splits) or tuple(splits)
     unknown = [name for name in tested if name not in splits]
     if unknown:

@@ -277,6 +277,16 @@ def check_options(
         )
 
 
+def check_clips(clips: int, *_: int, **options: Any) -> None:
+    """Check that a query has other items to retrieve.
+
+    Raises:
+      ValueError: it has none.
+    """
+    if clips < 2:
+        raise ValueError(f"ndcg: {clips} row in labels; retrieval within a mode needs at least 2 items")
+
+
 def _check_arrays(
     image: Float[np.ndarray, "n image_dim"],
     audio: Float[np.ndarray, "n audio_dim"],
@@ -288,8 +298,7 @@ def _check_arrays(
             f"ndcg: image_embedding has {image.shape[1]} dimensions and audio_embedding {audio.shape[1]}; they are "
             "compared with each other, so both need the same number"
         )
-    if len(labels) < 2:
-        raise ValueError("ndcg: 1 row in labels; retrieval within a mode needs at least 2 items")
+    check_clips(len(labels))
     if labels.shape[1] != len(class_relevance):
         raise ValueError(
             f"ndcg: labels has {labels.shape[1]} classes in {len(labels)} rows, class_relevance {len(class_relevance)}"

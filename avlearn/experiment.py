@@ -181,25 +181,18 @@ def build(
 
 
 def check_validation(splits: Mapping[str, built_dataset.Split], pairing: str) -> None:
-    """Check that the validation split can be paired; say so if its pairs or its clips are not as they should be.
+    """Check that the clips of the validation split can be paired; say so if its negatives or its clips are special.
 
     Raises:
       ValueError: it has a single clip, which has no negative.
     """
     split = splits["validation"]
-    if pairing != "shifted" and split.has_one_video:
-        if len(split) == 1:
-            raise ValueError(
-                f"the split {split.name!r} of {split.dataset} has one clip, so validation has no audio of another for its "
-                "negative; name a split of more clips with --config.data.validation_split."
-            )
-        LOG.info(
-            "The %d clips of the split %r of %s are all of one video, so the negatives of validation take the audio of "
-            "another clip of it (--config.data.validation_split names another split).",
-            len(split),
-            split.name,
-            split.dataset,
-        )
+    try:
+        _, note = (1, "") if pairing == "shifted" else evaluation_pairs.possible_negatives(split)
+    except ValueError as error:
+        raise ValueError(f"validation: {error}. Name another split with --config.data.validation_split.") from error
+    if note:
+        LOG.info("Validation: %s (the split %r of %s).", note, split.name, split.dataset)
     shared = splits["train"].shared_with(split)
     if shared:
         LOG.info(

@@ -139,7 +139,9 @@ def build_command(dataset: str, data_dir: epath.Path) -> str:
 
 def _read_info(folder: epath.Path) -> tfds.core.DatasetInfo:
     try:
-        return tfds.builder_from_directory(folder).info
+        info = tfds.builder_from_directory(folder).info
+        _ = info.metadata  # read when it is first used
+        return info
     except Exception as error:  # TFDS raises many kinds for files that are damaged
         raise ValueError(
             f"the metadata in {folder} cannot be read: {type(error).__name__}: {error}. Restore its .json files and "
@@ -187,6 +189,8 @@ def _check_classes(dataset: Dataset, file: epath.Path) -> None:
     restore = f"Restore it from a copy of the dataset, or {again}"
     if written and not file.exists():
         raise ValueError(f"{file} is missing. {restore}")
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"{file} has the class {max(ids, key=ids.count)!r} twice. {restore}")
     if len(ids) != len(names):
         raise ValueError(f"{file} has {len(ids)} classes, but metadata.json beside it {len(names)}. {restore}")
     in_ontology = {node["id"]: node["name"] for node in dataset.metadata["ontology"]}

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Sequence
 
 import google_crc32c
+from google.protobuf import message
 from tensorflow_datasets.proto import tf_example_pb2
 
 from avlearn.data import tfrecord_file
@@ -29,8 +30,11 @@ def make_entry(record: bytes, begin: int, checksum: int) -> bytes:
       record: serialized record of `avlearn.data.schema`.
       begin: byte in the shard at which the record begins.
       checksum: `records_checksum` of the shard's records up to and including this one.
+
+    Raises:
+      ValueError: it is not such a record.
     """
-    example = tf_example_pb2.Example.FromString(record)
+    example = _parsed(record)
     for name in LARGE:
         if name in example.features.feature:
             feature = example.features.feature[name]
@@ -60,7 +64,7 @@ def write(shard: str | os.PathLike) -> None:
     """Write the table of contents of a finished shard next to it.
 
     Raises:
-      ValueError: the shard is damaged.
+      ValueError: the shard is damaged, or holds other records.
       OSError: the shard cannot be read, or the table cannot be written.
     """
     table = f"{os.fspath(shard)}{SUFFIX}"
@@ -87,6 +91,13 @@ def shard_of(entry: bytes) -> tuple[int, int | None]:
     Raises:
       ValueError: it is not an entry of a table of contents.
     """
-    features = tf_example_pb2.Example.FromString(entry).features.feature
+    features = _parsed(entry).features.feature
     (end, *_), checksums = features[END].int64_list.value, features[CHECKSUM].int64_list.value
     return end, checksums[0] if checksums else None
+
+
+def _parsed(record: bytes) -> tf_example_pb2.Example:
+    try:
+        return tf_example_pb2.Example.FromString(record)
+    except message.DecodeError as error:
+        raise ValueError(f"a record is not one of avlearn.data.schema: {error}") from error

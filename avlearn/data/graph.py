@@ -29,5 +29,7 @@ def checked(values: tf.Tensor, check: Callable[..., None], *arguments: tf.Tensor
         check(*arrays)
         return np.array(True)
 
-    with tf.control_dependencies([tf.numpy_function(accept, [values, *arguments], tf.bool, stateful=False)]):
+    accepted = tf.numpy_function(accept, [values, *arguments], tf.bool, stateful=False)
+    # Without the assertion, TensorFlow would prune the function.
+    with tf.control_dependencies([tf.debugging.Assert(accepted, [accepted])]):
         return tf.identity(values)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 from ml_collections import ConfigDict
 
-from avlearn.data import built_dataset, images, order, pairs, requirements
+from avlearn.data import built_dataset, evaluation_pairs, images, order, requirements
 from avlearn.evaluation import collect, registry
 from avlearn.evaluation.collect import ArraySource
 from avlearn.evaluation.forward_passes import ForwardPasses
 
 LOG = logging.getLogger("avlearn")
-# Pairings whose negatives take the audio of another video.
+# Pairings whose negatives take the audio of other clips.
 WITH_NEGATIVES = (collect.FIRST_DRAW, collect.DRAWS, "negatives")
 
 
@@ -26,42 +26,43 @@ def pair_source(config: ConfigDict, passes: ForwardPasses, open_split: Callable,
     split = evaluation_split(config, open_split)
     requirements.check_split(split, passes.inputs)
     gather = functools.partial(passes.pairs, split=split, pairing=pairing)
+    note = ""
     if pairing in WITH_NEGATIVES:
         wanted = config.evaluation.avc_accuracy.pair_draws if pairing == collect.DRAWS else 1
-        draws = _possible_draws(config, split, pairing, wanted)
+        draws, note = _negatives(config, split, pairing, wanted)
         paired = "negatives" if pairing == "negatives" else collect.FIRST_DRAW
         gather = functools.partial(passes.pairs, split=split, pairing=paired, draws=draws)
     if pairing == "sources":
         gather = functools.partial(passes.single_sources, split=split)
-    return ArraySource(split.dataset, split.name, len(split), gather)
+    return ArraySource(split.dataset, split.name, len(split), gather, note=note)
 
 
-def _possible_draws(config: ConfigDict, split: built_dataset.Split, pairing: str, wanted: int) -> int:
-    """Return how many negatives each frame can have, at most those wanted; say so if they are fewer.
+def _negatives(config: ConfigDict, split: built_dataset.Split, pairing: str, wanted: int) -> tuple[int, str]:
+    """Return how many negatives each frame gets, at most those wanted, and what is special about them; say both.
 
     Raises:
-      ValueError: none, since all clips are of one video.
+      ValueError: the split has a single clip.
     """
-    possible = pairs.most_draws(split.videos)
-    if not possible:
-        evaluators = ", ".join(each.evaluator for each in registry.needs(config) if each.pairing == pairing)
+    names = ", ".join(each.evaluator for each in registry.needs(config) if each.pairing == pairing)
+    try:
+        draws, note = evaluation_pairs.possible_negatives(split, wanted)
+    except ValueError as error:
         raise ValueError(
-            f"{evaluators} of the split {split.name!r} of {split.dataset}: its {len(split)} clips are all of one video, "
-            "so no frame has a negative with the audio of another. Name a split of more videos with "
-            "--config.evaluation.split (and --config.evaluation.dataset), or leave this out of "
+            f"{names}: {error}. Name another split with --config.evaluation.split, or leave it out of "
             "--config.evaluation.evaluators."
-        )
-    if possible < wanted:
+        ) from error
+    of = f"the split {split.name!r} of {split.dataset}"
+    if draws < wanted:
         LOG.info(
-            "The clips of the split %r of %s have %d partners of other videos: avc_accuracy draws %d negatives of each "
-            "frame, not %d (--config.evaluation.avc_accuracy.pair_draws).",
-            split.name,
-            split.dataset,
-            possible,
-            possible,
+            "%s: %d negatives of each frame, not %d (--config.evaluation.avc_accuracy.pair_draws), since %s has few clips.",
+            names,
+            draws,
             wanted,
+            of,
         )
-    return min(possible, wanted)
+    if note:
+        LOG.info("%s: %s (%s).", names, note, of)
+    return draws, note
 
 
 def validation_source(config: ConfigDict, passes: ForwardPasses, open_split: Callable) -> ArraySource:
@@ -101,8 +102,8 @@ def _tested_splits(config: ConfigDict, splits: Sequence[str]) -> tuple[str, ...]
     options = config.evaluation.sound_classification
     if len(splits) < 2:
         raise ValueError(
-            f"{options.dataset} has one split, {', '.join(splits)}; sound_classification tests on one and trains on the "
-            "others (--config.evaluation.sound_classification.dataset)"
+            f"{options.dataset} has one split, {splits[0]}; sound_classification tests on one and trains on the others "
+            "(--config.evaluation.sound_classification.dataset)"
         )
     tested = tuple(options.test_splits) or tuple(splits)
     unknown = [name for name in tested if name not in splits]

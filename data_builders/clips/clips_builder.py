@@ -128,6 +128,7 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
             plan = self._plan(annotations, annotation_sources.manual_dir(dl_manager))
             self.info.features["labels"].feature.names = list(annotations.class_names)
             self.info.metadata.update(
+                class_ids=list(annotations.class_names),
                 class_names=list(annotations.class_names.values()),
                 ontology=schema.ontology_nodes(annotations.ontology),
             )

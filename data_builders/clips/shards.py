@@ -29,7 +29,7 @@ from data_builders.clips.segments import Located
 
 # Versions of these modules (counted by hand) and of the libraries that affect the bytes of a shard. If one changes,
 # shards of an unfinished dataset are built again.
-FORMAT = (3, av.__version__, cv2.__version__, np.__version__)
+FORMAT = (4, av.__version__, cv2.__version__, np.__version__)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,11 @@ HALF_NEGATIVE = ("avc", "shifted")
 OF_OTHER_VIDEOS = ("avc", "all_pairs", "contrast")  # training needs clips of several videos
 
 
+def least_batch(pairing: str) -> int:
+    """Return the smallest batch of a worker that has positives and negatives."""
+    return 4 if pairing in HALF_NEGATIVE else 2
+
+
 def negative_slots(pairing: str, batch: int) -> Bool[np.ndarray, " batch"]:
     """Return which rows of a worker's batch are negatives: every other row if half are negatives, else none.
 
@@ -17,7 +22,7 @@ def negative_slots(pairing: str, batch: int) -> Bool[np.ndarray, " batch"]:
     """
     if pairing not in HALF_NEGATIVE:
         return np.zeros(batch, bool)
-    if batch % 2 or batch < 4:
+    if batch % 2 or batch < least_batch(pairing):
         raise ValueError(
             f"batch_per_worker={batch} does not split into positives and at least two negatives; use an even "
             "--config.train.batch_per_worker of 4 or more"

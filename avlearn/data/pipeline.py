@@ -111,10 +111,15 @@ def check_batches(split: built_dataset.Split, inputs: InputSpec, sampling: Sampl
         cannot be halved.
     """
     requirements.check_split(split, inputs, sampling.offsets_ms, on_grid=sampling.negatives == "on_grid")
-    if len(split) < batch_per_worker:
+    least = pairs.least_batch(sampling.pairing)
+    if len(split) < max(least, batch_per_worker):
+        possible = len(split) // 2 * 2
+        instead = f"use --config.train.batch_per_worker={possible} or less"
+        if possible < least:
+            instead = f"build more clips: pairing={sampling.pairing!r} needs at least {least}"
         raise ValueError(
             f"the split {split.name!r} of {split.dataset} has {len(split)} clips, fewer than one worker's batch of "
-            f"{batch_per_worker}; use --config.train.batch_per_worker={len(split) // 2 * 2} or less"
+            f"{batch_per_worker}; {instead}"
         )
     pairs.negative_slots(sampling.pairing, batch_per_worker)
     if sampling.pairing in pairs.OF_OTHER_VIDEOS and split.has_one_video:

@@ -54,7 +54,7 @@ def _negatives(config: ConfigDict, split: built_dataset.Split, pairing: str, wan
     of = f"the split {split.name!r} of {split.dataset}"
     if draws < wanted:
         LOG.info(
-            "%s: %d negatives of each frame, not %d (--config.evaluation.avc_accuracy.pair_draws), since %s has few clips.",
+            "%s: %d negatives of each frame, not %d (--config.evaluation.avc_accuracy.pair_draws): %s has few clips.",
             names,
             draws,
             wanted,

@@ -368,6 +368,10 @@ def test_inputs_that_do_not_fit_the_records_are_refused():
         evaluation_pairs.examples(open_split(), InputSpec(bins=128), [0])
     with pytest.raises(ValueError, match=r"train.* has 26 clips, fewer .* batch of 28; .*batch_per_worker=26 or less"):
         train(steps=1, batch_per_worker=28)
+    with pytest.raises(
+        ValueError, match=r"has 3 clips, fewer .* batch of 8; build more clips: pairing='avc' needs at least 4"
+    ):
+        pipeline.check_batches(some_clips(open_split(), [0, 4, 8]), INPUTS, PLAIN, 8)
     with pytest.raises(ValueError, match="pairing='all_pairs' is unknown; evaluation has avc, all_positive"):
         evaluate("all_pairs")
 

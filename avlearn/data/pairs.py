@@ -11,7 +11,7 @@ OF_OTHER_VIDEOS = ("avc", "all_pairs", "contrast")  # training needs clips of se
 
 def least_batch(pairing: str) -> int:
     """Return the smallest batch of a worker that has positives and negatives."""
-    return 4 if pairing in HALF_NEGATIVE else 2
+    return 4 if pairing in HALF_NEGATIVE else 2 if pairing in OF_OTHER_VIDEOS else 1
 
 
 def negative_slots(pairing: str, batch: int) -> Bool[np.ndarray, " batch"]:

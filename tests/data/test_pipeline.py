@@ -464,6 +464,10 @@ def test_batches_of_few_videos_have_negatives_of_another_video_or_of_weight_0(co
 
 def test_evaluation_of_a_video_with_most_clips_is_balanced():
     split = few_videos([9, 2])
+    assert evaluation_pairs.possible_negatives(split, 5) == (
+        2,
+        "negatives that share audio, since most clips are of one video",
+    )
     rows = rows_of(evaluation_pairs.batches(split, INPUTS, PLAIN, pairing="avc", batch_size=4, draws=2))
     frames, sounds = (split.videos[rows[name]] for name in ("image_item", "audio_item"))
     assert ((frames == sounds) == rows["corresponds"]).all()
@@ -474,7 +478,18 @@ def test_negatives_are_other_clips_if_all_are_of_one_video():
     split = open_split()
     of_video, counts = np.unique(split.videos, return_counts=True)
     split = some_clips(split, np.flatnonzero(split.videos == of_video[counts.argmax()]))
-    assert split.has_one_video
+    note = "negatives with the audio of other clips of the one video"
+    assert evaluation_pairs.possible_negatives(split, 5) == (1, note)
     rows = rows_of(evaluation_pairs.batches(split, INPUTS, PLAIN, pairing="avc", batch_size=4))
     assert rows["image_item"].tolist() == [0, 1, 0, 1]
     assert rows["audio_item"].tolist() == [0, 1, 1, 0]
+
+
+def test_how_many_negatives_are_possible(monkeypatch):
+    assert evaluation_pairs.possible_negatives(few_videos([1] * 6), 5) == (5, "")
+    assert evaluation_pairs.possible_negatives(few_videos([1] * 6), 9) == (6 - 1, "")
+    with pytest.raises(ValueError, match="split 'train' of coded/small has a single clip"):
+        evaluation_pairs.possible_negatives(few_videos([1]))
+    monkeypatch.setattr(evaluation_pairs, "MANY_CLIPS", 5)
+    unread = dataclasses.replace(few_videos([1] * 6), entry_offset=None, files=())  # whose videos cannot be read
+    assert evaluation_pairs.possible_negatives(unread, 9) == (9, "")

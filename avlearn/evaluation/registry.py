@@ -13,6 +13,7 @@ and `check_clips(clips, fit_clips, **options)` the numbers of clips.
 """
 
 import inspect
+import logging
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
@@ -29,6 +30,7 @@ from avlearn.evaluation import collect, features, scoring
 from avlearn.ontology import Ontology
 from avlearn.types import TableRow, per_evaluator
 
+LOG = logging.getLogger("avlearn")
 # Arrays that the input pipeline provides with each pair.
 ANNOTATIONS = {"corresponds", "labels", "boxes", "box_label", "box_sounding", "box_annotator"}
 ANNOTATIONS |= {"image_item", "audio_item", "clip_id", "pair_draw", "clip", "fold", "tested", "silent", "source"}
@@ -58,7 +60,7 @@ def _needs(name: str, config: ConfigDict) -> scoring.Needs:
 
 
 def check_clips(config: ConfigDict, clips: Mapping[str, int]) -> None:
-    """Check that the sources of the arrays have enough clips for the evaluators of the config.
+    """Check that the sources of the arrays have enough clips for the evaluators; say what they will do with fewer.
 
     Args:
       config: config with its section `evaluation`.
@@ -71,7 +73,9 @@ def check_clips(config: ConfigDict, clips: Mapping[str, int]) -> None:
         module = _module(each.evaluator)
         if hasattr(module, "check_clips"):
             fit_clips = clips[each.fit_on] if each.fit_needs else 0
-            module.check_clips(clips[each.pairing], fit_clips, **_options(each.evaluator, config))
+            line = module.check_clips(clips[each.pairing], fit_clips, **_options(each.evaluator, config))
+            if line:
+                LOG.info("%s", line)
 
 
 def build_evaluators(

@@ -283,6 +283,10 @@ def test_training_and_evaluation_take_sums_and_parts_of_splits(config, tmp_path,
     with caplog.at_level("INFO", "avlearn"):
         built = experiment.build(config, tmp_path)
     assert len(built.splits["train"]) == 80
+    assert (
+        "cca: at most 69 directions, not 128 (--config.evaluation.cca.components), since it is fitted on 70 clips."
+        in (caplog.text)
+    )
     assert next(built.training_batches(0)).corresponds.shape == (8, 32)
     assert "16 of the 16 clips of validation are trained on" in caplog.text
     found = evaluated(config, tmp_path / "run")

@@ -62,6 +62,7 @@ setup(
         "orbax-checkpoint>=0.12,<0.13",
         "pillow>=11",
         "psutil>=6,<8",
+        "requests>=2.31,<3",
         "safetensors>=0.5,<1",
         "scikit-learn>=1.5,<2",
         "scipy>=1.15,<2",

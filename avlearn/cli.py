@@ -23,6 +23,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a user's error ends with one message and exit code 1."""
     environment.set_variables()
+    environment.escape_output()
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="avlearn", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, title="commands", metavar="COMMAND")

@@ -11,6 +11,7 @@ environment.set_variables()  # before TensorFlow is imported
 import logging
 import os
 import pathlib
+import shlex
 import sys
 import time
 import traceback
@@ -126,7 +127,8 @@ def check_flags(
     if checkpoint is not None and not epath.Path(checkpoint).is_dir():
         raise ValueError(f"--checkpoint={checkpoint} is not a directory; name a run's checkpoints: RUN/checkpoints.")
     if checkpoint is not None and mode not in ("evaluate", "follow"):
-        instead = f" To start from its weights: --config.train.initialise_from={checkpoint}" if mode == "train" else ""
+        flag = f"--config.train.initialise_from={shlex.quote(str(checkpoint))}"
+        instead = f" To start from its weights: {flag}" if mode == "train" else ""
         raise ValueError(f"--checkpoint={checkpoint} goes with --mode=evaluate or follow, not with {mode}.{instead}")
     if arrays is not None and (mode != "evaluate" or checkpoint is not None):
         raise ValueError("--arrays goes with --mode=evaluate and without --checkpoint: it scores one or the other.")
@@ -162,6 +164,7 @@ def parse_flags(arguments: Sequence[str]) -> list[str]:
 
 def main(arguments: Sequence[str]) -> None:
     """Run, and end with one message if the user's input is wrong; --verbosity=1 also prints the traceback."""
+    environment.escape_output()
     if len(arguments) > 1:
         raise app.UsageError(f"unknown arguments {arguments[1:]}; all settings are flags: --config.train.steps=10.")
     if CONFIG.value is None:

@@ -9,6 +9,7 @@ import argparse
 import functools
 import json
 import pathlib
+import shlex
 from collections.abc import Mapping, Sequence
 
 from avlearn.data import built_dataset, evaluation_pairs, moments
@@ -29,7 +30,7 @@ def load(workdir: pathlib.Path) -> report_page.Run:
     if not (workdir / "results.json").exists():
         raise ValueError(
             f"{workdir} has no results.json. Evaluate the run first: "
-            f"python -m avlearn.main --mode=evaluate --config=... --workdir={workdir}"
+            f"python -m avlearn.main --mode=evaluate --config=... --workdir={shlex.quote(str(workdir))}"
         )
     config = json.loads((workdir / "config.json").read_text())
     arrays = array_files.load_arrays(workdir / array_files.ARRAYS, only=(*report_page.PAIRINGS, array_files.ABOUT))

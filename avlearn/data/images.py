@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import shlex
 from collections.abc import Iterator
 
 import numpy as np
@@ -58,9 +59,9 @@ def open_images(dataset: str, data_dir: str | os.PathLike, split: str) -> ImageS
     versions = list_all_versions(folder)
     if not versions:
         raise ValueError(
-            f"the images of {dataset} are not in {data_dir}. Prepare them: tfds build {dataset} "
-            f"--data_dir={data_dir} (ImageNet's archives go into --manual_dir), or name another dataset with "
-            "--config.evaluation.linear_probe.dataset"
+            f"the images of {dataset} are not in {data_dir}. Prepare them: tfds build {shlex.quote(dataset)} "
+            f"--data_dir={shlex.quote(os.fspath(data_dir))} (ImageNet's archives go into --manual_dir), or name "
+            "another dataset with --config.evaluation.linear_probe.dataset"
         )
     builder = tfds.builder_from_directory(folder / str(versions[-1]))
     features, keys = builder.info.features, builder.info.supervised_keys

@@ -1,8 +1,13 @@
-"""Environment variables that XLA and TensorFlow read once. Entry points set them; importing avlearn does not."""
+"""The process's environment: variables that XLA and TensorFlow read once, and the encoding of its output.
+
+Entry points call these functions; importing avlearn changes nothing.
+"""
 
 import importlib.metadata
 import importlib.util
+import io
 import os
+import sys
 
 # By default these versions of jaxlib compute convolutions on a CPU with YNNPACK, which is slow at weight gradients and
 # uses one core for some shapes (docs/running/performance.md). This flag restores XLA's own convolutions.
@@ -30,6 +35,13 @@ def set_xla_flags() -> None:
     names_a_file = given and not given.startswith("-")
     if is_flag_supported() and not names_a_file and CONVOLUTIONS.partition("=")[0] not in given:
         os.environ["XLA_FLAGS"] = f"{given} {CONVOLUTIONS}".strip()
+
+
+def escape_output() -> None:
+    """Print characters that the encoding of the terminal or log lacks as escapes, instead of raising an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def set_thread_count(num_workers: int) -> None:

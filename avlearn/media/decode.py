@@ -1,40 +1,18 @@
 """Decodes part of a media file: frames on a grid of times, and audio on the same clock."""
 
-import contextlib
 import dataclasses
 import fractions
 import math
 import os
-import pathlib
+from typing import NamedTuple
 
-import av
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from avlearn.media import tracks
+from avlearn.media.media_file import DECLARED_TOLERANCE_SECONDS, MediaFile, UnreadableClip, opened
 
-# Encoder padding makes a track differ from its declared length; a larger difference means a truncated file.
-DECLARED_TOLERANCE_SECONDS = 0.1
 USUAL_FRAMES = 256  # ten seconds at 25 frames per second; the array grows if there are more
-
-
-class UnreadableClip(ValueError):
-    """A media file that does not provide the requested clip.
-
-    Attributes:
-      path: the file.
-      reason: category of the fault: `missing`, `unreadable` (not a media file, or damaged), `truncated`,
-        `no_video_track`, `no_audio_track` or `empty` (the file has nothing at the requested time).
-    """
-
-    def __init__(self, path: str | os.PathLike, reason: str, detail: str):
-        super().__init__(path, reason, detail)  # pass all arguments, so that a worker process can pickle the error
-        self.path = path
-        self.reason = reason
-        self.detail = detail
-
-    def __str__(self):
-        return f"{os.fspath(self.path)}: {self.reason}: {self.detail}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +25,7 @@ class DecodedClip:
       waveform: mono in [-1, 1]; sample `n` is at `n / sample_rate_hz` seconds.
       sample_rate_hz: sample rate of the waveform.
       covered_seconds: seconds of the requested clip that both tracks cover.
+      tracks: which tracks were chosen from several, for example `audio track 2 of 3`; empty without a choice.
     """
 
     frames: UInt8[np.ndarray, "frames height width 3"]
@@ -54,6 +33,7 @@ class DecodedClip:
     waveform: Float32[np.ndarray, " samples"]
     sample_rate_hz: int
     covered_seconds: float
+    tracks: str = ""
 
 
 def read_clip(
@@ -91,19 +71,21 @@ def read_clip(
         raise ValueError(f"first_frame_seconds={first_frame_seconds}: use a finite number, 0 or more")
     grid = fractions.Fraction(frames_per_second).limit_denominator(1001)
     first = fractions.Fraction(first_frame_seconds)
-    with _opened(path) as container:
-        video, audio = _video_track(path, container), _audio_track(path, container)
-        zero = _zero(path, container, start_seconds)
+    with opened(path) as file:
+        video, audio = file.track("video"), file.track("audio")
+        zero = _zero(file, start_seconds)
+        end = _end(zero, duration_seconds)
         frame_reader = tracks.VideoReader(
-            video, zero + first, grid, short_side, _expected_frames(duration_seconds, grid)
+            video, zero + first, end, grid, short_side, _expected_frames(duration_seconds, grid)
         )
-        audio_reader = tracks.AudioReader(audio, zero, sample_rate_hz)
-        _decode(path, container, (frame_reader, audio_reader), zero, duration_seconds)
+        audio_reader = tracks.AudioReader(audio, zero, end, sample_rate_hz)
+        _decode(file, (frame_reader, audio_reader), zero, end)
         if not frame_reader.in_order:  # H.264 with B-frames in AVI, which has no time stamps: libav guesses wrong ones
             raise UnreadableClip(path, "unreadable", "the time stamps of its frames go backwards; re-encode it as mp4")
-        slots, frames = frame_reader.finish()
+        video_end = _video_end(file, frame_reader)
+        slots, frames = frame_reader.finish(min(video_end, audio_reader.end) if end == math.inf else video_end)
         waveform = audio_reader.finish()
-    covered = float(min(frame_reader.end, audio_reader.end) - zero)
+    covered = float(min(video_end, audio_reader.end) - zero)
     duration_seconds = covered if duration_seconds is None else duration_seconds
     times = [first_frame_seconds + slot / frames_per_second for slot in slots]
     shown = sum(time < duration_seconds - 1e-6 for time in times)
@@ -115,6 +97,7 @@ def read_clip(
         waveform=_cut_or_pad(waveform, duration_seconds, sample_rate_hz),
         sample_rate_hz=sample_rate_hz,
         covered_seconds=max(0.0, min(covered, float(duration_seconds))),
+        tracks=file.tracks,
     )
 
 
@@ -124,30 +107,50 @@ def read_audio(
     start_seconds: int | float = 0.0,
     duration_seconds: int | float | None = None,
     sample_rate_hz: int = 48_000,
+    padded: bool = True,
 ) -> Float32[np.ndarray, " samples"]:
-    """Read the audio of a file with or without video; arguments, waveform and errors are those of `read_clip`."""
+    """Read the audio of a file with or without video; arguments, waveform and errors are those of `read_clip`.
+
+    If `padded` is false, the waveform ends with the audio track.
+    """
     _check_time(start_seconds, duration_seconds)
     _check_positive(sample_rate_hz=sample_rate_hz)
-    with _opened(path) as container:
-        zero = _zero(path, container, start_seconds)
-        reader = tracks.AudioReader(_audio_track(path, container), zero, sample_rate_hz)
-        _decode(path, container, (reader,), zero, duration_seconds)
+    with opened(path) as file:
+        zero = _zero(file, start_seconds)
+        end = _end(zero, duration_seconds)
+        reader = tracks.AudioReader(file.track("audio"), zero, end, sample_rate_hz)
+        _decode(file, (reader,), zero, end)
         waveform = reader.finish()
     if reader.end <= zero:
         raise UnreadableClip(path, "empty", f"no audio in the requested part, from {start_seconds} s on")
-    return _cut_or_pad(
-        waveform, float(reader.end - zero) if duration_seconds is None else duration_seconds, sample_rate_hz
-    )
+    covered = float(min(reader.end, end) - zero)
+    return _cut_or_pad(waveform, duration_seconds if padded and duration_seconds else covered, sample_rate_hz)
 
 
-def declared_seconds(path: str | os.PathLike) -> float | None:
-    """Return the length that a file's container states, or None if it states none; nothing is decoded.
+class Length(NamedTuple):
+    """Length of a file.
+
+    Attributes:
+      seconds: length that the file declares; that of its packets if it declares none, as a browser's recording.
+      present_seconds: length of what is there, which is less if the end of the file is missing.
+    """
+
+    seconds: float
+    present_seconds: float
+
+
+def length(path: str | os.PathLike) -> Length:
+    """Return the length of a file; nothing is decoded.
 
     Raises:
       UnreadableClip: the file is missing or damaged.
     """
-    with _opened(path) as container:
-        return _declared_seconds(container)
+    with opened(path) as file:
+        declared = file.declared_seconds
+        present = file.measured_seconds() if declared is None or file.cut_short else declared
+    if not declared and not present:
+        raise UnreadableClip(path, "empty", "it has no frame and no sound")
+    return Length(present if declared is None else declared, present)
 
 
 def _expected_frames(duration_seconds, frames_per_second) -> int:
@@ -168,72 +171,24 @@ def _check_positive(**values):
             raise ValueError(f"{name}={value}: use a finite number above 0")
 
 
-@contextlib.contextmanager
-def _opened(path):
-    """Open the container of a file; errors of libav in the context become an UnreadableClip."""
-    if not pathlib.Path(path).is_file():
-        raise UnreadableClip(path, "missing", "the file does not exist")
-    try:
-        with av.open(os.fspath(path)) as container:
-            yield container
-    except av.error.FFmpegError as error:
-        raise UnreadableClip(path, "unreadable", f"not a media file, or damaged ({error.strerror})") from error
-
-
-def _zero(path, container, start_seconds) -> fractions.Fraction:
+def _zero(file: MediaFile, start_seconds) -> fractions.Fraction:
     """Return the start of the clip on the container's clock, seconds."""
-    seconds = _declared_seconds(container)
+    seconds = file.declared_seconds
     if seconds is not None and start_seconds >= seconds:
-        raise UnreadableClip(path, "empty", f"nothing from {start_seconds} s on: the file is {seconds:.2f} s long")
-    return fractions.Fraction(start_seconds) + _start(container)
+        raise UnreadableClip(file.path, "empty", f"nothing from {start_seconds} s on: the file is {seconds:.2f} s long")
+    return fractions.Fraction(start_seconds) + file.start
 
 
-def _start(container) -> fractions.Fraction:
-    """Return the start of the earliest track on the container's clock, seconds."""
-    return fractions.Fraction(container.start_time or 0, av.time_base)
+def _end(zero, duration_seconds):
+    return math.inf if duration_seconds is None else zero + fractions.Fraction(duration_seconds)
 
 
-def _declared_seconds(container) -> float | None:
-    end = _declared_end(container)
-    return None if end is None else float(end - _start(container))
-
-
-def _declared_end(container) -> fractions.Fraction | None:
-    """Return the declared end of the longest track on the container's clock, seconds."""
-    if not container.duration:
-        return None
-    stated = fractions.Fraction(container.duration, av.time_base)
-    # Matroska, WebM and Flash, whose tracks declare no length, declare the end time; other containers the length.
-    states_end = not any(stream.duration for stream in container.streams) and stated > _start(container)
-    return stated if states_end else _start(container) + stated
-
-
-def _video_track(path, container):
-    """Return the first video track; the cover image of a music file does not count."""
-    videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    if not videos:
-        raise UnreadableClip(path, "no_video_track", "the file has no video track")
-    return _one_thread(videos[0])
-
-
-def _audio_track(path, container):
-    if not container.streams.audio:
-        raise UnreadableClip(path, "no_audio_track", "the file has no audio track")
-    return _one_thread(container.streams.audio[0])
-
-
-def _one_thread(stream):
-    stream.codec_context.thread_count = 1  # dataset builders run one process per core: threads would only contend
-    return stream
-
-
-def _decode(path, container, readers, zero, duration_seconds):
-    """Decode `[zero, zero + duration_seconds)` of the file into the readers; refuse a truncated file."""
-    end = math.inf if duration_seconds is None else zero + fractions.Fraction(duration_seconds)
-    if zero > _start(container):
-        container.seek(math.floor(zero * av.time_base))
-    _demux(path, container, {reader.stream.index: reader for reader in readers}, end)
-    _check_complete(path, container, readers, end)
+def _decode(file, readers, zero, end):
+    """Decode `[zero, end)` of the file into the readers; refuse a truncated file."""
+    if zero > file.start:
+        file.seek(readers[0].stream, zero)
+    _demux(file, {reader.stream.index: reader for reader in readers})
+    _check_complete(file, readers, end)
 
 
 def _cut_or_pad(waveform, duration_seconds, sample_rate_hz):
@@ -242,40 +197,51 @@ def _cut_or_pad(waveform, duration_seconds, sample_rate_hz):
     return np.pad(waveform[:samples], (0, max(0, samples - waveform.size))).clip(-1, 1)
 
 
-def _demux(path, container, readers, end):
-    """Add decoded frames to the readers until all have reached `end` or the file ends."""
+def _demux(file, readers):
+    """Add decoded frames to the readers until all have reached the end of the clip or the file ends."""
     running = set(readers)
-    streams = [reader.stream for reader in readers.values()]
-    for packet in container.demux(streams):
-        if packet.is_corrupt:
-            raise UnreadableClip(path, "truncated", "one of its packets is damaged or cut short; download it again")
-        reader = readers[packet.stream_index]
-        if packet.stream_index not in running:
+    for packet in file.packets([reader.stream for reader in readers.values()]):
+        index = packet.stream.index  # `stream_index` of the packets that flush the decoders is always 0
+        if index not in running:
             continue
+        if packet.is_corrupt and file.flags_damage:
+            raise UnreadableClip(
+                file.path, "truncated", "one of its packets is damaged or cut short; download it again"
+            )
         for frame in packet.decode():
-            reader.add(frame)
-        if reader.end >= end:
-            running.discard(packet.stream_index)
+            readers[index].add(frame)
+        if readers[index].is_complete:
+            running.discard(index)
             if not running:
                 return
 
 
-def _check_complete(path, container, readers, end):
+def _check_complete(file, readers, end):
     """Refuse a file that ends within the requested part and before its declared end."""
     for reader in readers:
-        declared, reached = _declared_end_of_track(reader.stream), reader.end
+        declared, reached = file.track_end(reader.stream), reader.end
         if declared is None:  # only the longest track's end is declared
-            declared, reached = _declared_end(container), max(reader.end for reader in readers)
-        if declared is not None and reached < min(declared, end) - DECLARED_TOLERANCE_SECONDS:
-            raise UnreadableClip(
-                path,
-                "truncated",
-                f"its {reader.stream.type} ends at {float(reached):.2f} s of a declared {float(declared):.2f} s; "
-                "download it again",
-            )
+            declared, reached = file.end, max(reader.end for reader in readers)
+        if declared is None or reached >= min(declared, end) - DECLARED_TOLERANCE_SECONDS or file.cut_short is False:
+            continue
+        kind = reader.stream.type
+        ends = (
+            f"its {kind} ends at {float(reached):.2f} s"
+            if reached > -math.inf
+            else "it ends before the requested part,"
+        )
+        raise UnreadableClip(file.path, "truncated", f"{ends} of a declared {float(declared):.2f} s; download it again")
 
 
-def _declared_end_of_track(stream) -> fractions.Fraction | None:
-    if not stream.duration:
-        return None
-    return ((stream.start_time or 0) + stream.duration) * stream.time_base
+def _video_end(file, reader):
+    """Return the end of the last frame: as it states itself, unless the container states another end of its track.
+
+    A single picture of a track whose end is not stated, such as the cover of a song, is shown until the file's end.
+    """
+    stated = file.track_end(reader.stream)
+    if stated is None:
+        is_still = reader.first_time == reader.time <= (reader.stream.start_time or 0) * reader.stream.time_base
+        stated = file.end if is_still else None
+    if stated is None or stated <= reader.time or 0 <= stated - reader.end <= DECLARED_TOLERANCE_SECONDS:
+        return reader.end
+    return stated

@@ -7,6 +7,11 @@ import av
 import numpy as np
 from av.sidedata.sidedata import Type
 
+from avlearn.media import downmix
+
+MAX_DRIFT_SECONDS = (
+    0.04  # of audio from its time stamps, which jitter; silence is inserted, or sound dropped, beyond it
+)
 UPRIGHT = (1, 0, 0, 1)  # the display matrix (a, b, c, d) of a frame stored upright
 
 
@@ -15,25 +20,37 @@ class VideoReader:
 
     Attributes:
       stream: the container's stream.
-      end: end of the last frame added, seconds on the container's clock; -inf before the first.
-      in_order: whether the frames' time stamps never go backwards.
+      first_time, time: starts of the first and the last frame added, seconds on the container's clock.
+      end: end of the frames added, as they state their durations; -inf before the first.
+      in_order: whether the frames' time stamps never go backwards, by half a frame or more: containers round them.
     """
 
     def __init__(
-        self, stream, zero: fractions.Fraction, frames_per_second: fractions.Fraction, short_side: int, capacity: int
+        self,
+        stream,
+        zero: fractions.Fraction,
+        until: fractions.Fraction | float,
+        frames_per_second: fractions.Fraction,
+        short_side: int,
+        capacity: int,
     ):
         self.stream = stream
-        self.end = -math.inf
+        self._until = until
+        self.first_time, self.time, self.end = math.inf, -math.inf, -math.inf
         self.in_order = True
         self._rate = frames_per_second
         self._short_side = short_side
-        self._graph = None
         # The filter takes the last frame that is not later. Adding half an interval of the faster rate makes this the
         # nearest frame of a fast source, and tolerates time stamps that the container rounded.
         source_rate = stream.average_rate or frames_per_second
         self._ahead = fractions.Fraction(1, 2) / max(source_rate, frames_per_second)
         self._origin = zero + self._ahead
-        self._duration = 1 / source_rate
+        self._interval = 1 / source_rate
+        # A frame lasts until the next one, which may be another time than its duration states: in mp4 that is the
+        # distance to the next frame in the order of decoding. So each frame waits here for the next one.
+        self._waiting = None
+        self._graph = None
+        self._size = self._stored_as = None
         self._capacity = max(1, capacity)  # expected number of frames
         self._frames = None  # one array from the start: stacking a list at the end would need twice the memory
         self._slots = []
@@ -43,48 +60,82 @@ class VideoReader:
         if frame.pts is None:
             return
         time = frame.pts * frame.time_base
-        duration = frame.duration * frame.time_base or self._duration
-        self.in_order &= time + 3 * duration / 2 > self.end  # tolerates stamps that the container rounded
-        self.end = max(self.end, time + duration)
-        frame.pts -= round(self._origin / frame.time_base)
-        frame.duration = round((duration + self._ahead) / frame.time_base)  # the last frame is shown until its true end
-        if self._graph is None:
-            self._first_slot = math.ceil((time - self._origin) * self._rate)
-            self._matrix = _display_matrix(frame)
+        if self._waiting is not None:
+            self.in_order &= time > self.time - self._interval / 2
+            self._push(time if time < self._until else self._until + self._ahead)
+        self._waiting, self.time, self.first_time = frame, time, min(self.first_time, time)
+        self.end = max(self.end, time + (frame.duration * frame.time_base or self._interval))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all frames before the end of the clip have been added."""
+        return self.time >= self._until
+
+    def finish(self, end):
+        """Return the slots of the grid (0 is its start) and their frames, `[slots, height, width, 3]`.
+
+        Args:
+          end: the last frame is shown until this time, or until the end of the clip.
+        """
+        if self._waiting is not None:
+            self._push(min(end, self._until) + self._ahead)
+        self._flush()
+        return self._slots, self._frames[: len(self._slots)] if self._slots else None
+
+    def _push(self, end):
+        """Push the waiting frame, to be shown until a time, into the filters, unless it is after the clip.
+
+        The filters would show the frame before it up to its time, which is hours away if a stamp is damaged.
+        """
+        if self.is_complete:
+            return
+        frame = self._waiting
+        stored_as = frame.width, frame.height, frame.format.name
+        if stored_as != self._stored_as:  # first frame, or another size, as in video calls and when a phone is turned
+            self._flush()
             self._build(frame)
+            self._stored_as = stored_as
+        frame.pts -= round(self._origin / frame.time_base)
+        frame.duration = max(0, round((end - self.time) / frame.time_base))
         self._graph.vpush(frame)
         self._pull()
-
-    def finish(self):
-        """Return the slots of the grid (0 is its start) and their frames, `[slots, height, width, 3]`."""
-        if self._graph is not None:
-            self._graph.vpush(None)
-            self._pull()
-        return self._slots, self._frames[: len(self._slots)] if self._slots else None
 
     def _build(self, frame):
         aspect = self.stream.sample_aspect_ratio or 1  # width / height of a pixel
         width, height = frame.width * aspect, frame.height
-        scale = self._short_side / min(width, height)
-        width, height = round(width * scale), round(height * scale)
+        if self._size is None:
+            scale = self._short_side / min(width, height)
+            self._size = round(width * scale), round(height * scale)
+        scale = min(self._size[0] / width, self._size[1] / height)
+        width, height = max(1, round(width * scale)), max(1, round(height * scale))
+        start = max(0, math.ceil((self.time - self._origin) * self._rate))
+        self._matrix = _display_matrix(frame)
         self._graph = av.filter.Graph()
         self._graph.threads = 1
         self._graph.link_nodes(
-            self._graph.add_buffer(template=self.stream, time_base=frame.time_base),
-            self._graph.add("fps", f"fps={self._rate}:round=up:start_time=0"),
+            self._graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+            ),
+            self._graph.add("fps", f"fps={self._rate}:round=up:start_time={float(start / self._rate)}"),
             # Size and colour conversion in two steps: libswscale has fast code for each but not for both at once, and
             # nearly every video (and the JPEG that a frame becomes) has colours at half resolution anyway.
             self._graph.add("scale", f"w={width}:h={height}:flags=area"),
             self._graph.add("format", "pix_fmts=yuv420p"),
             self._graph.add("scale", f"w={width}:h={height}"),
             self._graph.add("format", "pix_fmts=rgb24"),
+            # All frames have the size of the first; those of another aspect ratio get black bars.
+            self._graph.add("pad", f"w={self._size[0]}:h={self._size[1]}:x=(ow-iw)/2:y=(oh-ih)/2"),
             self._graph.add("buffersink"),
         ).configure()
 
+    def _flush(self):
+        if self._graph is not None:
+            self._graph.vpush(None)
+            self._pull()
+
     def _pull(self):
         for frame in _drain(self._graph.vpull):
-            if frame.pts >= self._first_slot:  # before it, the filter repeats the first frame
-                self._keep(frame.pts, to_upright(frame.to_ndarray(), self._matrix))
+            self._keep(frame.pts, to_upright(frame.to_ndarray(), self._matrix))
 
     def _keep(self, slot, image):
         count = len(self._slots)
@@ -126,20 +177,25 @@ class AudioReader:
       end: end of the last frame added, seconds on the container's clock; -inf before the first.
     """
 
-    def __init__(self, stream, zero: fractions.Fraction, sample_rate_hz: int):
+    def __init__(self, stream, zero: fractions.Fraction, until: fractions.Fraction | float, sample_rate_hz: int):
         self.stream = stream
         self.end = -math.inf
+        self._until = until
         self._zero = zero
         self._rate = sample_rate_hz
         self._graph = None
         self._format = None
-        self._pieces = [np.zeros(0, np.float32)]
+        self._pieces = []  # of all channels, since the last change of the format
+        self._mono = [np.zeros(0, np.float32)]
 
     def add(self, frame):
         """Add the next audio frame."""
         if frame.pts is None:
             return
-        self.end = max(self.end, frame.pts * frame.time_base + fractions.Fraction(frame.samples, frame.sample_rate))
+        time = frame.pts * frame.time_base
+        self.end = max(self.end, time + fractions.Fraction(frame.samples, frame.sample_rate))
+        if time >= self._until:  # the filters would fill the gap before it, which is hours if a stamp is damaged
+            return
         audio_format = (frame.sample_rate, frame.format.name, frame.layout.name)
         if audio_format != self._format:  # first frame, or a change of rate or channels, as in TV recordings
             self._flush()
@@ -149,22 +205,29 @@ class AudioReader:
         self._graph.push(frame)
         self._pull()
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all samples before the end of the clip have been added."""
+        return self.end >= self._until
+
     def finish(self) -> np.ndarray:
         """Return the samples from the start of the clip on."""
         self._flush()
-        return np.concatenate(self._pieces)
+        return np.concatenate(self._mono)
 
     def _flush(self):
         if self._graph is not None:
             self._graph.push(None)
             self._pull()
+        if self._pieces:
+            self._mono.append(downmix.to_mono(np.concatenate(self._pieces).T, self._names))
+            self._pieces = []
 
     def _build(self, frame):
         # first_pts and async insert silence before a late start and in gaps of the time stamps, and cut an early start.
-        # rematrix_maxval averages channels instead of summing them, so full scale stays 1.
-        seconds = sum(piece.size for piece in self._pieces) / self._rate
+        seconds = sum(piece.size for piece in self._mono) / self._rate
         first = round(seconds * frame.sample_rate)  # in input samples
-        resample = f"sample_rate={self._rate}:async=1:first_pts={first}:rematrix_maxval=1"
+        self._names = downmix.channel_names(frame.layout)
         self._graph = av.filter.Graph()
         self._graph.threads = 1
         self._graph.link_nodes(
@@ -174,13 +237,17 @@ class AudioReader:
                 layout=frame.layout.name,
                 time_base=frame.time_base,
             ),
-            self._graph.add("aresample", resample),
-            self._graph.add("aformat", "sample_fmts=flt:channel_layouts=mono"),
+            self._graph.add(
+                "aresample", f"sample_rate={self._rate}:async=1:min_hard_comp={MAX_DRIFT_SECONDS}:first_pts={first}"
+            ),
+            self._graph.add("aformat", "sample_fmts=flt"),
             self._graph.add("abuffersink"),
         ).configure()
 
     def _pull(self):
-        self._pieces.extend(frame.to_ndarray()[0] for frame in _drain(self._graph.pull))
+        # Samples of all channels in turn: PyAV cannot read a plane per channel if there are eight or more.
+        pieces = (frame.to_ndarray() for frame in _drain(self._graph.pull))
+        self._pieces.extend(piece.reshape(-1, len(self._names)) for piece in pieces)
 
 
 def _drain(pull):

@@ -2,11 +2,15 @@
 
 import os
 import pathlib
+import shlex
+import threading
 
+import requests
 import tensorflow_datasets as tfds
 
 from data_builders.clips import tfds_internals
 
+ANSWER_SECONDS = 15  # TFDS repeats a failed connection for minutes
 MANUAL_DIR_HELP = "Give the folder of your clips: tfds build ... --manual_dir=FOLDER (see the dataset's README.md)."
 
 
@@ -22,21 +26,26 @@ def check_local(flag: str, folder: str | os.PathLike | None) -> None:
         bucket, _, path = location.partition("/")
         raise ValueError(
             f"{flag}={scheme}://{location} is a bucket; datasets are built from folders to folders. Mount it on every "
-            f"machine that builds, such as: gcsfuse --implicit-dirs {bucket} MOUNT, and give {flag}=MOUNT/{path} "
+            f"machine that builds, such as: gcsfuse --implicit-dirs {shlex.quote(bucket)} MOUNT, and give "
+            f"{flag}={shlex.quote(f'MOUNT/{path}')} "
             "(docs/data/preparation.md, Many machines)"
         )
 
 
-def manual_dir(dl_manager: tfds.download.DownloadManager) -> pathlib.Path:
+def manual_dir(dl_manager: tfds.download.DownloadManager, *, or_file: bool = False) -> pathlib.Path:
     """Return the folder that `--manual_dir` names.
+
+    Args:
+      dl_manager: download manager of the build.
+      or_file: whether it may name a single file.
 
     Raises:
       ValueError: it is not given or does not exist.
     """
     folder = tfds_internals.manual_dir(dl_manager)
     check_local("--manual_dir", folder)
-    if folder is None or not os.path.isdir(folder):
-        raise ValueError(f"--manual_dir={folder} is not a folder. {MANUAL_DIR_HELP}")
+    if folder is None or not (os.path.isdir(folder) or (or_file and os.path.isfile(folder))):
+        raise ValueError(f"--manual_dir={folder} is not a folder{' or a file' if or_file else ''}. {MANUAL_DIR_HELP}")
     return pathlib.Path(folder)
 
 
@@ -76,7 +85,8 @@ def fetch(dl_manager: tfds.download.DownloadManager, names: str, url: str, *, un
     """
     by_hand = f"it by hand, and put {names} in --manual_dir={manual_dir(dl_manager)}"
     try:
-        path = (dl_manager.download_and_extract if unpack else dl_manager.download)(url)
+        with tfds_internals.before_download(dl_manager, check_reachable):
+            path = (dl_manager.download_and_extract if unpack else dl_manager.download)(url)
     except tfds_internals.NonMatchingChecksumError as error:
         expected, got = tfds_internals.expected_file(dl_manager, url), tfds_internals.received_file(dl_manager, url)
         raise ValueError(
@@ -97,6 +107,29 @@ def fetch(dl_manager: tfds.download.DownloadManager, names: str, url: str, *, un
             flush=True,
         )
     return pathlib.Path(path)
+
+
+def check_reachable(url: str) -> None:
+    """Check that a server answers.
+
+    Raises:
+      OSError: it does not, or not within `ANSWER_SECONDS`.
+    """
+    errors = [TimeoutError(f"no answer in {ANSWER_SECONDS} s")]
+
+    def ask():
+        try:
+            requests.get(url, stream=True, timeout=ANSWER_SECONDS).close()
+        except Exception as error:
+            errors[0] = error
+        else:
+            errors.clear()
+
+    thread = threading.Thread(target=ask, daemon=True)  # looking up a host's address has no time limit
+    thread.start()
+    thread.join(ANSWER_SECONDS)
+    for error in errors:
+        raise error
 
 
 def _describe(info: tfds.download.checksums.UrlInfo) -> str:

@@ -4,7 +4,9 @@ import functools
 import hashlib
 import http.server
 import shutil
+import socket
 import threading
+import time
 
 import pytest
 import tensorflow_datasets as tfds
@@ -43,12 +45,13 @@ def recorded(url, checksum):
     return {url: tfds.download.checksums.UrlInfo(len(TEXT), checksum, "clips.txt")}
 
 
-def test_a_file_without_a_record_is_accepted_and_reported(official, tmp_path, capsys):
+def test_a_file_without_a_record_is_accepted_and_reported(official, tmp_path, capsys, monkeypatch):
     url = f"{official}/clips.txt"
     assert annotation_sources.annotation_file(manager(tmp_path), "clips.txt", url).read_bytes() == TEXT
     reported = f"{url} has no recorded checksum and is accepted unchecked: {len(TEXT)} bytes, sha256 {SHA256}. "
     assert f"{reported}To record it, so that any other file is refused: tfds build ... --reg" in capsys.readouterr().out
-    annotation_sources.annotation_file(manager(tmp_path), "clips.txt", url)  # from the cache
+    monkeypatch.setattr(annotation_sources, "check_reachable", None)  # not called:
+    annotation_sources.annotation_file(manager(tmp_path), "clips.txt", url)  # it comes from the cache
     assert reported in capsys.readouterr().out
 
 
@@ -88,6 +91,28 @@ def test_a_file_that_cannot_be_fetched_is_named_with_its_address(official, tmp_p
         annotation_sources.annotation_file(manager(tmp_path), "absent.csv", f"{official}/absent.csv")
 
 
+@pytest.mark.parametrize("server", ["refuses", "is silent", "has no known address"])
+def test_without_a_network_the_build_ends_at_once(tmp_path, monkeypatch, server):
+    def look_up(*args, **kwargs):
+        time.sleep(4)
+        raise socket.gaierror
+
+    monkeypatch.setattr(annotation_sources, "ANSWER_SECONDS", 0.5)
+    with socket.create_server(("localhost", 0)) as silent:
+        port = silent.getsockname()[1]
+        if server == "refuses":
+            silent.close()
+        elif server == "has no known address":
+            monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        start = time.monotonic()
+        message = rf"^clips.txt: not in --manual_dir=.*/manual, and http://localhost:{port}/clips.txt cannot be fetched"
+        with pytest.raises(
+            ValueError, match=message + r" \(.*\)\. Fetch it by hand, and put clips.txt in --manual_dir="
+        ):
+            annotation_sources.annotation_file(manager(tmp_path), "clips.txt", f"http://localhost:{port}/clips.txt")
+    assert time.monotonic() - start < 3
+
+
 def test_the_users_own_file_comes_first(tmp_path):
     (tmp_path / "manual" / "annotations").mkdir(parents=True)
     (tmp_path / "manual" / "annotations" / "clips.txt").write_text("own")
@@ -101,6 +126,8 @@ def test_a_bucket_is_refused_with_the_command_that_mounts_it(tmp_path, flag, fol
     mount = rf"gcsfuse --implicit-dirs bucket MOUNT, and give {flag}=MOUNT/some/path \(docs/"
     with pytest.raises(ValueError, match=rf"{flag}={folder} is a bucket; .* {mount}"):
         annotation_sources.check_local(flag, folder)
+    with pytest.raises(ValueError, match=rf"{flag}='MOUNT/a b' \(docs/"):
+        annotation_sources.check_local(flag, "gs://bucket/a b")
     annotation_sources.check_local(flag, tmp_path / "a:b")
     annotation_sources.check_local(flag, None)
 

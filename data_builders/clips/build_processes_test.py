@@ -137,6 +137,18 @@ def test_clips_that_kill_or_hang_their_process_are_refused_and_the_rest_built(br
     assert set(records(builder, "train")) == {"a00", "a01"}
 
 
+def test_a_clip_whose_process_was_killed_is_tried_by_the_next_build(broken_codec, tmp_path):
+    """The system may have killed it for lack of memory."""
+    some = broken_codec("a00.mp4", "DIES.mp4")
+    builder = build(SmallClips, "plain", some, tmp_path / "data", num_shards=1)
+    assert set(records(builder, "train")) == {"a00"}
+    os.rename(builder.data_path, f"{builder.data_path}.unfinished")
+    (some / "sitecustomize.py").unlink()
+    build_processes.close_pool()
+    again = build(SmallClips, "plain", some, tmp_path / "data", num_shards=1)
+    assert set(records(again, "train")) == {"a00", "DIES"}
+
+
 def test_beam_replaces_a_process_and_tries_the_next_file_of_the_clip(broken_codec, tmp_path):
     some = broken_codec("HANGS/a00.mp4", "good/a00.mp4")
     limited = ClipsConfig(name="limited", frames_per_second=5, time_limit_seconds=2)

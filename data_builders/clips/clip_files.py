@@ -6,12 +6,16 @@ import itertools
 import os
 import pathlib
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 
 from data_builders.clips import listing
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".3gp")
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".3gp", ".3g2", ".f4v", ".ts", ".mts", ".m2ts", ".mpg"),
+    *(".mpeg", ".vob", ".wmv", ".asf", ".ogv", ".mxf"),
+)
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".oga", ".opus", ".aac", ".aif", ".aiff", ".wma")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,13 +43,17 @@ def walk(
     `._x.mp4` that a Mac leaves next to `x.mp4`, or a `.Trash`. Memory does not grow with the number of files.
 
     Args:
-      folder: folder to search.
+      folder: folder to search, or a single file.
       suffixes: suffixes of the wanted files.
-      skip: called for each file that is not used, with the reason: hidden, a broken link, a name that is not Unicode.
+      skip: called with a path and the reason for each file that is not used: hidden, not a regular file, not readable,
+        a broken link, a name that is not Unicode; and for each subfolder that is hidden or cannot be listed.
 
     Raises:
-      OSError: a folder cannot be listed.
+      OSError: the folder cannot be listed.
     """
+    if os.path.isfile(folder):
+        yield from _usable_file(os.fspath(folder), skip)
+        return
     with contextlib.closing(listing.temporary()) as entered:
         entered.execute("CREATE TABLE folders (device_and_inode TEXT PRIMARY KEY) WITHOUT ROWID")
         yield from _walk(os.fspath(folder), suffixes, skip, entered)
@@ -60,17 +68,43 @@ def _walk(folder: str, suffixes: tuple[str, ...], skip: Callable[[str], None], e
         path = os.path.join(folder, name)
         if name.startswith("."):
             skip(f"{path!r}: hidden")
-            continue
-        if is_folder:
-            yield from _walk(path, suffixes, skip, entered)
-            continue
-        try:
-            path.encode()
-            status = os.stat(path)
-        except (OSError, UnicodeEncodeError) as error:
-            skip(f"{path!r}: {type(error).__name__}")
-            continue
-        yield ClipFile(os.path.splitext(name)[0], path, status.st_size, status.st_mtime_ns)
+        elif not is_folder:
+            yield from _usable_file(path, skip)
+        else:
+            files = _walk(path, suffixes, skip, entered)
+            try:
+                first = next(files, None)
+            except PermissionError:
+                skip(f"{path!r}: no permission to list it")
+                continue
+            if first is not None:
+                yield first
+                yield from files
+            elif _has_suffix(name, suffixes):
+                skip(f"{path!r}: a folder")
+
+
+def _usable_file(path: str, skip: Callable[[str], None]) -> Iterator[ClipFile]:
+    """Yield the file at a path, unless it is not a regular file that can be read; opening a pipe would hang."""
+    try:
+        path.encode()
+        status = os.stat(path)
+    except UnicodeEncodeError:
+        skip(f"{path!r}: its name is not Unicode")
+    except OSError as error:
+        skip(f"{path!r}: {'a broken link' if os.path.islink(path) else error.strerror}")
+    else:
+        if not stat.S_ISREG(status.st_mode):
+            skip(f"{path!r}: a pipe, socket or device")
+        elif not os.access(path, os.R_OK):
+            skip(f"{path!r}: no permission to read it")
+        else:
+            stem = os.path.splitext(os.path.basename(path))[0]
+            yield ClipFile(stem, path, status.st_size, status.st_mtime_ns)
+
+
+def _has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
+    return os.path.splitext(name)[1].lower() in suffixes
 
 
 def _names(folder: str, suffixes: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
@@ -81,7 +115,7 @@ def _names(folder: str, suffixes: tuple[str, ...]) -> Iterator[tuple[bool, str]]
             with os.scandir(folder) as entries:
                 for entry in entries:
                     is_folder = _is_folder(entry)
-                    if is_folder or os.path.splitext(entry.name)[1].lower() in suffixes:
+                    if is_folder or _has_suffix(entry.name, suffixes):
                         names.execute("INSERT OR IGNORE INTO names VALUES (?, ?)", (is_folder, os.fsencode(entry.name)))
         except OSError as error:
             raise OSError(error.errno, f"the folder cannot be listed: {error.strerror}", folder) from error

@@ -4,15 +4,16 @@ import abc
 import dataclasses
 import itertools
 import json
-import math
 import os
 import pathlib
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import tensorflow_datasets as tfds
 
 from avlearn.data import schema
 from avlearn.data.contents import SUFFIX
+from avlearn.devices import environment
 from data_builders.clips import (
     annotation_sources,
     build_processes,
@@ -23,13 +24,10 @@ from data_builders.clips import (
     tfds_internals,
 )
 from data_builders.clips.clips_config import user_keys
-from data_builders.clips.plan import Plan
+from data_builders.clips.plan import Plan, shard_count
 from data_builders.clips.segments import Segment
 from data_builders.clips.workspace import UNFINISHED, Workspace, explain_disk_errors
 
-CLIPS_PER_SHARD = 32
-MIN_CLIPS_PER_SHARD = 4
-MIN_SHARDS = 16  # one for each worker of the papers
 REPORTS = "shard_reports.jsonl"  # with these, clips can be added to a finished dataset
 
 
@@ -56,10 +54,12 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
     Attributes:
       SUFFIXES: suffixes of the media files.
       SOUND_ONLY: whether the files have only audio.
+      TAKES_A_FILE: whether `--manual_dir` may name a single file.
     """
 
     SUFFIXES = clip_files.VIDEO_SUFFIXES
     SOUND_ONLY = False
+    TAKES_A_FILE = False
     MANUAL_DOWNLOAD_INSTRUCTIONS = annotation_sources.MANUAL_DIR_HELP
 
     def __init__(
@@ -86,6 +86,15 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
     def annotations(self, dl_manager: tfds.download.DownloadManager) -> Annotations:
         """Read the annotation files (see `annotation_sources.annotation_file`)."""
 
+    def divided_again(self, outcomes: Mapping[str, Iterable[tuple[Segment, str | None, str]]]) -> Annotations | None:
+        """Return other splits after a build, for which it is repeated; None if the splits are final.
+
+        Args:
+          outcomes: split to its segments, with the reason why a segment has no record (None: it has one).
+        """
+        del outcomes
+        return None
+
     def _info(self) -> tfds.core.DatasetInfo:
         settings = self.builder_config.settings(sound_only=self.SOUND_ONLY)
         return self.dataset_info_from_configs(
@@ -106,6 +115,7 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         Raises:
           ValueError: it was built with other settings; the message names them.
         """
+        environment.escape_output()
         if (self.data_path / "coverage.json").exists():
             self._check_existing(json.loads((self.data_path / "coverage.json").read_text()))
         super().download_and_prepare(**kwargs)
@@ -116,7 +126,7 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
             values = {**self._user_values(), "name": f"{self.builder_config.name}_try", "max_clips_per_split": 100}
             raise ValueError(
                 "--max_examples_per_split would make a part look like the complete dataset. Name your own config "
-                f"instead: --config='{json.dumps(values)}'"
+                f"instead: --config={shlex.quote(json.dumps(values))}"
             )
         if self.info.file_format != tfds.core.FileFormat.TFRECORD:
             raise ValueError(f"--file_format={self.info.file_format.value}: these datasets are built as tfrecord")
@@ -124,19 +134,22 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         workspace = Workspace(target.parent / str(self.version))
         with explain_disk_errors(workspace.folder):
             annotations = self.annotations(dl_manager)
+            check_class_names(annotations.class_names)
+            folder = annotation_sources.manual_dir(dl_manager, or_file=self.TAKES_A_FILE)
         with workspace as self._workspace, explain_disk_errors(workspace.folder):
-            plan = self._plan(annotations, annotation_sources.manual_dir(dl_manager))
+            if (self._workspace.folder / REPORTS).exists():
+                shards.restore_reports(self._workspace.folder / REPORTS)
+            plan, paths = self._plan_and_build(annotations, folder, download_config)
+            if (again := self.divided_again({split: plan.outcomes(split) for split in paths})) is not None:
+                print("Some videos cannot be used; the others are divided into splits again.", flush=True)
+                annotations = again
+                plan, paths = self._plan_and_build(annotations, folder, download_config)
             self.info.features["labels"].feature.names = list(annotations.class_names)
             self.info.metadata.update(
                 class_ids=list(annotations.class_names),
                 class_names=list(annotations.class_names.values()),
                 ontology=schema.ontology_nodes(annotations.ontology),
             )
-            paths = self._write_jobs(plan, annotations, download_config.num_shards)
-            if (self._workspace.folder / REPORTS).exists():
-                shards.restore_reports(self._workspace.folder / REPORTS)
-            self._workspace.clean([path for split_paths in paths.values() for path in split_paths], target.name)
-            self._build(plan, paths, download_config)
             splits = self._coverage(plan, paths, annotations)
             self._publish(splits, plan, paths, annotations, target)
 
@@ -161,9 +174,25 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         built, expected = (sum(split[key] for split in splits) for key in ("built", "expected"))
         print(
             f"{self.info.full_name} exists, with {built:,} of {expected:,} clips (coverage.json) and is not changed. "
-            f"To add later clips, move it and run the command again: mv {self.data_path} {self.data_path}{UNFINISHED}",
+            "To add later clips, move it and run the command again: "
+            f"mv {shlex.quote(str(self.data_path))} {shlex.quote(f'{self.data_path}{UNFINISHED}')}",
             flush=True,
         )
+
+    def _plan_and_build(
+        self, annotations: Annotations, folder: pathlib.Path, download_config: tfds.download.DownloadConfig
+    ) -> tuple[Plan, dict[str, list[str]]]:
+        """Build the shards; return the plan with their outcomes, and the paths of each split's shards."""
+        plan = self._plan(annotations, folder)
+        paths = self._write_jobs(plan, annotations, download_config.num_shards)
+        self._workspace.clean([path for each in paths.values() for path in each], os.path.basename(self.data_path))
+        self._build(plan, paths, download_config)
+        for split, split_paths in paths.items():
+            for report in map(_read_report, split_paths):
+                plan.refuse(split, report.refused)
+                plan.note(split, "passed over", report.passed_over)
+                plan.note(split, "tracks", report.tracks)
+        return plan, paths
 
     def _plan(self, annotations: Annotations, folder: pathlib.Path) -> Plan:
         plan = Plan(folder, self.SUFFIXES, self._workspace.folder / "plan.sqlite")
@@ -207,16 +236,12 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         for split, split_paths in paths.items():
             counts = coverage.SplitCoverage(with_several_files=plan.with_several_files(split))
             num_bytes, lengths = 0, []
-            for path in split_paths:
-                report = shards.read_report(path)
-                if report is None:
-                    raise RuntimeError(f"the shard {path} is not finished; run the command again")
-                plan.refuse(split, report.refused)
-                plan.pass_over(split, report.passed_over)
+            for report in map(_read_report, split_paths):
                 counts.cut_from_whole_videos += report.whole_videos
                 num_bytes += report.num_bytes
                 lengths.append(report.built)
-            counts.not_built, counts.passed_over = plan.not_built(split), plan.passed_over(split)
+            counts.not_built, counts.tracks = plan.not_built(split), plan.notes(split, "tracks")
+            counts.passed_over = plan.notes(split, "passed over")
             for segment, reason, detail in plan.outcomes(split):
                 counts.add(segment.labels, reason, detail)
             result[split] = counts.to_json(annotations.class_names)
@@ -249,16 +274,25 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
             self._workspace.publish(name, target)
 
 
-def shard_count(expected: int, found: int) -> int:
-    """Return the number of shards of a split: a power of two that depends on the clips in the annotations.
+def check_class_names(class_names: Mapping[str, str]) -> None:
+    """Check that ids and names of classes are the same after TFDS has written and read them, one on each line.
 
-    So the division into shards, and with it the finished shards, stays the same when more clips are found. The number
-    is smaller only if few clips are found.
+    Raises:
+      ValueError: names the class.
     """
-    count = 2 ** math.ceil(math.log2(max(1, expected / CLIPS_PER_SHARD)))
-    while count > MIN_SHARDS and found < MIN_CLIPS_PER_SHARD * count:
-        count //= 2
-    return max(MIN_SHARDS, count)
+    for name in (*class_names, *class_names.values()):
+        if name.splitlines() != [name.strip()]:
+            raise ValueError(
+                f"{name!r} cannot be the name of a class: it is empty, has a line break, or begins or ends with a "
+                "space. Rename the class; own_clips names classes after folders"
+            )
+
+
+def _read_report(path: str) -> shards.Report:
+    report = shards.read_report(path)
+    if report is None:
+        raise RuntimeError(f"the shard {path} is not finished; run the command again")
+    return report
 
 
 def _check_coverage(splits: dict[str, dict], least: float, path: pathlib.Path) -> None:

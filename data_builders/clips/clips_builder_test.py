@@ -4,16 +4,20 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from avlearn.data import built_dataset
-from data_builders.clips.clips_builder import shard_count
+from data_builders.clips.clips_builder import check_class_names
 from data_builders.clips.clips_config import ClipsConfig
+from data_builders.clips.plan import shard_count
 from data_builders.clips.workspace import Workspace
 from tests.helpers.build_dataset import build, coverage, records
-from tests.helpers.media_file import RATE, clicking, flashing, plain, write
+from tests.helpers.media_file import RATE, Audio, Video, clicking, flashing, plain, write, write_tracks
+from tests.helpers.paths import ROOT
 from tests.helpers.small_clips import SmallClips, write_folder
 
 
@@ -101,7 +105,8 @@ def test_the_next_file_of_a_clip_is_tried(folder, tmp_path):
     several = tmp_path / "several"
     (several / "again").mkdir(parents=True)
     shutil.copy(folder / "a00.mp4", several / "again" / "both.mp4")
-    shutil.copy(folder / "a00.mp4", several / "good.mp4")
+    silent, default = Audio(np.zeros((1, 2 * RATE), np.float32)), Audio(clicking(2, 0.8), disposition=1)
+    write_tracks(several / "good.mp4", Video(flashing(np.arange(50) / 25, 0.8)), silent, default)
     shutil.copy(folder / "a03.mp4", several / "good.webm")
     for name in ("both.mp4", "both.webm", "neither.avi", "neither.mkv"):
         (several / name).write_text(f"not a video: {name}")
@@ -110,6 +115,7 @@ def test_the_next_file_of_a_clip_is_tried(folder, tmp_path):
     counts = coverage(builder)["splits"]["train"]
     assert (counts["expected"], counts["built"], counts["with_several_files"]) == (3, 2, 3)
     assert set(records(builder, "train")) == {"both", "good"}
+    assert counts["chosen_tracks"] == {"good": "audio track 2 of 2"}
     (why,) = counts["not_from_the_first_file"].items()
     bad = r"{}/{}: unreadable: not a media file.*"
     assert why[0] == "both"
@@ -214,3 +220,48 @@ def test_a_part_never_looks_like_the_complete_dataset(folder, tmp_path):
         build(SmallClips, "plain", folder, tmp_path, max_examples_per_split=2)
     few = build(SmallClips, ClipsConfig(name="few", frames_per_second=5, max_clips_per_split=2), folder, tmp_path)
     assert {split: info.num_examples for split, info in few.info.splits.items()} == {"train": 2, "test": 2}
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "a\rb", " a", "a\t"])
+def test_classes_that_their_file_would_change_are_refused(name):
+    check_class_names({"/m/1": "Dog", "/m/2": "Wind chime, glass"})
+    for class_names in ({"a": "a", name: "b"}, {"a": name}):
+        with pytest.raises(
+            ValueError, match=rf"^{re.escape(repr(name))} cannot be the name of a class: it is empty, has"
+        ):
+            check_class_names(class_names)
+
+
+def test_the_ids_of_the_classes_are_part_of_the_metadata(built):
+    assert built.info.metadata["class_ids"] == ["low", "high"]
+    assert built.info.metadata["class_names"] == ["Low tone", "High tone"]
+
+
+def test_commands_are_quoted_for_the_shell(folder, tmp_path, capsys):
+    data = tmp_path / "my data"
+    build(SmallClips, "plain", folder, data)
+    SmallClips(config="plain", data_dir=data).download_and_prepare()
+    path = f"{data}/small_clips/plain/1.0.0"
+    assert f"run the command again: mv '{path}' '{path}.unfinished'\n" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"""instead: --config='\{"frames_per_second": 5, .*\}'$"""):
+        build(SmallClips, "plain", folder, tmp_path, max_examples_per_split=2)
+
+
+def test_the_output_may_have_an_encoding_without_the_names(tmp_path):
+    """The dataset is published after its table has been printed, with the names of files that cannot be read."""
+    folder = tmp_path / "клипы"
+    folder.mkdir()
+    plain(folder / "a00.mp4")
+    (folder / "ы.mp4").write_bytes(b"not a video")
+    (folder / "clips.txt").write_text("train a00 low\ntrain ы low", encoding="utf-8")
+    code = (
+        "import pathlib; from tests.helpers.build_dataset import build; "
+        "from tests.helpers.small_clips import SmallClips; "
+        f"build(SmallClips, 'plain', pathlib.Path({str(folder)!r}), pathlib.Path({str(tmp_path / 'données')!r}))"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "unreadable, for example: " in done.stdout
+    assert r"/\u043a\u043b\u0438\u043f\u044b/\u044b.mp4: unreadable" in done.stdout
+    assert (tmp_path / "données" / "small_clips" / "plain" / "1.0.0" / "coverage.json").exists()

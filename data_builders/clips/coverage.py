@@ -17,6 +17,7 @@ class SplitCoverage:
       cut_from_whole_videos: number of these that were cut from a longer video.
       with_several_files: number of clips with more than one file.
       passed_over: id of each clip that was not built from its first file, to the faults of its earlier files.
+      tracks: id of each clip whose file has several video or audio tracks, to those that were chosen.
       not_built: reason to the ids of the clips.
       examples: reason to the messages of the first few clips.
       classes_expected, classes_built: class id to its number of clips.
@@ -27,6 +28,7 @@ class SplitCoverage:
     cut_from_whole_videos: int = 0
     with_several_files: int = 0
     passed_over: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tracks: Mapping[str, str] = dataclasses.field(default_factory=dict)
     not_built: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
     examples: dict[str, list[str]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
     classes_expected: collections.Counter = dataclasses.field(default_factory=collections.Counter)
@@ -56,6 +58,7 @@ class SplitCoverage:
             "cut_from_whole_videos": self.cut_from_whole_videos,
             "with_several_files": self.with_several_files,
             "not_from_the_first_file": self.passed_over,
+            "chosen_tracks": self.tracks,
             "not_built": {
                 reason: {"count": len(ids), "clip_ids": ids, "examples": self.examples[reason]}
                 for reason, ids in self.not_built.items()

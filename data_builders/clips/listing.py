@@ -1,9 +1,14 @@
 """Lists of files kept on disk, so that two million clips need no more memory than two hundred."""
 
 import hashlib
+import os
 import pathlib
 import sqlite3
 from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, Mapping
+
+import tqdm
+
+UNUSABLE = "(refused AND NOT built)"
 
 
 def temporary() -> sqlite3.Connection:
@@ -82,22 +87,68 @@ class Listing:
 
     Attributes:
       names: names of the clips.
-      duplicates: paths of the files with the same name as an earlier one.
+      same_name: a line for each file with the name of an earlier one, with the paths of both.
+      same_contents: the same for files with the contents of another (see `drop_copies`).
     """
 
     def __init__(self, folder: pathlib.Path, paths: Iterable[str], name: Callable[[pathlib.PurePath], str]):
-        self._database = temporary()
-        self._database.execute("CREATE TABLE first (name TEXT PRIMARY KEY, path TEXT, hash BLOB) WITHOUT ROWID")
-        self._database.execute("CREATE TABLE duplicates (path TEXT)")
-        for path in paths:
-            relative = pathlib.PurePath(path).relative_to(folder)
-            row = (name(relative), relative.as_posix(), hashlib.sha256(relative.as_posix().encode()).digest())
-            if not self._database.execute("INSERT OR IGNORE INTO first VALUES (?, ?, ?)", row).rowcount:
-                self._database.execute("INSERT INTO duplicates VALUES (?)", (path,))
+        self._folder, self._database = folder, temporary()
+        self._database.execute(
+            "CREATE TABLE first (name TEXT PRIMARY KEY, path TEXT, hash BLOB, refused INTEGER DEFAULT 0, "
+            "built INTEGER DEFAULT 0) WITHOUT ROWID"
+        )
+        self._database.execute("CREATE TABLE duplicates (kind TEXT, path TEXT, first TEXT)")
         self.names = QueryColumn(self._database, "SELECT name FROM first")
-        self.duplicates = QueryColumn(self._database, "SELECT path FROM duplicates")
+        lines = "SELECT path || ': ' || first || ' is used' FROM duplicates WHERE kind = ?"
+        self.same_name = QueryColumn(self._database, lines, "name")
+        self.same_contents = QueryColumn(self._database, lines, "contents")
+        insert = "INSERT OR IGNORE INTO first (name, path, hash) VALUES (?, ?, ?)"
+        for relative in (pathlib.PurePath(path).relative_to(folder) for path in paths):
+            key, path = name(relative), relative.as_posix()
+            row = (key, path, hashlib.sha256(path.encode()).digest())
+            if not self._database.execute(insert, row).rowcount:
+                self._database.execute("INSERT INTO duplicates VALUES ('name', ?, ?)", (path, self.path(key)))
+
+    def path(self, name: str) -> str | None:
+        """Return the path of the file of a clip, below the folder; None if no clip has the name."""
+        row = self._database.execute("SELECT path FROM first WHERE name = ?", (name,)).fetchone()
+        return row and row[0]
+
+    def drop_copies(self) -> None:
+        """Keep the first by path of the files with the same contents; so one file with several names is one clip.
+
+        Only files of the same size are read. Empty files are kept: the build reports each of them.
+        """
+        sizes, contents = "sizes (num_bytes INTEGER, path TEXT)", "contents (digest BLOB PRIMARY KEY, path TEXT)"
+        for table in (sizes, contents):
+            self._database.execute(f"CREATE TABLE {table}")
+        paths = QueryColumn(self._database, "SELECT path FROM first")
+        rows = ((os.path.getsize(self._folder / path), path) for path in paths)
+        self._database.executemany("INSERT INTO sizes VALUES (?, ?)", rows)
+        shared = "SELECT num_bytes FROM sizes WHERE num_bytes > 0 GROUP BY num_bytes HAVING COUNT(*) > 1"
+        paths = QueryColumn(self._database, f"SELECT path FROM sizes WHERE num_bytes IN ({shared}) ORDER BY path")
+        for path in tqdm.tqdm(paths, desc="comparing files of the same size", unit="file", delay=2):
+            try:
+                with open(self._folder / path, "rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").digest()
+            except OSError:  # the build reports it
+                continue
+            if not self._database.execute("INSERT OR IGNORE INTO contents VALUES (?, ?)", (digest, path)).rowcount:
+                insert = "INSERT INTO duplicates SELECT 'contents', ?, path FROM contents WHERE digest = ?"
+                self._database.execute(insert, (path, digest))
+        self._database.execute("DELETE FROM first WHERE path IN (SELECT path FROM duplicates)")
 
     def relative_paths(self, part: slice) -> QueryColumn:
-        """Return part of the first files, as paths below the folder, ordered by a hash of these paths."""
-        query = "SELECT path FROM first ORDER BY hash LIMIT ? OFFSET ?"
+        """Return part of the files, as paths below the folder, by a hash of these paths; unusable ones come last."""
+        query = f"SELECT path FROM first ORDER BY {UNUSABLE}, hash LIMIT ? OFFSET ?"
         return QueryColumn(self._database, query, part.stop - part.start, part.start)
+
+    def record(self, name: str, *, built: bool) -> None:
+        """Record whether a record of a clip, or of a part of it, was built."""
+        column = "built" if built else "refused"
+        self._database.execute(f"UPDATE first SET {column} = 1 WHERE name = ?", (name,))
+
+    @property
+    def unusable(self) -> int:
+        """Number of recorded clips without anything built."""
+        return self._database.execute(f"SELECT COUNT(*) FROM first WHERE {UNUSABLE}").fetchone()[0]

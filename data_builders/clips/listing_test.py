@@ -17,7 +17,28 @@ def test_the_first_file_of_each_name_is_listed():
     listing = Listing(pathlib.Path("/f"), paths, lambda path: path.stem)
     assert sorted(listing.names) == ["a", "b"]
     assert sorted(listing.relative_paths(slice(0, 9))) == ["b.mp4", "x/a.mp4"]
-    assert list(listing.duplicates) == ["/f/b.webm", "/f/y/b.mp4"]
+    assert list(listing.same_name) == ["b.webm: b.mp4 is used", "y/b.mp4: b.mp4 is used"]
+    assert (listing.path("b"), listing.path("c")) == ("b.mp4", None)
+
+
+def test_the_first_file_of_each_content_is_listed(tmp_path):
+    contents = {"a": b"one", "b": b"two", "c": b"one", "d": b"longer", "e": b"", "f": b""}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "0").symlink_to(tmp_path / "d")
+    listing = Listing(tmp_path, [str(tmp_path / name) for name in ("0", *contents)], str)
+    listing.drop_copies()
+    assert list(listing.names) == ["0", "a", "b", "e", "f"]
+    assert list(listing.same_contents) == ["c: a is used", "d: 0 is used"]
+
+
+def test_files_without_a_record_come_last():
+    listing = Listing(pathlib.Path("/f"), [f"/f/{number}" for number in range(4)], str)
+    order = list(listing.relative_paths(slice(0, 4)))
+    for name, built in ((order[0], False), (order[1], True), (order[2], True), (order[2], False)):
+        listing.record(name, built=built)
+    assert listing.unusable == 1
+    assert list(listing.relative_paths(slice(0, 4))) == [*order[1:], order[0]]
 
 
 def test_parts_are_cut_from_the_order_by_hash():
@@ -34,7 +55,9 @@ def peak_of_listing(folder: pathlib.Path) -> int:
     """Peak of Python's memory, in bytes, while a folder is listed."""
 
     def list_folder():
-        return Listing(folder, (file.path for file in clip_files.walk(folder, (".mp4",))), lambda path: path.stem)
+        listing = Listing(folder, (file.path for file in clip_files.walk(folder, (".mp4",))), lambda path: path.stem)
+        listing.drop_copies()
+        return listing
 
     list_folder()  # warms up caches
     peaks = []

@@ -4,6 +4,7 @@ The plan is an SQLite file, so that two million clips need no more memory than t
 """
 
 import hashlib
+import math
 import os
 import pathlib
 import pickle
@@ -15,6 +16,9 @@ from data_builders.clips.clip_files import ClipFile
 from data_builders.clips.listing import QueryColumn, QueryMapping
 from data_builders.clips.segments import Located, Segment
 
+CLIPS_PER_SHARD = 32
+MIN_CLIPS_PER_SHARD = 4
+MIN_SHARDS = 16  # one for each worker of the papers
 OUTCOMES = """
     SELECT clip_id, segment, CASE files WHEN 0 THEN 'missing' ELSE reason END AS reason, IFNULL(detail, '') AS detail
     FROM wanted LEFT JOIN refused USING (split, clip_id) WHERE split = ?
@@ -25,7 +29,7 @@ class Plan:
     """Segments of every split, and the files of a folder that hold them.
 
     Args:
-      manual_dir: folder of the clips.
+      manual_dir: folder of the clips, or the only file.
       suffixes: suffixes of the media files.
       database: path of the SQLite file; an existing one is replaced.
 
@@ -50,8 +54,8 @@ class Plan:
             "PRIMARY KEY (split, clip_id)) WITHOUT ROWID"
         )
         self._database.execute(
-            "CREATE TABLE passed_over (split TEXT, clip_id TEXT, detail TEXT, PRIMARY KEY (split, clip_id)) "
-            "WITHOUT ROWID"
+            "CREATE TABLE notes (split TEXT, subject TEXT, clip_id TEXT, note TEXT, "
+            "PRIMARY KEY (split, subject, clip_id)) WITHOUT ROWID"
         )
         self._database.execute("CREATE TABLE skipped (text TEXT)")
         self.skipped = QueryColumn(self._database, "SELECT text FROM skipped")
@@ -111,20 +115,21 @@ class Plan:
         rows = ((split, clip_id, *why) for clip_id, why in refused.items())
         self._database.executemany("INSERT INTO refused VALUES (?, ?, ?, ?)", rows)
 
-    def pass_over(self, split: str, passed_over: Mapping[str, str]) -> None:
-        """Record the faults of earlier files, for clips that were not built from their first file.
+    def note(self, split: str, subject: str, notes: Mapping[str, str]) -> None:
+        """Record notes on some clips, for `coverage.json`.
 
         Args:
           split: split of the clips.
-          passed_over: clip id to the reasons.
+          subject: subject of the notes.
+          notes: clip id to its note.
         """
-        rows = ((split, clip_id, detail) for clip_id, detail in passed_over.items())
-        self._database.executemany("INSERT INTO passed_over VALUES (?, ?, ?)", rows)
+        rows = ((split, subject, clip_id, note) for clip_id, note in notes.items())
+        self._database.executemany("INSERT INTO notes VALUES (?, ?, ?, ?)", rows)
 
-    def passed_over(self, split: str) -> QueryMapping:
-        """Return the ids of clips that were not built from their first file, with the faults of their earlier files."""
-        query = "SELECT clip_id AS key, detail AS value FROM passed_over WHERE split = ? ORDER BY clip_id"
-        return QueryMapping(self._database, query, split)
+    def notes(self, split: str, subject: str) -> QueryMapping:
+        """Return the notes on a subject by clip id, sorted."""
+        query = "SELECT clip_id AS key, note AS value FROM notes WHERE split = ? AND subject = ? ORDER BY clip_id"
+        return QueryMapping(self._database, query, split, subject)
 
     def not_built(self, split: str) -> dict[str, QueryColumn]:
         """Return each reason for a missing record (`missing`: no file), with the sorted ids of its segments."""
@@ -179,7 +184,7 @@ class Plan:
         """List the files below a folder as `folder/stem`, or as `stem` below `--manual_dir` itself."""
         prefix = f"{folder}/" if folder else ""
         self._walked.add(folder)
-        if not (self._manual_dir / folder).is_dir():
+        if not (self._manual_dir / folder).exists():
             return
         skip = (lambda text: None) if folder else self._skip  # the first walk reports them all
         for file in clip_files.walk(self._manual_dir / folder, self._suffixes, skip):
@@ -199,7 +204,7 @@ class Plan:
         files: list[ClipFile] = [pickle.loads(data) for _, data in sorted(rows, key=lambda row: names.index(row[0]))]
         if segment.folder:  # the folders below it may hold other clips of the same name
             files = [file for file in files if os.path.dirname(file.path) == os.path.dirname(files[0].path)]
-        return tuple(Located(segment, file, cut=file.stem != segment.video_id) for file in files)
+        return tuple(Located(segment, file, cut=file.stem != segment.file_name) for file in files)
 
     def _duplicate_message(self, split: str, second: Segment, digest: bytes) -> str:
         query = "SELECT segment FROM wanted WHERE split = ? AND hash = ? AND clip_id = ?"
@@ -211,8 +216,20 @@ class Plan:
     @staticmethod
     def _possible_stems(segment: Segment) -> list[str]:
         seconds = None if segment.of_whole_video else segment.duration_seconds
-        stems = clip_files.possible_stems(segment.video_id, segment.start_seconds, seconds)
+        stems = clip_files.possible_stems(segment.file_name, segment.start_seconds, seconds)
         return [f"{segment.folder}/{stem}" for stem in stems] if segment.folder else stems
 
     def _count(self, query: str, *arguments) -> int:
         return self._database.execute(query, arguments).fetchone()[0]
+
+
+def shard_count(expected: int, found: int) -> int:
+    """Return the number of shards of a split: a power of two that depends on the clips in the annotations.
+
+    So the division into shards, and with it the finished shards, stays the same when more clips are found. The number
+    is smaller only if few clips are found.
+    """
+    count = 2 ** math.ceil(math.log2(max(1, expected / CLIPS_PER_SHARD)))
+    while count > MIN_SHARDS and found < MIN_CLIPS_PER_SHARD * count:
+        count //= 2
+    return max(MIN_SHARDS, count)

@@ -1,7 +1,9 @@
 """Which file a segment gets, in particular if several folders hold files of one name."""
 
 import dataclasses
+import errno
 import os
+import stat
 
 import pytest
 
@@ -127,10 +129,53 @@ def test_files_are_listed_folder_by_folder_sorted_by_name(tmp_path):
     assert found == ["b.wav", "z.wav", "é.WAV", "B/y.wav", "B/x/1.wav", "a/10.wav", "a/2.wav"]
 
 
-def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match="the folder cannot be listed: Not a directory"):
-        list(clip_files.walk(tmp_path / "file", (".wav",)))
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
+    def fail(folder):
+        raise OSError(errno.EIO, "Input/output error", folder)
+
+    monkeypatch.setattr(clip_files.os, "scandir", fail)
+    with pytest.raises(OSError, match="the folder cannot be listed: Input/output error"):
+        list(clip_files.walk(tmp_path, (".wav",)))
+
+
+def test_a_single_file_is_listed_alone(tmp_path):
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).touch()
+    (only,) = clip_files.walk(tmp_path / "a.wav", (".wav",))
+    assert (only.stem, only.path) == ("a", str(tmp_path / "a.wav"))
+
+
+def test_what_is_no_readable_file_is_listed_as_skipped(tmp_path, monkeypatch):
+    """Opening a pipe to read it would wait forever."""
+    (tmp_path / "a.wav").touch()
+    os.mkfifo(tmp_path / "pipe.wav")
+    os.mknod(tmp_path / "socket.wav", stat.S_IFSOCK | 0o600)
+    (tmp_path / "device.wav").symlink_to("/dev/zero")
+    (tmp_path / "folder.wav" / "deep").mkdir(parents=True)
+    (tmp_path / "used.wav").mkdir()
+    (tmp_path / "used.wav" / "b.wav").touch()
+    (tmp_path / "locked.wav").touch()
+    (tmp_path / "lost+found").mkdir()
+    access, scandir = os.access, os.scandir
+
+    def scan(folder):
+        if os.path.basename(folder) == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(clip_files.os, "access", lambda path, mode: "locked" not in path and access(path, mode))
+    monkeypatch.setattr(clip_files.os, "scandir", scan)
+    skipped = []
+    found = [file.stem for file in clip_files.walk(tmp_path, (".wav",), skipped.append)]
+    assert found == ["a", "b"]
+    assert skipped == [
+        f"'{tmp_path}/device.wav': a pipe, socket or device",
+        f"'{tmp_path}/locked.wav': no permission to read it",
+        f"'{tmp_path}/pipe.wav': a pipe, socket or device",
+        f"'{tmp_path}/socket.wav': a pipe, socket or device",
+        f"'{tmp_path}/folder.wav': a folder",
+        f"'{tmp_path}/lost+found': no permission to list it",
+    ]
 
 
 def test_unusable_names_are_listed_and_circular_links_end(tmp_path):
@@ -144,7 +189,8 @@ def test_unusable_names_are_listed_and_circular_links_end(tmp_path):
         pass
     plan = Plan(tmp_path, (".wav",), tmp_path / "plan.sqlite")
     plan.add("all", [Segment("a", "a", ()), Segment("b", "a", (), folder=".")])
-    assert [entry.rsplit(": ", 1)[1] for entry in plan.skipped] == ["FileNotFoundError", "UnicodeEncodeError"]
+    reasons = [entry.rsplit(": ", 1)[1] for entry in plan.skipped]
+    assert reasons == ["a broken link", "its name is not Unicode"]
     assert plan.with_several_files("all") == 1
 
 
@@ -191,7 +237,7 @@ def test_outcomes_join_missing_files_and_what_the_shards_refused(manual_dir):
         plan.add(split, segments)
     plan.refuse("train", {"d": ("unreadable", "not a media file"), "b": ("unreadable", "it ends early")})
     plan.refuse("train", {})
-    plan.pass_over("train", {"a": "bus01.flac: unreadable"})
+    plan.note("train", "passed over", {"a": "bus01.flac: unreadable"})
     assert {segment.clip_id: why for segment, *why in plan.outcomes("train")} == {
         "a": [None, ""],
         "b": ["unreadable", "it ends early"],
@@ -205,14 +251,16 @@ def test_outcomes_join_missing_files_and_what_the_shards_refused(manual_dir):
     assert {why: list(ids) for why, ids in plan.not_built("test").items()} == {"missing": ["c"]}
 
 
-def test_clips_that_were_not_built_from_their_first_file_are_listed_in_order(manual_dir):
+def test_notes_on_clips_are_listed_in_order(manual_dir):
     plan = Plan(manual_dir, (".wav",), manual_dir / "plan.sqlite")
-    plan.pass_over("train", {"b": "b.avi: empty", "é": "é.avi: empty", "B": "B.avi: empty"})
-    plan.pass_over("train", {"a": "a.avi: empty"})
-    plan.pass_over("test", {"c": "c.avi: empty"})
-    notes = plan.passed_over("train")
+    plan.note("train", "passed over", {"b": "b.avi: empty", "é": "é.avi: empty", "B": "B.avi: empty"})
+    plan.note("train", "passed over", {"a": "a.avi: empty"})
+    plan.note("test", "passed over", {"c": "c.avi: empty"})
+    plan.note("train", "tracks", {"b": "audio track 2 of 3"})
+    notes = plan.notes("train", "passed over")
     in_order = [(name, f"{name}.avi: empty") for name in ("B", "a", "b", "é")]
     assert list(notes.items()) == in_order
     assert (list(notes), len(notes), notes["a"]) == (["B", "a", "b", "é"], 4, "a.avi: empty")
     assert "c" not in notes
-    assert dict(plan.passed_over("validation")) == {}
+    assert dict(plan.notes("train", "tracks")) == {"b": "audio track 2 of 3"}
+    assert dict(plan.notes("validation", "passed over")) == {}

@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 import math
 import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -79,7 +81,19 @@ class Settings:
         return 0.5 / self.frames_per_second if self.frames_per_second <= 1 else 0.0
 
 
-def make_record(located: Located, class_ids: dict[str, int], settings: Settings) -> tuple[dict, bool]:
+class Source(NamedTuple):
+    """What a record was made from.
+
+    Attributes:
+      from_video: whether it was cut from a longer video.
+      tracks: which tracks were chosen from several; see `avlearn.media.decode.DecodedClip`.
+    """
+
+    from_video: bool
+    tracks: str = ""
+
+
+def make_record(located: Located, class_ids: dict[str, int], settings: Settings) -> tuple[dict, Source]:
     """Read a segment from its file.
 
     Args:
@@ -88,14 +102,14 @@ def make_record(located: Located, class_ids: dict[str, int], settings: Settings)
       settings: what to store.
 
     Returns:
-      The record, of `avlearn.data.schema.features`; and whether it was cut from a longer video.
+      The record, of `avlearn.data.schema.features`, and what it was made from.
 
     Raises:
       decode.UnreadableClip: the file cannot be read, is too short, or is dropped for a reason in `settings.drop`.
     """
     cv2.setNumThreads(1)  # there is a process per core
     segment, path = located.segment, located.file.path
-    start, seconds, from_video = part_of_file(located, decode.declared_seconds(path), settings.max_seconds)
+    start, seconds, from_video = part_of_file(located, lambda: decode.length(path).seconds, settings.max_seconds)
     record = {
         "clip_id": segment.clip_id,
         "video_id": segment.video_id,
@@ -103,8 +117,8 @@ def make_record(located: Located, class_ids: dict[str, int], settings: Settings)
         "labels": [class_ids[label] for label in segment.labels],
     }
     if settings.sound_only:
-        return {**record, **_read_audio(path, start, seconds, settings)}, from_video
-    media, covered_seconds = _read_clip(path, start, seconds, settings)
+        return {**record, **_read_audio(path, start, seconds, settings)}, Source(from_video)
+    media, covered_seconds, tracks = _read_clip(path, start, seconds, settings)
     times = media["frame_times_ms"]
 
     def frame_at(seconds: float) -> int:
@@ -120,10 +134,10 @@ def make_record(located: Located, class_ids: dict[str, int], settings: Settings)
         }
         for box in segment.boxes
     ]
-    return {**record, **media, "boxes": boxes}, from_video
+    return {**record, **media, "boxes": boxes}, Source(from_video, tracks)
 
 
-def part_of_file(located: Located, file_seconds: float | None, max_seconds: float) -> tuple[float, float, bool]:
+def part_of_file(located: Located, file_length: Callable[[], float], max_seconds: float) -> tuple[float, float, bool]:
     """Return a segment's start in a file, its maximum length, and whether the file is the complete video.
 
     A file whose name states the segment's start is the segment. A file named after the video alone is the complete
@@ -131,32 +145,33 @@ def part_of_file(located: Located, file_seconds: float | None, max_seconds: floa
 
     Args:
       located: the segment and its file.
-      file_seconds: length that the file declares; None if it declares none.
+      file_length: returns the length of the file, seconds; called only if it matters, since it may read the file.
       max_seconds: maximum length of a segment without its own length.
 
     Raises:
       decode.UnreadableClip: `too_long`; or `neither_clip_nor_video`: it is too long for the segment and too short to
-        reach its end, or declares no length.
+        reach its end.
     """
     segment, path = located.segment, located.file.path
     if segment.duration_seconds is None:
-        if file_seconds is not None and file_seconds > max_seconds:
+        file_seconds = file_length()
+        if file_seconds > max_seconds:
             raise decode.UnreadableClip(path, "too_long", f"it is {file_seconds:.2f} s long, above {max_seconds} s")
-        return 0.0, max_seconds if file_seconds is None else file_seconds, False
+        return 0.0, file_seconds, False
     duration, end = segment.duration_seconds, segment.start_seconds + segment.duration_seconds
     if segment.of_whole_video:
         return segment.start_seconds, duration, True
     if located.cut or segment.start_seconds == 0:
         return 0.0, duration, False
-    if file_seconds is not None and file_seconds <= duration + WHOLE_VIDEO_SLACK_SECONDS:
+    file_seconds = file_length()
+    if file_seconds <= duration + WHOLE_VIDEO_SLACK_SECONDS:
         return 0.0, duration, False
-    if file_seconds is not None and file_seconds >= end - WHOLE_VIDEO_SLACK_SECONDS:
+    if file_seconds >= end - WHOLE_VIDEO_SLACK_SECONDS:
         return segment.start_seconds, duration, True
-    length = "declares no length" if file_seconds is None else f"is {file_seconds:.2f} s long"
     raise decode.UnreadableClip(
         path,
         "neither_clip_nor_video",
-        f"it {length}; the segment is {segment.start_seconds} to {end} s. If the file is "
+        f"it is {file_seconds:.2f} s long; the segment is {segment.start_seconds} to {end} s. If the file is "
         f"the segment alone, name it {segment.video_id}_{segment.start_seconds:g}",
     )
 
@@ -183,7 +198,7 @@ def stored_waveform(path: pathlib.Path, start_seconds: float, seconds: float, wa
     return np.round(waveform * np.iinfo(np.int16).max).astype(np.int16)
 
 
-def _read_clip(path, start, duration_seconds, settings) -> tuple[dict, float]:
+def _read_clip(path, start, duration_seconds, settings) -> tuple[dict, float, str]:
     rate = FRONT_ENDS[settings.front_end].sample_rate_hz
     clip = decode.read_clip(
         path,
@@ -212,15 +227,14 @@ def _read_clip(path, start, duration_seconds, settings) -> tuple[dict, float]:
         media["optical_flow"] = flow_images(clip.frames)
     if settings.waveform_hz:
         media["waveform"] = stored_waveform(path, start, covered, settings.waveform_hz)
-    return media, covered
+    return media, covered, clip.tracks
 
 
 def _read_audio(path, start, duration_seconds, settings) -> dict:
     rate = FRONT_ENDS[settings.front_end].sample_rate_hz
-    # Read the complete file, then cut it: reading a given duration would pad it with silence.
-    waveform = decode.read_audio(path, start_seconds=start, sample_rate_hz=rate)
-    if duration_seconds is not None:
-        waveform = waveform[: round(duration_seconds * rate)]
+    waveform = decode.read_audio(
+        path, start_seconds=start, duration_seconds=duration_seconds, sample_rate_hz=rate, padded=False
+    )
     covered = waveform.size / rate
     _refuse_short(path, covered, settings)
     _refuse_silence(path, waveform, settings)

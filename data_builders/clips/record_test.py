@@ -60,7 +60,7 @@ def test_flash_and_click_are_at_their_times(tmp_path, name, kind):
         start = container.start_time / av.time_base
     assert start == pytest.approx(kind.get("video_start", 0.0), abs=0.03)
     end = 3.0 + max(kind.get("video_start", 0.0), kind.get("audio_start", 0.0))
-    assert decode.declared_seconds(path) == pytest.approx(end - start, abs=0.08)
+    assert decode.length(path).seconds == pytest.approx(end - start, abs=0.08)
     flash, click = _moments(made)
     assert flash == pytest.approx(1.4 - start, abs=0.02 + 1e-6)  # half a frame
     assert click == pytest.approx(1.4 - start, abs=0.0051)  # one column
@@ -119,8 +119,8 @@ def test_a_record_of_three_seconds_by_hand(tmp_path):
         ),
     )
     settings = Settings(frames_per_second=1, short_side=32, waveform_hz=16_000, optical_flow=True)
-    made, from_video = make_record(located(path, segment), CLASSES, settings)
-    assert not from_video
+    made, source = make_record(located(path, segment), CLASSES, settings)
+    assert source == (False, "")
     assert (made["clip_id"], made["video_id"], made["start_ms"]) == ("v_30000", "v", 30_000)
     assert made["labels"] == [1, 0]
     assert made["frame_times_ms"].tolist() == [500, 1500, 2500]  # mid-points of the seconds
@@ -131,6 +131,13 @@ def test_a_record_of_three_seconds_by_hand(tmp_path):
     assert cv2.imdecode(np.frombuffer(made["optical_flow"][0], np.uint8), 0).shape == (64, 48)  # x above y
     assert [box["time_ms"] for box in made["boxes"]] == [1500, 500]  # the middle by default, and the stated time
     assert [(box["label"], box["annotator"]) for box in made["boxes"]] == [(0, 2), (1, 0)]
+
+
+def test_a_waveform_whose_sound_ends_first_is_stored(tmp_path):
+    path = write(tmp_path / "a.mp4", flashing(np.arange(100) / 25, 1.4), clicking(3.3, 1.4, 44_100), rate=44_100)
+    made, _ = make_record(located(path), CLASSES, Settings(waveform_hz=21_000))
+    assert len(made["waveform"]) == pytest.approx(3.3 * 21_000, abs=21_000 * 1024 / 44_100)
+    assert np.argmax(made["waveform"] > 8000) / 21_000 == pytest.approx(1.4, abs=0.005)
 
 
 def test_padding_is_not_stored(tmp_path):
@@ -150,14 +157,12 @@ def test_padding_is_not_stored(tmp_path):
         ((30.0, 10.0), 600.0, False, (30.0, 10.0, True)),
         ((4.0, 10.0), 14.4, True, (0.0, 10.0, False)),  # cut at a key frame before the start: its name states the start
         ((4.0, 10.0), 14.4, False, (4.0, 10.0, True)),
-        ((30.0, 10.0), None, True, (0.0, 10.0, False)),
         ((0.0, 10.0), 600.0, False, (0.0, 10.0, False)),
         ((30.0, None), 20.0, False, (0.0, 20.0, False)),
-        ((30.0, None), None, False, (0.0, 60.0, False)),
     ],
 )
 def test_a_file_is_the_clip_or_the_complete_video(segment, file_seconds, cut, part):
-    assert part_of_file(located("a.mp4", Segment("c", "v", (), *segment), cut=cut), file_seconds, 60.0) == part
+    assert part_of_file(located("a.mp4", Segment("c", "v", (), *segment), cut=cut), lambda: file_seconds, 60.0) == part
 
 
 @pytest.mark.parametrize(
@@ -169,13 +174,12 @@ def test_a_file_is_the_clip_or_the_complete_video(segment, file_seconds, cut, pa
             "neither_clip_nor_video",
         ),  # a complete video that ends before the segment does
         ((30.0, 10.0), 20.0, "neither_clip_nor_video"),
-        ((30.0, 10.0), None, "neither_clip_nor_video"),
         ((0.0, None), 60.5, "too_long"),
     ],
 )
 def test_an_ambiguous_file_is_refused(segment, file_seconds, reason):
     with pytest.raises(UnreadableClip) as caught:
-        part_of_file(located("a.mp4", Segment("c", "v", (), *segment)), file_seconds, 60.0)
+        part_of_file(located("a.mp4", Segment("c", "v", (), *segment)), lambda: file_seconds, 60.0)
     assert caught.value.reason == reason
 
 

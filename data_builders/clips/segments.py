@@ -31,7 +31,7 @@ class Segment:
 
     Attributes:
       clip_id: id, unique in the dataset.
-      video_id: id of its video, which the clip's file is named after.
+      video_id: id of its video; the clip's file is named after it, or after what follows its last `/`.
       labels: class ids of its sounds.
       start_seconds: start in its video.
       duration_seconds: maximum length; None: the length of the file.
@@ -50,6 +50,11 @@ class Segment:
     folder: str = ""
     of_whole_video: bool = False
     where: str = dataclasses.field(default="", compare=False, repr=False)
+
+    @property
+    def file_name(self) -> str:
+        """Name of the video's file, without suffix."""
+        return self.video_id.rpartition("/")[2]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

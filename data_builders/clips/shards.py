@@ -117,6 +117,7 @@ class Report:
       whole_videos: number of these that were cut from a complete video.
       refused: clip id to (reason, detail).
       passed_over: clip id to the faults of the files before the one that it was built from.
+      tracks: clip id to the tracks that were chosen, for files with several video or audio tracks.
       reasons: reasons why files were refused or passed over, each once.
     """
 
@@ -127,6 +128,7 @@ class Report:
     whole_videos: int = 0
     refused: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     passed_over: dict[str, str] = dataclasses.field(default_factory=dict)
+    tracks: dict[str, str] = dataclasses.field(default_factory=dict)
     reasons: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -168,8 +170,8 @@ def build(shard: str) -> int:
     """Build a shard from its job, unless it is finished; return the number of clips in the job.
 
     A clip that cannot be read is reported, and the build continues. The process dies if a file takes too long; the next
-    attempt skips that file. A finished shard is built again if a clip failed with an `error`, which may not be the
-    file's fault, or if it timed out and now has more time.
+    attempt skips that file. A finished shard is built again if a clip failed with an `error` or as `crashed`, which may
+    not be the file's fault (the system may have killed its process), or if it timed out and now has more time.
 
     Raises:
       OSError: the records cannot be written, or a file has disappeared since the build began.
@@ -201,50 +203,61 @@ def timed_out(shard: str) -> int:
 
 def _worth_retrying(report: Report, job: Job) -> bool:
     more_time = job.time_limit_seconds > report.time_limit_seconds
-    return "error" in report.reasons or (more_time and "timed_out" in report.reasons)
+    return not {"error", "crashed"}.isdisjoint(report.reasons) or (more_time and "timed_out" in report.reasons)
 
 
 def _write_records(file: BinaryIO, job: Job, attempts: Attempts) -> Report:
     """Write the records of a job, each from the first readable file of its clip."""
     num_bytes = built = whole_videos = 0
-    refused, passed_over, reasons = {}, {}, set()
+    refused, passed_over, tracks, reasons = {}, {}, {}, set()
     for files in job.clips:
+        clip_id = files[0].segment.clip_id
         errors = []
         for located in files:
             try:
-                data, from_video = _serialize(located, job, attempts)
+                data, source = _serialize(located, job, attempts)
             except UnreadableClip as error:
                 errors.append(error)
                 reasons.add(error.reason)
                 continue
             tfrecord_file.write(file, data)
-            num_bytes, built, whole_videos = num_bytes + len(data), built + 1, whole_videos + from_video
+            num_bytes, built, whole_videos = num_bytes + len(data), built + 1, whole_videos + source.from_video
+            if source.tracks:
+                tracks[clip_id] = source.tracks
             break
-        clip_id, details = files[0].segment.clip_id, "; ".join(map(str, errors))
+        details = "; ".join(map(str, errors))
         if len(errors) == len(files):
             refused[clip_id] = (errors[0].reason, details)
         elif errors:
             passed_over[clip_id] = details
     return Report(
-        job.fingerprint, job.time_limit_seconds, num_bytes, built, whole_videos, refused, passed_over, sorted(reasons)
+        job.fingerprint,
+        job.time_limit_seconds,
+        num_bytes,
+        built,
+        whole_videos,
+        refused,
+        passed_over,
+        tracks,
+        sorted(reasons),
     )
 
 
-def _serialize(located: Located, job: Job, attempts: Attempts) -> tuple[bytes, bool]:
-    """Return the record of a clip from one of its files, and whether that is a complete video.
+def _serialize(located: Located, job: Job, attempts: Attempts) -> tuple[bytes, record.Source]:
+    """Return the record of a clip from one of its files, and what of the file it was made from.
 
     Raises:
       UnreadableClip: with the reason; `error` may not be the file's fault.
       OSError: the file has disappeared.
     """
     with attempts.reading(located, job.time_limit_seconds):
-        example, from_video = _example(located, job.recipe)
+        example, source = _example(located, job.recipe)
     for box in example.get("boxes", ()):
         box["bbox"] = tfds.features.BBox(*box["bbox"])
-    return job.recipe.serialize(example), from_video
+    return job.recipe.serialize(example), source
 
 
-def _example(located: Located, recipe: Recipe) -> tuple[dict, bool]:
+def _example(located: Located, recipe: Recipe) -> tuple[dict, record.Source]:
     path = located.file.path
     try:
         return record.make_record(located, recipe.labels, recipe.settings)

@@ -1,16 +1,21 @@
 """Wraps every private interface of TFDS that is used; `tfds_internals_test.py` names the versions that have them."""
 
 import abc
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from avlearn.devices import environment
+
 __all__ = [
     "NonMatchingChecksumError",
     "ShardFilesBuilder",
     "TwoStageBuilder",
+    "before_download",
     "expected_file",
     "manual_dir",
     "received_file",
@@ -45,6 +50,11 @@ class ShardFilesBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_regist
 class TwoStageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """A builder that adds files to the shards that TFDS wrote, before the dataset's folder is in place."""
 
+    def download_and_prepare(self, **kwargs) -> None:
+        """Build the dataset."""
+        environment.escape_output()
+        super().download_and_prepare(**kwargs)
+
     @abc.abstractmethod
     def complete_dataset(self) -> None:
         """Add files to `data_path`; the splits of `info` are set."""
@@ -67,6 +77,22 @@ def expected_file(dl_manager: tfds.download.DownloadManager, url: str) -> tfds.d
 def received_file(dl_manager: tfds.download.DownloadManager, url: str) -> tfds.download.checksums.UrlInfo:
     """Return the size and checksum of what was downloaded."""
     return dl_manager._recorded_url_infos[url]
+
+
+@contextlib.contextmanager
+def before_download(dl_manager: tfds.download.DownloadManager, check: Callable[[str], None]) -> Iterator[None]:
+    """Call a function with the address of each file that is downloaded in the context, unless it is in the cache."""
+    download = dl_manager._download
+
+    def checked(resource):
+        check(resource.url)
+        return download(resource)
+
+    dl_manager._download = checked
+    try:
+        yield
+    finally:
+        dl_manager._download = download
 
 
 def serializer(features: tfds.features.FeaturesDict) -> ExampleSerializer:

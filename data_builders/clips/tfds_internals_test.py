@@ -29,7 +29,7 @@ def test_classes_and_methods_exist(module, path):
         owner = getattr(owner, name)
 
 
-@pytest.mark.parametrize("name", ["_manual_dir", "_url_infos", "_recorded_url_infos"])
+@pytest.mark.parametrize("name", ["_manual_dir", "_download", "_url_infos", "_recorded_url_infos"])
 def test_attributes_of_a_download_manager_exist(tmp_path, name):
     manager = tfds.download.DownloadManager(download_dir=tmp_path, manual_dir=tmp_path)
     assert hasattr(manager, name), f"a DownloadManager has no {name}. {HELP}"

@@ -90,9 +90,12 @@ def read_folder(
         if not name or name[1] not in CLASSES:
             refused["files of no scene"].append(path)
         elif stem in found:
-            raise ValueError(f"{path}: {split} has a second recording {stem!r}; put the sets into separate folders")
+            raise ValueError(
+                f"the {split} set has two recordings {stem!r}: {found[stem].where} and {path}. Put the sets into "
+                "separate folders"
+            )
         else:
-            found[stem] = segments.Segment(f"{split}_{stem}", stem, (name[1],), folder=folder)
+            found[stem] = segments.Segment(f"{split}_{stem}", stem, (name[1],), folder=folder, where=path)
     counts = collections.Counter(segment.labels[0] for segment in found.values())
     for scene in CLASSES:
         if counts[scene] != RECORDINGS_PER_CLASS:

@@ -89,7 +89,7 @@ def list_train(manual_dir: pathlib.Path, train_list: str, held_out: set[str], re
       manual_dir: folder of the lists and videos.
       train_list: name of the list; empty: the files.
       held_out: ids of the test set, which are left out.
-      refused: ids of a list that are repeated or in the test set are added to it.
+      refused: ids of a list that are repeated or in the test set, and files with the name of another, are added to it.
 
     Raises:
       ValueError: the list or the folder does not exist, or a line of the list is not an id.
@@ -100,7 +100,9 @@ def list_train(manual_dir: pathlib.Path, train_list: str, held_out: set[str], re
             raise ValueError(f"training on every video needs the folder {folder}, which does not exist")
         files = clip_files.walk(folder, clip_files.VIDEO_SUFFIXES)
         paths = (file.path for file in files if file.stem not in held_out)
-        return Listing(folder, paths, lambda path: path.stem).names
+        videos = Listing(folder, paths, lambda path: path.stem)
+        refused["files with the name of another"] = list(videos.same_name)
+        return videos.names
     path = find_list(manual_dir, train_list)
     if path is None:
         raise ValueError(
@@ -150,7 +152,8 @@ def read_test(manual_dir: pathlib.Path, refused: Refused) -> tuple[Mapping[str, 
       ValueError: no file exists or has a usable box, or a file or a line of the list is malformed.
     """
     found = sorted((manual_dir / "Annotations").glob("*.xml"))
-    paths = {path.stem: path for path in found if not path.name.startswith(".")}  # a Mac's ._<id>.xml is not XML
+    # A Mac's ._<id>.xml is not XML.
+    paths = {path.stem: path for path in found if path.is_file() and not path.name.startswith(".")}
     if not paths:
         raise ValueError(f"the boxes of the test set are missing: {manual_dir / 'Annotations'} has no <id>.xml")
     listed, test_list = list(paths), find_list(manual_dir, TEST_LIST)

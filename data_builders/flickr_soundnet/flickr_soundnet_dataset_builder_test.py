@@ -1,5 +1,6 @@
 """The builder on generated media files, boxes of all kinds, and the list of LVS if available."""
 
+import os
 import pathlib
 import shutil
 
@@ -79,8 +80,11 @@ def test_full_uses_every_file_except_those_of_the_test_set(manual_dir, tmp_path)
         (manual_dir / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
         (manual_dir / "videos" / name).touch()
     builder = Builder(config="full", data_dir=tmp_path)
-    splits = builder.annotations(build_dataset.download_manager(manual_dir)).splits
-    made = {split: [(clip.clip_id, clip.duration_seconds) for clip in clips] for split, clips in splits.items()}
+    annotations = builder.annotations(build_dataset.download_manager(manual_dir))
+    assert annotations.refused["files with the name of another"] == ["b/70000000.mp4: a/70000000.mp4 is used"]
+    made = {
+        split: [(clip.clip_id, clip.duration_seconds) for clip in clips] for split, clips in annotations.splits.items()
+    }
     assert made == {
         "train": [("70000000", 20)],
         "validation": [("70000003", 20)],
@@ -91,6 +95,7 @@ def test_full_uses_every_file_except_those_of_the_test_set(manual_dir, tmp_path)
 def test_without_lvs_list_every_annotation_file_is_a_test_clip(manual_dir):
     (manual_dir / "flickr_test.csv").unlink()
     (manual_dir / "Annotations" / "._90000001.xml").write_bytes(b"\0\5\x16\7")
+    os.mkfifo(manual_dir / "Annotations" / "90000009.xml")
     test, held_out = read_test(manual_dir, refused := {"degenerate boxes": []})
     assert list(test) == ["90000001", "90000002", "90000003", "90000004"]
     assert held_out == set(test)

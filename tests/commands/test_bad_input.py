@@ -3,6 +3,7 @@
 Bad records, clips, arrays and checkpoints are tested beside the modules that read them.
 """
 
+import io
 import os
 import pathlib
 import re
@@ -10,9 +11,12 @@ import subprocess
 import sys
 
 import pytest
+from absl import app
 from absl.testing import flagsaver
 
-from avlearn import experiment, main
+from avlearn import cli, experiment, main
+from avlearn.commands import report, write_contents
+from avlearn.data import images
 from configs import avenet, lvs
 from tests.helpers.paths import ROOT
 
@@ -67,12 +71,38 @@ def test_checkpoints_that_are_absent_are_refused_and_not_made(tmp_path):
 
 
 def test_a_training_does_not_leave_out_its_checkpoint_unsaid(tmp_path):
-    with pytest.raises(ValueError, match=rf"To start from its weights: --config.train.initialise_from={tmp_path}"):
-        main.run(avenet.get_config("miniature"), tmp_path / "run", "train", str(tmp_path))
+    checkpoints = tmp_path / "my checkpoints"
+    checkpoints.mkdir()
+    with pytest.raises(
+        ValueError, match=rf"To start from its weights: --config.train.initialise_from='{checkpoints}'$"
+    ):
+        main.run(avenet.get_config("miniature"), tmp_path / "run", "train", str(checkpoints))
     assert not (tmp_path / "run").exists()
     for mode in ("dry_run", "inspect"):
         with pytest.raises(ValueError, match=f"goes with --mode=evaluate or follow, not with {mode}.$"):
             main.run(avenet.get_config("miniature"), tmp_path / "run", mode, str(tmp_path))
+
+
+def test_commands_in_messages_are_quoted_for_the_shell(tmp_path):
+    run = tmp_path / "my run"
+    with pytest.raises(ValueError, match=rf"--mode=evaluate --config=\.\.\. --workdir='{run}'$"):
+        report.load(run)
+    with pytest.raises(ValueError, match=rf"tfds build imagenet2012 --data_dir='{run}' \("):
+        images.open_images("imagenet2012", run, "train")
+
+
+def test_the_output_may_have_an_encoding_without_the_names(monkeypatch):
+    """Python would end the program at the first such character, after the work."""
+    output = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setattr(write_contents, "run", lambda arguments: "données, \u30c7")
+    cli.main(["contents", "a"])
+    output.flush()
+    assert output.buffer.getvalue() == b"donn\xe9es, \\u30c7\n"
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    with pytest.raises(app.UsageError):
+        main.main(["main", "more"])
+    assert sys.stdout.errors == "backslashreplace"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Media files for tests: a flash and a click at known times, in any container and codec that PyAV writes."""
 
+import dataclasses
 from fractions import Fraction
 
 import av
@@ -23,6 +24,81 @@ def clicking(seconds, click_seconds, rate=RATE, channels=1):
     return waveform
 
 
+@dataclasses.dataclass
+class Video:
+    """A video track: images at `start + k / frames_per_second`, or at `times`."""
+
+    images: list
+    codec: str = "libx264"
+    frames_per_second: float | Fraction = 25
+    start: float = 0.0
+    times: list | np.ndarray | None = None
+    disposition: int = 0
+
+    def add_to(self, container):
+        """Add the track to a container; return it."""
+        stream = container.add_stream(self.codec, Fraction(self.frames_per_second))
+        stream.height, stream.width = self.images[0].shape[:2]
+        stream.pix_fmt = "yuvj420p" if self.codec == "mjpeg" else "yuv420p"
+        stream.codec_context.time_base = Fraction(1, CLOCK_HZ)
+        return stream
+
+    def frames(self):
+        """Yield the frames."""
+        for k, image in enumerate(self.images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.time_base = Fraction(1, CLOCK_HZ)
+            time = self.start + k / self.frames_per_second if self.times is None else self.times[k]
+            frame.pts = round(time * CLOCK_HZ)
+            frame.duration = round(CLOCK_HZ / self.frames_per_second)
+            yield frame
+
+
+@dataclasses.dataclass
+class Audio:
+    """An audio track: a waveform `[channels, samples]` from `start` on."""
+
+    waveform: np.ndarray
+    codec: str = "aac"
+    rate: int = RATE
+    start: float = 0.0
+    format: str = "fltp"
+    layout: str = ""
+    disposition: int = 0
+
+    def add_to(self, container):
+        """Add the track to a container; return it."""
+        self.layout = self.layout or {1: "mono", 2: "stereo", 6: "5.1"}[len(self.waveform)]
+        options = {"mapping_family": "2"} if "ambisonic" in self.layout else {}
+        return container.add_stream(self.codec, self.rate, layout=self.layout, options=options)
+
+    def frames(self):
+        """Yield the frames."""
+        for start in range(0, self.waveform.shape[1], 1024):
+            samples = self.waveform[:, start : start + 1024]
+            if self.format == "s16":
+                samples = (samples.T.reshape(1, -1) * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format=self.format, layout=self.layout)
+            frame.sample_rate, frame.time_base = self.rate, Fraction(1, self.rate)
+            frame.pts = start + round(self.start * self.rate)
+            yield frame
+
+
+def write_tracks(path, *tracks, options=None):
+    """Write tracks in this order; return the path."""
+    with av.open(str(path), "w", options=options or {}) as container:
+        frames = []
+        for track in tracks:
+            stream = track.add_to(container)
+            stream.disposition = track.disposition
+            frames += [(frame.pts * frame.time_base, stream, frame) for frame in track.frames()]
+        for _, stream, frame in sorted(frames, key=lambda timed: timed[0]):
+            container.mux(stream.encode(frame))
+        for stream in container.streams:
+            container.mux(stream.encode())
+    return path
+
+
 def write(
     path,
     images=None,
@@ -37,35 +113,13 @@ def write(
     audio_format="fltp",
     times=None,
 ):
-    """Write images at `video_start + k / frames_per_second`, or at `times`, and audio from `audio_start` on."""
-    with av.open(str(path), "w", options=options or {}) as container:
-        frames = []
-        if images is not None:
-            video = container.add_stream(codecs[0], Fraction(frames_per_second))
-            video.height, video.width = images[0].shape[:2]
-            video.pix_fmt = "yuv420p"
-            video.codec_context.time_base = Fraction(1, CLOCK_HZ)
-            for k, image in enumerate(images):
-                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-                frame.time_base = Fraction(1, CLOCK_HZ)
-                time = video_start + k / frames_per_second if times is None else times[k]
-                frame.pts = round(time * CLOCK_HZ)
-                frame.duration = round(CLOCK_HZ / frames_per_second)
-                frames.append((frame.pts / CLOCK_HZ, video, frame))
-        if waveform is not None:
-            layout = {1: "mono", 2: "stereo", 6: "5.1"}[waveform.shape[0]]
-            audio = container.add_stream(codecs[1], rate, layout=layout)
-            for start in range(0, waveform.shape[1], 1024):
-                samples = np.ascontiguousarray(waveform[:, start : start + 1024])
-                frame = av.AudioFrame.from_ndarray(samples, format=audio_format, layout=layout)
-                frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
-                frame.pts = start + round(audio_start * rate)
-                frames.append((frame.pts / rate, audio, frame))
-        for _, stream, frame in sorted(frames, key=lambda timed: timed[0]):
-            container.mux(stream.encode(frame))
-        for stream in container.streams:
-            container.mux(stream.encode())
-    return path
+    """Write a video track, an audio track, or both; return the path."""
+    tracks = []
+    if images is not None:
+        tracks.append(Video(images, codecs[0], frames_per_second, video_start, times))
+    if waveform is not None:
+        tracks.append(Audio(waveform, codecs[1], rate, audio_start, audio_format))
+    return write_tracks(path, *tracks, options=options)
 
 
 def plain(path, seconds=2.0, **kwargs):

@@ -18,7 +18,7 @@ LABELS_FILE = "labels.labels.txt"  # TFDS keeps the ids of the classes there
 
 
 @dataclasses.dataclass(frozen=True)
-class Dataset:
+class BuiltDataset:
     """The latest version of a built dataset.
 
     Attributes:
@@ -61,7 +61,7 @@ class Part:
     count: int
 
 
-def open_dataset(dataset: str, data_dir: str | os.PathLike) -> Dataset:
+def open_dataset(dataset: str, data_dir: str | os.PathLike) -> BuiltDataset:
     """Find the latest version of a dataset and read its metadata.
 
     Raises:
@@ -82,12 +82,12 @@ def open_dataset(dataset: str, data_dir: str | os.PathLike) -> Dataset:
             f"{dataset} {version} in {data_dir} was written with schema version {written}, but this code reads "
             f"{schema.SCHEMA_VERSION}. {rebuild_hint}"
         )
-    found = Dataset(dataset, version, info, rebuild_hint)
+    found = BuiltDataset(dataset, version, info, rebuild_hint)
     _check_classes(found, folder / LABELS_FILE)
     return found
 
 
-def parts_of_split(dataset: Dataset, split: str) -> list[Part]:
+def parts_of_split(dataset: BuiltDataset, split: str) -> list[Part]:
     """Return the shards of a split, or of a sum or part of splits in TFDS's syntax: `a+b`, `all`, `train[:10%]`.
 
     Raises:
@@ -108,7 +108,7 @@ def parts_of_split(dataset: Dataset, split: str) -> list[Part]:
     return parts
 
 
-def check_size(dataset: Dataset, split: str, shards: Sequence[Shard]) -> None:
+def check_size(dataset: BuiltDataset, split: str, shards: Sequence[Shard]) -> None:
     """Check that the shards of a whole split hold as many bytes as were written, if TFDS knows how many.
 
     Raises:
@@ -123,7 +123,7 @@ def check_size(dataset: Dataset, split: str, shards: Sequence[Shard]) -> None:
         )
 
 
-def sizes(dataset: Dataset) -> str:
+def sizes(dataset: BuiltDataset) -> str:
     """Return the splits of a dataset with their numbers of clips, for error messages."""
     return ", ".join(f"{name} ({info.num_examples} clips)" for name, info in dataset.info.splits.items())
 
@@ -149,7 +149,7 @@ def _read_info(folder: epath.Path) -> tfds.core.DatasetInfo:
         ) from error
 
 
-def _instructed(dataset: Dataset, split: str) -> list[Part]:
+def _instructed(dataset: BuiltDataset, split: str) -> list[Part]:
     """Return the shards that TFDS's syntax names, in its order."""
     try:
         instructions = dataset.info.splits[split].file_instructions
@@ -168,7 +168,7 @@ def _instructed(dataset: Dataset, split: str) -> list[Part]:
     return parts
 
 
-def _check_classes(dataset: Dataset, file: epath.Path) -> None:
+def _check_classes(dataset: BuiltDataset, file: epath.Path) -> None:
     """Check that the file with the ids of the classes is the one that was written with the records.
 
     `class_ids` of the metadata has their order. Without it the order is known if all ids are names, or if the ontology

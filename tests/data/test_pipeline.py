@@ -432,7 +432,7 @@ def some_clips(split, clips):
 
 
 def few_videos(counts):
-    """Return a split with so many clips of each video."""
+    """Return a split with `counts[n]` clips of the n-th video."""
     split = open_split()
     _, first = np.unique(split.videos, return_index=True)
     return some_clips(split, [clip for clip, count in zip(first, counts, strict=False) for _ in range(count)])

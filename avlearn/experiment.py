@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -158,6 +158,7 @@ def build(
     pipeline.check_batches(splits["train"], network.inputs, build_sampling(config), config.train.batch_per_worker)
     stream = training_stream(config, network, splits["train"])
     evaluation = build_evaluation(config, network, mesh, preemption)
+    check_validation(splits, data.pairing)
     validated = {"split": splits["validation"], "inputs": network.inputs}
     return Experiment(
         config=FrozenConfigDict(config),
@@ -177,6 +178,29 @@ def build(
         own_loss=validation_loss(config, network, evaluation.passes, **validated),
         preemption=preemption,
     )
+
+
+def check_validation(splits: Mapping[str, built_dataset.Split], pairing: str) -> None:
+    """Check that the clips of the validation split can be paired; say so if its negatives or its clips are special.
+
+    Raises:
+      ValueError: it has a single clip, which has no negative.
+    """
+    split = splits["validation"]
+    try:
+        _, note = (1, "") if pairing == "shifted" else evaluation_pairs.possible_negatives(split)
+    except ValueError as error:
+        raise ValueError(f"validation: {error}. Name another split with --config.data.validation_split.") from error
+    if note:
+        LOG.info("Validation: %s (the split %r of %s).", note, split.name, split.dataset)
+    shared = splits["train"].shared_with(split)
+    if shared:
+        LOG.info(
+            "%d of the %d clips of validation are trained on, so that the best checkpoint is one of the last: use "
+            "--config.evaluation.checkpoint=latest.",
+            shared,
+            len(split),
+        )
 
 
 def training_stream(

@@ -1,11 +1,13 @@
 """The training loop, which resumes from the latest checkpoint of its directory."""
 
 import collections
+import contextlib
 import functools
 import json
 import logging
 import math
 import time
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -119,22 +121,39 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _validate_and_save(experiment: Experiment, state: TrainState, log: metrics_log.MetricsLog) -> None:
-    try:
+    with _saved_if_this_fails(experiment, state):
         scalars, pairs = experiment.validate(state)
-    except Preempted:
-        raise _preempted(experiment, state) from None
     if not math.isfinite(scalars["validation/loss"]):
         raise non_finite.validation_error(int(state.step), scalars["validation/loss"], experiment.checkpoints)
     log.write(int(state.step), scalars)
-    validations = -(-int(state.step) // experiment.config.train.checkpoint_every_steps)
-    every = experiment.config.train.pictures_every
-    if every and validations % every == 0:
-        log.show(int(state.step), functools.partial(experiment.images, pairs))
     experiment.checkpoints.save(state, metrics=scalars)
     LOG.info(
         "validation  loss %.3f  accuracy %.3f  positives %.2f",
         *(scalars[f"validation/{name}"] for name in ("loss", "accuracy", "predicted_positive")),
     )
+    validations = -(-int(state.step) // experiment.config.train.checkpoint_every_steps)
+    every = experiment.config.train.pictures_every
+    if every and validations % every == 0:
+        with _saved_if_this_fails(experiment, state):
+            log.show(int(state.step), functools.partial(experiment.images, pairs))
+
+
+@contextlib.contextmanager
+def _saved_if_this_fails(experiment: Experiment, state: TrainState) -> Iterator[None]:
+    """Save the state if its validation fails; the next start validates it again.
+
+    Several processes do not, since one of them fails without the others, which all have to take part.
+    """
+    try:
+        yield
+    except Preempted:
+        raise _preempted(experiment, state) from None
+    except Exception:
+        if jax.process_count() == 1:
+            experiment.checkpoints.save(state, metrics=None)
+            experiment.checkpoints.wait()
+            LOG.info("Step %d is saved in %s.", int(state.step), experiment.checkpoints.directory)
+        raise
 
 
 def _preempted(experiment: Experiment, state: TrainState) -> Preempted:

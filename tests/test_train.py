@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from avlearn import experiment, train
 from avlearn.data import graph
@@ -100,6 +101,46 @@ def test_preempted_it_saves_and_resumes_with_the_same_bits(
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
     assert validated(tmp_path) == [2, 4]
     assert again.checkpoints.is_validated(4)
+
+
+def test_a_validation_that_fails_loses_no_step(built, uninterrupted, tmp_path):
+    def failing(state):
+        raise ValueError("a clip is damaged")
+
+    with pytest.raises(ValueError, match=r"^a clip is damaged$"):
+        train.train(dataclasses.replace(fresh(built, tmp_path), validation_pairs=failing))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
+    again = fresh(built, tmp_path)
+    assert not again.checkpoints.is_validated(2)
+    state = train.train(again)
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(uninterrupted), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    assert validated(tmp_path) == [2, 4]
+
+
+def test_pictures_that_cannot_be_drawn_lose_no_step(built, tmp_path, monkeypatch):
+    def failing(log, step, pictures):
+        raise ValueError("no picture")
+
+    monkeypatch.setattr(metrics_log.MetricsLog, "show", failing)
+    run = fresh(built, tmp_path)
+    config = ConfigDict(run.config)
+    config.train.pictures_every = 1
+    with pytest.raises(ValueError, match=r"^no picture$"):
+        train.train(dataclasses.replace(run, config=FrozenConfigDict(config)))
+    assert fresh(built, tmp_path).checkpoints.is_validated(2)
+
+
+def test_a_validation_loss_that_is_not_finite_is_not_saved(built, tmp_path):
+    run = fresh(built, tmp_path)
+
+    def diverged(state):
+        arrays = built.validation_pairs(state)
+        return arrays | {"logit": np.full_like(arrays["logit"], np.nan)}
+
+    with pytest.raises(non_finite.NonFiniteLoss, match=r"validation loss after step 2 is nan.*from step 0"):
+        train.train(dataclasses.replace(run, validation_pairs=diverged))
+    assert run.checkpoints.latest_step() is None
 
 
 def poisoned(batches, worker: int, after: int):

@@ -5,6 +5,8 @@ The functions run in TensorFlow's graph.
 
 import tensorflow as tf
 
+from avlearn.data import finite, graph
+
 MAX_BOXES = 16  # per frame: a fixed number, so that all batches have one shape
 
 FEATURES = {
@@ -21,13 +23,16 @@ def clip_annotations(records: dict, num_classes: int) -> dict[str, tf.Tensor]:
     """Return the labels and boxes of clips as dense tensors.
 
     Args:
-      records: parsed with `FEATURES`.
+      records: parsed with `FEATURES`, and their clip_id.
       num_classes: number of classes of the dataset.
 
     Returns:
       labels: bool `[clips, num_classes]`.
       boxes: float32 `[clips, n, 4]`, padded with NaN; n is the largest number of boxes of a clip, plus one.
       box_label, box_sounding, box_annotator, box_time_ms: int64 `[clips, n]`.
+
+    Raises (when the graph runs):
+      tf.errors.InvalidArgumentError: a box is NaN or infinite; the message names the clip.
     """
     padding = {"label": -1, "sounding": 0, "annotator": -1, "time_ms": 2**40}  # later than any time in a clip
 
@@ -35,7 +40,11 @@ def clip_annotations(records: dict, num_classes: int) -> dict[str, tf.Tensor]:
         # Pad by one, because `tf.data.Dataset.unbatch` crashes on elements of size 0 (TensorFlow 2.21).
         return tf.pad(values.to_tensor(fill), [(0, 0), (0, size)], constant_values=fill)
 
-    boxes = dense(records["boxes/bbox"], float("nan"), 4)
+    ragged = records["boxes/bbox"]
+    stored = ragged.with_values(
+        graph.checked(ragged.values, finite.check_boxes, ragged.value_rowids(), records["clip_id"])
+    )
+    boxes = dense(stored, float("nan"), 4)
     return {
         "labels": multi_hot(records, num_classes),
         "boxes": tf.reshape(boxes, (tf.shape(boxes)[0], -1, 4)),

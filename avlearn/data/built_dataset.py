@@ -13,12 +13,9 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
-from etils import epath
 from jaxtyping import Int32, Int64
-from tensorflow_datasets.core.utils.version import list_all_versions
 
-from avlearn.data import contents, graph, index, schema, tfrecord_file
+from avlearn.data import built_files, contents, graph, index, tfrecord_file
 from avlearn.data.mapped_files import MappedFiles
 from avlearn.data.records import FullRecords, PartialRecords, Records
 
@@ -68,6 +65,19 @@ class Split:
     def __len__(self) -> int:
         return len(self.offset)
 
+    def shared_with(self, other: "Split") -> int:
+        """Return how many clips of another split are in this one too."""
+        if set(self.files).isdisjoint(other.files):
+            return 0
+        mine, others = (
+            {
+                (split.files[file], offset)
+                for file, offset in zip(split.file.tolist(), split.offset.tolist(), strict=True)
+            }
+            for split in (self, other)
+        )
+        return len(mine & others)
+
     def reader(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return a TensorFlow function from the number of a clip to its serialized record.
 
@@ -101,13 +111,23 @@ class Split:
     @functools.cached_property
     def videos(self) -> Int32[np.ndarray, " clips"]:
         """Fingerprint of each clip's video; the first access reads the whole split."""
+        return np.fromiter(self._read_videos(), np.int32, len(self))
+
+    @functools.cached_property
+    def has_one_video(self) -> bool:
+        """Whether all clips are of one video; reads clips until two differ."""
+        videos = self._read_videos()
+        first = next(videos)
+        return all(video == first for video in videos)
+
+    def _read_videos(self) -> Generator[np.int32, None, None]:
         records = self.records({"video_id": tf.io.FixedLenFeature((), tf.string)})
         dataset = graph.group_clips(tf.data.Dataset.range(len(self)), records, CLIPS_PER_READ).map(
             graph.without_autograph(lambda clips: graph.fingerprint(records(clips)["video_id"])),
             num_parallel_calls=os.cpu_count(),
         )
         with self.readable_errors():
-            return np.fromiter(dataset.unbatch().as_numpy_iterator(), np.int32, len(self))
+            yield from dataset.unbatch().as_numpy_iterator()
 
     def clip_ids(self, clips: Int64[np.ndarray, " clips"]) -> list[str]:
         """Return the ids of clips by their numbers."""
@@ -115,14 +135,14 @@ class Split:
         with self.readable_errors():
             return [records(tf.constant([clip], tf.int64))["clip_id"][0].numpy().decode() for clip in clips]
 
-    def _damaged(self) -> ValueError:
+    def _damaged(self, what: str, why: str) -> ValueError:
         first = ""
         if self.entry_offset is not None:
             command = index.contents_command(self.files)
             first = f"First run `{command}`: it rewrites the tables of contents, or names a damaged shard. Then: "
         return ValueError(
-            f"a record of the split {self.name!r} of {self.dataset} {self.version} is damaged: "
-            f"{tfrecord_file.DAMAGED}. {first}{self.rebuild_hint}"
+            f"{what} of the split {self.name!r} of {self.dataset} {self.version} is damaged: {why} "
+            f"{first}{self.rebuild_hint}"
         )
 
     @contextlib.contextmanager
@@ -133,17 +153,14 @@ class Split:
         except ValueError as error:  # outside of a graph
             if str(error) != tfrecord_file.DAMAGED:
                 raise
-            raise self._damaged() from error
+            raise self._damaged("a record", f"{tfrecord_file.DAMAGED}.") from error
         except tf.errors.DataLossError as error:
-            raise self._damaged() from error
+            raise self._damaged("a record", f"{tfrecord_file.DAMAGED}.") from error
         except tf.errors.InvalidArgumentError as error:
             if tfrecord_file.DAMAGED in error.message:
-                raise self._damaged() from error
+                raise self._damaged("a record", f"{tfrecord_file.DAMAGED}.") from error
             if "JPEG" in error.message:
-                raise ValueError(
-                    f"a frame of the split {self.name!r} of {self.dataset} {self.version} is damaged: "
-                    f"{error.message.splitlines()[0]} {self.rebuild_hint}"
-                ) from error
+                raise self._damaged("a frame", error.message.splitlines()[0]) from error
             reason = re.search("(?:ValueError|assertion failed): (.*)", error.message)
             raise ValueError(
                 f"split {self.name!r} of {self.dataset} {self.version}: {reason[1] if reason else error.message}"
@@ -173,40 +190,47 @@ def open_split(dataset: str, data_dir: str | os.PathLike, split: str) -> Split:
     Args:
       dataset: "builder/config", or "builder" if it has no configs.
       data_dir: the directory given to `tfds build --data_dir`; any path that TensorFlow can read.
-      split: name of the split.
+      split: name of the split, or a sum or part of splits in TFDS's syntax: `train+validation`, `all`, `train[:10%]`.
 
     Raises:
       ValueError: the dataset is not built, has another schema version or no such split, or a file is damaged; the
         message names the command that fixes it.
     """
-    info, version, rebuild_hint = _open(dataset, data_dir)
-    if split not in info.splits:
-        raise ValueError(f"{dataset} {version} has no split {split!r}; it has {', '.join(info.splits)}.")
-    if not info.splits[split].num_examples:
-        raise ValueError(f"the split {split!r} of {dataset} {version} in {data_dir} is empty. {rebuild_hint}")
-    metadata = info.metadata
-    files = tuple(os.fspath(path) for path in info.splits[split].filepaths)
-    lengths = info.splits[split].shard_lengths
-    offset = index.record_offsets(files, lengths, rebuild_hint)
+    opened = built_files.open_dataset(dataset, data_dir)
+    metadata, hint = opened.metadata, opened.rebuild_hint
+    parts = built_files.parts_of_split(opened, split)
+    lengths = {part.file: part.records for part in parts}  # a file once, even if several parts are in it
+    files = tuple(lengths)
+    shards = index.scan_shards(files, list(lengths.values()), hint)
+    built_files.check_size(opened, split, shards)
     full_records_reason = index.full_records_reason(files)
+    tables = None if full_records_reason else index.scan_tables(shards)
+    number = {file: number for number, file in enumerate(files)}
     return Split(
         dataset=dataset,
-        version=version,
+        version=opened.version,
         name=split,
-        class_ids=tuple(info.features["labels"].feature.names),
+        class_ids=opened.class_ids,
         class_names=tuple(metadata["class_names"]),
         ontology=tuple(metadata["ontology"]),
         frames_per_second=float(metadata["frames_per_second"]),
         front_end=metadata["front_end"],
         waveform_hz=int(metadata["waveform_hz"]),
-        features=frozenset(info.features),
+        features=frozenset(opened.info.features),
         files=files,
-        file=np.repeat(np.arange(len(files), dtype=np.int32), lengths),
-        offset=offset,
-        entry_offset=None if full_records_reason else index.entry_offsets(files, lengths),
+        file=np.concatenate([np.full(part.count, number[part.file], np.int32) for part in parts]),
+        offset=_offsets(parts, number, shards),
+        entry_offset=None if tables is None else _offsets(parts, number, tables),
         full_records_reason=full_records_reason,
-        rebuild_hint=rebuild_hint,
+        rebuild_hint=hint,
     )
+
+
+def _offsets(
+    parts: Sequence[built_files.Part], number: Mapping[str, int], shards: Sequence[index.Shard]
+) -> Int64[np.ndarray, " clips"]:
+    """Return the byte at which each record, or its entry, begins."""
+    return np.concatenate([shards[number[part.file]].offset[part.first : part.first + part.count] for part in parts])
 
 
 def split_names(dataset: str, data_dir: str | os.PathLike) -> tuple[str, ...]:
@@ -215,41 +239,4 @@ def split_names(dataset: str, data_dir: str | os.PathLike) -> tuple[str, ...]:
     Raises:
       ValueError: the dataset is not built, or has another schema version.
     """
-    info, _, _ = _open(dataset, data_dir)
-    return tuple(info.splits)
-
-
-def _open(dataset: str, data_dir: str | os.PathLike) -> tuple[tfds.core.DatasetInfo, str, str]:
-    """Return the metadata of a dataset's latest version, that version, and how to build it again."""
-    tf.config.set_visible_devices([], "GPU")  # TensorFlow only reads; the accelerator is for JAX
-    data_dir = epath.Path(data_dir)
-    versions = list_all_versions(data_dir / dataset)
-    if not versions:
-        raise ValueError(_not_built(dataset, data_dir))
-    version = str(versions[-1])
-    info = tfds.builder_from_directory(data_dir / dataset / version).info
-    rebuild_hint = f"Build it again: rm -r {data_dir / dataset / version} && {_build_command(dataset, data_dir)}"
-    metadata = info.metadata
-    written = metadata.get("schema_version") if metadata is not None else None
-    if written != schema.SCHEMA_VERSION:
-        raise ValueError(
-            f"{dataset} {version} in {data_dir} was written with schema version {written}, but this code reads "
-            f"{schema.SCHEMA_VERSION}. {rebuild_hint}"
-        )
-    return info, version, rebuild_hint
-
-
-def _build_command(dataset: str, data_dir: epath.Path) -> str:
-    builder, _, config = dataset.partition("/")
-    return f"tfds build data_builders/{builder} {f'--config={config} ' if config else ''}--data_dir={data_dir}"
-
-
-def _not_built(dataset: str, data_dir: epath.Path) -> str:
-    built = {os.path.relpath(path.parent.parent, data_dir) for path in data_dir.glob("*/*/*/dataset_info.json")}
-    built |= {os.path.relpath(path.parent.parent, data_dir) for path in data_dir.glob("*/*/dataset_info.json")}
-    return (
-        f"The dataset {dataset} is not built in {data_dir} (there: {', '.join(sorted(built)) or 'none'}).\n"
-        f"Build it:  {_build_command(dataset, data_dir)}\n"
-        "Or try the miniature on the synthetic dataset: --config=<file>:miniature, after\n"
-        f"  {_build_command('synthetic_av/miniature', data_dir)}"
-    )
+    return tuple(built_files.open_dataset(dataset, data_dir).info.splits)

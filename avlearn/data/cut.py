@@ -9,7 +9,7 @@ arrays. The functions on tensors run in TensorFlow's graph.
 import numpy as np
 import tensorflow as tf
 
-from avlearn.data import schema
+from avlearn.data import finite, graph, schema
 from avlearn.data.records import Records
 from avlearn.media.log_spectrogram import FRONT_ENDS
 from avlearn.types import InputSpec
@@ -107,12 +107,13 @@ def locate_audio(records: dict, start: tf.Tensor, audio_ms: tf.Tensor, inputs: I
     Returns:
       log_spectrogram: `[clips, n]`.
       waveform: `[clips, n]`; absent if the network takes none.
+      clip_id: `[clips, n]`, for error messages.
     """
     locations = {"log_spectrogram": records["log_spectrogram"].cut(start * COLUMN_BYTES, inputs.columns * COLUMN_BYTES)}
     if inputs.waveform_samples:
         first = start_sample(audio_ms, inputs.waveform_samples, inputs.waveform_hz)
         locations["waveform"] = records["waveform"].cut(first * SAMPLE_BYTES, inputs.waveform_samples * SAMPLE_BYTES)
-    return locations
+    return {**locations, "clip_id": tf.repeat(records["clip_id"][:, None], tf.shape(start)[1], axis=1)}
 
 
 def read_audio(reader: Records, locations: dict[str, tf.Tensor], inputs: InputSpec) -> dict[str, tf.Tensor]:
@@ -127,17 +128,29 @@ def read_audio(reader: Records, locations: dict[str, tf.Tensor], inputs: InputSp
       log_spectrogram: natural log of power, float16 `[n, columns, bins]`; if pooled, float32.
       waveform: int16 `[n, samples]`; absent if the network takes none.
     """
-    cuts = {"log_spectrogram": pool(read_columns(reader, locations["log_spectrogram"], inputs.columns), inputs.pool)}
+    columns = read_columns(reader, locations["log_spectrogram"], inputs.columns, locations["clip_id"])
+    cuts = {"log_spectrogram": pool(columns, inputs.pool)}
     if inputs.waveform_samples:
         cut = reader.rows(locations["waveform"], inputs.waveform_samples * SAMPLE_BYTES)
         cuts["waveform"] = tf.bitcast(tf.reshape(cut, (-1, inputs.waveform_samples, SAMPLE_BYTES)), tf.int16)
     return cuts
 
 
-def read_columns(reader: Records, locations: tf.Tensor, count: int) -> tf.Tensor:
-    """Read `count` columns of natural log of power at each of n locations, float16 `[n, count, 257]`."""
+def read_columns(reader: Records, locations: tf.Tensor, count: int, clip_ids: tf.Tensor) -> tf.Tensor:
+    """Read `count` columns of natural log of power at each of n locations, float16 `[n, count, 257]`.
+
+    Args:
+      reader: reads the records.
+      locations: n locations.
+      count: number of columns.
+      clip_ids: name of the clip of each location, or of all.
+
+    Raises (when the graph runs):
+      tf.errors.InvalidArgumentError: a value is NaN or infinite; the message names the clip.
+    """
     cut = reader.rows(locations, count * COLUMN_BYTES)
-    return tf.bitcast(tf.reshape(cut, (-1, count, schema.BINS, COLUMN_BYTES // schema.BINS)), tf.float16)
+    columns = tf.bitcast(tf.reshape(cut, (-1, count, schema.BINS, COLUMN_BYTES // schema.BINS)), tf.float16)
+    return graph.checked(columns, finite.check_log_spectrograms, clip_ids)
 
 
 def pool(ln_power: tf.Tensor, size: int) -> tf.Tensor:

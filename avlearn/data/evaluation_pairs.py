@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import cv2
 import numpy as np
 import tensorflow as tf
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int, Int64, UInt8
 
 from avlearn.data import annotations, augment, built_dataset, cut, graph, iteration, pairs, requirements, sample
 from avlearn.data.records import Records
@@ -16,6 +16,7 @@ from avlearn.types import Batch, InputSpec
 
 SILENCE = float(np.float16(np.log(POWER_FLOOR)))  # as stored in records
 MIDDLE_MOMENT = 0.5
+MANY_CLIPS = 1000  # more than enough for any number of negatives
 PARTNER_STREAM = 2  # random stream; training uses others
 
 
@@ -82,6 +83,32 @@ def batches(
     )
 
 
+def partner_groups(split: built_dataset.Split) -> Int[np.ndarray, " clips"]:
+    """Return the group of each clip, whose audio is never that of a negative: its video, or itself if there is one."""
+    return np.arange(len(split)) if split.has_one_video else split.videos
+
+
+def possible_negatives(split: built_dataset.Split, wanted: int = 1) -> tuple[int, str]:
+    """Return how many negatives each frame of a split can have, at most those wanted, and what is special about them.
+
+    What is special, for results and messages, is empty if there are enough videos. Of a large split without tables of
+    contents this is assumed, since reading its videos takes as long as reading all of it.
+
+    Raises:
+      ValueError: the split has a single clip, and so no negatives.
+    """
+    if len(split) > MANY_CLIPS and split.entry_offset is None:
+        return wanted, ""
+    if len(split) == 1:
+        raise ValueError(f"the split {split.name!r} of {split.dataset} has a single clip, and no other for a negative")
+    groups = partner_groups(split)
+    draws = min(wanted, pairs.most_draws(groups))
+    if split.has_one_video:
+        return draws, "negatives with the audio of other clips of the one video"
+    most = np.unique(groups, return_counts=True)[1].max()
+    return draws, "negatives that share audio, since most clips are of one video" if 2 * most > len(split) else ""
+
+
 def examples(
     split: built_dataset.Split, inputs: InputSpec, items: Sequence[int]
 ) -> tuple[UInt8[np.ndarray, "items height width 3"], Float32[np.ndarray, "items columns bins"]]:
@@ -113,7 +140,7 @@ def _rows(
     if pairing == "shifted":
         audio.append(image)
     elif pairing != "all_positive":
-        audio += list(pairs.partner_draws(split.videos, chance, draws)[:, image])
+        audio += list(pairs.partner_draws(partner_groups(split), chance, draws)[:, image])
     if pairing == "negatives":
         audio.append(image)
     pair_draw = np.repeat(np.arange(-1, len(audio) - 1), len(image))
@@ -193,7 +220,8 @@ def _cut_example(split: built_dataset.Split, inputs: InputSpec, item: int) -> tu
     window, _ = sample.crop_window(jpeg, draw, inputs)
     pixels = cut.decode_frame(jpeg, window, int(window[2]))
     locations = record["log_spectrogram"].cut(start * cut.COLUMN_BYTES, inputs.columns * cut.COLUMN_BYTES)
-    return pixels.numpy(), cut.read_columns(records, locations[0], inputs.columns)[0].numpy().astype(np.float32)
+    columns = cut.read_columns(records, locations[0], inputs.columns, record["clip_id"])
+    return pixels.numpy(), columns[0].numpy().astype(np.float32)
 
 
 def _pad(batch: dict[str, np.ndarray], real: dict[str, np.ndarray], scaling: str, batch_size: int) -> tuple:

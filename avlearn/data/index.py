@@ -1,8 +1,10 @@
 """Finds each record of a split, and decides whether tables of contents (`avlearn.data.contents`) can be used."""
 
+import dataclasses
 import functools
 import os
 import re
+import shlex
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ from etils import epath
 from jaxtyping import Int64
 
 from avlearn.data import contents, tfrecord_file
-from avlearn.data.tfrecord_file import FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
+from avlearn.data.tfrecord_file import CHECKSUM_BYTES, FRAMING_BYTES, LENGTH_BYTES
 
 SCAN_THREADS = 16  # more than cores, because scanning waits for the disk or the network, not for the CPU
 # Per split; each shard has a table. Linux lets a process map 65,530 regions of memory, and a run has three splits.
@@ -21,10 +23,25 @@ MAX_MAPPED_SHARDS = 10_000
 LOCAL_FILE_SYSTEMS = re.compile("apfs|btrfs|exfat|ext[234]|f2fs|hfs|ntfs3?|overlay|ramfs|tmpfs|vfat|xfs|zfs")
 
 
-def record_offsets(
-    files: Sequence[str], shard_lengths: Sequence[int], rebuild_hint: str
-) -> Int64[np.ndarray, " clips"]:
-    """Return the byte in its shard at which each record begins; reads only the headers.
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A TFRecord file, known by the framing of its records.
+
+    Attributes:
+      file: path.
+      offset: byte at which each record begins.
+      checksum: `contents.records_checksum` of all its records.
+      num_bytes: size of the file.
+    """
+
+    file: str
+    offset: Int64[np.ndarray, " records"]
+    checksum: int
+    num_bytes: int
+
+
+def scan_shards(files: Sequence[str], shard_lengths: Sequence[int], rebuild_hint: str) -> list[Shard]:
+    """Find the records of shards; reads only the framing.
 
     Args:
       files: paths of the shards.
@@ -32,10 +49,17 @@ def record_offsets(
       rebuild_hint: how to write the shards again, for error messages.
 
     Raises:
-      ValueError: a shard is missing, damaged or cut short.
+      ValueError: a shard is missing, damaged or cut short, or two have the same records.
     """
     with ThreadPoolExecutor(SCAN_THREADS) as pool:
-        return np.concatenate(list(pool.map(functools.partial(_scan, rebuild_hint=rebuild_hint), files, shard_lengths)))
+        shards = list(pool.map(functools.partial(_scan, rebuild_hint=rebuild_hint), files, shard_lengths))
+    first: dict[int, str] = {}
+    for shard in shards:
+        if len(shard.offset) and (other := first.setdefault(shard.checksum, shard.file)) != shard.file:
+            raise ValueError(
+                f"{shard.file} has the same records as {other}: one was copied over the other. {rebuild_hint}"
+            )
+    return shards
 
 
 def full_records_reason(files: Sequence[str]) -> str:
@@ -57,50 +81,63 @@ def full_records_reason(files: Sequence[str]) -> str:
 
 def contents_command(files: Sequence[str]) -> str:
     """Return the command that writes the tables of contents of shards."""
-    return f"avlearn contents {os.path.dirname(files[0])}"
+    return f"avlearn contents {shlex.quote(os.path.dirname(files[0]))}"
 
 
-def entry_offsets(files: Sequence[str], shard_lengths: Sequence[int]) -> Int64[np.ndarray, " clips"]:
-    """Return the byte in its table of contents at which each record's entry begins.
+def scan_tables(shards: Sequence[Shard]) -> list[Shard]:
+    """Find the entries of the shards' tables of contents; reads only their framing and the last entry.
 
     Raises:
-      ValueError: a table is damaged, or belongs to another shard.
+      ValueError: a table is damaged, of an early version, or belongs to other records.
     """
-    rebuild_hint = f"Write it again: {contents_command(files)}"
-    offset = record_offsets([file + contents.SUFFIX for file in files], shard_lengths, rebuild_hint)
-    for file, last, length in zip(files, offset[np.cumsum(shard_lengths) - 1], shard_lengths, strict=True):
-        if not length:
-            continue
-        try:
-            with open(file + contents.SUFFIX, "rb") as table:
-                table.seek(last)
-                _, entry = next(tfrecord_file.read(table))
-            end = contents.end_of_record(entry)
-        except ValueError:
-            end = -1
-        if end + FRAMING_BYTES - HEADER_BYTES != os.path.getsize(file):
-            raise ValueError(f"{file}{contents.SUFFIX} is not the table of contents of its shard. {rebuild_hint}")
-    return offset
+    rebuild_hint = f"Write it again: {contents_command([shard.file for shard in shards])}"
+    files = [shard.file + contents.SUFFIX for shard in shards]
+    tables = scan_shards(files, [len(shard.offset) for shard in shards], rebuild_hint)
+    for shard, table in zip(shards, tables, strict=True):
+        if len(shard.offset):
+            _check_table(shard, table, rebuild_hint)
+    return tables
 
 
-def _scan(file: str, records: int, *, rebuild_hint: str) -> Int64[np.ndarray, " records"]:
-    """Return the offset of each record of a shard; reads only the headers."""
+def _check_table(shard: Shard, table: Shard, rebuild_hint: str) -> None:
+    try:
+        with open(table.file, "rb") as file:
+            file.seek(int(table.offset[-1]))
+            _, entry = next(tfrecord_file.read(file))
+        end, checksum = contents.shard_of(entry)
+    except ValueError:
+        end, checksum = -1, -1
+    if checksum is None:
+        raise ValueError(
+            f"{table.file} is of an early version, which does not show whether it belongs to its shard. {rebuild_hint}"
+        )
+    if end + CHECKSUM_BYTES != shard.num_bytes or checksum != shard.checksum:
+        raise ValueError(
+            f"{table.file} is not the table of contents of its shard: one of the two was written again or copied. "
+            f"{rebuild_hint}"
+        )
+
+
+def _scan(file: str, records: int, *, rebuild_hint: str) -> Shard:
+    """Return the offset of each record of a shard, and the checksum of their checksums; reads only the framing."""
     path = epath.Path(file)
     if not path.exists():
         raise ValueError(f"{path} is missing. {rebuild_hint}")
-    found, position, size = [], 0, path.stat().length
+    found, checksum, position, size = [], 0, 0, path.stat().length
     with path.open("rb") as shard:
         while position + FRAMING_BYTES <= size:
-            shard.seek(position)
             (length,) = struct.unpack("<Q", shard.read(LENGTH_BYTES))
             found.append(position)
             position += length + FRAMING_BYTES
+            if position <= size:
+                shard.seek(position - CHECKSUM_BYTES)  # the next record follows
+                checksum = contents.records_checksum(shard.read(CHECKSUM_BYTES), checksum)
     if position != size or len(found) != records:
         raise ValueError(
             f"{path} is damaged or cut short: {records} records were written, but its {size} bytes hold "
             f"{len(found) - (position > size)} complete ones. {rebuild_hint}"
         )
-    return np.array(found, np.int64)
+    return Shard(file, np.array(found, np.int64), checksum, size)
 
 
 def file_system(path: str) -> str:

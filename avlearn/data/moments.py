@@ -106,7 +106,8 @@ class _Clip:
         count = end - first
         begin = tf.constant([[first * cut.COLUMN_BYTES]], tf.int64)
         locations = self.record["log_spectrogram"].cut(begin, count * cut.COLUMN_BYTES)
-        return cut.read_columns(self._records, locations[0], count)[0].numpy().astype(np.float32)
+        columns = cut.read_columns(self._records, locations[0], count, self.record["clip_id"])
+        return columns[0].numpy().astype(np.float32)
 
     def batch(self, here: sample.Moment, scaling: str) -> dict[str, np.ndarray]:
         """Return the fields of a `Batch` of moments, cut as in evaluation."""

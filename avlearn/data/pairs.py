@@ -6,6 +6,12 @@ from jaxtyping import Bool, Float, Int
 TRAINING_PAIRINGS = ("avc", "all_pairs", "contrast", "labelled", "shifted")
 EVALUATION_PAIRINGS = ("avc", "all_positive", "negatives", "shifted")
 HALF_NEGATIVE = ("avc", "shifted")
+OF_OTHER_VIDEOS = ("avc", "all_pairs", "contrast")  # training needs clips of several videos
+
+
+def least_batch(pairing: str) -> int:
+    """Return the smallest batch of a worker that has positives and negatives."""
+    return 4 if pairing in HALF_NEGATIVE else 2 if pairing in OF_OTHER_VIDEOS else 1
 
 
 def negative_slots(pairing: str, batch: int) -> Bool[np.ndarray, " batch"]:
@@ -16,7 +22,7 @@ def negative_slots(pairing: str, batch: int) -> Bool[np.ndarray, " batch"]:
     """
     if pairing not in HALF_NEGATIVE:
         return np.zeros(batch, bool)
-    if batch % 2 or batch < 4:
+    if batch % 2 or batch < least_batch(pairing):
         raise ValueError(
             f"batch_per_worker={batch} does not split into positives and at least two negatives; use an even "
             "--config.train.batch_per_worker of 4 or more"
@@ -30,62 +36,85 @@ def rows_per_moment(pairing: str) -> int:
 
 
 def partners(video: Int[np.ndarray, " clips"], order: Float[np.ndarray, " clips"]) -> Int[np.ndarray, " clips"]:
-    """Assign each clip a random clip of another video, using each clip once (a derangement by video).
+    """Assign each clip a random clip of another video, each used once if possible (a derangement by video).
 
     Arguments and errors are those of `partner_draws`.
     """
     return partner_draws(video, order, 1)[0]
 
 
+def most_draws(video: Int[np.ndarray, " clips"]) -> int:
+    """Return the largest number of draws that `partner_draws` can make; 0 if all clips are of one video."""
+    largest = _largest(video)
+    return len(video) - 2 * largest + 1 if 2 * largest <= len(video) else len(video) - largest
+
+
 def partner_draws(
     video: Int[np.ndarray, " clips"], order: Float[np.ndarray, " clips"], draws: int
 ) -> Int[np.ndarray, "{draws} clips"]:
-    """Assign each clip `draws` different clips of other videos; each draw uses every clip once.
+    """Assign each clip `draws` different clips of other videos.
 
     The videos are put into a random order, with the clips of a video next to each other, and this row is rotated: for
-    the first draw by the size of the largest video, for the others by evenly spaced larger steps.
+    the first draw by the size of the largest video, for the others by evenly spaced larger steps. So each draw uses
+    every clip once. If one video has more than half of the clips, the others are each used several times.
 
     Args:
       video: fingerprints; clips of one video are never partners.
       order: uniform random numbers, the only source of randomness.
-      draws: number of partners of each clip.
+      draws: number of partners of each clip, at most `most_draws`.
 
     Raises:
-      ValueError: one video has more than half of the clips, or there are fewer than `draws` assignments.
+      ValueError: there are fewer than `draws` assignments.
     """
+    possible = most_draws(video)
+    if draws > possible:
+        raise ValueError(
+            f"each of {len(video)} clips has {possible} partners of another video, fewer than {draws} draws"
+        )
     _, group, sizes = np.unique(video, return_inverse=True, return_counts=True)
     largest = int(sizes.max())
     if 2 * largest > len(video):
-        raise ValueError(
-            f"{largest} of {len(video)} clips are of one video, so they cannot all be paired with the audio of another "
-            "video: use a larger batch, or clips of more videos"
-        )
+        return _repeated_draws(group == sizes.argmax(), order, draws)
     first = np.full(len(sizes), np.inf)
     np.minimum.at(first, group, order)
     row = np.lexsort((order, first[group]))
     rotations = len(video) - 2 * largest + 1
-    if draws > rotations:
-        raise ValueError(
-            f"each of {len(video)} clips has {rotations} partners of another video, fewer than {draws} draws"
-        )
     partner = np.empty((draws, len(video)), np.int64)
     for draw in range(draws):
         partner[draw, row] = np.roll(row, -(largest + draw * rotations // draws))
     return partner
 
 
+def _repeated_draws(
+    in_largest: Bool[np.ndarray, " clips"], order: Float[np.ndarray, " clips"], draws: int
+) -> Int[np.ndarray, "{draws} clips"]:
+    """Assign partners between the clips of the largest video and the other clips, which are fewer and take turns."""
+    mine, others = (rows[np.argsort(order[rows])] for rows in (np.flatnonzero(in_largest), np.flatnonzero(~in_largest)))
+    partner = np.empty((draws, len(order)), np.int64)
+    for draw in range(draws):
+        partner[draw, mine] = np.resize(np.roll(others, -draw), len(mine))
+        partner[draw, others] = np.roll(mine, -draw)[: len(others)]
+    return partner
+
+
+def _largest(video: Int[np.ndarray, " clips"]) -> int:
+    """Return the number of clips of the video that has the most."""
+    return int(np.unique(video, return_counts=True)[1].max())
+
+
 def audio_source(
     negative: Bool[np.ndarray, " batch"], video: Int[np.ndarray, " batch"], order: Float[np.ndarray, " batch"]
 ) -> Int[np.ndarray, " batch"]:
-    """Return, for each frame of a batch, the row whose audio it takes: its own or, for negatives, another negative.
+    """Return, for each frame of a batch, the row whose audio it takes: its own or, for negatives, one of another video.
 
-    Raises:
-      ValueError: see `partner_draws`.
+    Negatives exchange their audio. If too many of them are of one video, they take the audio of any row of the batch.
+    If the whole batch is of one video, they keep their own: the caller leaves them out.
     """
-    source = np.arange(len(video))
-    rows = np.flatnonzero(negative)
-    if len(rows):
-        source[rows] = rows[partners(video[rows], order[rows])]
+    source, rows = np.arange(len(video)), np.flatnonzero(negative)
+    if not len(rows) or _largest(video) == len(video):
+        return source
+    among_negatives = 2 * _largest(video[rows]) <= len(rows)
+    source[rows] = rows[partners(video[rows], order[rows])] if among_negatives else partners(video, order)[rows]
     return source
 
 

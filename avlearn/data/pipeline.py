@@ -107,15 +107,27 @@ def check_batches(split: built_dataset.Split, inputs: InputSpec, sampling: Sampl
     """Check that training batches can be drawn from a split.
 
     Raises:
-      ValueError: the split does not fit the inputs or is smaller than a worker's batch, or the batch cannot be halved.
+      ValueError: the split does not fit the inputs, is smaller than a worker's batch, or is of one video; or the batch
+        cannot be halved.
     """
     requirements.check_split(split, inputs, sampling.offsets_ms, on_grid=sampling.negatives == "on_grid")
-    if len(split) < batch_per_worker:
+    least = pairs.least_batch(sampling.pairing)
+    if len(split) < max(least, batch_per_worker):
+        possible = len(split) // 2 * 2
+        instead = f"use --config.train.batch_per_worker={possible} or less"
+        if possible < least:
+            instead = f"build more clips: pairing={sampling.pairing!r} needs at least {least}"
         raise ValueError(
             f"the split {split.name!r} of {split.dataset} has {len(split)} clips, fewer than one worker's batch of "
-            f"{batch_per_worker}; use --config.train.batch_per_worker={len(split) // 2 * 2} or less"
+            f"{batch_per_worker}; {instead}"
         )
     pairs.negative_slots(sampling.pairing, batch_per_worker)
+    if sampling.pairing in pairs.OF_OTHER_VIDEOS and split.has_one_video:
+        raise ValueError(
+            f"the {len(split)} clips of the split {split.name!r} of {split.dataset} are all of one video, but with "
+            f"pairing={sampling.pairing!r} negatives take the audio of another: use clips of more videos, or "
+            "--config.data.pairing=shifted, which pairs the moments of a clip"
+        )
 
 
 def _positions(group: int, worker: int, num_workers: int, batch: int) -> Int64[np.ndarray, " batch"]:
@@ -200,7 +212,8 @@ def _pair_draw(
         **cut.read_audio(records, locations, inputs),
         "corresponds": ~cuts["negative"],
         "video": cuts["video"],
-        "weight": tf.ones_like(cuts["video"], tf.float32),
+        # In a batch of one video, negatives have no partner.
+        "weight": tf.cast(~other_clip | (source != tf.range(tf.size(source, tf.int64))), tf.float32),
         **{name: cuts[name] for name in ("labels",) if name in cuts},
     }
     changes = {

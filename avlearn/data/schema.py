@@ -82,6 +82,7 @@ def metadata(
     waveform_hz: int = 0,
     class_names: Sequence[str],
     ontology: Sequence[Mapping],
+    class_ids: Sequence[str] = (),
 ) -> tfds.core.MetadataDict:
     """Return the metadata that is stored with a built dataset (pass it as `DatasetInfo(metadata=...)`).
 
@@ -92,6 +93,7 @@ def metadata(
       class_names: display names, in label order.
       ontology: the part of the AudioSet ontology that spans the classes, as objects with `id`, `name`, `child_ids`;
         empty for datasets without one, for which relevance is 0 or 1.
+      class_ids: ids of the classes, in label order; TFDS's file of them is compared with these when a split is opened.
     """
     return tfds.core.MetadataDict(
         schema_version=SCHEMA_VERSION,
@@ -100,6 +102,7 @@ def metadata(
         waveform_hz=waveform_hz,
         class_names=list(class_names),
         ontology=ontology_nodes(ontology),
+        class_ids=list(class_ids),
     )
 
 

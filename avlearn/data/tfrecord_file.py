@@ -8,16 +8,17 @@ import google_crc32c
 
 LENGTH_BYTES = 8
 HEADER_BYTES = 12  # the record's length and the length's checksum
-FRAMING_BYTES = 16  # the header and the record's checksum
+CHECKSUM_BYTES = 4  # the record's checksum, which follows it
+FRAMING_BYTES = HEADER_BYTES + CHECKSUM_BYTES
 DAMAGED = "its checksum is wrong"
 
 
 def write(file: BinaryIO, record: bytes) -> None:
     """Append a record: its length (8 bytes), the length's checksum (4), the record, and its checksum (4)."""
     length = struct.pack("<Q", len(record))
-    file.write(length + _masked_checksum(length))
+    file.write(length + masked_checksum(length))
     file.write(record)
-    file.write(_masked_checksum(record))
+    file.write(masked_checksum(record))
 
 
 def read(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -28,11 +29,11 @@ def read(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """
     while header := file.read(HEADER_BYTES):
         begin = file.tell()
-        if _masked_checksum(header[:LENGTH_BYTES]) != header[LENGTH_BYTES:]:
+        if masked_checksum(header[:LENGTH_BYTES]) != header[LENGTH_BYTES:]:
             raise ValueError(f"{file.name} is damaged or cut short at byte {begin - len(header):,}")
         (length,) = struct.unpack("<Q", header[:LENGTH_BYTES])
         record = file.read(length)
-        if file.read(4) != _masked_checksum(record):
+        if file.read(4) != masked_checksum(record):
             raise ValueError(f"{file.name} is damaged or cut short: the record at byte {begin - HEADER_BYTES:,}")
         yield begin, record
 
@@ -43,7 +44,7 @@ def framed_size(header: bytes) -> int:
     Raises:
       ValueError: the header is damaged.
     """
-    if _masked_checksum(header[:LENGTH_BYTES]) != header[LENGTH_BYTES:]:
+    if masked_checksum(header[:LENGTH_BYTES]) != header[LENGTH_BYTES:]:
         raise ValueError(DAMAGED)
     return struct.unpack("<Q", header[:LENGTH_BYTES])[0] + FRAMING_BYTES
 
@@ -55,12 +56,12 @@ def unframe(framed: bytes) -> bytes:
       ValueError: the record is damaged.
     """
     record = framed[HEADER_BYTES:-4]
-    if _masked_checksum(record) != framed[-4:]:
+    if masked_checksum(record) != framed[-4:]:
         raise ValueError(DAMAGED)
     return record
 
 
-def _masked_checksum(data: bytes) -> bytes:
+def masked_checksum(data: bytes) -> bytes:
     """Return the CRC-32C rotated right by 15 bits, plus a constant, as TensorFlow's record_writer defines it."""
     checksum = google_crc32c.value(data)
     masked = ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF

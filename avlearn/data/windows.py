@@ -79,6 +79,6 @@ def _cut(
     with tf.control_dependencies([tf.debugging.Assert(columns >= inputs.columns, complaint)]):
         first = tf.ensure_shape(window_starts(columns, inputs.columns, count), (count,))
     locations = record["log_spectrogram"].cut(first[None] * cut.COLUMN_BYTES, inputs.columns * cut.COLUMN_BYTES)
-    cuts = cut.pool(cut.read_columns(records, locations[0], inputs.columns), inputs.pool)
+    cuts = cut.pool(cut.read_columns(records, locations[0], inputs.columns, record["clip_id"]), inputs.pool)
     rows = {"clip": clip, "clip_id": clip_id, "labels": annotations.multi_hot(record, num_classes)[0]}
     return {"log_spectrogram": cuts}, {name: tf.repeat(value[None], count, axis=0) for name, value in rows.items()}

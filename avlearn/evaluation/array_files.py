@@ -101,7 +101,7 @@ def save(
 
 def further_name(dataset: str) -> str:
     """Return the name of the file for a further dataset: `vgg_ss/full/test` gives `arrays-vgg_ss-full-test.npz`."""
-    return "arrays-" + re.sub(r"[^\w.+]+", "-", dataset) + ".npz"
+    return "arrays-" + re.sub(r"[^\w.+:%[\]-]+", "-", dataset) + ".npz"
 
 
 def save_arrays(path: pathlib.Path, arrays: Mapping[str, Arrays]) -> None:

@@ -1,14 +1,19 @@
 """The sources of evaluators' arrays: a dataset and split of the config, and forward passes over it."""
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 
 from ml_collections import ConfigDict
 
-from avlearn.data import built_dataset, images, order, requirements
+from avlearn.data import built_dataset, evaluation_pairs, images, order, requirements
 from avlearn.evaluation import collect, registry
 from avlearn.evaluation.collect import ArraySource
 from avlearn.evaluation.forward_passes import ForwardPasses
+
+LOG = logging.getLogger("avlearn")
+# Pairings whose negatives take the audio of other clips.
+WITH_NEGATIVES = (collect.FIRST_DRAW, collect.DRAWS, "negatives")
 
 
 def evaluation_split(config: ConfigDict, open_split: Callable) -> built_dataset.Split:
@@ -21,12 +26,43 @@ def pair_source(config: ConfigDict, passes: ForwardPasses, open_split: Callable,
     split = evaluation_split(config, open_split)
     requirements.check_split(split, passes.inputs)
     gather = functools.partial(passes.pairs, split=split, pairing=pairing)
-    if pairing == collect.DRAWS:
-        draws = config.evaluation.avc_accuracy.pair_draws
-        gather = functools.partial(passes.pairs, split=split, pairing=collect.FIRST_DRAW, draws=draws)
+    note = ""
+    if pairing in WITH_NEGATIVES:
+        wanted = config.evaluation.avc_accuracy.pair_draws if pairing == collect.DRAWS else 1
+        draws, note = _negatives(config, split, pairing, wanted)
+        paired = "negatives" if pairing == "negatives" else collect.FIRST_DRAW
+        gather = functools.partial(passes.pairs, split=split, pairing=paired, draws=draws)
     if pairing == "sources":
         gather = functools.partial(passes.single_sources, split=split)
-    return ArraySource(split.dataset, split.name, len(split), gather)
+    return ArraySource(split.dataset, split.name, len(split), gather, note=note)
+
+
+def _negatives(config: ConfigDict, split: built_dataset.Split, pairing: str, wanted: int) -> tuple[int, str]:
+    """Return how many negatives each frame gets, at most those wanted, and what is special about them; say both.
+
+    Raises:
+      ValueError: the split has a single clip.
+    """
+    names = ", ".join(each.evaluator for each in registry.needs(config) if each.pairing == pairing)
+    try:
+        draws, note = evaluation_pairs.possible_negatives(split, wanted)
+    except ValueError as error:
+        raise ValueError(
+            f"{names}: {error}. Name another split with --config.evaluation.split, or leave it out of "
+            "--config.evaluation.evaluators."
+        ) from error
+    of = f"the split {split.name!r} of {split.dataset}"
+    if draws < wanted:
+        LOG.info(
+            "%s: %d negatives of each frame, not %d (--config.evaluation.avc_accuracy.pair_draws): %s has few clips.",
+            names,
+            draws,
+            wanted,
+            of,
+        )
+    if note:
+        LOG.info("%s: %s (%s).", names, note, of)
+    return draws, note
 
 
 def validation_source(config: ConfigDict, passes: ForwardPasses, open_split: Callable) -> ArraySource:
@@ -61,9 +97,14 @@ def _tested_splits(config: ConfigDict, splits: Sequence[str]) -> tuple[str, ...]
     """Return the splits of the sound dataset to test on; each split is a fold.
 
     Raises:
-      ValueError: the config names an unknown split.
+      ValueError: the config names an unknown split, or there is only one.
     """
     options = config.evaluation.sound_classification
+    if len(splits) < 2:
+        raise ValueError(
+            f"{options.dataset} has one split, {splits[0]}; sound_classification tests on one and trains on the others "
+            "(--config.evaluation.sound_classification.dataset)"
+        )
     tested = tuple(options.test_splits) or tuple(splits)
     unknown = [name for name in tested if name not in splits]
     if unknown:

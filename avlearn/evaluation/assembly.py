@@ -237,6 +237,10 @@ def evaluation_on(config: ConfigDict, network: Network, passes: ForwardPasses, o
     if collect.DRAWS in wanted:  # its first draw is FIRST_DRAW
         wanted.discard(collect.FIRST_DRAW)
     sources = {name: array_sources.SOURCES[name](config, passes, open_split) for name in sorted(wanted)}
+    clips = {name: source.clips for name, source in sources.items()}
+    if collect.FIT in clips:
+        clips[collect.FIT] = min(clips[collect.FIT], config.evaluation.fit_clips)
+    registry.check_clips(config, clips)
     class_relevance = None
     if registry.needs_class_relevance(config):
         split = array_sources.evaluation_split(config, open_split)

@@ -28,6 +28,7 @@ class ArraySource:
       clips: number of clips that an evaluation covers.
       collect: function from the network's state and the names of the wanted arrays to arrays.
       rule: rule that selects clips from the split.
+      note: what is special about the rows, which results state with their protocol.
     """
 
     dataset: str
@@ -35,11 +36,13 @@ class ArraySource:
     clips: int
     collect: Callable[..., Arrays]
     rule: str = "all"
+    note: str = ""
 
     @property
     def facts(self) -> dict[str, Any]:
         """Facts about the source that results state."""
-        return {"dataset": self.dataset, "split": self.split, "clips": self.clips, "rule": self.rule}
+        stated = {"dataset": self.dataset, "split": self.split, "clips": self.clips, "rule": self.rule}
+        return stated | ({"note": self.note} if self.note else {})
 
 
 def output_names(outputs: Outputs) -> set[str]:

@@ -8,10 +8,12 @@ A file of avlearn/evaluators is an evaluator. It defines `evaluate` and
   TABLE: optional, its rows in the table of scores
 
 Its options are in `config.evaluation.<name>`. `evaluate` takes them as keyword arguments, except for SOURCE_OPTIONS,
-which describe the data to collect. `check_options(**options)`, if defined, checks all options before the first step.
+which describe the data to collect. Before the first step, `check_options(**options)`, if defined, checks all options,
+and `check_clips(clips, fit_clips, **options)` the numbers of clips.
 """
 
 import inspect
+import logging
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
@@ -29,6 +31,7 @@ from avlearn.evaluators import ndcg
 from avlearn.ontology import Ontology
 from avlearn.types import TableRow, per_evaluator
 
+LOG = logging.getLogger("avlearn")
 # Arrays that the input pipeline provides with each pair.
 ANNOTATIONS = {"corresponds", "labels", "boxes", "box_label", "box_sounding", "box_annotator"}
 ANNOTATIONS |= {"image_item", "audio_item", "clip_id", "pair_draw", "clip", "fold", "tested", "silent", "source"}
@@ -55,6 +58,25 @@ def _needs(name: str, config: ConfigDict) -> scoring.Needs:
         fit_needs=module.fit_needs(**options) if hasattr(module, "fit_needs") else getattr(module, "FIT_NEEDS", ()),
         fit_on=getattr(module, "FIT_ON", collect.FIT),
     )
+
+
+def check_clips(config: ConfigDict, clips: Mapping[str, int]) -> None:
+    """Check that the sources of the arrays have enough clips for the evaluators; say what they will do with fewer.
+
+    Args:
+      config: config with its section `evaluation`.
+      clips: key of the source to the number of clips that are collected from it.
+
+    Raises:
+      ValueError: an evaluator needs more clips; the message names it and what to change.
+    """
+    for each in needs(config):
+        module = _module(each.evaluator)
+        if hasattr(module, "check_clips"):
+            fit_clips = clips[each.fit_on] if each.fit_needs else 0
+            line = module.check_clips(clips[each.pairing], fit_clips, **_options(each.evaluator, config))
+            if line:
+                LOG.info("%s", line)
 
 
 def build_evaluators(

@@ -112,6 +112,8 @@ def results(
             fit = sources.get(needs.fit_on, {})
             names = {"dataset": "dataset", "split": "split", "clips": "clips_of_split", "rule": "rule"}
             metrics["fit"] |= {title: fit.get(name, NOT_STATED) for name, title in names.items()}
+        if "note" in source:
+            metrics["protocol"] += f"; {source['note']}"
         found[needs.evaluator] = metrics | {name: source.get(name, NOT_STATED) for name in ("dataset", "split")}
     return found
 

@@ -210,6 +210,23 @@ def check_options(
         )
 
 
+def check_clips(clips: int, fit_clips: int, *, components: int, **options: Any) -> str:
+    """Check that there are clips to fit on and to retrieve; return a line if they allow fewer components, or nothing.
+
+    Raises:
+      ValueError: there are not.
+    """
+    ndcg.check_clips(clips)
+    if fit_clips < 2:
+        raise ValueError(f"cca: {fit_clips} row in fit; at least 2 are needed (--config.evaluation.fit_clips)")
+    if components < fit_clips:
+        return ""
+    return (
+        f"cca: at most {fit_clips - 1} directions, not {components} (--config.evaluation.cca.components), since it is "
+        f"fitted on {fit_clips} clips."
+    )
+
+
 def _check_shapes(
     test: tuple[Float[np.ndarray, "n image_dim"], Float[np.ndarray, "n audio_dim"]],
     fit: tuple[Float[np.ndarray, "m fit_image_dim"], Float[np.ndarray, "m fit_audio_dim"]],
@@ -220,5 +237,4 @@ def _check_shapes(
             f"cca: features have {dims[0]} (image) and {dims[1]} (audio) dimensions, but those of fit {dims[2]} and "
             f"{dims[3]}; both must come from one network"
         )
-    if len(fit[0]) < 2:
-        raise ValueError("cca: 1 row in fit; at least 2 are needed (--config.evaluation.fit_clips)")
+    check_clips(len(test[0]), len(fit[0]), components=1)

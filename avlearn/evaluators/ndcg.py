@@ -281,6 +281,16 @@ def check_options(
         )
 
 
+def check_clips(clips: int, *_: int, **options: Any) -> None:
+    """Check that a query has other items to retrieve.
+
+    Raises:
+      ValueError: it has none.
+    """
+    if clips < 2:
+        raise ValueError(f"ndcg: {clips} row in labels; retrieval within a mode needs at least 2 items")
+
+
 def _check_embeddings(
     evaluator: str, image: Float[np.ndarray, "n image_dim"], audio: Float[np.ndarray, "n audio_dim"]
 ) -> None:
@@ -289,8 +299,7 @@ def _check_embeddings(
             f"{evaluator}: image_embedding has {image.shape[1]} dimensions and audio_embedding {audio.shape[1]}; they "
             "are compared with each other, so both need the same number"
         )
-    if len(image) < 2:
-        raise ValueError(f"{evaluator}: 1 row in labels; retrieval within a mode needs at least 2 items")
+    check_clips(len(image))
 
 
 def _relevance(

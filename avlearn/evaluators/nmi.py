@@ -73,8 +73,7 @@ def evaluate(
     optional = [name for name in (f"untrained_{each}" for each in names) if name in test]
     labels, *arrays = array_checks.arrays("nmi", test, ("labels", *names, *optional))
     rows, classes = single_label.classes("nmi", labels, label_rule)
-    if len(labels) < clusters:
-        raise ValueError(f"nmi: {len(labels)} rows for {clusters} clusters; each cluster needs at least one row")
+    check_clips(len(labels), clusters=clusters)
     found = {
         name: cluster(array, clusters, restarts, seed) for name, array in zip((*names, *optional), arrays, strict=True)
     }
@@ -125,6 +124,19 @@ def check_options(*, clusters: int, average: str, label_rule: str) -> None:
     one_of(label_rule, single_label.RULES, "evaluation.nmi.label_rule")
     if clusters < 1:
         raise ValueError(f"nmi: clusters = {clusters}; --config.evaluation.nmi.clusters must be at least 1")
+
+
+def check_clips(clips: int, _: int = 0, *, clusters: int, **options: str) -> None:
+    """Check that there are as many clips as clusters.
+
+    Raises:
+      ValueError: there are fewer.
+    """
+    if clips < clusters:
+        raise ValueError(
+            f"nmi: {clips} rows for {clusters} clusters; each cluster needs at least one row "
+            f"(--config.evaluation.nmi.clusters={clips} or less)"
+        )
 
 
 def _check_arguments(features: str, modalities: Sequence[str], restarts: int, random_draws: int) -> None:

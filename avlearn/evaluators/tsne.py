@@ -17,6 +17,7 @@ from avlearn.types import TableRow
 
 NEEDS = ("image_embedding", "audio_embedding", "labels")
 PAIRING = "all_positive"
+NEIGHBOURS = 10
 TABLE = (TableRow("class_agreement", "Neighbours of one class on the map", "chance", "chance"),)
 
 
@@ -25,7 +26,7 @@ def evaluate(
     fit: Mapping[str, np.ndarray] | None = None,
     *,
     perplexity: float = 30.0,
-    neighbours: int = 10,
+    neighbours: int = NEIGHBOURS,
     seed: int = 0,
     items_expected: int | None = None,
 ) -> dict[str, Any]:
@@ -53,7 +54,8 @@ def evaluate(
       ValueError: arrays that are missing or wrong, embeddings of different length, or too few items for the options.
     """
     image, audio, labels = array_checks.arrays("tsne", test, NEEDS)
-    _check(image, audio, perplexity, neighbours)
+    _check_shapes(image, audio)
+    check_clips(len(image), perplexity=perplexity, neighbours=neighbours)
     points = np.concatenate([image, audio]).astype(np.float64)
     positions, divergence = project(points, perplexity, seed)
     both = np.concatenate([labels, labels])
@@ -107,22 +109,28 @@ def chance(labels: Bool[np.ndarray, "n classes"]) -> float:
     return float((common.sum() - np.diag(common).sum()) / (clips * (clips - 1)))
 
 
-def _check(
-    image: Float[np.ndarray, "n image_dim"],
-    audio: Float[np.ndarray, "n audio_dim"],
-    perplexity: float,
-    neighbours: int,
-) -> None:
+def check_clips(clips: int, _: int = 0, *, perplexity: float, neighbours: int = NEIGHBOURS) -> None:
+    """Check that there are enough clips for the options.
+
+    Raises:
+      ValueError: there are not; the message names the option.
+    """
+    points = 2 * clips
+    if not 0 < perplexity < points:
+        raise ValueError(
+            f"tsne: perplexity = {perplexity}; it must be above 0 and below the number of points, 2 x {clips} "
+            "(--config.evaluation.tsne.perplexity)"
+        )
+    if not 1 <= neighbours <= points - 2:
+        raise ValueError(
+            f"tsne: neighbours = {neighbours}; from 1 to {points - 2}, for {clips} rows. Evaluate on more clips, or "
+            "leave tsne out of --config.evaluation.evaluators"
+        )
+
+
+def _check_shapes(image: Float[np.ndarray, "n image_dim"], audio: Float[np.ndarray, "n audio_dim"]) -> None:
     if image.shape != audio.shape:
         raise ValueError(
             f"tsne: image_embedding has {image.shape[1]} dimensions and audio_embedding {audio.shape[1]}; they are "
             "points of one map, so both need the same number"
         )
-    points = 2 * len(image)
-    if not 0 < perplexity < points:
-        raise ValueError(
-            f"tsne: perplexity = {perplexity}; it must be above 0 and below the number of points, 2 x {len(image)} "
-            "(--config.evaluation.tsne.perplexity)"
-        )
-    if not 1 <= neighbours <= points - 2:
-        raise ValueError(f"tsne: neighbours = {neighbours}; from 1 to {points - 2}, for {len(image)} rows")

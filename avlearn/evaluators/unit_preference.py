@@ -16,6 +16,7 @@ from avlearn.types import TableRow
 NEEDS = ("image_pool4", "audio_pool4", "labels")
 OPTIONAL = ("untrained_image_pool4", "untrained_audio_pool4")
 PAIRING = "all_positive"
+TOP = 5  # clips of highest activation
 TABLE = tuple(
     TableRow(f"{mode}/{level}/classes", f"Classes with {level} clips of {unit}", "random", "random ranking", decimals=1)
     for mode, unit in (("image", "an image unit"), ("audio", "a sound unit"))
@@ -28,7 +29,7 @@ def evaluate(
     fit: Mapping[str, np.ndarray] | None = None,
     *,
     modalities: Sequence[str] = ("image", "audio"),
-    top: int = 5,
+    top: int = TOP,
     agree: Sequence[int] = (4, 3),
     random_draws: int = 100,
     seed: int = 0,
@@ -154,10 +155,19 @@ def _named(found: Float[np.ndarray, "levels 2"], top: int, agree: Sequence[int])
     }
 
 
+def check_clips(clips: int, _: int = 0, *, top: int = TOP) -> None:
+    """Check that there are as many clips as count for a unit.
+
+    Raises:
+      ValueError: there are fewer.
+    """
+    if clips < top:
+        raise ValueError(f"unit_preference: {clips} rows in labels; the top {top} need at least as many")
+
+
 def _check_options(items: int, top: int, agree: Sequence[int], random_draws: int) -> None:
     if not agree or min(agree) < 1 or max(agree) > top:
         raise ValueError(f"unit_preference: agree = {tuple(agree)}; each is from 1 to top = {top}")
-    if items < top:
-        raise ValueError(f"unit_preference: {items} rows in labels; the top {top} need at least as many")
+    check_clips(items, top=top)
     if random_draws < 1:
         raise ValueError(f"unit_preference: random_draws = {random_draws}; at least 1")

@@ -138,6 +138,7 @@ class Builder(tfds_internals.TwoStageBuilder):
                 front_end=synthetic_record.FRONT_END,
                 waveform_hz=self.builder_config.waveform_hz,
                 class_names=instrument_classes.NAMES,
+                class_ids=instrument_classes.ids(),
                 ontology=instrument_classes.ontology(),
             ),
         )

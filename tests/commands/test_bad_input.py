@@ -160,7 +160,7 @@ def test_the_output_may_have_an_encoding_without_the_names(monkeypatch):
         ("data.shift_seconds", (0.0, 3.0), r"shift_seconds=\(0.0, 3.0\) is out of range"),
         ("evaluation.avc_accuracy.pair_draws", 0, "avc_accuracy: pair_draws = 0; .*pair_draws must be at least 1"),
         ("evaluation.fit_clips", 0, "evaluation.fit_clips is 0; --config.evaluation.fit_clips must be at least 1"),
-        ("evaluation.split", "testing", "no split 'testing'; it has train, validation, test"),
+        ("evaluation.split", "testing", r"no split 'testing'; it has train \(64 clips\), validation \("),
         ("train.num_workers", 12, "8 devices cannot share 12 workers evenly"),
         ("train.batch_per_worker", 100, "64 clips, fewer than one worker's batch of 100"),
         ("inputs.front_end", "lvs", "front end 'l3', but the network takes 'lvs'"),

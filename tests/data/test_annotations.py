@@ -33,6 +33,13 @@ def annotations_of(records, time_ms):
     return {name: values.numpy() for name, values in found.items()}
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_box_that_is_not_finite_names_its_clip(value):
+    records = record([(0, 0, 0.5, value)], (600,)) | {"clip_id": tf.constant(["a", "b", "c"])}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a box of the clip b has NaN or infinite values"):
+        tf.function(annotations.clip_annotations, autograph=False)(records, 4)
+
+
 def test_boxes_are_normalised_to_the_crop_and_clipped():
     # Pixels (0, 0) to (16, 20), (8, 10) to (24, 30), and (0, 0) to (4, 40), which ends where the crop begins.
     boxes = [(0, 0, 0.5, 0.5), (0.25, 0.25, 0.75, 0.75), (0, 0, 0.125, 1)]

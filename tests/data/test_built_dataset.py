@@ -81,8 +81,114 @@ def test_an_empty_split_is_an_error(tmp_path):
     version = synthetic_records.copy(tmp_path)
     change_json(version / "dataset_info.json", lambda info: info["splits"][0].update(shardLengths=["0", "0", "0"]))
     name = json.loads((version / "dataset_info.json").read_text())["splits"][0]["name"]
-    with pytest.raises(ValueError, match=f"split '{name}' .* is empty.*tfds build"):
+    with pytest.raises(ValueError, match=rf"split '{name}' .* is empty; it has .*test \(7 clips\)"):
         open_split(synthetic_records.DATASET, tmp_path, name)
+
+
+def ids_of(name):
+    split = open_split(synthetic_records.DATASET, synthetic_records.data_dir(), name)
+    return split.clip_ids(np.arange(len(split)))
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("train+test", [("train", slice(None)), ("test", slice(None))]),
+        ("test + train", [("test", slice(None)), ("train", slice(None))]),
+        ("all", [("train", slice(None)), ("test", slice(None))]),
+        ("train[:10%]", [("train", slice(3))]),
+        ("train[5:20]", [("train", slice(5, 20))]),
+        ("train[-4:]", [("train", slice(22, None))]),
+        ("train[12:]+test[:2]+train[:5]", [("train", slice(12, None)), ("test", slice(2)), ("train", slice(5))]),
+    ],
+)
+@pytest.mark.parametrize("in_full", [False, True])
+def test_sums_and_parts_of_splits(name, parts, in_full, tmp_path):
+    version = synthetic_records.copy(tmp_path)
+    if in_full:
+        for table in version.glob("*.contents"):
+            table.unlink()
+    split = open_split(synthetic_records.DATASET, tmp_path, name)
+    assert (split.entry_offset is None) == in_full
+    expected = [clip for whole, part in parts for clip in ids_of(whole)[part]]
+    assert len(split) == len(expected)
+    assert split.clip_ids(np.arange(len(split))) == expected
+    assert len(split.videos) == len(expected)
+    train = open_split(synthetic_records.DATASET, tmp_path, "train")
+    assert train.shared_with(split) == len(set(ids_of("train")) & set(expected))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("train+validation", r"no split 'train\+validation'; it has train \(26 clips\), test \(7 clips\), and sums"),
+        ("train[:", r"no split 'train\[:'; it has train"),
+        ("all[:10%]", r"no split 'all\[:10%\]'"),
+        ("train[:200%]", r"no split 'train\[:200%\]'"),
+        ("train[4:4]", r"the split 'train\[4:4\]' of coded/small 1\.0\.0 is empty"),
+        ("train+train[:10%]", r"'train\+train\[:10%\]' of coded/small 1\.0\.0 names 3 of its 29 clips twice"),
+    ],
+)
+def test_splits_that_cannot_be(name, message):
+    with pytest.raises(ValueError, match=message):
+        open_split(synthetic_records.DATASET, synthetic_records.data_dir(), name)
+
+
+IDS = "/m/guitar\n/m/drum\n/m/bell\n"
+
+
+@pytest.mark.parametrize("with_ids", [False, True])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("/m/guitar\n/m/drum\n", "has 2 classes, but metadata.json beside it 3"),
+        ("/m/gui\ntar\n/m/drum\n/m/bell\n", "has 4 classes, but metadata.json beside it 3"),
+        ("/m/guitar\n/m/bell\n/m/drum\n", "has the class '/m/bell' in line 2, but metadata.json beside it has "),
+        ("/m/guitar\n/m/guitar\n/m/drum\n", ".*labels.labels.txt"),
+    ],
+)
+def test_ids_of_classes_in_another_file_order_or_number_are_refused(text, message, with_ids, tmp_path):
+    version = synthetic_records.copy(tmp_path)
+    file = version / "labels.labels.txt"
+    if with_ids:
+        ids = list(synthetic_records.CLASS_IDS)
+        change_json(version / "metadata.json", lambda metadata: metadata.update(class_ids=ids))
+    assert file.read_text() == IDS
+    open_split(synthetic_records.DATASET, tmp_path, "train")
+    file.write_text(text)
+    with pytest.raises(ValueError, match=rf"{version}.*{message}") as error:
+        open_split(synthetic_records.DATASET, tmp_path, "train")
+    assert "from a copy of the dataset" in str(error.value)
+    assert "rm -r" not in str(error.value)
+
+
+def test_ids_of_classes_that_are_missing_or_of_another_dataset_are_refused(tmp_path):
+    version = synthetic_records.copy(tmp_path)
+    ids = list(synthetic_records.CLASS_IDS)
+    change_json(version / "metadata.json", lambda metadata: metadata.update(class_ids=ids))
+    (version / "labels.labels.txt").write_text("/m/guitar\n/m/bass\n/m/bell\n")
+    with pytest.raises(
+        ValueError, match=r"has the class '/m/bass' in line 2, but metadata.json beside it has '/m/drum'"
+    ):
+        open_split(synthetic_records.DATASET, tmp_path, "train")
+    (version / "labels.labels.txt").unlink()
+    with pytest.raises(ValueError, match=r"labels\.labels\.txt is missing\. Restore it"):
+        open_split(synthetic_records.DATASET, tmp_path, "train")
+
+
+def test_a_class_name_of_several_lines_is_refused(tmp_path):
+    version = synthetic_records.copy(tmp_path)
+    change_json(version / "metadata.json", lambda metadata: metadata["class_names"].__setitem__(1, "Dr\num"))
+    with pytest.raises(ValueError, match=r"metadata\.json has a class name of several lines, 'Dr\\num'"):
+        open_split(synthetic_records.DATASET, tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "metadata.json"])
+def test_damaged_metadata_name_the_folder(name, tmp_path):
+    version = synthetic_records.copy(tmp_path)
+    (version / name).write_text((version / name).read_text()[:-40])
+    with pytest.raises(ValueError, match=rf"the metadata in {version} cannot be read: .*Restore"):
+        open_split(synthetic_records.DATASET, tmp_path, "train")
 
 
 def test_a_shard_that_is_cut_short_is_an_error(tmp_path):

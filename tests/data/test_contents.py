@@ -49,7 +49,7 @@ def test_a_table_locates_each_large_value_in_the_shard(config):
             assert [content[at : at + size] for at, size in locations] == list(record[name].bytes_list.value)
             assert not entry[name].bytes_list.value
         small = set(record) - set(large)
-        assert set(entry) == {*small, *large, contents.END}
+        assert set(entry) == {*small, *large, contents.END, contents.CHECKSUM}
         assert all(entry[name] == record[name] for name in small)
     assert entries[-1][contents.END].int64_list.value[0] == len(content) - 4  # then its checksum
 
@@ -124,6 +124,7 @@ def test_a_shard_may_be_empty(tmp_path):
     info = json.loads((version / "dataset_info.json").read_text())
     train = next(split for split in info["splits"] if split["name"] == "train")
     train["shardLengths"][0] = "0"
+    train["numBytes"] = "0"  # unknown
     (version / "dataset_info.json").write_text(json.dumps(info))
     split = built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
     assert len(split) == len(split.entry_offset) == sum(map(int, train["shardLengths"]))
@@ -153,12 +154,99 @@ def test_a_table_of_another_shard_is_refused(tmp_path):
         with pytest.raises(ValueError, match=rf"{table} is not the table of contents of its shard.*{fix}"):
             built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
     table.write_bytes(intact)
-    records = list(tf.data.TFRecordDataset(str(version / SHARD)).as_numpy_iterator())
-    with tf.io.TFRecordWriter(str(version / SHARD)) as shard:
-        for record in [*records[:-1], records[-1] + b"more"]:
-            shard.write(record)
-    with pytest.raises(ValueError, match=rf"{table} is not the table of contents of its shard.*{fix}"):
+    entries = synthetic_records.read_records(table)
+    synthetic_records.write_records(table, [without(entry, contents.CHECKSUM) for entry in entries])
+    with pytest.raises(ValueError, match=rf"{table} is of an early version, .*{fix}"):
         built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
+
+
+def without(entry, name):
+    example = tf.train.Example.FromString(entry)
+    del example.features.feature[name]
+    return example.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda records: [records[0].replace(b"video ", b"other "), *records[1:]],  # of the same size
+        lambda records: [records[1], records[0], *records[2:]],
+        lambda records: [*records[:-1], records[-1][:-1] + b"x"],
+    ],
+)
+def test_a_shard_that_was_written_again_is_refused(change, tmp_path):
+    """Its old table would give the old labels, or the pixels of another clip."""
+    version = synthetic_records.copy(tmp_path)
+    size = (version / SHARD).stat().st_size
+    synthetic_records.write_records(version / SHARD, change(synthetic_records.read_records(version / SHARD)))
+    assert (version / SHARD).stat().st_size == size
+    message = (
+        rf"{SHARD}.contents is not the table of contents of its shard: .*Write it again: avlearn contents {version}"
+    )
+    with pytest.raises(ValueError, match=message):
+        built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
+    contents.write(version / SHARD)
+    built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
+
+
+@pytest.mark.parametrize("with_tables", [True, False])
+def test_a_shard_that_was_copied_over_another_is_refused(with_tables, tmp_path):
+    version = synthetic_records.copy(tmp_path)
+    first, last = (version / f"coded-train.tfrecord-0000{number}-of-00003" for number in (0, 2))
+    if with_tables:
+        shutil.copy(f"{first}{contents.SUFFIX}", f"{last}{contents.SUFFIX}")
+    else:
+        delete_tables(version)
+    shutil.copy(first, last)
+    with pytest.raises(ValueError, match=f"{last} has the same records as {first}: .*tfds build"):
+        built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
+
+
+def test_a_shard_of_another_dataset_is_refused_by_its_size(tmp_path):
+    version = synthetic_records.copy(tmp_path)
+    *others, last = synthetic_records.read_records(version / SHARD)
+    longer = tf.train.Example.FromString(last)
+    longer.features.feature["note"].bytes_list.value.append(b"more")
+    synthetic_records.write_records(version / SHARD, [*others, longer.SerializeToString()])
+    contents.write(version / SHARD)
+    with pytest.raises(
+        ValueError, match=r"train' of coded/small 1\.0\.0 hold 8,284,863 bytes, but 8,284,845 were written"
+    ):
+        built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
+
+
+def test_records_of_another_kind_have_no_table(tmp_path):
+    synthetic_records.write_records(tmp_path / "x.tfrecord-00000-of-00001", [b"not an example"])
+    with pytest.raises(SystemExit, match=r"a record is not one of avlearn\.data\.schema"):
+        cli.main(["contents", str(tmp_path)])
+
+
+def test_a_shifted_table_is_written_again_before_the_dataset_is_rebuilt(tmp_path):
+    """All its locations are one byte off, so frames cannot be decoded although the shards are intact."""
+    version = synthetic_records.copy(tmp_path)
+    for table in version.glob(f"coded-test*{contents.SUFFIX}"):
+        shifted = []
+        for entry in synthetic_records.read_records(table):
+            example = tf.train.Example.FromString(entry)
+            spans = example.features.feature["frames"].int64_list.value
+            spans[::2] = [at + 1 for at in spans[::2]]
+            shifted.append(example.SerializeToString())
+        synthetic_records.write_records(table, shifted)
+    split = built_dataset.open_split(synthetic_records.DATASET, tmp_path, "test")
+    first = rf"First run `avlearn contents {version}`: .*Then: Build it again"
+    with pytest.raises(ValueError, match=rf"^a frame of the split 'test' .* is damaged: .*{first}"):
+        list(evaluation_pairs.batches(split, INPUTS, Sampling(), pairing="all_positive", batch_size=4))
+
+
+def test_commands_are_quoted_for_the_shell(tmp_path):
+    data_dir = tmp_path / "my data"
+    version = synthetic_records.copy(data_dir)
+    (version / (SHARD + contents.SUFFIX)).write_bytes(b"")
+    with pytest.raises(ValueError, match=f"avlearn contents '{version}'$"):
+        built_dataset.open_split(synthetic_records.DATASET, data_dir, "train")
+    (version / SHARD).unlink()
+    with pytest.raises(ValueError, match=rf"rm -r '{version}' && tfds build .* --data_dir='{data_dir}'$"):
+        built_dataset.open_split(synthetic_records.DATASET, data_dir, "train")
 
 
 def test_the_command_writes_tables(tmp_path):

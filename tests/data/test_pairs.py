@@ -38,11 +38,31 @@ def test_partners_are_of_another_video_and_each_is_used_once(video):
     assert len(found) > 1 or len(allowed) == 1
 
 
-@pytest.mark.parametrize("video", [[1], [1, 1], [1, 1, 2], [4, 4, 4, 1, 2]])
-def test_clips_without_an_assignment_are_an_error(video):
-    assert not derangements(video)
-    with pytest.raises(ValueError, match=rf"{max(map(video.count, video))} of {len(video)} clips are of one video"):
+@pytest.mark.parametrize("video", [[1], [1, 1], [3, 3, 3]])
+def test_clips_of_one_video_have_no_partners(video):
+    assert pairs.most_draws(np.array(video)) == 0
+    message = f"^each of {len(video)} clips has 0 partners of another video, fewer than 1 draws"
+    with pytest.raises(ValueError, match=message):
         pairs.partners(np.array(video), np.arange(len(video)) / 10)
+
+
+@pytest.mark.parametrize(("video", "most"), [([1, 1, 2], 1), ([4, 4, 4, 1, 2], 2), ([1, 2, 2, 2, 2, 2, 2, 3], 2)])
+def test_the_others_take_turns_if_one_video_has_more_than_half(video, most):
+    assert not derangements(video)
+    video = np.array(video)
+    assert pairs.most_draws(video) == most
+    first = []
+    for seed in range(50):
+        found = pairs.partner_draws(video, np.random.default_rng(seed).random(len(video)), most)
+        assert (video[found] != video[None]).all()
+        assert all(len(set(of_clip)) == most for of_clip in found.T.tolist())
+        for draw in found:
+            uses = np.bincount(draw, minlength=len(video))[video != np.bincount(video).argmax()]
+            assert uses.max() - uses.min() <= 1
+        first.append(tuple(found[0]))
+    assert len(set(first)) > 1
+    with pytest.raises(ValueError, match=rf"has {most} partners of another video, fewer than {most + 1} draws"):
+        pairs.partner_draws(video, np.arange(len(video)) / 10, most + 1)
 
 
 @pytest.mark.parametrize(("video", "most"), [([1, 2, 3, 4, 5], 4), ([1, 1, 2, 2, 3, 3, 4], 4), ([1, 1, 2, 2], 1)])
@@ -90,3 +110,20 @@ def test_positives_keep_their_audio():
     assert sorted(source[[1, 3, 5]]) == [1, 3, 5]
     assert (video[source[[1, 3, 5]]] != video[[1, 3, 5]]).all()
     assert pairs.audio_source(np.zeros(3, bool), np.array([1, 1, 1]), np.zeros(3)).tolist() == [0, 1, 2]
+
+
+def test_negatives_of_one_video_take_the_audio_of_any_row_of_the_batch():
+    negative = np.arange(8) % 2 == 1
+    for seed in range(50):
+        order = np.random.default_rng(seed).random(8)
+        # Three of four negatives are of video 1, but half of the batch is not: each audio is used once.
+        video = np.array([2, 1, 3, 1, 4, 1, 5, 6])
+        source = pairs.audio_source(negative, video, order)
+        assert source[~negative].tolist() == [0, 2, 4, 6]
+        assert (video[source[negative]] != video[negative]).all()
+        assert len(set(source[negative])) == 4
+        # All but one row are of video 1.
+        video = np.array([1, 1, 1, 1, 2, 1, 1, 1])
+        source = pairs.audio_source(negative, video, order)
+        assert source.tolist() == [0, 4, 2, 4, 4, 4, 6, 4]
+    assert pairs.audio_source(negative, np.ones(8, int), order).tolist() == list(range(8))

@@ -368,6 +368,10 @@ def test_inputs_that_do_not_fit_the_records_are_refused():
         evaluation_pairs.examples(open_split(), InputSpec(bins=128), [0])
     with pytest.raises(ValueError, match=r"train.* has 26 clips, fewer .* batch of 28; .*batch_per_worker=26 or less"):
         train(steps=1, batch_per_worker=28)
+    with pytest.raises(
+        ValueError, match=r"has 3 clips, fewer .* batch of 8; build more clips: pairing='avc' needs at least 4"
+    ):
+        pipeline.check_batches(some_clips(open_split(), [0, 4, 8]), INPUTS, PLAIN, 8)
     with pytest.raises(ValueError, match="pairing='all_pairs' is unknown; evaluation has avc, all_positive"):
         evaluate("all_pairs")
 
@@ -420,15 +424,72 @@ for stream in streams:
     assert "Exception ignored" not in ended.stderr
 
 
-def test_a_batch_of_one_video_is_an_error():
+def some_clips(split, clips):
+    """Return a split with only these of its clips."""
+    return dataclasses.replace(
+        split, file=split.file[clips], offset=split.offset[clips], entry_offset=split.entry_offset[clips]
+    )
+
+
+def few_videos(counts):
+    """Return a split with `counts[n]` clips of the n-th video."""
     split = open_split()
-    one_video = [clip for clip, video in enumerate(split.videos) if (split.videos == video).sum() == 2]
-    few = one_video[:1] * 4
-    few = dataclasses.replace(
-        split, file=split.file[few], offset=split.offset[few], entry_offset=split.entry_offset[few]
+    _, first = np.unique(split.videos, return_index=True)
+    return some_clips(split, [clip for clip, count in zip(first, counts, strict=False) for _ in range(count)])
+
+
+def test_one_video_is_refused_before_the_first_batch():
+    one = few_videos([6])
+    for pairing in ("avc", "all_pairs", "contrast"):
+        with pytest.raises(ValueError, match=r"^the 6 clips of the split 'train' of coded/small are all of one video"):
+            pipeline.check_batches(one, INPUTS, dataclasses.replace(PLAIN, pairing=pairing), 4)
+    shifted = dataclasses.replace(PLAIN, pairing="shifted", misalignment_seconds=0.0, shift_seconds=(0.2, 0.6))
+    pipeline.check_batches(one, INPUTS, shifted, 4)
+
+
+@pytest.mark.parametrize("counts", [(15, 15, 15), (41, 4), (30, 1, 1)])
+def test_batches_of_few_videos_have_negatives_of_another_video_or_of_weight_0(counts):
+    split = few_videos(counts)
+    settings = {"seed": 0, "num_workers": 1, "batch_per_worker": 8, "workers": (0,)}
+    alone = 0
+    for batch in itertools.islice(synthetic_records.training_batches(split, INPUTS, PLAIN, **settings), 60):
+        frame_clip, _, audio_clip, _, corresponds = joined([batch])
+        paired = batch.weight[0] == 1
+        assert ((frame_clip == audio_clip) == corresponds)[paired].all()
+        one_video = len(set(batch.video[0])) == 1
+        assert paired.tolist() == [True, not one_video] * 4
+        alone += one_video
+    assert bool(alone) == (counts != (15, 15, 15))
+
+
+def test_evaluation_of_a_video_with_most_clips_is_balanced():
+    split = few_videos([9, 2])
+    assert evaluation_pairs.possible_negatives(split, 5) == (
+        2,
+        "negatives that share audio, since most clips are of one video",
     )
-    batches = synthetic_records.training_batches(
-        few, INPUTS, PLAIN, seed=0, num_workers=1, batch_per_worker=4, workers=(0,)
-    )
-    with pytest.raises(ValueError, match=r"^split 'train' of coded/small 1\.0\.0: 2 of 2 clips are of one video"):
-        next(batches)
+    rows = rows_of(evaluation_pairs.batches(split, INPUTS, PLAIN, pairing="avc", batch_size=4, draws=2))
+    frames, sounds = (split.videos[rows[name]] for name in ("image_item", "audio_item"))
+    assert ((frames == sounds) == rows["corresponds"]).all()
+    assert np.bincount(rows["pair_draw"] + 1).tolist() == [11, 11, 11]
+
+
+def test_negatives_are_other_clips_if_all_are_of_one_video():
+    split = open_split()
+    of_video, counts = np.unique(split.videos, return_counts=True)
+    split = some_clips(split, np.flatnonzero(split.videos == of_video[counts.argmax()]))
+    note = "negatives with the audio of other clips of the one video"
+    assert evaluation_pairs.possible_negatives(split, 5) == (1, note)
+    rows = rows_of(evaluation_pairs.batches(split, INPUTS, PLAIN, pairing="avc", batch_size=4))
+    assert rows["image_item"].tolist() == [0, 1, 0, 1]
+    assert rows["audio_item"].tolist() == [0, 1, 1, 0]
+
+
+def test_how_many_negatives_are_possible(monkeypatch):
+    assert evaluation_pairs.possible_negatives(few_videos([1] * 6), 5) == (5, "")
+    assert evaluation_pairs.possible_negatives(few_videos([1] * 6), 9) == (6 - 1, "")
+    with pytest.raises(ValueError, match="split 'train' of coded/small has a single clip"):
+        evaluation_pairs.possible_negatives(few_videos([1]))
+    monkeypatch.setattr(evaluation_pairs, "MANY_CLIPS", 5)
+    unread = dataclasses.replace(few_videos([1] * 6), entry_offset=None, files=())  # whose videos cannot be read
+    assert evaluation_pairs.possible_negatives(unread, 9) == (9, "")

@@ -127,7 +127,8 @@ def test_random_columns_reach_both_ends():
 def test_a_cut_holds_the_right_columns():
     reader = records.FullRecords(lambda clip: clip, {}, ())
     first = tf.constant([[77, 0]], tf.int64) * cut.COLUMN_BYTES
-    found = cut.read_columns(reader, parsed()["log_spectrogram"].cut(first, 199 * cut.COLUMN_BYTES)[0], 199).numpy()
+    locations = parsed()["log_spectrogram"].cut(first, 199 * cut.COLUMN_BYTES)[0]
+    found = cut.read_columns(reader, locations, 199, tf.constant(["some clip"])).numpy()
     full = synthetic_records.log_spectrogram(3)
     assert (found == [full[77:276], full[:199]]).all()
 

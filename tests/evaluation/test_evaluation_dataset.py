@@ -231,3 +231,74 @@ def test_heard_and_unheard_share_no_class():
     assert not set(HEARD) & set(UNHEARD)
     assert sorted(HEARD + UNHEARD) == sorted(instrument_classes.NAMES)
     assert len(HEARD) == len(UNHEARD) == 8
+
+
+def test_what_few_clips_allow_is_checked_before_the_first_step(config, tmp_path, caplog):
+    config.evaluation.dataset = ""
+    config.evaluation.evaluators = ("avc_accuracy",)
+    config.evaluation.split = "test[:4]"  # four videos
+    with caplog.at_level("INFO", "avlearn"):
+        found = evaluated(config, tmp_path / "few")["avc_accuracy"]
+    assert (found["draws"], found["items"], found["items_expected"]) == (3, 16, 16)
+    said = (
+        "avc_accuracy: 3 negatives of each frame, not 5 (--config.evaluation.avc_accuracy.pair_draws), since the split "
+    )
+    assert said in caplog.text
+    config.evaluation.split = "test[:1]"
+    with pytest.raises(
+        ValueError, match=r"^avc_accuracy: the split 'test\[:1\]' .* has a single clip.*evaluation.split"
+    ):
+        experiment.build(config, tmp_path)
+    config.evaluation.split = "test"
+    config.data.validation_split = "validation[:1]"
+    with pytest.raises(ValueError, match=r"^validation: the split 'validation\[:1\]' .*--config.data.validation_split"):
+        experiment.build(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "split", "message"),
+    [
+        ("tsne", "test[:15]", r"tsne: perplexity = 30.0; .* 2 x 15 \(--config.evaluation.tsne.perplexity\)"),
+        ("tsne", "test[:5]", r"tsne: perplexity = 30.0; "),
+        ("nmi", "test", r"nmi: 16 rows for 64 clusters; .*--config.evaluation.nmi.clusters=16 or less"),
+        ("ndcg", "test[:1]", "ndcg: 1 row in labels"),
+        ("cca", "test", r"cca: 1 row in fit; .*--config.evaluation.fit_clips"),
+    ],
+)
+def test_too_few_clips_for_an_evaluator_are_refused_before_the_first_step(evaluator, split, message, config, tmp_path):
+    config.evaluation.dataset = ""
+    config.evaluation.evaluators = (evaluator,)
+    config.evaluation.split = split
+    config.evaluation.fit_clips = 1
+    with pytest.raises(ValueError, match=f"^{message}"):
+        experiment.build(config, tmp_path)
+
+
+def test_training_and_evaluation_take_sums_and_parts_of_splits(config, tmp_path, caplog):
+    config.data.train_split = "train+validation"
+    config.evaluation.dataset, config.evaluation.split = "", "all"
+    config.evaluation.evaluators = ("ndcg", "cca")
+    config.evaluation.fit_clips = 70
+    config.evaluation.also_on = ("synthetic_av/tiny/test[:50%] evaluators=ndcg", "synthetic_av/tiny/train+test")
+    with caplog.at_level("INFO", "avlearn"):
+        built = experiment.build(config, tmp_path)
+    assert len(built.splits["train"]) == 80
+    assert (
+        "cca: at most 69 directions, not 128 (--config.evaluation.cca.components), since it is fitted on 70 clips."
+        in (caplog.text)
+    )
+    assert next(built.training_batches(0)).corresponds.shape == (8, 32)
+    assert "16 of the 16 clips of validation are trained on" in caplog.text
+    found = evaluated(config, tmp_path / "run")
+    assert (found["ndcg"]["split"], found["ndcg"]["items"], found["ndcg"]["items_expected"]) == ("all", 96, 96)
+    assert (found["cca"]["fit"]["split"], found["cca"]["fit"]["items"]) == ("train+validation", 70)
+    further = found["also_on"]
+    assert {name: each["ndcg"]["items"] for name, each in further.items()} == {
+        "synthetic_av/tiny/test[:50%]": 8,
+        "synthetic_av/tiny/train+test": 80,
+    }
+    assert sorted(path.name for path in (tmp_path / "run").glob("arrays-*")) == [
+        "arrays-synthetic_av-tiny-test[:50%].npz",
+        "arrays-synthetic_av-tiny-train+test.npz",
+    ]
+    assert "train+validation 80, validation 16" in dry_run.describe_dataset(config)

@@ -129,6 +129,15 @@ def test_missing_facts_are_not_stated(tmp_path):
     assert (found["items"], found["items_expected"]) == (36, 36)
 
 
+def test_results_state_what_is_special_about_their_rows(tmp_path):
+    given = {"avc_draws": arrays()["avc_draws"]}
+    facts = {"sources": {"avc_draws": {"note": "negatives of one video"}}}
+    plain = score(config_of("avc_accuracy"), given, tmp_path / new("plain", tmp_path))["avc_accuracy"]
+    noted = given | {"about": {"facts": np.array(json.dumps(facts))}}
+    found = score(config_of("avc_accuracy"), noted, tmp_path / new("noted", tmp_path))["avc_accuracy"]
+    assert found["protocol"] == f"{plain['protocol']}; negatives of one video"
+
+
 def test_a_refusal_keeps_the_results_of_the_others(tmp_path):
     given = arrays()
     given["avc"]["boxes"][:] = np.nan

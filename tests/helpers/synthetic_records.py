@@ -11,14 +11,15 @@ import io
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import cv2
 import jax
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from avlearn.data import augment, built_dataset, contents, pipeline, schema
+from avlearn.data import augment, built_dataset, contents, pipeline, schema, tfrecord_file
 from avlearn.data.sample import Sampling
 from avlearn.types import Batch, InputSpec
 
@@ -151,6 +152,18 @@ def copy(to: pathlib.Path) -> pathlib.Path:
     """Copy the dataset and return the directory of its version."""
     shutil.copytree(data_dir(), to, dirs_exist_ok=True)
     return to / DATASET / "1.0.0"
+
+
+def read_records(file: pathlib.Path) -> list[bytes]:
+    """Read the records of a TFRecord file."""
+    return list(tf.data.TFRecordDataset(str(file)).as_numpy_iterator())
+
+
+def write_records(file: pathlib.Path, records: Iterable[bytes]) -> None:
+    """Write a TFRecord file."""
+    with file.open("wb") as opened:
+        for record in records:
+            tfrecord_file.write(opened, record)
 
 
 def decode_frames(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import math
 import os
 from typing import NamedTuple
 
+import av
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
@@ -208,12 +209,22 @@ def _demux(file, readers):
             raise UnreadableClip(
                 file.path, "truncated", "one of its packets is damaged or cut short; download it again"
             )
-        for frame in packet.decode():
+        for frame in _decoded(packet, readers[index]):
             readers[index].add(frame)
         if readers[index].is_complete:
             running.discard(index)
             if not running:
                 return
+
+
+def _decoded(packet, reader):
+    """Decode a packet; those before the first frame may be parts of one, after a jump into the file."""
+    try:
+        return packet.decode()
+    except av.error.InvalidDataError:
+        if reader.end > -math.inf:
+            raise
+        return []
 
 
 def _check_complete(file, readers, end):

@@ -50,8 +50,8 @@ def read_clip(
     """Read frames and audio of `[start_seconds, start_seconds + duration_seconds)`, aligned by their time stamps.
 
     Args:
-      path: a file of any container and codec that FFmpeg reads. Of several tracks, the default one is used, otherwise the
-        first (see `media_file.MediaFile.track`); channels are mixed by `downmix.to_mono`.
+      path: a file of any container and codec that FFmpeg reads. Of several tracks, the default one is used, otherwise
+        the first (see `media_file.MediaFile.track`); channels are mixed by `downmix.to_mono`.
       start_seconds: time from the start of the container, which is the start of its earliest track.
       duration_seconds: length; None reads to the end of the shorter track.
       frames_per_second: rate of the frame grid. Frame `k` is the one on screen at `first_frame_seconds + k /

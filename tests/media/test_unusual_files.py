@@ -339,6 +339,8 @@ def test_titles_may_have_any_encoding(tmp_path):
 
 
 def test_a_line_of_pixels_is_refused(tmp_path):
+    long = write(tmp_path / "long.mkv", flashing(TIMES, 0.8, (16, 320)), clicking(2, 0.8))
+    assert decode.read_clip(long, short_side=8).frames.shape[1:] == (8, 160, 3)
     path = write(tmp_path / "a.mkv", flashing(TIMES, 0.8, (16, 336)), clicking(2, 0.8))
     assert _refused(path) == "unreadable: its frames are 336 x 16; one side may be 20 times the other"
 

@@ -6,6 +6,7 @@ import math
 import os
 from typing import NamedTuple
 
+import av
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
@@ -49,7 +50,8 @@ def read_clip(
     """Read frames and audio of `[start_seconds, start_seconds + duration_seconds)`, aligned by their time stamps.
 
     Args:
-      path: a file of any container and codec that FFmpeg reads; its first video and audio tracks are used.
+      path: a file of any container and codec that FFmpeg reads. Of several tracks, the default one is used, otherwise
+        the first (see `media_file.MediaFile.track`); channels are mixed by `downmix.to_mono`.
       start_seconds: time from the start of the container, which is the start of its earliest track.
       duration_seconds: length; None reads to the end of the shorter track.
       frames_per_second: rate of the frame grid. Frame `k` is the one on screen at `first_frame_seconds + k /
@@ -208,12 +210,22 @@ def _demux(file, readers):
             raise UnreadableClip(
                 file.path, "truncated", "one of its packets is damaged or cut short; download it again"
             )
-        for frame in packet.decode():
+        for frame in _decoded(packet, readers[index]):
             readers[index].add(frame)
         if readers[index].is_complete:
             running.discard(index)
             if not running:
                 return
+
+
+def _decoded(packet, reader):
+    """Decode a packet; those before the first frame may be parts of one, after a jump into the file."""
+    try:
+        return packet.decode()
+    except av.error.InvalidDataError:
+        if reader.end > -math.inf:
+            raise
+        return []
 
 
 def _check_complete(file, readers, end):

@@ -9,9 +9,8 @@ from av.sidedata.sidedata import Type
 
 from avlearn.media import downmix
 
-MAX_DRIFT_SECONDS = (
-    0.04  # of audio from its time stamps, which jitter; silence is inserted, or sound dropped, beyond it
-)
+CLOCK = fractions.Fraction(1, 1_000_000)  # seconds; the containers' own units are as coarse as a frame
+MAX_DRIFT_SECONDS = 0.04  # of sound from its time stamps, which jitter; beyond it, silence is inserted or sound dropped
 UPRIGHT = (1, 0, 0, 1)  # the display matrix (a, b, c, d) of a frame stored upright
 
 
@@ -95,8 +94,8 @@ class VideoReader:
             self._flush()
             self._build(frame)
             self._stored_as = stored_as
-        frame.pts -= round(self._origin / frame.time_base)
-        frame.duration = max(0, round((end - self.time) / frame.time_base))
+        frame.pts = round((self.time - self._origin) / CLOCK)
+        frame.duration = max(0, round((end - self.time) / CLOCK))
         self._graph.vpush(frame)
         self._pull()
 
@@ -113,9 +112,7 @@ class VideoReader:
         self._graph = av.filter.Graph()
         self._graph.threads = 1
         self._graph.link_nodes(
-            self._graph.add_buffer(
-                width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
-            ),
+            self._graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=CLOCK),
             self._graph.add("fps", f"fps={self._rate}:round=up:start_time={float(start / self._rate)}"),
             # Size and colour conversion in two steps: libswscale has fast code for each but not for both at once, and
             # nearly every video (and the JPEG that a frame becomes) has colours at half resolution anyway.
@@ -201,7 +198,7 @@ class AudioReader:
             self._flush()
             self._build(frame)
             self._format = audio_format
-        frame.pts -= round(self._zero / frame.time_base)
+        frame.pts = round((time - self._zero) * frame.sample_rate)
         self._graph.push(frame)
         self._pull()
 
@@ -235,7 +232,7 @@ class AudioReader:
                 sample_rate=frame.sample_rate,
                 format=frame.format.name,
                 layout=frame.layout.name,
-                time_base=frame.time_base,
+                time_base=fractions.Fraction(1, frame.sample_rate),
             ),
             self._graph.add(
                 "aresample", f"sample_rate={self._rate}:async=1:min_hard_comp={MAX_DRIFT_SECONDS}:first_pts={first}"

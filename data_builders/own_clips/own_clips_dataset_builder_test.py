@@ -15,7 +15,7 @@ import pytest
 from data_builders.clips import listing, segments
 from data_builders.own_clips.own_clips_dataset_builder import Builder, Config, list_videos, split_slices
 from tests.helpers import build_dataset
-from tests.helpers.media_file import RATE, clicking, flashing, write
+from tests.helpers.media_file import RATE, clicking, flashing, plain, write
 from tests.helpers.paths import ROOT
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
@@ -231,3 +231,26 @@ def test_a_single_file_is_a_dataset(tmp_path):
     builder = build_dataset.build(Builder, QUICK, path, tmp_path / "data")
     assert split_of_clips(builder) == {"one:0": "test", "one:4": "test"}
     assert builder.info.features["labels"].feature.names == ["clip"]
+
+
+def test_a_video_of_unknown_length_is_used_to_its_end_and_a_truncated_one_is_listed_once(tmp_path):
+    folder = tmp_path / "videos"
+    for number in range(3):
+        video(folder / f"{number}.mp4", number)
+    plain(folder / "live.webm", 13.0, codecs=("libvpx", "libopus"), options={"live": "1"})
+    cut = plain(folder / "cut.mp4", 24.0, options={"movflags": "faststart"})
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    builder = build_dataset.build(Builder, QUICK, folder, tmp_path / "data")
+    built = set(split_of_clips(builder))
+    assert {clip for clip in built if clip.startswith("live")} == {"live:0", "live:4", "live:8"}
+    refused = [
+        clip
+        for split in build_dataset.coverage(builder)["splits"].values()
+        for reason, entry in split["not_built"].items()
+        for clip in entry["clip_ids"]
+        if reason == "truncated"
+    ]
+    whole = sorted(clip for clip in built if clip.startswith("cut"))
+    assert whole
+    assert whole == [f"cut:{4 * k}" for k in range(len(whole))]
+    assert refused == [f"cut:{4 * len(whole)}"]

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shlex
 
 import numpy as np
 from etils import epath
@@ -120,7 +121,8 @@ def read_coverage(split: built_dataset.Split) -> dict | None:
     try:
         return json.loads(file.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is damaged ({error}). {split.rebuild_hint}") from error
+        hint = f"The dataset can be used without it: rm {shlex.quote(str(file))}"
+        raise ValueError(f"{file} is damaged ({error}). {hint}") from error
 
 
 def describe(split: built_dataset.Split) -> dict[str, str]:

@@ -117,7 +117,7 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         """
         environment.escape_output()
         if (self.data_path / "coverage.json").exists():
-            self._check_existing(json.loads((self.data_path / "coverage.json").read_text()))
+            self._check_existing()
         super().download_and_prepare(**kwargs)
 
     def write_dataset(self, dl_manager, download_config) -> None:
@@ -162,7 +162,15 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         values = dataclasses.asdict(self.builder_config)
         return json.loads(json.dumps({key: values[key] for key in user_keys(self.builder_config)}))
 
-    def _check_existing(self, stored: dict) -> None:
+    def _check_existing(self) -> None:
+        again = f"mv {shlex.quote(str(self.data_path))} {shlex.quote(f'{self.data_path}{UNFINISHED}')}"
+        try:
+            stored = json.loads((self.data_path / "coverage.json").read_text())
+        except ValueError as error:
+            raise ValueError(
+                f"{self.data_path / 'coverage.json'} is damaged ({error}). To write it again, move the dataset and run "
+                f"the command again, which keeps the shards: {again}"
+            ) from error
         used = stored.get("config", {})
         for key, value in self._user_values().items():
             if used.get(key, value) != value:
@@ -174,8 +182,7 @@ class ClipsBuilder(tfds_internals.ShardFilesBuilder, skip_registration=True):
         built, expected = (sum(split[key] for split in splits) for key in ("built", "expected"))
         print(
             f"{self.info.full_name} exists, with {built:,} of {expected:,} clips (coverage.json) and is not changed. "
-            "To add later clips, move it and run the command again: "
-            f"mv {shlex.quote(str(self.data_path))} {shlex.quote(f'{self.data_path}{UNFINISHED}')}",
+            f"To add later clips, move it and run the command again: {again}",
             flush=True,
         )
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -243,6 +244,11 @@ def test_commands_are_quoted_for_the_shell(folder, tmp_path, capsys):
     SmallClips(config="plain", data_dir=data).download_and_prepare()
     path = f"{data}/small_clips/plain/1.0.0"
     assert f"run the command again: mv '{path}' '{path}.unfinished'\n" in capsys.readouterr().out
+    pathlib.Path(path, "coverage.json").write_text("{")
+    with pytest.raises(
+        ValueError, match=rf"coverage.json is damaged .*keeps the shards: mv '{path}' '{path}.unfinished'$"
+    ):
+        SmallClips(config="plain", data_dir=data).download_and_prepare()
     with pytest.raises(ValueError, match=r"""instead: --config='\{"frames_per_second": 5, .*\}'$"""):
         build(SmallClips, "plain", folder, tmp_path, max_examples_per_split=2)
 

@@ -351,7 +351,9 @@ def test_page_without_a_workdir_and_datasets_that_are_not_built(tiny_world, tmp_
 
 
 def test_damaged_coverage_names_the_file(world, tmp_path):
-    shutil.copytree(world, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "synthetic_av" / "tiny" / "1.0.0" / "coverage.json").write_text("{")
-    with pytest.raises(ValueError, match=r"coverage\.json is damaged .* Build it again"):
-        inspect_dataset.read_coverage(built_dataset.open_split("synthetic_av/tiny", tmp_path, "test"))
+    data_dir = tmp_path / "my data"
+    shutil.copytree(world, data_dir)
+    file = data_dir / "synthetic_av" / "tiny" / "1.0.0" / "coverage.json"
+    file.write_text("{")
+    with pytest.raises(ValueError, match=rf"^{file} is damaged .* The dataset can be used without it: rm '{file}'$"):
+        inspect_dataset.read_coverage(built_dataset.open_split("synthetic_av/tiny", data_dir, "test"))

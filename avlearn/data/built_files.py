@@ -74,7 +74,8 @@ def open_dataset(dataset: str, data_dir: str | os.PathLike) -> BuiltDataset:
         raise ValueError(_not_built(dataset, data_dir))
     version = str(versions[-1])
     folder = data_dir / dataset / version
-    rebuild_hint = f"Build it again: rm -r {shlex.quote(str(folder))} && {build_command(dataset, data_dir)}"
+    moved = f"mv {shlex.quote(str(folder))} {shlex.quote(f'{folder}.old')}"  # most of its shards are intact
+    rebuild_hint = f"Build it again: {moved} && {build_command(dataset, data_dir)}"
     info = _read_info(folder)
     written = info.metadata.get("schema_version") if info.metadata is not None else None
     if written != schema.SCHEMA_VERSION:

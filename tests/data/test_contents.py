@@ -245,7 +245,11 @@ def test_commands_are_quoted_for_the_shell(tmp_path):
     with pytest.raises(ValueError, match=f"avlearn contents '{version}'$"):
         built_dataset.open_split(synthetic_records.DATASET, data_dir, "train")
     (version / SHARD).unlink()
-    with pytest.raises(ValueError, match=rf"rm -r '{version}' && tfds build .* --data_dir='{data_dir}'$"):
+    moved = rf"mv '{version}' '{version}\.old' && tfds build .* --data_dir='{data_dir}'$"
+    with pytest.raises(ValueError, match=moved):
+        built_dataset.open_split(synthetic_records.DATASET, data_dir, "train")
+    version.rename(f"{version}.old")
+    with pytest.raises(ValueError, match="is not built in"):  # so that the second command builds it
         built_dataset.open_split(synthetic_records.DATASET, data_dir, "train")
 
 
@@ -352,5 +356,5 @@ def test_a_damaged_table_is_rewritten_before_the_dataset_is_rebuilt(tmp_path):
     table.write_bytes(table.read_bytes().replace(b"video", b"Video", 1))
     split = built_dataset.open_split(synthetic_records.DATASET, tmp_path, "train")
     first = rf"First run `avlearn contents {version}`"
-    with pytest.raises(ValueError, match=rf"its checksum is wrong\. {first}.*Build it again: rm"):
+    with pytest.raises(ValueError, match=rf"its checksum is wrong\. {first}.*Build it again: mv"):
         split.clip_ids(np.arange(len(split)))

@@ -240,10 +240,8 @@ def test_what_few_clips_allow_is_checked_before_the_first_step(config, tmp_path,
     with caplog.at_level("INFO", "avlearn"):
         found = evaluated(config, tmp_path / "few")["avc_accuracy"]
     assert (found["draws"], found["items"], found["items_expected"]) == (3, 16, 16)
-    said = (
-        "avc_accuracy: 3 negatives of each frame, not 5 (--config.evaluation.avc_accuracy.pair_draws), since the split "
-    )
-    assert said in caplog.text
+    said = "avc_accuracy: 3 negatives of each frame, not 5 (--config.evaluation.avc_accuracy.pair_draws): the split "
+    assert f"{said}'test[:4]' of synthetic_av/tiny has few clips." in caplog.text
     config.evaluation.split = "test[:1]"
     with pytest.raises(
         ValueError, match=r"^avc_accuracy: the split 'test\[:1\]' .* has a single clip.*evaluation.split"

@@ -2,6 +2,7 @@
 
 import contextlib
 import fractions
+import functools
 import math
 import os
 import pathlib
@@ -114,6 +115,17 @@ class MediaFile:
         """Whether the file ends before the container's structure does; None for containers that do not tell."""
         return missing_bytes.cut_short(self.path, self.container.format.name)
 
+    @functools.cached_property
+    def is_whole(self) -> bool:
+        """Whether the container's structure is complete, and its packets go on to the declared end.
+
+        They do not in a download that fills what is missing with zeros.
+        """
+        if self.cut_short is not False or self.end is None:
+            return False
+        self._go_to(self.start - 1)
+        return self._end_of_packets(tuple(self.container.streams)) >= self.end - DECLARED_TOLERANCE_SECONDS
+
     def track_end(self, stream) -> fractions.Fraction | None:
         """Return the end that the container states for a track; None if it states none."""
         if not (self.states_tracks and stream.duration):
@@ -183,14 +195,18 @@ class MediaFile:
 
     def measured_seconds(self) -> float:
         """Return the length of what the file has, from its packets, without decoding them."""
+        streams = [stream for stream in self.container.streams if stream.type in ("video", "audio")]
+        return float(self._end_of_packets(streams) - self.start)
+
+    def _end_of_packets(self, streams):
         end = self.start
         with contextlib.suppress(av.error.FFmpegError):
-            for packet in self.packets([s for s in self.container.streams if s.type in ("video", "audio")]):
+            for packet in self.packets(streams):
                 if packet.is_corrupt and self.flags_damage:
                     break
                 if packet.pts is not None:
                     end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
-        return float(end - self.start)
+        return end
 
     def _check_aspect(self, stream):
         shape = stream.width * (stream.sample_aspect_ratio or 1), stream.height

@@ -381,3 +381,39 @@ def test_a_missing_end_is_found_by_the_sizes_in_the_file(tmp_path, format_name, 
     path = tmp_path / "file"
     path.write_bytes(data)
     assert missing_bytes.cut_short(path, format_name) is cut_short
+
+
+def _overwritten(path, kind, byte):
+    """Replace each packet of a kind of track by a byte; return the path."""
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        stream = next(stream for stream in container.streams if stream.type == kind)
+        for packet in container.demux(stream):
+            if packet.size:
+                data[packet.pos : packet.pos + packet.size] = bytes([byte]) * packet.size
+    path.write_bytes(data)
+    return path
+
+
+def test_a_track_whose_packets_are_all_damaged_is_unreadable(tmp_path):
+    assert _refused(_overwritten(plain(tmp_path / "a.mp4"), "video", 255)).startswith("unreadable: ")
+    assert _refused(_overwritten(plain(tmp_path / "b.mp4"), "audio", 255)).startswith("unreadable: ")
+
+
+@pytest.mark.parametrize("duration_seconds", [None, 2])
+def test_an_audio_track_without_sound_is_empty(tmp_path, duration_seconds):
+    path = write_tracks(tmp_path / "a.mkv", Video(flashing(TIMES, 0.8)), Audio(np.zeros((1, 0), np.float32)))
+    with pytest.raises(decode.UnreadableClip, match="empty: no sound in the requested part"):
+        decode.read_clip(path, duration_seconds=duration_seconds)
+
+
+@pytest.mark.parametrize(("name", "codecs"), [("a.mkv", ("libx264", "aac")), ("a.webm", ("libvpx", "libopus"))])
+def test_an_end_of_zeros_is_missing(tmp_path, name, codecs):
+    path = plain(tmp_path / name, 8.0, codecs=codecs)
+    data = path.read_bytes()
+    with av.open(str(path)) as container:
+        packet = next(packet for packet in container.demux(audio=0) if packet.pts * packet.time_base > 4)
+    end = data.index(bytes(packet)) + packet.size
+    path.write_bytes(data[:end] + bytes(len(data) - end))
+    assert _refused(path).startswith("truncated: its ")
+    _check_good(decode.read_clip(path, duration_seconds=2, short_side=32))

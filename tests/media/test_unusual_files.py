@@ -365,6 +365,7 @@ FTYP = bytes([0, 0, 0, 8]) + b"ftyp"
         (MP4, FTYP + bytes([0, 0, 0, 1]) + b"mdat" + (24).to_bytes(8, "big") + bytes(8), False),
         (MP4, FTYP + bytes([0, 0, 0, 1]) + b"mdat" + (24).to_bytes(8, "big") + bytes(7), True),
         (MP4, FTYP + bytes(4) + b"mdat" + bytes(7), False),  # to the end of the file
+        (MP4, FTYP + bytes([0, 0, 0, 8]) + b"emsg" + bytes([0, 0, 0, 16]) + b"mdat" + bytes(7), True),  # of a stream
         (MP4, FTYP + bytes([9, 0, 0, 0]) + b"junk", False),
         (MATROSKA, b"\x1a\x45\xdf\xa3\x84\0\0\0\0\x18\x53\x80\x67\x88" + bytes(8), False),
         (MATROSKA, b"\x1a\x45\xdf\xa3\x84\0\0\0\0\x18\x53\x80\x67\x88" + bytes(7), True),

@@ -21,6 +21,7 @@ STATE_NO_TRACK_END = (*STATE_END, "asf")  # whatever libav fills in
 # Encoder padding makes a track differ from its declared length; a larger difference means a truncated file, or a last
 # picture that is held.
 DECLARED_TOLERANCE_SECONDS = 0.1
+WHOLE_TOLERANCE_SECONDS = 1  # the last packet of a slow track may not state how long it lasts
 SEEK_MARGINS_SECONDS = (0.25, 1, 10, math.inf)  # the first is for audio codecs, whose first samples need earlier ones
 MAX_ASPECT = 20  # of a picture; more would take gigabytes at the usual short side
 # Titles may be in any encoding; PyAV accepts that from version 19 on.
@@ -124,7 +125,7 @@ class MediaFile:
         if self.cut_short is not False or self.end is None:
             return False
         self._go_to(self.start - 1)
-        return self._end_of_packets(tuple(self.container.streams)) >= self.end - DECLARED_TOLERANCE_SECONDS
+        return self._end_of_packets(tuple(self.container.streams)) >= self.end - WHOLE_TOLERANCE_SECONDS
 
     def track_end(self, stream) -> fractions.Fraction | None:
         """Return the end that the container states for a track; None if it states none."""

@@ -1,5 +1,6 @@
 """Files that phones, browsers, cameras and editors write: their tracks, channels, lengths and time stamps."""
 
+import struct
 import types
 from fractions import Fraction
 
@@ -418,3 +419,34 @@ def test_an_end_of_zeros_is_missing(tmp_path, name, codecs):
     path.write_bytes(data[:end] + bytes(len(data) - end))
     assert _refused(path).startswith("truncated: its ")
     _check_good(decode.read_clip(path, duration_seconds=2, short_side=32))
+
+
+@pytest.mark.parametrize(
+    ("first_time", "time", "track_end", "expected"),
+    [
+        (0, 3.9, None, 4),
+        (0, 3.9, 9, 9),  # the last picture is held
+        (0, 3.9, 4.08, 4),
+        (0, 3.9, 2, 4),  # a length that leaves out later fragments
+        (0, 0, None, 7),  # a still picture is shown until the end of the file
+        (3.9, 3.9, None, 4),  # the last picture of a track whose beginning is not in the requested part
+    ],
+)
+def test_the_video_ends_where_its_last_picture_does(first_time, time, track_end, expected):
+    stream = types.SimpleNamespace(start_time=None, time_base=Fraction(1, CLOCK))
+    reader = types.SimpleNamespace(first_time=first_time, time=time, end=4, stream=stream)
+    file = types.SimpleNamespace(end=7, track_end=lambda stream: track_end)
+    assert decode._video_end(file, reader) == expected
+
+
+def test_a_length_in_place_of_the_end_of_a_late_start_is_understood(tmp_path):
+    times = TIMES + 100
+    path = write_tracks(
+        tmp_path / "a.mkv", Video(flashing(TIMES, 0.8), times=times), Audio(clicking(2, 0.8), start=100.0)
+    )
+    data, mark = path.read_bytes(), b"\x44\x89\x88"  # of the segment's duration, milliseconds
+    at = data.index(mark) + len(mark)
+    assert struct.unpack(">d", data[at : at + 8])[0] == pytest.approx(102_000, abs=50)
+    path.write_bytes(data[:at] + struct.pack(">d", 2000.0) + data[at + 8 :])
+    _check_good(decode.read_clip(path, short_side=32))
+    assert decode.length(path).seconds == pytest.approx(2, abs=0.05)

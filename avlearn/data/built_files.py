@@ -160,11 +160,15 @@ def _instructed(dataset: BuiltDataset, split: str) -> list[Part]:
             f"them in TFDS's syntax: train+test, all, train[:10%] ({error})"
         ) from error
     parts = [Part(os.fspath(each.filename), each.examples_in_shard, each.skip, each.take) for each in instructions]
-    clips = [(part.file, number) for part in parts for number in range(part.first, part.first + part.count)]
-    if len(set(clips)) < len(clips):
+    twice, reached = 0, ("", 0)
+    for file, first, end in sorted((part.file, part.first, part.first + part.count) for part in parts):
+        seen = reached[1] if file == reached[0] else 0  # clips of the file before this one are in earlier parts
+        twice += max(0, min(end, seen) - first)
+        reached = (file, max(end, seen))
+    if twice:
         raise ValueError(
-            f"the split {split!r} of {dataset.name} {dataset.version} names {len(clips) - len(set(clips))} of its "
-            f"{len(clips)} clips twice; name parts that do not overlap"
+            f"the split {split!r} of {dataset.name} {dataset.version} names {twice} of its "
+            f"{sum(part.count for part in parts)} clips twice; name parts that do not overlap"
         )
     return parts
 

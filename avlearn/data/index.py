@@ -53,11 +53,12 @@ def scan_shards(files: Sequence[str], shard_lengths: Sequence[int], rebuild_hint
     """
     with ThreadPoolExecutor(SCAN_THREADS) as pool:
         shards = list(pool.map(functools.partial(_scan, rebuild_hint=rebuild_hint), files, shard_lengths))
-    first: dict[int, str] = {}
+    first: dict[tuple[int, int], Shard] = {}  # of 65,536 shards, two have the same checksum by chance
     for shard in shards:
-        if len(shard.offset) and (other := first.setdefault(shard.checksum, shard.file)) != shard.file:
+        other = first.setdefault((shard.checksum, shard.num_bytes), shard)
+        if len(shard.offset) and other is not shard and np.array_equal(shard.offset, other.offset):
             raise ValueError(
-                f"{shard.file} has the same records as {other}: one was copied over the other. {rebuild_hint}"
+                f"{shard.file} has the same records as {other.file}: one was copied over the other. {rebuild_hint}"
             )
     return shards
 

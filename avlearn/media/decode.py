@@ -84,6 +84,8 @@ def read_clip(
         _decode(file, (frame_reader, audio_reader), zero, end)
         if not frame_reader.in_order:  # H.264 with B-frames in AVI, which has no time stamps: libav guesses wrong ones
             raise UnreadableClip(path, "unreadable", "the time stamps of its frames go backwards; re-encode it as mp4")
+        if audio_reader.end == -math.inf:
+            raise UnreadableClip(path, "empty", f"no sound in the requested part, from {start_seconds} s on")
         video_end = _video_end(file, frame_reader)
         slots, frames = frame_reader.finish(min(video_end, audio_reader.end) if end == math.inf else video_end)
         waveform = audio_reader.finish()
@@ -201,7 +203,7 @@ def _cut_or_pad(waveform, duration_seconds, sample_rate_hz):
 
 def _demux(file, readers):
     """Add decoded frames to the readers until all have reached the end of the clip or the file ends."""
-    running = set(readers)
+    running, faults = set(readers), {}
     for packet in file.packets([reader.stream for reader in readers.values()]):
         index = packet.stream.index  # `stream_index` of the packets that flush the decoders is always 0
         if index not in running:
@@ -210,22 +212,21 @@ def _demux(file, readers):
             raise UnreadableClip(
                 file.path, "truncated", "one of its packets is damaged or cut short; download it again"
             )
-        for frame in _decoded(packet, readers[index]):
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError as error:
+            if readers[index].end > -math.inf:
+                raise
+            faults[index], frames = error, []  # packets before the first frame may be parts of one, after a jump
+        for frame in frames:
             readers[index].add(frame)
         if readers[index].is_complete:
             running.discard(index)
             if not running:
                 return
-
-
-def _decoded(packet, reader):
-    """Decode a packet; those before the first frame may be parts of one, after a jump into the file."""
-    try:
-        return packet.decode()
-    except av.error.InvalidDataError:
-        if reader.end > -math.inf:
-            raise
-        return []
+    for index, error in faults.items():
+        if readers[index].end == -math.inf:
+            raise error
 
 
 def _check_complete(file, readers, end):
@@ -234,7 +235,7 @@ def _check_complete(file, readers, end):
         declared, reached = file.track_end(reader.stream), reader.end
         if declared is None:  # only the longest track's end is declared
             declared, reached = file.end, max(reader.end for reader in readers)
-        if declared is None or reached >= min(declared, end) - DECLARED_TOLERANCE_SECONDS or file.cut_short is False:
+        if declared is None or reached >= min(declared, end) - DECLARED_TOLERANCE_SECONDS or file.is_whole:
             continue
         kind = reader.stream.type
         ends = (

@@ -2,6 +2,7 @@
 
 import contextlib
 import fractions
+import functools
 import math
 import os
 import pathlib
@@ -20,6 +21,7 @@ STATE_NO_TRACK_END = (*STATE_END, "asf")  # whatever libav fills in
 # Encoder padding makes a track differ from its declared length; a larger difference means a truncated file, or a last
 # picture that is held.
 DECLARED_TOLERANCE_SECONDS = 0.1
+WHOLE_TOLERANCE_SECONDS = 1  # the last packet of a slow track may not state how long it lasts
 SEEK_MARGINS_SECONDS = (0.25, 1, 10, math.inf)  # the first is for audio codecs, whose first samples need earlier ones
 MAX_ASPECT = 20  # of a picture; more would take gigabytes at the usual short side
 # Titles may be in any encoding; PyAV accepts that from version 19 on.
@@ -114,6 +116,17 @@ class MediaFile:
         """Whether the file ends before the container's structure does; None for containers that do not tell."""
         return missing_bytes.cut_short(self.path, self.container.format.name)
 
+    @functools.cached_property
+    def is_whole(self) -> bool:
+        """Whether the container's structure is complete, and its packets go on to the declared end.
+
+        They do not in a download that fills what is missing with zeros.
+        """
+        if self.cut_short is not False or self.end is None:
+            return False
+        self._go_to(self.start - 1)
+        return self._end_of_packets(tuple(self.container.streams)) >= self.end - WHOLE_TOLERANCE_SECONDS
+
     def track_end(self, stream) -> fractions.Fraction | None:
         """Return the end that the container states for a track; None if it states none."""
         if not (self.states_tracks and stream.duration):
@@ -183,14 +196,18 @@ class MediaFile:
 
     def measured_seconds(self) -> float:
         """Return the length of what the file has, from its packets, without decoding them."""
+        streams = [stream for stream in self.container.streams if stream.type in ("video", "audio")]
+        return float(self._end_of_packets(streams) - self.start)
+
+    def _end_of_packets(self, streams):
         end = self.start
         with contextlib.suppress(av.error.FFmpegError):
-            for packet in self.packets([s for s in self.container.streams if s.type in ("video", "audio")]):
+            for packet in self.packets(streams):
                 if packet.is_corrupt and self.flags_damage:
                     break
                 if packet.pts is not None:
                     end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
-        return float(end - self.start)
+        return end
 
     def _check_aspect(self, stream):
         shape = stream.width * (stream.sample_aspect_ratio or 1), stream.height

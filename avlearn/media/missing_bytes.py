@@ -6,7 +6,10 @@ The time of a file's end cannot tell: a last picture may be held, and a subtitle
 import os
 from typing import BinaryIO
 
-MP4_BOXES = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"uuid", b"meta", b"sidx", b"mfra")
+MP4_BOXES = (
+    *(b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"uuid", b"meta", b"sidx", b"ssix"),
+    *(b"mfra", b"emsg", b"prft", b"pdin", b"udta", b"pnot", b"PICT"),
+)
 EBML, SEGMENT = 0x1A45DFA3, 0x18538067
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # id of the object that states the file's size
 ASF_HEADER_BYTES = 65_536

@@ -1,14 +1,17 @@
 """Lists of files kept on disk, so that two million clips need no more memory than two hundred."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
 import sqlite3
 from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, Mapping
+from typing import BinaryIO
 
 import tqdm
 
 UNUSABLE = "(refused AND NOT built)"
+END_BYTES = 4096
 
 
 def temporary() -> sqlite3.Connection:
@@ -117,26 +120,35 @@ class Listing:
     def drop_copies(self) -> None:
         """Keep the first by path of the files with the same contents; so one file with several names is one clip.
 
-        Only files of the same size are read. Empty files are kept: the build reports each of them.
+        Files of the same size are compared by their ends first; only those that have the same ends are read in full.
+        Empty files are kept: the build reports each of them.
         """
-        sizes, contents = "sizes (num_bytes INTEGER, path TEXT)", "contents (digest BLOB PRIMARY KEY, path TEXT)"
-        for table in (sizes, contents):
+        sizes, ends = "sizes (num_bytes INTEGER, path TEXT)", "ends (digest BLOB, path TEXT)"
+        for table in (sizes, ends, "contents (digest BLOB PRIMARY KEY, path TEXT)"):
             self._database.execute(f"CREATE TABLE {table}")
         paths = QueryColumn(self._database, "SELECT path FROM first")
         rows = ((os.path.getsize(self._folder / path), path) for path in paths)
         self._database.executemany("INSERT INTO sizes VALUES (?, ?)", rows)
         shared = "SELECT num_bytes FROM sizes WHERE num_bytes > 0 GROUP BY num_bytes HAVING COUNT(*) > 1"
-        paths = QueryColumn(self._database, f"SELECT path FROM sizes WHERE num_bytes IN ({shared}) ORDER BY path")
-        for path in tqdm.tqdm(paths, desc="comparing files of the same size", unit="file", delay=2):
-            try:
-                with open(self._folder / path, "rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").digest()
-            except OSError:  # the build reports it
-                continue
-            if not self._database.execute("INSERT OR IGNORE INTO contents VALUES (?, ?)", (digest, path)).rowcount:
+        paths = QueryColumn(self._database, f"SELECT path FROM sizes WHERE num_bytes IN ({shared})")
+        rows = self._digests(paths, _ends_digest, "comparing the ends of files of the same size")
+        self._database.executemany("INSERT INTO ends VALUES (?, ?)", rows)
+        shared = "SELECT digest FROM ends GROUP BY digest HAVING COUNT(*) > 1"
+        paths = QueryColumn(self._database, f"SELECT path FROM ends WHERE digest IN ({shared}) ORDER BY path")
+        for row in self._digests(paths, _digest, "comparing files with the same ends"):
+            if not self._database.execute("INSERT OR IGNORE INTO contents VALUES (?, ?)", row).rowcount:
+                digest, path = row
                 insert = "INSERT INTO duplicates SELECT 'contents', ?, path FROM contents WHERE digest = ?"
                 self._database.execute(insert, (path, digest))
         self._database.execute("DELETE FROM first WHERE path IN (SELECT path FROM duplicates)")
+
+    def _digests(
+        self, paths: QueryColumn, digest: Callable[[BinaryIO], bytes], description: str
+    ) -> Iterator[tuple[bytes, str]]:
+        """Yield the digest and the path of each file that can be read; the build reports the others."""
+        for path in tqdm.tqdm(paths, desc=description, unit="file", delay=2):
+            with contextlib.suppress(OSError), open(self._folder / path, "rb") as file:
+                yield digest(file), path
 
     def relative_paths(self, part: slice) -> QueryColumn:
         """Return part of the files, as paths below the folder, by a hash of these paths; unusable ones come last."""
@@ -152,3 +164,15 @@ class Listing:
     def unusable(self) -> int:
         """Number of recorded clips without anything built."""
         return self._database.execute(f"SELECT COUNT(*) FROM first WHERE {UNUSABLE}").fetchone()[0]
+
+
+def _digest(file: BinaryIO) -> bytes:
+    return hashlib.file_digest(file, "sha256").digest()
+
+
+def _ends_digest(file: BinaryIO) -> bytes:
+    """Return a digest of the size of a file, its beginning and its end."""
+    begin = file.read(END_BYTES)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - END_BYTES))
+    return hashlib.sha256(b"%d " % size + begin + file.read(END_BYTES)).digest()

@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from data_builders.clips import clip_files
+from data_builders.clips import listing as listing_module
 from data_builders.clips.listing import Listing
 
 COUNT = 5000
@@ -30,6 +31,26 @@ def test_the_first_file_of_each_content_is_listed(tmp_path):
     listing.drop_copies()
     assert list(listing.names) == ["0", "a", "b", "e", "f"]
     assert list(listing.same_contents) == ["c: a is used", "d: 0 is used"]
+
+
+def test_only_files_with_the_same_ends_are_read_in_full(tmp_path, monkeypatch):
+    ends, middle = b"x" * listing_module.END_BYTES, b"middle"
+    contents = {
+        "a": ends + middle + ends,
+        "b": ends + middle[::-1] + ends,
+        "c": b"y" + ends + middle[1:] + ends,
+        "d": ends + middle + ends[1:] + b"z",
+        "e": ends + middle + ends,
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    read = []
+    digest = listing_module._digest
+    monkeypatch.setattr(listing_module, "_digest", lambda file: read.append(file.name) or digest(file))
+    listing = Listing(tmp_path, [str(tmp_path / name) for name in contents], str)
+    listing.drop_copies()
+    assert read == [str(tmp_path / name) for name in "abe"]
+    assert list(listing.same_contents) == ["e: a is used"]
 
 
 def test_files_without_a_record_come_last():

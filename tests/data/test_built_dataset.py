@@ -1,10 +1,15 @@
 import json
 import shutil
+import tracemalloc
+import types
+from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
+from avlearn.data import built_files
 from avlearn.data.built_dataset import open_split
 from tests.helpers import synthetic_records
 
@@ -118,6 +123,18 @@ def test_sums_and_parts_of_splits(name, parts, in_full, tmp_path):
     assert train.shared_with(split) == len(set(ids_of("train")) & set(expected))
 
 
+def test_parts_of_a_large_split_take_no_memory_per_clip():
+    instruction = types.SimpleNamespace(filename="a", examples_in_shard=100_000, skip=5, take=90_000)
+    splits = {"train[:9%]": types.SimpleNamespace(file_instructions=[instruction])}
+    dataset = built_files.BuiltDataset("a", "1.0.0", mock.Mock(tfds.core.DatasetInfo, splits=splits), "")
+    tracemalloc.start()
+    try:
+        assert built_files._instructed(dataset, "train[:9%]")[0].count == 90_000
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -127,6 +144,7 @@ def test_sums_and_parts_of_splits(name, parts, in_full, tmp_path):
         ("train[:200%]", r"no split 'train\[:200%\]'"),
         ("train[4:4]", r"the split 'train\[4:4\]' of coded/small 1\.0\.0 is empty"),
         ("train+train[:10%]", r"'train\+train\[:10%\]' of coded/small 1\.0\.0 names 3 of its 29 clips twice"),
+        ("train[:9]+train[8:12]+train[3:5]", r"names 3 of its 15 clips twice"),
     ],
 )
 def test_splits_that_cannot_be(name, message):

@@ -1,5 +1,6 @@
 """Files that phones, browsers, cameras and editors write: their tracks, channels, lengths and time stamps."""
 
+import struct
 import types
 from fractions import Fraction
 
@@ -365,6 +366,7 @@ FTYP = bytes([0, 0, 0, 8]) + b"ftyp"
         (MP4, FTYP + bytes([0, 0, 0, 1]) + b"mdat" + (24).to_bytes(8, "big") + bytes(8), False),
         (MP4, FTYP + bytes([0, 0, 0, 1]) + b"mdat" + (24).to_bytes(8, "big") + bytes(7), True),
         (MP4, FTYP + bytes(4) + b"mdat" + bytes(7), False),  # to the end of the file
+        (MP4, FTYP + bytes([0, 0, 0, 8]) + b"emsg" + bytes([0, 0, 0, 16]) + b"mdat" + bytes(7), True),  # of a stream
         (MP4, FTYP + bytes([9, 0, 0, 0]) + b"junk", False),
         (MATROSKA, b"\x1a\x45\xdf\xa3\x84\0\0\0\0\x18\x53\x80\x67\x88" + bytes(8), False),
         (MATROSKA, b"\x1a\x45\xdf\xa3\x84\0\0\0\0\x18\x53\x80\x67\x88" + bytes(7), True),
@@ -381,3 +383,70 @@ def test_a_missing_end_is_found_by_the_sizes_in_the_file(tmp_path, format_name, 
     path = tmp_path / "file"
     path.write_bytes(data)
     assert missing_bytes.cut_short(path, format_name) is cut_short
+
+
+def _overwritten(path, kind, byte):
+    """Replace each packet of a kind of track by a byte; return the path."""
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        stream = next(stream for stream in container.streams if stream.type == kind)
+        for packet in container.demux(stream):
+            if packet.size:
+                data[packet.pos : packet.pos + packet.size] = bytes([byte]) * packet.size
+    path.write_bytes(data)
+    return path
+
+
+def test_a_track_whose_packets_are_all_damaged_is_unreadable(tmp_path):
+    assert _refused(_overwritten(plain(tmp_path / "a.mp4"), "video", 255)).startswith("unreadable: ")
+    assert _refused(_overwritten(plain(tmp_path / "b.mp4"), "audio", 255)).startswith("unreadable: ")
+
+
+@pytest.mark.parametrize("duration_seconds", [None, 2])
+def test_an_audio_track_without_sound_is_empty(tmp_path, duration_seconds):
+    path = write_tracks(tmp_path / "a.mkv", Video(flashing(TIMES, 0.8)), Audio(np.zeros((1, 0), np.float32)))
+    with pytest.raises(decode.UnreadableClip, match="empty: no sound in the requested part"):
+        decode.read_clip(path, duration_seconds=duration_seconds)
+
+
+@pytest.mark.parametrize(("name", "codecs"), [("a.mkv", ("libx264", "aac")), ("a.webm", ("libvpx", "libopus"))])
+def test_an_end_of_zeros_is_missing(tmp_path, name, codecs):
+    path = plain(tmp_path / name, 8.0, codecs=codecs)
+    data = path.read_bytes()
+    with av.open(str(path)) as container:
+        packet = next(packet for packet in container.demux(audio=0) if packet.pts * packet.time_base > 4)
+    end = data.index(bytes(packet)) + packet.size
+    path.write_bytes(data[:end] + bytes(len(data) - end))
+    assert _refused(path).startswith("truncated: its ")
+    _check_good(decode.read_clip(path, duration_seconds=2, short_side=32))
+
+
+@pytest.mark.parametrize(
+    ("first_time", "time", "track_end", "expected"),
+    [
+        (0, 3.9, None, 4),
+        (0, 3.9, 9, 9),  # the last picture is held
+        (0, 3.9, 4.08, 4),
+        (0, 3.9, 2, 4),  # a length that leaves out later fragments
+        (0, 0, None, 7),  # a still picture is shown until the end of the file
+        (3.9, 3.9, None, 4),  # the last picture of a track whose beginning is not in the requested part
+    ],
+)
+def test_the_video_ends_where_its_last_picture_does(first_time, time, track_end, expected):
+    stream = types.SimpleNamespace(start_time=None, time_base=Fraction(1, CLOCK))
+    reader = types.SimpleNamespace(first_time=first_time, time=time, end=4, stream=stream)
+    file = types.SimpleNamespace(end=7, track_end=lambda stream: track_end)
+    assert decode._video_end(file, reader) == expected
+
+
+def test_a_length_in_place_of_the_end_of_a_late_start_is_understood(tmp_path):
+    times = TIMES + 100
+    path = write_tracks(
+        tmp_path / "a.mkv", Video(flashing(TIMES, 0.8), times=times), Audio(clicking(2, 0.8), start=100.0)
+    )
+    data, mark = path.read_bytes(), b"\x44\x89\x88"  # of the segment's duration, milliseconds
+    at = data.index(mark) + len(mark)
+    assert struct.unpack(">d", data[at : at + 8])[0] == pytest.approx(102_000, abs=50)
+    path.write_bytes(data[:at] + struct.pack(">d", 2000.0) + data[at + 8 :])
+    _check_good(decode.read_clip(path, short_side=32))
+    assert decode.length(path).seconds == pytest.approx(2, abs=0.05)

@@ -127,6 +127,15 @@ def test_another_config_checkpoint_or_dataset_begins_anew(built, checkpoints, tm
     assert "kept" not in log.text
 
 
+def test_what_is_damaged_is_computed_again(tmp_path, log):
+    for computed in (1, 2):
+        found = unfinished.Unfinished(tmp_path, "same").keep("arrays", lambda n=computed: {"a": np.full(9, n)})
+        np.testing.assert_array_equal(found["a"], computed)
+        [path] = tmp_path.glob("*/*.npz")
+        path.write_bytes(path.read_bytes()[:100])
+    assert log.text.count("it is computed again") == 1
+
+
 def test_without_space_to_keep_them_the_evaluation_still_ends(built, checkpoints, whole, tmp_path, monkeypatch, log):
     def full(*_):
         raise OSError(28, "No space left on device")

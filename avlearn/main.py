@@ -103,13 +103,13 @@ def run(
         with workdirs.taken(workdir / "evaluation"):
             follow.follow(built, Checkpoints(directory, read_only=True, **stored), workdir / "evaluation")
         return
-    workdirs.check_same_run(workdir, config)
+    workdirs.check_same_run(workdir, config)  # `taken` checks it again: another run may have ended in the meantime
     workdirs.check_writable(workdir)
     if arrays is not None:
         evaluate.score(config, workdir, pathlib.Path(arrays))
     elif mode == "train":
         built = experiment.build(config, workdir, preemption=preemption)
-        with workdirs.taken(workdir):
+        with workdirs.taken(workdir, config):
             train.train(built, profile=profile)
             if config.evaluation.after_training:
                 evaluate.evaluate(built.evaluation.with_named(evaluators_named), built.checkpoints, workdir)
@@ -117,7 +117,7 @@ def run(
         built = assembly.build_evaluation(config, preemption=preemption).with_named(evaluators_named)
         checkpoints = Checkpoints(directory, read_only=True, **stored)
         checkpoints.check_present(config.evaluation.checkpoint)
-        with workdirs.taken(workdir):
+        with workdirs.taken(workdir, config):
             evaluate.evaluate(built, checkpoints, workdir)
 
 

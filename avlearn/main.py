@@ -185,6 +185,8 @@ def main(arguments: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments {arguments[1:]}; all settings are flags: --config.train.steps=10.")
     if CONFIG.value is None:
         raise app.UsageError("--config is missing, for example --config=configs/avenet.py:miniature.")
+    if WORKDIR.value == "":  # of a variable of the shell that is not set; it would be the current directory
+        raise app.UsageError("--workdir is empty; name a directory, or leave the flag out: runs/CONFIG.")
     try:
         config = CONFIG.value
         named = "evaluation.evaluators" in config_flags.get_override_values(flags.FLAGS["config"])

@@ -48,10 +48,12 @@ def read_json(path: pathlib.Path, remedy: str) -> dict:
       remedy: sentence for the error: what to do if the file is damaged.
 
     Raises:
-      ValueError: the file is damaged.
+      ValueError: the file is damaged or cannot be read.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}). {remedy}") from error
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}). {remedy}") from error
     if not isinstance(found, dict):

@@ -11,7 +11,7 @@ import pytest
 from absl.testing import flagsaver
 
 from avlearn import main
-from avlearn.commands import evaluate
+from avlearn.commands import evaluate, report
 from avlearn.evaluation import array_files, assembly, unfinished
 from avlearn.runs.checkpoint import Checkpoints
 from avlearn.runs.preemption import Preempted, Preemption
@@ -198,6 +198,11 @@ def test_the_command_knows_whether_the_user_has_named_the_evaluators(given, name
     with flagsaver.flagsaver():
         main.main(main.parse_flags(arguments))
     assert passed == [named]
+
+
+def test_a_report_on_the_current_directory_has_its_name(whole, monkeypatch):
+    monkeypatch.chdir(whole)
+    assert report.load(pathlib.Path(".")).name == whole.name
 
 
 def test_the_page_names_the_training_data_of_the_checkpoint(built, whole, checkpoints, tmp_path):

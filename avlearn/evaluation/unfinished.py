@@ -4,7 +4,6 @@ import hashlib
 import logging
 import os
 import pathlib
-import re
 import shutil
 from collections.abc import Callable, Iterable
 
@@ -70,7 +69,7 @@ class Unfinished:
         Raises:
           ValueError: this process cannot read what the first one reads.
         """
-        path = self._folder / (re.sub(r"[^\w.+]+", "-", name) + ".npz")
+        path = self._folder / f"{hashlib.sha256(name.encode()).hexdigest()}.npz"  # names may differ in [:9] alone
         kept = _read(path)
         if processes.agreed(kept is not None):
             if kept is None:

@@ -127,6 +127,14 @@ def test_another_config_checkpoint_or_dataset_begins_anew(built, checkpoints, tm
     assert "kept" not in log.text
 
 
+def test_parts_of_a_split_are_kept_apart(tmp_path):
+    """In one evaluation on both, by `also_on`."""
+    kept = unfinished.Unfinished(tmp_path, "same")
+    for part in ("test[:9]", "test[:-9]", "test[9:]"):
+        found = kept.keep(f"arrays of avc on vgg_ss/full/{part}", lambda part=part: {"part": np.array(part)})
+        assert found["part"] == part
+
+
 def test_what_is_damaged_is_computed_again(tmp_path, log):
     for computed in (1, 2):
         found = unfinished.Unfinished(tmp_path, "same").keep("arrays", lambda n=computed: {"a": np.full(9, n)})

@@ -103,13 +103,13 @@ def run(
         with workdirs.taken(workdir / "evaluation"):
             follow.follow(built, Checkpoints(directory, read_only=True, **stored), workdir / "evaluation")
         return
-    workdirs.check_same_run(workdir, config)
+    workdirs.check_same_run(workdir, config)  # `taken` checks it again: another run may have ended in the meantime
     workdirs.check_writable(workdir)
     if arrays is not None:
         evaluate.score(config, workdir, pathlib.Path(arrays))
     elif mode == "train":
         built = experiment.build(config, workdir, preemption=preemption)
-        with workdirs.taken(workdir):
+        with workdirs.taken(workdir, config):
             train.train(built, profile=profile)
             if config.evaluation.after_training:
                 evaluate.evaluate(built.evaluation.with_named(evaluators_named), built.checkpoints, workdir)
@@ -117,7 +117,7 @@ def run(
         built = assembly.build_evaluation(config, preemption=preemption).with_named(evaluators_named)
         checkpoints = Checkpoints(directory, read_only=True, **stored)
         checkpoints.check_present(config.evaluation.checkpoint)
-        with workdirs.taken(workdir):
+        with workdirs.taken(workdir, config):
             evaluate.evaluate(built, checkpoints, workdir)
 
 
@@ -185,6 +185,8 @@ def main(arguments: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments {arguments[1:]}; all settings are flags: --config.train.steps=10.")
     if CONFIG.value is None:
         raise app.UsageError("--config is missing, for example --config=configs/avenet.py:miniature.")
+    if WORKDIR.value == "":  # of a variable of the shell that is not set; it would be the current directory
+        raise app.UsageError("--workdir is empty; name a directory, or leave the flag out: runs/CONFIG.")
     try:
         config = CONFIG.value
         named = "evaluation.evaluators" in config_flags.get_override_values(flags.FLAGS["config"])

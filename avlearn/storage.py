@@ -13,7 +13,8 @@ import numpy as np
 def replaced(*paths: pathlib.Path) -> Iterator[list[pathlib.Path]]:
     """Yield a new file beside each path to write to; once all are on disk, they take the places of the old ones.
 
-    After an error, such as a full disk, or if the process is killed, the old files remain.
+    After an error while they are written, such as a full disk, or if the process is killed then, the old files remain.
+    The renames follow one after another: a process that is killed between two leaves some files old and some new.
     """
     new = [path.with_name(f"{path.name}.new") for path in paths]
     try:
@@ -48,10 +49,12 @@ def read_json(path: pathlib.Path, remedy: str) -> dict:
       remedy: sentence for the error: what to do if the file is damaged.
 
     Raises:
-      ValueError: the file is damaged.
+      ValueError: the file is damaged or cannot be read.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}). {remedy}") from error
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}). {remedy}") from error
     if not isinstance(found, dict):

@@ -37,6 +37,12 @@ def test_after_a_full_disk_the_old_files_remain(tmp_path):
     assert contents(tmp_path) == {"one": "old"}
 
 
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "absent", "No such file or directory")):
+        with pytest.raises(ValueError, match=rf"{path} cannot be read \({reason}\)\. Evaluate it again\."):
+            storage.read_json(path, "Evaluate it again.")
+
+
 @pytest.mark.parametrize("content", [b"", b'{"a": 1', b"[1]", b'{"a": "\xff"}'])
 def test_a_damaged_file_is_named(tmp_path, content):
     (tmp_path / "x.json").write_bytes(content)

@@ -47,7 +47,7 @@ def score(config: ConfigDict, workdir: pathlib.Path, arrays: pathlib.Path) -> No
 
 def _table(workdir: pathlib.Path, results: dict) -> str:
     """Format the table of a run's scores, each with its baseline."""
-    by_run = {workdir.name: results}
+    by_run = {workdir.absolute().name: results}
     return score_table.table(by_run, registry.table_rows(by_run))
 
 

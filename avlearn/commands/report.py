@@ -36,6 +36,7 @@ def load(workdir: pathlib.Path) -> report_page.Run:
         )
     config = storage.read_json(workdir / "config.json", AGAIN)
     results = storage.read_json(workdir / "results.json", AGAIN)
+    run_name = workdir.absolute().name  # `.` itself has none
     arrays = array_files.load_arrays(workdir / array_files.ARRAYS, only=(*report_page.PAIRINGS, array_files.ABOUT))
     _, about = array_files.read_about(arrays)
     page_arrays = {name: arrays[name] for name in report_page.PAIRINGS if name in arrays}
@@ -47,11 +48,11 @@ def load(workdir: pathlib.Path) -> report_page.Run:
     evaluated = config["evaluation"].get("dataset") or config["data"]["dataset"]
     split = built_dataset.open_split(evaluated, config["data"]["data_dir"], config["evaluation"]["split"])
     return report_page.Run(
-        name=workdir.name,
+        name=run_name,
         config=config,
         trained=about.get("trained", config),
         results=results,
-        table_rows=registry.table_rows({workdir.name: results}),
+        table_rows=registry.table_rows({run_name: results}),
         metrics=metrics_log.read_rows(workdir / "metrics.jsonl"),
         arrays=page_arrays,
         class_names=list(split.class_names),

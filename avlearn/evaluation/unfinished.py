@@ -4,7 +4,6 @@ import hashlib
 import logging
 import os
 import pathlib
-import re
 import shutil
 from collections.abc import Callable, Iterable
 
@@ -36,6 +35,17 @@ def fingerprint(config: str, folders: Iterable[str | os.PathLike]) -> str:
     return found.hexdigest()
 
 
+def _read(path: pathlib.Path) -> Arrays | None:
+    try:
+        with np.load(path) as kept:
+            return dict(kept)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # whatever zipfile and NumPy raise on damaged files
+        LOG.warning("%s cannot be read (%s); it is computed again.", path, error)
+        return None
+
+
 class Unfinished:
     """The folder of an evaluation; anything in it that another evaluation has left is removed.
 
@@ -54,12 +64,18 @@ class Unfinished:
             storage.write_text(marker, fingerprint)
 
     def keep(self, name: str, compute: Callable[[], Arrays]) -> Arrays:
-        """Return the arrays that are kept under a name, or compute and keep them."""
-        path = self._folder / (re.sub(r"[^\w.+]+", "-", name) + ".npz")
-        if processes.agreed(path.exists()):
+        """Return the arrays that are kept under a name; compute and keep them if they are absent or damaged.
+
+        Raises:
+          ValueError: this process cannot read what the first one reads.
+        """
+        path = self._folder / f"{hashlib.sha256(name.encode()).hexdigest()}.npz"  # names may differ in [:9] alone
+        kept = _read(path)
+        if processes.agreed(kept is not None):
+            if kept is None:
+                raise ValueError(f"{path} cannot be read by process {jax.process_index()}. Start again.")
             LOG.info("%s: kept by the evaluation that was interrupted.", name.capitalize())
-            with np.load(path) as kept:
-                return dict(kept)
+            return kept
         found = compute()
         if jax.process_index() == 0 and not self._full:
             self._write(path, found)

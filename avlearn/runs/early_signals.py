@@ -4,6 +4,7 @@ A handler in Python runs between two instructions of Python, and `jax.distribute
 The signal therefore wakes a thread, through the file descriptor that Python's own handler writes to.
 """
 
+import contextlib
 import os
 import signal
 import threading
@@ -39,6 +40,7 @@ def _end(reader: int) -> None:
     while number := os.read(reader, 1):  # empty once the writer is closed
         if number[0] in ENDS:
             reason, exit_code = ENDS[number[0]]
-            os.write(1, f"Stopping: {reason}. The same command resumes.\n".encode())
+            with contextlib.suppress(OSError):  # the output may be closed
+                os.write(1, f"Stopping: {reason}. The same command resumes.\n".encode())
             os._exit(exit_code)
     os.close(reader)

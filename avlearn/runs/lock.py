@@ -50,6 +50,10 @@ def _wait(lease: filelock.SoftFileLease, path: pathlib.Path) -> None:
     try:
         lease.acquire(timeout=2 * LEASE_SECONDS, cancel_check=lambda: _touched(path) not in (touched, None))
     except filelock.Timeout as error:
+        if touched is not None and _touched(path) == touched and not path.stat().st_size:
+            path.unlink()  # a power cut came before its text was on disk; filelock keeps such a file forever
+            lease.acquire(timeout=0)
+            return
         holder = lease.owner or holder
         who = f"process {holder.pid} on {holder.hostname}" if holder else "another process"
         raise ValueError(

@@ -62,11 +62,15 @@ def check_writable(path: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def taken(path: pathlib.Path) -> Iterator[None]:
+def taken(path: pathlib.Path, config: ConfigDict | None = None) -> Iterator[None]:
     """Create the directory if it is absent, and hold it (`lock.held`) so that no other run writes there.
 
+    Args:
+      path: path of the directory.
+      config: config of the run, to check that nobody has started another run there before; None: any.
+
     Raises:
-      ValueError: it cannot be written, is not the same for all processes, or is in use.
+      ValueError: it cannot be written, is not the same for all processes, is in use, or holds another run.
     """
     make(path)
     with contextlib.ExitStack() as stack:
@@ -75,6 +79,8 @@ def taken(path: pathlib.Path) -> Iterator[None]:
                 stack.enter_context(lock.held(path))
             except PermissionError as error:
                 raise _not_writable(path, error.errno) from error
+        if config is not None:
+            check_same_run(path, config)
         yield
 
 

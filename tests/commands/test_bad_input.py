@@ -107,6 +107,15 @@ def test_a_training_does_not_leave_out_its_checkpoint_unsaid(tmp_path):
             main.run(avenet.get_config("miniature"), tmp_path / "run", mode, str(tmp_path))
 
 
+def test_an_empty_workdir_is_not_the_current_directory(monkeypatch):
+    """As --workdir=$RUN is where RUN is not set."""
+    arguments = ["main", f"--config={ROOT}/configs/avenet.py:miniature", "--workdir="]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(main, "run", lambda *_, **__: pytest.fail("it ran"))
+    with flagsaver.flagsaver(), pytest.raises(app.UsageError, match="--workdir is empty"):
+        main.main(main.parse_flags(arguments))
+
+
 def test_commands_in_messages_are_quoted_for_the_shell(tmp_path):
     run = tmp_path / "my run"
     with pytest.raises(ValueError, match=rf"--mode=evaluate --config=\.\.\. --workdir='{run}'$"):

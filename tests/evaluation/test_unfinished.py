@@ -11,7 +11,7 @@ import pytest
 from absl.testing import flagsaver
 
 from avlearn import main
-from avlearn.commands import evaluate
+from avlearn.commands import evaluate, report
 from avlearn.evaluation import array_files, assembly, unfinished
 from avlearn.runs.checkpoint import Checkpoints
 from avlearn.runs.preemption import Preempted, Preemption
@@ -127,6 +127,23 @@ def test_another_config_checkpoint_or_dataset_begins_anew(built, checkpoints, tm
     assert "kept" not in log.text
 
 
+def test_parts_of_a_split_are_kept_apart(tmp_path):
+    """In one evaluation on both, by `also_on`."""
+    kept = unfinished.Unfinished(tmp_path, "same")
+    for part in ("test[:9]", "test[:-9]", "test[9:]"):
+        found = kept.keep(f"arrays of avc on vgg_ss/full/{part}", lambda part=part: {"part": np.array(part)})
+        assert found["part"] == part
+
+
+def test_what_is_damaged_is_computed_again(tmp_path, log):
+    for computed in (1, 2):
+        found = unfinished.Unfinished(tmp_path, "same").keep("arrays", lambda n=computed: {"a": np.full(9, n)})
+        np.testing.assert_array_equal(found["a"], computed)
+        [path] = tmp_path.glob("*/*.npz")
+        path.write_bytes(path.read_bytes()[:100])
+    assert log.text.count("it is computed again") == 1
+
+
 def test_without_space_to_keep_them_the_evaluation_still_ends(built, checkpoints, whole, tmp_path, monkeypatch, log):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -189,6 +206,11 @@ def test_the_command_knows_whether_the_user_has_named_the_evaluators(given, name
     with flagsaver.flagsaver():
         main.main(main.parse_flags(arguments))
     assert passed == [named]
+
+
+def test_a_report_on_the_current_directory_has_its_name(whole, monkeypatch):
+    monkeypatch.chdir(whole)
+    assert report.load(pathlib.Path(".")).name == whole.name
 
 
 def test_the_page_names_the_training_data_of_the_checkpoint(built, whole, checkpoints, tmp_path):

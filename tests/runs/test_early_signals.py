@@ -39,6 +39,14 @@ def test_while_hosts_wait_for_each_other(number, code, reason):
     assert (process.returncode, said) == (code, f"Stopping: {reason}. The same command resumes.\n")
 
 
+def test_without_an_output_to_write_to():
+    early = WAITING.replace("processes.initialize()", "import os, time; os.close(1); time.sleep(20)")
+    process = subprocess.Popen([sys.executable, "-c", early], cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout.read() == b"waits\n"  # until it is closed
+    process.terminate()
+    assert process.wait(timeout=20) == 75
+
+
 def test_while_the_command_is_imported():
     command = [sys.executable, "-X", "importtime", "-m", "avlearn.main", "--config=configs/avenet.py"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -74,8 +74,9 @@ def test_another_machine_that_touches_the_file_keeps_it(tmp_path, impatient):
     assert path.read_text() == ELSEWHERE
 
 
-def test_another_machine_that_does_not_is_gone(tmp_path, impatient):
-    path = left_on_another_machine(tmp_path)
+@pytest.mark.parametrize("text", [ELSEWHERE, ""])  # empty: after a power cut
+def test_another_machine_that_does_not_is_gone(tmp_path, impatient, text):
+    path = left_on_another_machine(tmp_path, text)
     start = time.monotonic()
     with lock.held(tmp_path):
         assert f"pid={os.getpid()}\n" in path.read_text()

@@ -1,5 +1,6 @@
 """The directory of a run: what is refused, and that nothing is written before."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -105,6 +106,22 @@ def test_a_directory_in_use_is_refused_and_left_alone(tiny_world, tmp_path, monk
             main.run(config, tmp_path, "train", None)
         assert [path.name for path in tmp_path.iterdir()] == [lock.FILE]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_ended_while_this_one_waited_is_left_alone(tiny_world, tmp_path, monkeypatch):
+    other = tiny_run.config_of("avenet", tiny_world, num_steps=2)
+    other.seed = 7
+
+    @contextlib.contextmanager
+    def held_after_another(path):
+        workdirs.write_config(path, other)
+        (path / "checkpoints").mkdir()
+        yield
+
+    monkeypatch.setattr(lock, "held", held_after_another)
+    with pytest.raises(ValueError, match="seed: 7 there, 0 now"):
+        main.run(tiny_run.config_of("avenet", tiny_world, num_steps=2), tmp_path, "train", None)
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 7
 
 
 @pytest.mark.parametrize("mode", ["evaluate", "train"])

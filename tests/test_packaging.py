@@ -79,3 +79,12 @@ def test_every_file_is_packaged():
 def test_there_is_one_version_number():
     assert f'__version__ = "{avlearn.__version__}"' in (ROOT / "avlearn" / "__init__.py").read_text()
     assert f"## [{avlearn.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_files_that_need_pytorch_run_in_continuous_integration():
+    script = (ROOT / ".ci" / "run").read_text()
+    need = [
+        path.stem for path in (ROOT / "tests").rglob("test_*.py") if "\ntorch = pytest.importorskip" in path.read_text()
+    ]
+    assert len(need) > 1
+    assert [name for name in need if name not in script] == []

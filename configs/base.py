@@ -109,9 +109,8 @@ def papers() -> ConfigDict:
     config.data = ConfigDict()
     config.data.dataset = "audioset/instruments"  # builder/config
     config.data.data_dir = "data"  # where `tfds build --data_dir` wrote it
-    config.data.train_split = (
-        "train"  # as all splits, also a sum or part in TFDS's syntax: train+validation, train[:10%]
-    )
+    # Like every split, also a sum or a part in TFDS's syntax: train+validation, train[:10%].
+    config.data.train_split = "train"
     config.data.validation_split = "validation"
     # avc: half positives, half negatives | all_pairs: every pair of a worker's batch | contrast: each clip against all
     # others in the batch (LVS, Attention10k) | labelled: each clip with its classes (supervised) | shifted: each moment
@@ -176,9 +175,8 @@ def papers() -> ConfigDict:
     # Log-odds above which a pair is predicted to correspond. zero: 0 | validation: the threshold with the best accuracy
     # on the validation split
     config.evaluation.avc_accuracy.threshold = "zero"
-    config.evaluation.avc_accuracy.pair_draws = (
-        5  # negatives of each frame, one in each draw; fewer if the split is small
-    )
+    # Negatives of each frame, one in each draw; fewer if the split is small.
+    config.evaluation.avc_accuracy.pair_draws = 5
     config.evaluation.ndcg = ConfigDict()
     config.evaluation.ndcg.k = 30  # ranks
     config.evaluation.ndcg.curve = (1, 2, 5, 10, 20, 30, 50, 100)  # k of OtS figure 10, from the same ranking

@@ -7,8 +7,8 @@ Reads every record once, on all cores. Datasets of the builders in data_builders
 
 import argparse
 import pathlib
-from concurrent.futures import ProcessPoolExecutor
 
+import loky
 import tqdm
 
 from avlearn.data import contents
@@ -34,7 +34,8 @@ def run(arguments: argparse.Namespace) -> str:
             f"{folder} has no *.tfrecord-* files; name the version folder of a built dataset, such as "
             "data/audioset/instruments/1.0.0"
         )
-    with ProcessPoolExecutor() as processes:
+    # loky's processes are started afresh: one that is forked where other threads run may hang.
+    with loky.ProcessPoolExecutor() as processes:
         written = tqdm.tqdm(processes.map(contents.write, shards), total=len(shards), unit="shard")
         try:
             for _ in written:

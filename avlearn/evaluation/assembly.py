@@ -12,7 +12,6 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from avlearn import __version__
 from avlearn.build import Network, build_network, check_numbers
 from avlearn.data import built_dataset
 from avlearn.devices import placement
@@ -115,7 +114,7 @@ class Evaluation:
         folders.append(checkpoints.directory / str(step))
         if self.audio_queries is not None:
             folders.append(self.audio_queries.checkpoints.directory)
-        return fingerprint(f"{__version__} {self.config.to_json()}", folders)
+        return fingerprint(self.config.to_json(), folders)
 
     def collect(
         self, step: int, state: TrainState, keep: Keep = keep_nothing, trained: Mapping | None = None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 import jax
 import numpy as np
 
+import avlearn
 from avlearn import storage
 from avlearn.devices import processes
 from avlearn.runs.damage import is_full_disk
@@ -26,8 +27,8 @@ def keep_nothing(_: str, compute: Callable[[], Arrays]) -> Arrays:
 
 
 def fingerprint(config: str, folders: Iterable[str | os.PathLike]) -> str:
-    """Return a checksum of a config and of the names, sizes and times of the files in folders (on local paths)."""
-    found = hashlib.sha256(config.encode())
+    """Return a checksum of a config, avlearn's version, and the names, sizes and times of files in (local) folders."""
+    found = hashlib.sha256(f"{avlearn.__version__} {config}".encode())
     for folder in folders:
         for path in sorted(pathlib.Path(folder).rglob("*")):
             if path.is_file():

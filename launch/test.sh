@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the test dependencies and runs the tests in one process per core (at most 4, each takes about 2 GiB).
+# Installs the test dependencies and runs the tests in one process per core (at most 4, each takes up to 6 GiB).
 # Arguments are passed to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."

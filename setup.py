@@ -63,7 +63,7 @@ setup(
         "optax>=0.2.5,<0.3",
         "orbax-checkpoint>=0.12,<0.13",
         "pillow>=11",
-        "protobuf>=6.31,<7",
+        "protobuf>=6.33,<7",
         "psutil>=6,<8",
         "requests>=2.31,<3",
         "safetensors>=0.5,<1",

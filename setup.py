@@ -66,7 +66,7 @@ setup(
         "protobuf>=6.33,<7",
         "psutil>=6,<8",
         "requests>=2.31,<3",
-        "safetensors>=0.5,<1",
+        "safetensors>=0.7,<1",
         "scikit-learn>=1.5,<2",
         "scipy>=1.15,<2",
         "tensorboardX>=2.6,<3",

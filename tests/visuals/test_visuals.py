@@ -168,7 +168,7 @@ def test_mode_and_hit():
 
 def test_hits_agree_with_the_pointing_score():
     rng = np.random.default_rng(0)
-    corners = np.sort(rng.uniform(-0.3, 1.3, size=(200, 3, 2, 2)), axis=2)
+    corners = np.sort(rng.uniform(-0.3, 1.3, size=(200, 3, 2, 2)), axis=2).clip(0, 1)
     boxes = np.where(rng.random((200, 3, 1)) < 0.3, np.nan, corners.reshape(200, 3, 4))
     arrays = {
         "heat_map": rng.normal(size=(200, 5, 7)),

@@ -119,7 +119,8 @@ def test_another_config_checkpoint_or_dataset_begins_anew(built, checkpoints, tm
     other = json.loads(built.config.to_json())
     other["evaluation"]["ndcg"]["k"] = 7
     assert unfinished.fingerprint(json.dumps(other), []) != unfinished.fingerprint(built.config.to_json(), [])
-    shard = next(pathlib.Path(built.config.data.data_dir).rglob("*test.tfrecord-*0000*1"))
+    dataset = pathlib.Path(built.config.data.data_dir, built.sources["all_positive"].dataset)
+    shard = next(dataset.rglob("*test.tfrecord-*0000*1"))  # other tests put other datasets beside it
     file = next(pathlib.Path(checkpoints.directory / "0").rglob("manifest.ocdbt"))
     for path in (shard, file):
         os.utime(path)

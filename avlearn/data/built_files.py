@@ -154,7 +154,7 @@ def _instructed(dataset: BuiltDataset, split: str) -> list[Part]:
     """Return the shards that TFDS's syntax names, in its order."""
     try:
         instructions = dataset.info.splits[split].file_instructions
-    except (AssertionError, KeyError, NotImplementedError, ValueError) as error:
+    except (AssertionError, KeyError, NotImplementedError, ValueError) as error:  # what TFDS's parser raises
         raise ValueError(
             f"{dataset.name} {dataset.version} has no split {split!r}; it has {sizes(dataset)}, and sums and parts of "
             f"them in TFDS's syntax: train+test, all, train[:10%] ({error})"

@@ -125,7 +125,7 @@ def check_platform() -> None:
     """Check that JAX runs on the platform that `JAX_PLATFORMS` names first; JAX may take the next one.
 
     Raises:
-      ValueError: there is no such device.
+      ValueError: JAX does not find a device of this platform.
     """
     named = jax.config.jax_platforms or ""
     wanted = named.partition(",")[0]

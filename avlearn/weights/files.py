@@ -208,7 +208,10 @@ def config_of(path: pathlib.Path, metadata: Mapping[str, str]) -> dict | None:
         config = json.loads(metadata.get("config", ""))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"--from={path}: its config is not JSON ({error}).") from error
-    model = config.get("model") if isinstance(config, dict) else None
-    if not isinstance(model, dict) or not isinstance(model.get("name"), str):
+    try:
+        network = config["model"]["name"]
+    except (KeyError, TypeError):
+        network = None
+    if not isinstance(network, str):
         raise ValueError(f"--from={path}: its config names no network.")
     return config

@@ -92,7 +92,7 @@ def parts_of_split(dataset: BuiltDataset, split: str) -> list[Part]:
     """Return the shards of a split, or of a sum or part of splits in TFDS's syntax: `a+b`, `all`, `train[:10%]`.
 
     Raises:
-      ValueError: the dataset has no such split, it is empty, or it names clips twice.
+      ValueError: the dataset does not have the split, or the split is empty or names clips twice.
     """
     splits = dataset.info.splits
     if split in splits:

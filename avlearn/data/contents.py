@@ -32,7 +32,7 @@ def make_entry(record: bytes, begin: int, checksum: int) -> bytes:
       checksum: `records_checksum` of the shard's records up to and including this one.
 
     Raises:
-      ValueError: it is not such a record.
+      ValueError: the bytes are not the record of a clip.
     """
     example = _parsed(record)
     for name in LARGE:

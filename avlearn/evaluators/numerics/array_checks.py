@@ -19,9 +19,8 @@ TYPES = {
     TRUTH: ("biu", "bool, or the integers 0 and 1"),
     NAME: ("iuU", "integers or text"),
 }
-LARGEST = (
-    1e15  # of a float: sums of squares stay finite in float32, and in float64 it differs from its neighbour by 1/8
-)
+# Of a float: sums of squares stay finite in float32, and in float64 it differs from its neighbour by 1/8.
+LARGEST = 1e15
 ROUNDING = 1e-3  # by which a value may be beyond a limit of its own
 UNTRAINED = "untrained_"  # prefix of the arrays of the network with its initial weights
 _BLOCK_VALUES = 4_000_000  # to check at a time
